@@ -1,0 +1,57 @@
+# Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check format bench pictures clean
+
+# A uv that works in this folder (a pyenv shim may exist and not work), else one of our own in .tools/
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+BIN := .venv/bin
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/.run ## bring up the mock arm and let a small ACT policy drive it (ARGS="--help" shows the options)
+	$(BIN)/so101-run $(ARGS)
+
+test: .venv/.dev ## the tests, without hardware
+	$(BIN)/pytest -q -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev ## the tests that take minutes
+	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)
+
+check: .venv/.dev ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev ## measure: bus, attention shares, lockstep (both sides interleaved in one run)
+	$(BIN)/python tests/benchmarks/bench_bus.py
+	$(BIN)/python tests/benchmarks/bench_shares.py
+	$(BIN)/python tests/benchmarks/bench_lockstep.py
+
+pictures: .venv/.dev ## draw the README's pictures again
+	$(BIN)/python docs/pictures/draw.py
+
+clean: ## remove the environment and everything that was made in this folder
+	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis outputs dist
+
+.venv/.run: pyproject.toml | $(UV)
+	@echo "installing into .venv (about a minute on first use)"
+	@$(UV) sync --quiet --no-dev --inexact
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(UV)
+	@echo "installing into .venv (about a minute on first use)"
+	@$(UV) sync --quiet
+	@touch $@ .venv/.run
+
+.tools/bin/uv:
+	@echo "installing uv into .tools"
+	@for python in python3 /usr/bin/python3 python3.12 python3.13 python3.11; do \
+	  $$python -m venv .tools 2>/dev/null && break; done; \
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv \
+	  || { rm -rf .tools; echo "could not install uv: this needs python3 with its venv module, or uv itself on the PATH" >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""What maps numbers to the world: servo homing and ranges, camera intrinsics and pose, drift."""

@@ -1,0 +1,17 @@
+"""The six joints of an SO-101, in the order and with the names that LeRobot's recordings use.
+
+Joint values at the robot border are LeRobot's: degrees from the middle of the calibrated range, and 0 (closed) to 100 (open)
+percent for the gripper. Datasets and checkpoints carry these, so nothing above the bus uses other units.
+"""
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+GRIPPER = JOINTS.index("gripper")
+
+SERVO_IDS = (1, 2, 3, 4, 5, 6)
+"""Bus ids, joint by joint, as `lerobot-setup-motors` assigns them."""
+
+STEPS_PER_TURN = 4096
+"""Encoder counts per turn of the output shaft (12-bit magnetic encoder, STS3215)."""
+
+FULL_TURN_JOINT = "wrist_roll"
+"""LeRobot calibrates this joint to the whole turn (0..4095) instead of a recorded range."""
