@@ -1,0 +1,500 @@
+"""The servo bus of an SO-101: LeRobot's `FeetechMotorsBus` with a fast and fault-tolerant way to read and to
+command.
+
+LeRobot's own methods (calibration, motor set-up, single registers by name) work on it as they are. Ours are
+`read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
+with their error bytes. A servo that does not answer is marked; only when nobody answers is there an
+exception. Nothing is retried for longer than the deadline, and nothing that came late can pass for the answer
+to another question (see `_Questions`).
+
+Block reads and acknowledged writes of single servos (`read_registers`, `write_register`) serve the start and
+the end.
+"""
+
+import contextlib
+import struct
+import termios
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scservo_sdk
+from lerobot.motors import Motor, MotorCalibration, MotorNormMode
+from lerobot.motors.feetech import FeetechMotorsBus
+from lerobot.motors.feetech.feetech import patch_setPacketTimeout
+from numpy.typing import ArrayLike, NDArray
+
+from . import protocol, registers
+from .errors import BusTimeoutError, PortError, RobotError, UnsafeActionError
+from .joints import GRIPPER, JOINTS, SERVO_IDS
+from .link import BAUD, Link, SerialLink, open_serial
+from .protocol import Errors, Status
+from .registers import BY_NAME, Register
+from .scale import Scale
+
+N = len(SERVO_IDS)
+
+READ_TIMEOUT_S = 0.02
+"""Deadline of `read_state` [s]. All replies take 1.6 ms on the wire; FTDI adapters may keep bytes for 16
+ms."""
+
+SLOW_TIMEOUT_S = 0.1
+"""Deadline for one servo [s]. An EEPROM write that erases a page is acknowledged tens of milliseconds
+later."""
+
+SLOW_TRIES = 3
+
+POSITION = BY_NAME["Present_Position"]
+GOAL = BY_NAME["Goal_Position"]
+TORQUE = BY_NAME["Torque_Enable"]
+
+HEALTH_SIZE = BY_NAME["Present_Current"].end - POSITION.address
+"""Position, velocity, load, voltage, temperature, pending, status, moving, goal and current in one block of
+15 bytes."""
+
+LARGEST_GOAL_STEPS = 32766
+"""One more would be FF FF on the wire, which a servo takes for the header of the next frame."""
+
+BLOCKS = ((0, 40), (40, registers.SIZE - 40))
+"""A servo's registers in two reads: EEPROM and the rest."""
+
+Opener = Callable[[], tuple[Any, Link]]
+"""Opens a port: a pyserial-like handle for LeRobot's slow path and a `Link` for ours."""
+
+
+class Health(NamedTuple):
+    """What servos say about themselves; each (6,) float64, NaN where a servo did not answer."""
+
+    velocity_steps_s: NDArray[np.float64]
+    load_percent: NDArray[np.float64]
+    """Motor duty; positive drives towards smaller counts (the register's sign)."""
+    voltage_v: NDArray[np.float64]
+    temperature_c: NDArray[np.float64]
+    current_ma: NDArray[np.float64]
+    moving: NDArray[np.float64]
+    """1 while the servo moves."""
+
+
+class BusState(NamedTuple):
+    """One read of all servos, in the order of `JOINTS`."""
+
+    time_s: float
+    position_steps: NDArray[np.int32]
+    """(6,) of a servo that did not answer: the last that it said, 0 before."""
+    answered: NDArray[np.bool_]
+    errors: NDArray[np.uint8]
+    """(6,) error byte of each reply (`protocol.Errors`), 0 of a servo that did not answer."""
+    health: Health | None
+
+
+class SO101Bus(FeetechMotorsBus):
+    """Six STS3215 servos, ids 1 to 6, joints in degrees and the gripper in percent.
+
+    Args:
+        port: path of a serial port; with `opener` only a name.
+        calibration: LeRobot's, as in the file that `lerobot-calibrate` writes.
+        opener: how to open the port; by default as a serial port, for this process alone.
+    """
+
+    def __init__(
+        self, port: str, calibration: dict[str, MotorCalibration] | None = None, opener: Opener | None = None
+    ) -> None:
+        super().__init__(port, _motors(), calibration)
+        self.port_handler: Any = _SdkPort(port, opener or (lambda: _open_serial_port(port)))
+        self.sync_reader: Any = scservo_sdk.GroupSyncRead(self.port_handler, self.packet_handler, 0, 0)
+        self.sync_writer: Any = scservo_sdk.GroupSyncWrite(self.port_handler, self.packet_handler, 0, 0)
+        self.timeout_s = READ_TIMEOUT_S
+        self._questions = {
+            health: _questions(HEALTH_SIZE if health else POSITION.size) for health in (False, True)
+        }
+        self._unanswered = 0
+        self._last_steps = np.zeros(N, np.int32)
+        self._scale: Scale | None = None
+        self._scaled: object = None
+
+    # every tick -----
+
+    def read_state(self, health: bool, time_s: float) -> BusState:
+        """Ask all servos for their position, with `health` for everything they measure.
+
+        Args:
+            health: read 15 bytes a servo instead of 2 (1.6 ms on the wire instead of 0.8).
+            time_s: time stamp of the state.
+
+        Raises:
+            BusTimeoutError: no servo answered.
+            PortError: the port is gone.
+        """
+        question = self._questions[health][self._unanswered % len(self._questions[health])]
+        data = self._link.transact(question.request, question.reply_size, self.timeout_s)
+        if question.is_answered_by(data):
+            self._unanswered = 0
+            answered = np.ones(N, np.bool_)
+        else:
+            data, answered = self._salvage(question, data)
+        frames: Any = np.frombuffer(data, question.layout)
+        steps = _signed(frames["position"], POSITION)
+        if not self._unanswered:
+            self._last_steps = steps
+        else:
+            self._last_steps = steps = np.where(answered, steps, self._last_steps)
+        return BusState(
+            time_s, steps, answered, frames["error"].copy(), _health(frames, answered) if health else None
+        )
+
+    def write_goals(self, goal_steps: ArrayLike) -> None:
+        """Command all six servos at once. A goal turns its servo's torque on. Nobody answers.
+
+        Args:
+            goal_steps: (6,) whole steps.
+
+        Raises:
+            UnsafeActionError: a goal that cannot be sent.
+            PortError: the port is gone.
+        """
+        self._link.send(goal_frame(np.asarray(goal_steps).tolist()))
+
+    def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
+        """Joint values (6,) in LeRobot units of encoder steps (6,). Raises CalibrationError without a
+        calibration."""
+        return self.scale.to_joint(position_steps)
+
+    def to_steps(self, joint: ArrayLike) -> NDArray[np.int32]:
+        """Encoder steps (6,) of joint values (6,). Raises UnsafeActionError on NaN, CalibrationError."""
+        return self.scale.to_steps(joint)
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of the calibration that LeRobot's methods last set. Raises CalibrationError."""
+        if self._scale is None or self._scaled is not self.calibration:
+            self._scale, self._scaled = Scale(self.calibration), self.calibration
+        return self._scale
+
+    # one servo after the other -----
+
+    def read_registers(self) -> NDArray[np.uint8]:
+        """All registers of all servos, uint8 (6, 87).
+
+        Raises:
+            BusTimeoutError: names every servo that did not answer, and where the cable may be loose.
+        """
+        rows = [self._read_all(servo_id) for servo_id in SERVO_IDS]
+        answered = [row is not None for row in rows]
+        if not all(answered):
+            raise BusTimeoutError(self.describe_silence(answered))
+        return np.array([np.frombuffer(row, np.uint8) for row in rows if row is not None])
+
+    def write_register(
+        self, servo_id: int, register: Register, value: int, timeout_s: float = SLOW_TIMEOUT_S
+    ) -> Errors:
+        """Write one register of one servo, acknowledged; tried three times. Returns the servo's error bits.
+
+        Raises:
+            BusTimeoutError: it did not answer.
+            PortError: the port is gone.
+        """
+        request = protocol.write(servo_id, register.address, registers.encode(register, value))
+        reply = self._ask(request, servo_id, 0, timeout_s)
+        if reply is None:
+            raise BusTimeoutError(
+                f"servo {servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]}) did not acknowledge {register.name} = {value} "
+                f"within {timeout_s * 1e3:.0f} ms, {SLOW_TRIES} tries"
+            )
+        return reply.error
+
+    def torque_on(self) -> None:
+        """Torque on at all servos that hear it; a free one holds the pose it is in. Nobody answers."""
+        self._link.send(protocol.sync_write(TORQUE.address, dict.fromkeys(SERVO_IDS, b"\x01")))
+
+    def release(self) -> dict[str, str | None]:
+        """Torque off, servo by servo, whatever happens to the others.
+
+        Returns:
+            For each joint None if it is free, else why that is not certain.
+        """
+        with contextlib.suppress(PortError):  # all let go at once; what follows makes sure
+            self._link.send(protocol.sync_write(TORQUE.address, dict.fromkeys(SERVO_IDS, b"\x00")))
+        return {joint: self._release(servo_id) for joint, servo_id in zip(JOINTS, SERVO_IDS, strict=True)}
+
+    def describe_silence(self, answered: Iterable[bool]) -> str:
+        """One sentence on who did not answer, who did, and where to look."""
+        silent = [i for i, ok in enumerate(answered) if not ok]
+        timeout_ms = self.timeout_s * 1e3
+        if len(silent) == N:
+            return (
+                f"no servo answered on {self.port} within {timeout_ms:.0f} ms; asked ids: {_listed(SERVO_IDS)} - "
+                "is the arm's power supply on (USB does not feed the servos) and the bus cable in?"
+            )
+        who = _listed(f"{SERVO_IDS[i]} ({JOINTS[i]})" for i in silent)
+        others = _listed(SERVO_IDS[i] for i in range(N) if i not in silent)
+        first = silent[0]
+        if first and silent == list(range(first, N)):
+            where = f"check the cable between {SERVO_IDS[first - 1]} and {SERVO_IDS[first]}"
+        else:
+            where = "check its cable and its id"
+        return f"servo {who} did not answer 'Present_Position' within {timeout_ms:.0f} ms; answering ids: {others} - {where}"
+
+    # the port -----
+
+    def disconnect(self, disable_torque: bool = True) -> None:
+        """Close the port, after releasing what can be released. May be called twice; a silent servo stops
+        nothing."""
+        if self.is_connected:
+            if disable_torque:
+                self.release()
+            self.port_handler.closePort()
+
+    def set_baudrate(self, baudrate: int) -> None:
+        """Change the speed of the open port (for motor set-up); our own transactions follow."""
+        self.port_handler.setBaudRate(baudrate)
+
+    @property
+    def _link(self) -> Link:
+        link: Link | None = self.port_handler.link
+        if link is None:
+            raise PortError(f"{self.port} is not open; connect first")
+        return link
+
+    def _connect(self, handshake: bool = True) -> None:
+        self.port_handler.openPort()
+        if handshake:
+            try:
+                self._handshake()
+            except BaseException:
+                self.port_handler.closePort()
+                raise
+
+    # parts -----
+
+    def _salvage(self, question: "_Question", data: bytes) -> tuple[bytes, NDArray[np.bool_]]:
+        """The good replies of a read that was not clean, as the bytes of a clean one; blank where there is
+        none.
+
+        What is missing is asked for once more, unless the deadline has been used up already.
+        """
+        found = question.replies(data)
+        missing = [servo_id for servo_id in question.ids if servo_id not in found]
+        if missing and len(data) >= question.reply_size:  # garbled, not silent
+            again = _Question(missing, question.size)
+            data = self._link.transact(again.request, again.reply_size, self.timeout_s)
+            found.update(again.replies(data))
+        answered = np.array([servo_id in found for servo_id in question.ids])
+        self._unanswered = 0 if answered.all() else self._unanswered + 1
+        if not found:
+            if data:
+                raise BusTimeoutError(
+                    f"no valid reply on {self.port}, but {len(data)} bytes of noise - do two programs use the port, "
+                    "or do the servos run at another baud rate?"
+                )
+            raise BusTimeoutError(self.describe_silence(answered.tolist()))
+        blank = bytes(question.frame_size)
+        whole = [
+            protocol.status(*found[servo_id]) if servo_id in found else blank for servo_id in question.ids
+        ]
+        return b"".join(whole), answered
+
+    def _read_all(self, servo_id: int) -> bytes | None:
+        blocks = b""
+        for address, size in BLOCKS:
+            reply = self._ask(protocol.read(servo_id, address, size), servo_id, size, SLOW_TIMEOUT_S)
+            if reply is None:
+                return None
+            blocks += reply.params
+        return blocks
+
+    def _release(self, servo_id: int) -> str | None:
+        try:
+            self.write_register(servo_id, TORQUE, 0, self.timeout_s)
+        except RobotError as error:
+            return str(error)
+        return None
+
+    def _ask(self, request: bytes, servo_id: int, size: int, timeout_s: float) -> Status | None:
+        """The reply of one servo with `size` bytes, or None after three tries."""
+        for _ in range(SLOW_TRIES):
+            data = self._link.transact(request, protocol.reply_size(size), timeout_s)
+            for status in protocol.parse_statuses(data)[0]:
+                if status.servo_id == servo_id and len(status.params) == size:
+                    return status
+        return None
+
+
+class _Question:
+    """A SYNC_READ from Present_Position on, and what its answer looks like.
+
+    Args:
+        ids: the servos that are asked.
+        size: how many bytes of each.
+    """
+
+    def __init__(self, ids: Sequence[int], size: int) -> None:
+        self.ids = tuple(ids)
+        self.size = size
+        self.request = protocol.sync_read(POSITION.address, size, self.ids)
+        self.frame_size = protocol.reply_size(size)
+        self.reply_size = protocol.reply_size(size, len(self.ids))
+        self.layout = _layout(size)
+        heads = [protocol.HEADER + bytes((servo_id, size + 2)) for servo_id in self.ids]
+        self._frames = [
+            (i * self.frame_size, (i + 1) * self.frame_size, head) for i, head in enumerate(heads)
+        ]
+
+    def is_answered_by(self, data: bytes) -> bool:
+        """Whether `data` is one valid reply of each servo, in order, and nothing else."""
+        if len(data) != self.reply_size:
+            return False
+        for start, end, head in self._frames:
+            # the checksum is the complement of the sum of what it protects, so together they are FF
+            if data[start : start + 4] != head or sum(data[start + 2 : end]) & 0xFF != 0xFF:
+                return False
+        return True
+
+    def replies(self, data: bytes) -> dict[int, Status]:
+        """Every valid reply in `data` that can belong to this question; of two with one id the first."""
+        statuses = [
+            s
+            for s in protocol.parse_statuses(data)[0]
+            if s.servo_id in self.ids and len(s.params) == self.size
+        ]
+        return {status.servo_id: status for status in reversed(statuses)}
+
+
+def _questions(size: int) -> tuple[_Question, ...]:
+    """The same question in eight lengths, to be asked in turn while replies are owed.
+
+    A reply that comes after its deadline may arrive behind the next request, where flushing cannot reach it.
+    It has another length then, so it is seen for what it is. The wire keeps order: once a question was
+    answered, no older reply can come.
+    """
+    return tuple(_Question(SERVO_IDS, size + extra) for extra in range(8))
+
+
+def goal_frame(goal_steps: Sequence[int]) -> bytes:
+    """The SYNC_WRITE of six goal positions. Raises UnsafeActionError for one that cannot be sent."""
+    words = [steps if steps >= 0 else -steps | 0x8000 for steps in goal_steps]
+    if len(words) != N or max(goal_steps) > LARGEST_GOAL_STEPS or min(goal_steps) < -LARGEST_GOAL_STEPS:
+        raise UnsafeActionError(
+            f"cannot send goals {list(goal_steps)}; {N} steps within +-{LARGEST_GOAL_STEPS} are possible"
+        )
+    a, b, c, d, e, f = words
+    frame = bytearray(_GOALS.pack(_GOALS_HEAD, 1, a, 2, b, 3, c, 4, d, 5, e, 6, f, 0))
+    frame[-1] = ~sum(frame[2:]) & 0xFF
+    return bytes(frame)
+
+
+_GOALS = struct.Struct("<7s" + "BH" * N + "B")
+_GOALS_HEAD = protocol.sync_write(GOAL.address, dict.fromkeys(SERVO_IDS, bytes(GOAL.size)))[:7]
+
+_FIELDS = {
+    "position": POSITION,
+    "velocity": BY_NAME["Present_Velocity"],
+    "load": BY_NAME["Present_Load"],
+    "voltage": BY_NAME["Present_Voltage"],
+    "temperature": BY_NAME["Present_Temperature"],
+    "moving": BY_NAME["Moving"],
+    "current": BY_NAME["Present_Current"],
+}
+
+
+def _layout(size: int) -> np.dtype[Any]:
+    """A reply frame with `size` bytes from Present_Position on, as a numpy record."""
+    inside = {name: r for name, r in _FIELDS.items() if r.end <= POSITION.address + size}
+    return np.dtype(
+        {
+            "names": ["error", *inside],
+            "formats": ["u1", *(f"<u{r.size}" for r in inside.values())],
+            "offsets": [4, *(5 + r.address - POSITION.address for r in inside.values())],
+            "itemsize": protocol.reply_size(size),
+        }
+    )
+
+
+def _signed(words: NDArray[np.uint16], register: Register) -> NDArray[np.int32]:
+    """Sign and magnitude to numbers."""
+    assert register.sign_bit is not None
+    sign = 1 << register.sign_bit
+    value = words.astype(np.int32)
+    if value.max() < sign:  # the usual case, and three times faster
+        return value
+    return np.where(value & sign, -(value & sign - 1), value & sign - 1)
+
+
+def _health(frames: Any, answered: NDArray[np.bool_]) -> Health:
+    unknown = np.where(answered, 0.0, np.nan)
+
+    def scaled(name: str, unit: float) -> NDArray[np.float64]:
+        register = _FIELDS[name]
+        raw = frames[name] if register.sign_bit is None else _signed(frames[name], register)
+        return raw * unit + unknown
+
+    return Health(
+        velocity_steps_s=scaled("velocity", 1.0),
+        load_percent=scaled("load", 0.1),
+        voltage_v=scaled("voltage", registers.VOLTAGE_UNIT_V),
+        temperature_c=scaled("temperature", 1.0),
+        current_ma=scaled("current", registers.CURRENT_UNIT_A * 1e3),
+        moving=scaled("moving", 1.0),
+    )
+
+
+def _motors() -> dict[str, Motor]:
+    modes = [MotorNormMode.RANGE_0_100 if i == GRIPPER else MotorNormMode.DEGREES for i in range(N)]
+    return {
+        joint: Motor(servo_id, "sts3215", mode)
+        for joint, servo_id, mode in zip(JOINTS, SERVO_IDS, modes, strict=True)
+    }
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(str(item) for item in items)
+
+
+def _open_serial_port(port: str) -> tuple[Any, Link]:
+    handle = open_serial(port)
+    return handle, SerialLink(handle.fileno(), port)
+
+
+class _SdkPort(scservo_sdk.PortHandler):
+    """feetech-servo-sdk's port on a handle that we opened, for LeRobot's own methods.
+
+    It mends three things on the way: input that is stale when a request goes out is discarded (the SDK only
+    drains the output, so a late reply answers the next question), an interrupted call does not leave the port
+    "in use" for ever, and a change of speed keeps the port open and ours.
+    """
+
+    setPacketTimeout = patch_setPacketTimeout  # LeRobot's: 50 ms per packet
+
+    def __init__(self, port_name: str, opener: Opener) -> None:
+        super().__init__(port_name)
+        self.ser: Any = None
+        self.link: Link | None = None
+        self._opener = opener
+
+    @property
+    def is_using(self) -> bool:
+        return False
+
+    @is_using.setter
+    def is_using(self, _: bool) -> None:
+        """One thread owns the bus; there is nothing to keep."""
+
+    def openPort(self) -> bool:
+        self.ser, self.link = self._opener()
+        self.is_open = True
+        return self.setBaudRate(BAUD)
+
+    def closePort(self) -> None:
+        if self.link is not None:
+            self.link.close()
+            with contextlib.suppress(OSError, termios.error):
+                self.ser.close()
+        self.link = self.ser = None
+        self.is_open = False
+
+    def clearPort(self) -> None:
+        self.ser.reset_input_buffer()
+
+    def setBaudRate(self, baudrate: int) -> bool:
+        self.baudrate = self.ser.baudrate = baudrate
+        self.tx_time_per_byte = 10_000 / baudrate  # [ms]
+        return True

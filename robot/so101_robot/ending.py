@@ -1,0 +1,216 @@
+"""How a run ends: hold, go home slowly, release.
+
+Whatever ended the run, the arm is first held where it is, then taken home along a straight line in joint
+space with an eased speed and through the guard, then released servo by servo. Each step is tried whatever
+became of the one before: a servo bus that fails on the way home ends the way home, not the ending. Asked
+once more, the arm is released at once.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clock import Clock
+from .errors import RobotError, UnsafeActionError
+from .joints import JOINTS
+from .observers import Stopwatch, Tick, describe
+
+if TYPE_CHECKING:
+    from .arm import ArmState
+    from .cameras import Frame
+    from .guard import Guard
+
+ARRIVED = 3.0
+"""How close to home is there [deg, percent of the gripper]: a P-only servo sags by 1 to 2 deg under load."""
+
+SETTLE_S = 0.5
+"""How long to wait for the joints to catch up with the last goal before releasing."""
+
+PATIENCE_S = 1.0
+"""How long the way home may stand still, because the bus fails or the guard stops it, before it is given
+up."""
+
+
+class Arm(Protocol):
+    """What the loop needs of an arm; `so101_robot.arm.SO101` is one. Joint values are (6,) in LeRobot
+    units."""
+
+    @property
+    def home(self) -> NDArray[np.float64]: ...
+
+    def read(self) -> "ArmState": ...
+
+    def frames(self) -> "dict[str, Frame]": ...
+
+    def command(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Send goals; returns them as quantised."""
+        ...
+
+    def hold(self) -> None: ...
+
+    def release(self) -> dict[str, str | None]:
+        """Torque off, joint by joint; returns what went wrong at each, or None."""
+        ...
+
+
+@dataclass
+class EndingConfig:
+    """What happens when a run ends."""
+
+    home: bool = True
+    """Go home before letting go; false: hold, then release where the arm is."""
+    speed: float = 40.0
+    """Fastest joint on the way home [deg/s, percent/s for the gripper]."""
+
+
+class Ending(NamedTuple):
+    """What became of the arm."""
+
+    at_home: bool
+    released: dict[str, str | None]
+    """Per joint: None, or why its torque may still be on."""
+    problems: tuple[str, ...]
+
+    @property
+    def torque_may_be_on(self) -> list[str]:
+        return [joint for joint, problem in self.released.items() if problem is not None]
+
+
+def end_safely(
+    arm: Arm,
+    guard: "Guard",
+    clock: Clock,
+    config: EndingConfig,
+    *,
+    period_s: float,
+    first_index: int,
+    state: "ArmState | None",
+    release_now: Callable[[], bool],
+    on_tick: Callable[[Tick], None],
+    say: Callable[[str], None],
+) -> Ending:
+    """Hold, go home, release; never raises.
+
+    `state` is the newest reading; None means that there is no way home: the arm never answered, or it never
+    moved. `release_now` is asked on every tick. The way home begins at the guard's last command, or else at
+    `state`; its ticks are numbered from `first_index` and have no frames.
+    """
+    problems: list[str] = []
+
+    def attempt(what: str, step: Callable[[], bool]) -> bool:
+        try:
+            return step()
+        except Exception as problem:  # the next step must be tried whatever this one raised
+            problems.append(f"{what}: {describe(problem)}")
+            say(problems[-1])
+            return False
+
+    def hold() -> bool:
+        arm.hold()
+        return True
+
+    held = attempt("could not hold the arm", hold)
+    at_home = False
+    if config.home and held and state is not None and not release_now():
+        say("going home")
+        way = _WayHome(arm, guard, clock, config, period_s, first_index, state)
+        at_home = attempt("could not go home", lambda: way.go(release_now, on_tick))
+        if not at_home and not release_now():
+            attempt("could not hold the arm", hold)
+    released: dict[str, str | None] = dict.fromkeys(JOINTS, "not tried")
+
+    def release() -> bool:
+        released.update(arm.release())
+        return True
+
+    if not attempt("could not release the arm", release):
+        released = dict.fromkeys(released, problems[-1])
+    return Ending(at_home, released, tuple(problems))
+
+
+class _WayHome:
+    def __init__(
+        self,
+        arm: Arm,
+        guard: "Guard",
+        clock: Clock,
+        config: EndingConfig,
+        period_s: float,
+        first_index: int,
+        state: "ArmState",
+    ) -> None:
+        self._arm, self._guard, self._clock = arm, guard, clock
+        self._period_s = period_s
+        self._index = first_index
+        self._state = state
+        last = guard.last_command
+        self._start = np.array(state.position if last is None else last, dtype=np.float64)
+        guard.reset(self._start)
+        self._goal: NDArray[np.float64] | None = None
+        distance = float(np.max(np.abs(arm.home - self._start)))
+        self._duration_s = math.pi / 2 * distance / config.speed  # the eased speed peaks at pi/2 of its mean
+
+    def go(self, release_now: Callable[[], bool], on_tick: Callable[[Tick], None]) -> bool:
+        """Whether the arm arrived. Raises what the arm raises once nothing was sent for `PATIENCE_S`."""
+        due_s = moved_s = self._clock.now_s()
+        going_s = 0.0  # time on the way, without standing still
+        while not release_now():
+            self._clock.sleep_until(due_s)
+            now_s = self._clock.now_s()
+            tick, problem = self._tick(now_s, now_s - due_s, going_s)
+            on_tick(tick)
+            if tick.sent is not None:
+                moved_s = now_s
+                going_s += self._period_s
+            elif now_s - moved_s > PATIENCE_S:
+                raise problem or UnsafeActionError(f"the guard stopped the way home: {tick.verdict.stop}")
+            if going_s > self._duration_s + SETTLE_S or (going_s > self._duration_s and self._arrived()):
+                return self._arrived()
+            due_s = max(due_s + self._period_s, now_s)
+        return False
+
+    def _arrived(self) -> bool:
+        return bool(np.all(np.abs(self._state.position - self._arm.home) <= ARRIVED))
+
+    def _tick(self, now_s: float, late_s: float, going_s: float) -> tuple[Tick, RobotError | None]:
+        problem: RobotError | None = None
+        sent: NDArray[np.float64] | None = None
+        watch = Stopwatch()
+        try:
+            self._state = self._arm.read()
+        except RobotError as error:
+            problem = error
+        watch.lap("read")
+        progress = min(1.0, going_s / self._duration_s) if self._duration_s > 0 else 1.0
+        asked = self._start + (0.5 - 0.5 * math.cos(math.pi * progress)) * (self._arm.home - self._start)
+        verdict = self._guard.check(asked, self._state, {}, now_s)  # no frames: the way home needs no camera
+        watch.lap("guard")
+        if verdict.action is not None:
+            try:
+                sent = self._goal = self._arm.command(verdict.action)
+            except RobotError as error:
+                problem = problem or error
+        watch.lap("send")
+        tick = Tick(
+            index=self._index,
+            phase="home",
+            time_s=now_s,
+            unix_s=time.time(),
+            late_s=late_s,
+            state=self._state,
+            frames={},
+            planned=None,
+            asked=asked,
+            verdict=verdict,
+            sent=sent,
+            goal=self._goal,
+            stages_ms=watch.stages_ms,
+            fault=None if problem is None else describe(problem),
+        )
+        self._index += 1
+        return tick, problem

@@ -1,0 +1,289 @@
+"""The mock arm: six servos on one wire, bolted to a simulated SO-101, with two cameras and one notion of time.
+
+`MockArm` only composes. Bytes go to the `Wire`, the wire reads and writes the `Servos`, the servos drive the `Plant`, and
+the plant turns duty into encoder counts. Time is an integer number of microseconds that moves when somebody calls
+`advance_to`; what moves it (a lockstep clock, a pseudo-terminal in real time) stands in `port.py`. The same seed and the
+same calls give the same bytes, joint angles and frames, every time and in every process.
+"""
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_robot.cameras import Frame
+from so101_robot.errors import CameraError, ConfigError
+from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.mock.captures import TICK_US, Capture, Shutter
+from so101_robot.mock.catalogue import Level
+from so101_robot.mock.faults import FaultPlan, PortEvent
+from so101_robot.mock.hand import Hand
+from so101_robot.mock.plant import HOME_RAD, MujocoPlant, Plant
+from so101_robot.mock.servo import Bridge, Servos
+from so101_robot.mock.wire import Reply, Wire, WireTiming
+from so101_robot.mock.world import World, load_scene
+from so101_robot.protocol import Errors
+
+if TYPE_CHECKING:  # LeRobot costs seconds to import, and the process behind a pseudo-terminal needs none of it
+    from lerobot.motors import MotorCalibration
+
+    from so101_robot.mock.render import Renderer
+
+CAMERAS = ("front", "wrist")
+"""The cameras that every scene has."""
+
+
+@dataclass
+class MockConfig:
+    """Which mock arm, in which scene."""
+
+    scene: str = "table"
+    """A name from the entry-point group `so101.scenes`."""
+    seed: int = 0
+    """Of everything that is drawn: object poses, mounting, faults."""
+    width: int = 96
+    """Of both cameras [pixels]."""
+    height: int = 96
+    camera_fps: float = 30.0
+    """Capture rate of both cameras [1/s]; frame k is captured k / camera_fps after power-up."""
+    faults: Path | None = None
+    """A fault plan (YAML); none: nothing fails."""
+    shadows: bool = False
+    """Cast shadows: better pictures, four times the rendering cost."""
+    random_mount: bool = False
+    """Bolt every servo on at an encoder angle of its own, as people do, instead of at the middle of its range."""
+    calibrated: bool = True
+    """Homing offsets and position limits are in the servos' EEPROM, as `lerobot-calibrate` leaves them."""
+    renderer: str = "auto"
+    """auto, egl, osmesa or ray."""
+    realtime_factor: float = 1.0
+    """Pace of a lockstep clock: 1 is for people who watch, 0 is as fast as the machine can."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ConfigError(f"camera size {self.width}x{self.height}: both sides must be at least 1 pixel")
+        if not 0 < self.camera_fps <= 1000:
+            raise ConfigError(f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second")
+        if self.realtime_factor < 0:
+            raise ConfigError(f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more")
+
+
+class MockArm:
+    """The arm as bytes in, bytes out, and pictures.
+
+    Args:
+        config: scene, seed, cameras, faults.
+        plant: another plant than MuJoCo's, for tests of the wire and the firmware; such an arm has no cameras and no hand.
+        timing: of the wire; the default is a servo bus without a USB adapter's delays.
+
+    Raises:
+        ConfigError: a scene that does not exist, a fault plan that cannot be read.
+    """
+
+    def __init__(
+        self, config: MockConfig | None = None, *, plant: Plant | None = None, timing: WireTiming | None = None
+    ) -> None:
+        self.config = config or MockConfig()
+        self._plan = FaultPlan.from_yaml(self.config.faults) if self.config.faults else FaultPlan()
+        self._timing = timing
+        self._renderer: Renderer | None = None
+        self._pictures: dict[str, tuple[Capture, Frame]] = {}
+        self.world = None if plant is not None else World(load_scene(self.config.scene), self.config.seed)
+        self._switch_on(self.config.seed, plant)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Switch the arm off and on again in a freshly laid out scene; the same seed gives the same arm.
+
+        Raises:
+            ConfigError: this arm was given a plant of its own, which only its maker can set back.
+        """
+        if self.world is None:
+            raise ConfigError("a mock arm with another plant than MuJoCo's cannot be reset; make a new one")
+        seed = self.config.seed if seed is None else seed
+        self.world.reset(seed)
+        if self._renderer is not None:
+            self._renderer.refresh()
+        self._switch_on(seed, None)
+
+    def _switch_on(self, seed: int, plant: Plant | None) -> None:
+        """Time zero: everything as it is when the supply is switched on."""
+        config = self.config
+        self.seed = seed
+        self.now_us = 0
+        self.port_is_out = False
+        self._ticks = 0
+        self.mount_offset_steps = _mount_offsets(seed) if config.random_mount else (0,) * len(JOINTS)
+        self.servos = Servos(SERVO_IDS)
+        self.duty = np.zeros(len(JOINTS))
+        self.bridge = np.zeros(len(JOINTS), dtype=np.int8)
+        self.hand: Hand | None = None
+        if self.world is None:
+            assert plant is not None
+            self.plant = plant
+        else:
+            physical = MujocoPlant(self.world, self.mount_offset_steps)
+            self.hand = Hand(
+                physical.joint_rad, physical.hand_torque_nm, self.world.joint_range_rad, np.array(HOME_RAD)
+            )
+            self.plant = physical
+        if config.calibrated:
+            self._store_calibration()
+        self._plan.reset()
+        self.wire = Wire(self.servos, self._timing, self._plan if self._plan.faults else None)
+        self._ticks_need_faults = any(fault.kind.level is Level.SERVO for fault in self._plan.faults)
+        self._shutter = Shutter(CAMERAS if self.world is not None else (), config.camera_fps, self._plan.camera_state)
+        self._open_shutter()
+
+    def _store_calibration(self) -> None:
+        """What `lerobot-calibrate` leaves in EEPROM."""
+        for index, fields in enumerate(self.calibration_fields.values()):
+            self.servos.set(index, "Homing_Offset", fields["homing_offset"])
+            self.servos.set(index, "Min_Position_Limit", fields["range_min"])
+            self.servos.set(index, "Max_Position_Limit", fields["range_max"])
+
+    # Time
+
+    def advance_to(self, time_us: int) -> None:
+        """Let the arm live until `time_us` [us]: every whole millisecond up to it is one tick. The past is ignored."""
+        last = time_us // TICK_US
+        while self._ticks < last:
+            self._run(min(last, self._shutter.next_tick) - self._ticks)
+            self._open_shutter()
+        if time_us > self.now_us:
+            self.now_us = time_us
+
+    def _open_shutter(self) -> None:
+        if self.world is not None and self._ticks == self._shutter.next_tick:
+            self._shutter.take(self.world.snapshot())
+
+    def _run(self, ticks: int) -> None:
+        """The hot loop: a thousand rounds per simulated second."""
+        servos_tick, plant_tick, plant = self.servos.tick, self.plant.tick, self.plant
+        raw, supply, heat, current = plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a
+        duty, bridge, hand = self.duty, self.bridge, self.hand
+        hand_tick = hand.tick if hand is not None and hand.active else None
+        if hand_tick is None and not self._ticks_need_faults:
+            for _ in range(ticks):
+                servos_tick(raw, supply, heat, current, duty, bridge)
+                plant_tick(duty, bridge)
+        else:
+            for tick in range(self._ticks, self._ticks + ticks):
+                self.wire.advance(tick * TICK_US)
+                servos_tick(raw, supply, heat, current, duty, bridge)
+                if hand_tick is not None:
+                    hand_tick()
+                plant_tick(duty, bridge)
+        self._ticks += ticks
+
+    # Bytes
+
+    @property
+    def unplugged(self) -> bool:
+        """True while the USB cable is out: by the fault plan, or because somebody set `port_is_out`."""
+        return self.port_is_out or any(event.kind == "unplug" for event in self.port_events())
+
+    def port_events(self) -> tuple[PortEvent, ...]:
+        """What the fault plan does to the port now."""
+        return self._plan.port_events(self.now_us) if self._plan.faults else ()
+
+    def exchange(self, data: bytes) -> list[Reply]:
+        """Give the wire bytes whose last one arrives now; returns what the servos answer, each with its time."""
+        return self.wire.receive(data, self.now_us)
+
+    # Pictures
+
+    def captures(self) -> dict[str, Capture]:
+        """The latest capture of every camera, for whoever renders elsewhere."""
+        return self._shutter.latest(self.now_us)
+
+    def frame(self, name: str) -> "Frame":
+        """The latest picture that camera `name` has captured by now, rendered when first asked for.
+
+        The renderer belongs to the thread that asks first: an EGL context cannot change threads.
+
+        Raises:
+            CameraError: there is no such camera.
+        """
+        capture = self.captures().get(name)
+        if capture is None:
+            raise CameraError(f"the mock arm has no camera {name!r}; it has {', '.join(self.captures()) or 'none'}")
+        known = self._pictures.get(name)
+        if known is not None and known[0] is capture:
+            return known[1]
+        renderer = self._open_renderer()
+        if capture.dark:
+            image = np.zeros((self.config.height, self.config.width, 3), dtype=np.uint8)
+        else:
+            image = renderer.render(capture.snapshot, name)
+        frame = Frame(image, capture.time_us * 1e-6, capture.sequence, renderer.backend)
+        self._pictures[name] = (capture, frame)
+        return frame
+
+    def _open_renderer(self) -> "Renderer":
+        if self._renderer is None:
+            from so101_robot.mock.render import open_renderer
+
+            assert self.world is not None, "an arm without a world has no captures"
+            config = self.config
+            self._renderer = open_renderer(
+                self.world.model, config.width, config.height, config.renderer, config.shadows
+            )
+        return self._renderer
+
+    # Looking inside
+
+    @property
+    def joint_rad(self) -> NDArray[np.float64]:
+        """The true joint angles (6,) [rad]; a view."""
+        assert isinstance(self.plant, MujocoPlant), "only the physical plant knows joint angles"
+        return self.plant.joint_rad
+
+    @property
+    def calibration(self) -> dict[str, "MotorCalibration"]:
+        """What `lerobot-calibrate` would find on this arm."""
+        from lerobot.motors import MotorCalibration
+
+        return {name: MotorCalibration(**fields) for name, fields in self.calibration_fields.items()}
+
+    def driven_joints(self) -> list[str]:
+        """The joints whose motors are not free."""
+        return [name for name, bridge in zip(JOINTS, self.bridge.tolist(), strict=True) if bridge != Bridge.FREE]
+
+    def complaints(self) -> str:
+        """The servos' error bits in words."""
+        errors = {
+            name: Errors(self.servos.get(index, "Status")).describe()
+            for index, name in enumerate(JOINTS)
+            if self.servos.get(index, "Status")
+        }
+        return "; ".join(f"{name}: {text}" for name, text in errors.items()) or "no errors"
+
+    def state_hash(self) -> str:
+        """A digest of physics, registers, wire and time: equal hashes go on equally under equal calls."""
+        plant = self.plant
+        digest = hashlib.sha256()
+        digest.update(struct.pack("<qq", self.now_us, self._ticks))
+        for array in (plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a, self.duty, self.bridge):
+            digest.update(array.tobytes())
+        digest.update(self.servos.state())
+        digest.update(self.wire.state())
+        if self.world is not None:
+            digest.update(self.world.digest().encode())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Free the renderer, in the thread that rendered. May be called twice."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def _mount_offsets(seed: int) -> tuple[int, ...]:
+    """Encoder counts by which each servo was bolted on away from its middle; any angle but the half turn itself."""
+    drawn = np.random.default_rng((seed, 1)).integers(-2047, 2047, len(JOINTS), endpoint=True)
+    return tuple(drawn.tolist())

@@ -1,0 +1,63 @@
+"""Which renderer this machine has: OpenGL through EGL or OSMesa, or our own rays, found without touching OpenGL.
+
+MuJoCo reads MUJOCO_GL when it is imported, and where that names a library that is missing, the import itself fails and
+takes physics with it. So the libraries are probed with ctypes, and `let_mujoco_import`, which runs when anything in
+`so101_robot.mock` is imported, keeps a broken request away from MuJoCo; it is reported when somebody wants a picture.
+"""
+
+import ctypes
+import os
+from functools import cache
+
+from so101_robot.errors import ConfigError
+
+LIBRARIES = {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)}
+"""Shared libraries that MuJoCo loads for an off-screen context; EGL fails without libGL too."""
+
+PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
+"""Debian and Ubuntu packages that bring them."""
+
+_OFF = ("disable", "disabled", "off", "false", "0", "ray")
+_ANY = ("", "enable", "enabled", "on", "true", "1", "glfw", "glx")  # a window system is no use to a headless camera
+
+_asked = os.environ.get("MUJOCO_GL", "").lower().strip()
+
+
+def let_mujoco_import() -> None:
+    """Hide a MUJOCO_GL from MuJoCo that would make `import mujoco` fail. Does nothing on a healthy system."""
+    if _asked == "ray" or (_asked in LIBRARIES and not loadable(_asked)):
+        os.environ["MUJOCO_GL"] = "disable"
+
+
+@cache
+def loadable(backend: str) -> bool:
+    """Whether every library of `backend` ("egl" or "osmesa") can be loaded."""
+    try:
+        for library in LIBRARIES[backend]:
+            ctypes.CDLL(library, mode=ctypes.RTLD_LOCAL)
+    except OSError:
+        return False
+    return True
+
+
+def choose_backend(asked: str = "auto") -> str:
+    """The renderer to use: "egl", "osmesa" or "ray".
+
+    `asked` is one of these or "auto", which honours MUJOCO_GL and otherwise takes the first that the machine has.
+    Raises `ConfigError` for a name that does not exist and for one whose libraries are missing.
+    """
+    source = f"renderer={asked}"
+    if asked == "auto":
+        asked, source = _asked, f"MUJOCO_GL={_asked}"
+    if asked in _OFF:
+        return "ray"
+    if asked in _ANY:
+        return next((name for name in LIBRARIES if loadable(name)), "ray")
+    if asked not in LIBRARIES:
+        raise ConfigError(f"{source}: there is no such renderer; possible are auto, egl, osmesa and ray")
+    if not loadable(asked):
+        raise ConfigError(
+            f"{source}: cannot load {' and '.join(LIBRARIES[asked])}; install them "
+            f"(apt-get install -y --no-install-recommends {PACKAGES[asked]}), or ask for 'ray', which needs none"
+        )
+    return asked

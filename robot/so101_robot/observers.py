@@ -1,0 +1,181 @@
+"""What the loop tells about each tick, and to whom: log, dashboard, recorder, Rerun.
+
+Observers only look. One that fails is dropped with one message and the arm never notices; one that is slow
+goes behind a `Background` queue, which drops ticks (and counts them) rather than let the loop wait.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chunks import Planned
+
+if TYPE_CHECKING:
+    from .arm import ArmState
+    from .cameras import Frame
+    from .guard import Verdict
+
+_log = logging.getLogger(__name__)
+
+Phase = Literal["run", "home"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Everything that is known about one pass of the loop. Joint values are in LeRobot units."""
+
+    index: int
+    """Ticks since the run began, by the clock: a tick that the loop was too late for leaves a gap."""
+    phase: Phase
+    time_s: float
+    """The robot's clock at the start of the tick."""
+    unix_s: float
+    late_s: float
+    """How long after its due time the tick began."""
+    state: "ArmState"
+    """The newest reading of the arm; `state.time_s` tells when it was made."""
+    frames: "dict[str, Frame]"
+    planned: Planned | None
+    """None while going home."""
+    asked: NDArray[np.float64] | None
+    """(6,) what the policy, or the way home, asked for; None: nothing, so the last command stands."""
+    verdict: "Verdict"
+    sent: NDArray[np.float64] | None
+    """(6,) the goal that the servos were sent on this tick, as quantised; None: nothing was sent."""
+    goal: NDArray[np.float64] | None
+    """(6,) the goal in force after this tick; None before the first command."""
+    stages_ms: dict[str, float]
+    """Wall time of each stage of this tick: read, frames, plan, guard, send; and of the observers of the
+    last."""
+    fault: str | None
+    """What went wrong on the bus on this tick, though the loop goes on."""
+
+    def frame_ages_s(self) -> dict[str, float]:
+        """Age of each camera's frame at the start of the tick."""
+        return {name: self.time_s - frame.captured_s for name, frame in self.frames.items()}
+
+
+class Observer(Protocol):
+    """Something that looks at the run."""
+
+    @property
+    def name(self) -> str: ...
+
+    def on_tick(self, tick: Tick) -> None: ...
+
+    def on_message(self, text: str) -> None:
+        """A word for the person at the bench: what happens, what went wrong."""
+        ...
+
+    def close(self) -> None:
+        """The run is over; the arm has been released."""
+        ...
+
+
+class Observers:
+    """Tells all observers; an exception drops the observer that raised it, with one message."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = list(observers)
+
+    def on_tick(self, tick: Tick) -> None:
+        self._tell(lambda observer: observer.on_tick(tick))
+
+    def on_message(self, text: str) -> None:
+        self._tell(lambda observer: observer.on_message(text))
+
+    def close(self) -> None:
+        self._tell(lambda observer: observer.close())
+        self._observers.clear()
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        for observer in tuple(self._observers):
+            try:
+                call(observer)
+            except Exception as problem:  # whatever goes wrong in an observer must not reach the arm
+                self._observers.remove(observer)
+                text = f"{observer.name} failed and is off for the rest of the run: {describe(problem)}"
+                _log.warning(text, exc_info=_log.isEnabledFor(logging.DEBUG))
+                self.on_message(text)
+
+
+class Background:
+    """Runs a slow observer in a thread of its own, behind a queue of `capacity` ticks.
+
+    When the queue is full a tick is dropped and counted in `dropped`. `close` lets the thread finish what
+    is queued.
+    """
+
+    def __init__(self, observer: Observer, *, capacity: int) -> None:
+        self.name = observer.name
+        self.dropped = 0
+        self._observer = observer
+        self._queue: queue.Queue[Tick | str | None] = queue.Queue(capacity)
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name=observer.name, daemon=True)
+        self._thread.start()
+
+    def on_tick(self, tick: Tick) -> None:
+        self._raise_problem()
+        try:
+            self._queue.put_nowait(tick)
+        except queue.Full:
+            self.dropped += 1
+
+    def on_message(self, text: str) -> None:
+        self._raise_problem()
+        if not self._queue.full():  # only this thread puts, so there is room
+            self._queue.put_nowait(text)
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._raise_problem()
+        self._observer.close()
+        if self.dropped:
+            _log.warning("%s was too slow and missed %d ticks", self.name, self.dropped)
+
+    def _raise_problem(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._problem is not None:
+                continue  # keep emptying the queue, so that `close` does not block
+            try:
+                if isinstance(item, str):
+                    self._observer.on_message(item)
+                else:
+                    self._observer.on_tick(item)
+            except Exception as problem:  # raised again in the loop's thread, where the observer is dropped
+                self._problem = problem
+
+
+class Stopwatch:
+    """Wall time of the stages of a tick."""
+
+    def __init__(self) -> None:
+        self.stages_ms: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap, or since the start, was spent on `stage`."""
+        now = time.perf_counter()
+        self.stages_ms[stage] = (now - self._since) * 1e3
+        self._since = now
+
+
+def describe(problem: BaseException) -> str:
+    """An exception as one line; its class is named where the message alone would not speak."""
+    text = " ".join(str(problem).split())
+    return (
+        text if text and type(problem).__module__.startswith("so101") else f"{type(problem).__name__}: {text}"
+    )

@@ -1,0 +1,198 @@
+"""The run folder: what was run (`run.json`), every tick (`ticks.jsonl`), and what came of it
+(`summary.json`).
+
+`run.json` is complete before the arm is touched. Each tick is one line of strict JSON (no NaN: null),
+written with a single `os.write` to a file opened for appending, so that a killed process leaves whole
+lines; `read_ticks` also bears a last line cut short. The summary is computed from the lines, so `summarise`
+works just as well on what a killed run has left.
+
+Joint values are arrays of six in the order of `joints.JOINTS` and in LeRobot units; times are seconds,
+`*_ms` milliseconds.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from .errors import ConfigError
+from .observers import Tick
+from .summary import summarise
+from .workers import Inference
+
+if TYPE_CHECKING:
+    from .arm import Health
+    from .guard import Verdict
+
+RUN, TICKS, SUMMARY = "run.json", "ticks.jsonl", "summary.json"
+
+
+class RunLog:
+    """Observer that writes the run folder. Making one writes `run.json`; `close` writes `summary.json`.
+
+    Raises:
+        ConfigError: the folder cannot be made, or already holds a run.
+    """
+
+    name = "run log"
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._begin_s: float | None = None
+        self._messages: list[str] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / TICKS).exists():
+                raise ConfigError(f"{folder} already holds a run; choose another folder with --out")
+            write_json(folder / RUN, about)
+            self._ticks = os.open(folder / TICKS, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        except OSError as problem:
+            raise ConfigError(f"cannot write the run folder {folder}: {problem.strerror}") from problem
+        self._open = True
+
+    def on_tick(self, tick: Tick) -> None:
+        if self._begin_s is None:
+            self._begin_s = tick.time_s
+        record = tick_record(tick, self._begin_s)
+        if self._messages:
+            record["messages"], self._messages = self._messages, []
+        self._write(record)
+
+    def on_message(self, text: str) -> None:
+        self._messages.append(text)  # goes into the next tick's line
+
+    def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        if self._messages:
+            self._write({"messages": self._messages})
+        os.close(self._ticks)
+        write_json(self.folder / SUMMARY, summarise(read_ticks(self.folder / TICKS)))
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        if os.write(self._ticks, line) != len(line):
+            raise OSError(f"{self.folder / TICKS} is cut short: is the disk full?")
+
+
+def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
+    """A tick as one JSON object. What does not apply to it (an inference, health, a fault) has no key."""
+    record: dict[str, Any] = {
+        "tick": tick.index,
+        "phase": tick.phase,
+        "t": _number(tick.time_s - begin_s, 6),
+        "unix_s": _number(tick.unix_s, 4),
+        "late_ms": _number(tick.late_s * 1e3, 3),
+        "stages_ms": {stage: _number(value, 3) for stage, value in tick.stages_ms.items()},
+        "state": _numbers(tick.state.position, 3),
+        "state_age_ms": _number((tick.time_s - tick.state.time_s) * 1e3, 3),
+        "asked": _numbers(tick.asked, 3),
+        "sent": _numbers(tick.sent, 3),
+        "guard": _verdict_record(tick.verdict),
+        "frames": {
+            name: {"age_ms": _number((tick.time_s - frame.captured_s) * 1e3, 3), "sequence": frame.sequence}
+            for name, frame in tick.frames.items()
+        },
+    }
+    if tick.planned is not None:
+        chunk = {
+            "source": tick.planned.source,
+            "observed_tick": tick.planned.chunk_tick,
+            "index": tick.planned.index_in_chunk,
+            "age_ms": _number(tick.planned.age_s * 1e3, 1),
+        }
+        record["chunk"] = chunk
+        if tick.planned.inference is not None:
+            record["inference"] = _inference_record(tick.planned.inference)
+    if not tick.state.answered.all():
+        record["answered"] = tick.state.answered.tolist()
+    if tick.state.errors.any():
+        record["errors"] = tick.state.errors.tolist()
+    if tick.state.health is not None:
+        record["health"] = _health_record(tick.state.health)
+    if tick.fault is not None:
+        record["fault"] = tick.fault
+    return record
+
+
+def _inference_record(inference: Inference) -> dict[str, Any]:
+    return {
+        "observed_tick": inference.observed_tick,
+        "latency_ms": _number(inference.latency_s * 1e3, 3),
+        "compute_ms": _number(inference.compute_s * 1e3, 3),
+        "shares": None if inference.shares is None else rounded(inference.shares.as_dict(), 6),
+    }
+
+
+def _verdict_record(verdict: "Verdict") -> dict[str, Any] | str:
+    """ "ok" nearly always, so that a line stays short."""
+    if verdict.stop is None and not verdict.interventions:
+        return "ok"
+    record: dict[str, Any] = {} if verdict.stop is None else {"stop": verdict.stop}
+    if verdict.interventions:
+        record["interventions"] = [
+            {"rule": i.rule, "joint": i.joint, "asked": _number(i.asked, 3), "allowed": _number(i.allowed, 3)}
+            for i in verdict.interventions
+        ]
+    return record
+
+
+def _health_record(health: "Health") -> dict[str, list[float | None] | None]:
+    return {name: _numbers(values, 2) for name, values in health._asdict().items()}
+
+
+def _number(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _numbers(values: NDArray[Any] | None, digits: int) -> list[float | None] | None:
+    if values is None:
+        return None
+    return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """`value`, a nest of dicts, lists and numbers, with numbers that strict JSON can hold."""
+    if isinstance(value, float):
+        return _number(value, digits)
+    if isinstance(value, Mapping):
+        return {str(key): rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [rounded(item, digits) for item in value]
+    return value
+
+
+def read_ticks(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a `ticks.jsonl`, in order; a last line that was cut short is left out.
+
+    Raises:
+        ConfigError: the file is not there, or a line before the last is not JSON.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no {path}")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as problem:
+                raise ConfigError(f"{path}, line {number} is damaged: {problem}") from problem
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write `data` so that `path` is either whole or not there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=2, allow_nan=False, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)

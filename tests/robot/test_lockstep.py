@@ -1,0 +1,181 @@
+"""Lockstep: time moves with the clock and with bytes, and by nothing else."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import scservo_sdk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from so101_robot import protocol
+from so101_robot.errors import PortError
+from so101_robot.joints import SERVO_IDS
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
+from so101_robot.mock.plant import IdealPlant
+
+READ_ALL = protocol.sync_read(56, 2, SERVO_IDS)
+POSITIONS = 48  # bytes of six replies with two params each
+
+
+def ideal_arm() -> MockArm:
+    return MockArm(MockConfig(realtime_factor=0), plant=IdealPlant())
+
+
+def test_time_stands_still_unless_someone_moves_it() -> None:
+    arm = ideal_arm()
+    clock = LockstepClock(arm)
+    before = clock.now_s()
+    time.sleep(0.02)
+    assert clock.now_s() == before == 0.0
+
+
+def test_waiting_advances_the_arm_to_the_microsecond_and_never_stops_short() -> None:
+    arm = ideal_arm()
+    clock = LockstepClock(arm)
+    for tick in range(1, 200):
+        clock.sleep_until(tick / 30)
+        assert clock.now_s() >= tick / 30
+        assert clock.now_s() - tick / 30 < 1.01e-6
+
+
+def test_waiting_for_the_past_changes_nothing() -> None:
+    arm = ideal_arm()
+    clock = LockstepClock(arm)
+    clock.sleep_until(0.1)
+    before = arm.state_hash()
+    clock.sleep_until(0.05)
+    assert arm.state_hash() == before
+
+
+def test_a_paced_clock_does_not_outrun_the_wall_clock() -> None:
+    clock = LockstepClock(ideal_arm(), pace=2.0)
+    clock.sleep_until(0.0)
+    start_s = time.perf_counter()
+    clock.sleep_until(0.2)
+    assert time.perf_counter() - start_s >= 0.095
+
+
+def test_a_paced_clock_does_not_hurry_after_a_long_pause() -> None:
+    clock = LockstepClock(ideal_arm(), pace=1.0)
+    clock.sleep_until(0.0)
+    time.sleep(0.4)  # the loop was busy
+    clock.sleep_until(0.01)
+    start_s = time.perf_counter()
+    clock.sleep_until(0.06)
+    assert time.perf_counter() - start_s >= 0.04
+
+
+def test_reading_six_positions_takes_the_time_that_the_wire_takes() -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    data = link.transact(READ_ALL, POSITIONS, 0.05)
+    assert len(data) == POSITIONS
+    assert [status.servo_id for status in protocol.parse_statuses(data)[0]] == list(SERVO_IDS)
+    floor_us = (len(READ_ALL) + POSITIONS) * 10
+    assert floor_us <= arm.now_us <= floor_us + 300
+
+
+def test_a_request_that_nobody_answers_costs_the_whole_deadline() -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    assert link.transact(protocol.instruction(99, protocol.Instruction.PING), 6, 0.02) == b""
+    assert arm.now_us == 20_000
+
+
+def test_a_silent_servo_leaves_a_short_answer_at_the_deadline() -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    data = link.transact(protocol.sync_read(56, 2, (1, 2, 99, 4)), 32, 0.01)
+    assert [status.servo_id for status in protocol.parse_statuses(data)[0]] == [1, 2, 4]
+    assert arm.now_us == 10_000
+
+
+def test_bytes_behind_the_deadline_are_not_delivered_and_later_discarded() -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    data = link.transact(READ_ALL, POSITIONS, 400e-6)
+    assert 0 < len(data) < POSITIONS
+    arm.advance_to(5000)
+    ping = link.transact(protocol.instruction(3, protocol.Instruction.PING), 6, 0.01)
+    assert ping == protocol.status(3, 0)
+
+
+def test_a_closed_link_says_so() -> None:
+    link = LockstepLink(ideal_arm())
+    link.close()
+    link.close()
+    with pytest.raises(PortError, match="closed"):
+        link.send(READ_ALL)
+
+
+def sdk_on(arm: MockArm) -> tuple[scservo_sdk.PortHandler, scservo_sdk.PacketHandler]:
+    port = scservo_sdk.PortHandler("mock")
+    port.ser = LockstepSerial(arm)
+    port.is_open = True
+    port.tx_time_per_byte = 0.01
+    return port, scservo_sdk.PacketHandler(0)
+
+
+def test_the_vendor_sdk_runs_on_the_arm_in_memory() -> None:
+    arm = ideal_arm()
+    port, packets = sdk_on(arm)
+    assert packets.ping(port, 2) == (777, scservo_sdk.COMM_SUCCESS, 0)
+    assert packets.write1ByteTxRx(port, 2, 41, 50) == (scservo_sdk.COMM_SUCCESS, 0)
+    assert packets.read1ByteTxRx(port, 2, 41) == (50, scservo_sdk.COMM_SUCCESS, 0)
+    reader = scservo_sdk.GroupSyncRead(port, packets, 56, 2)
+    for servo_id in SERVO_IDS:
+        reader.addParam(servo_id)
+    assert reader.txRxPacket() == scservo_sdk.COMM_SUCCESS
+    assert all(reader.getData(servo_id, 56, 2) < 4096 for servo_id in SERVO_IDS)
+
+
+def test_an_unanswered_sdk_request_costs_the_host_timeout_once() -> None:
+    arm = ideal_arm()
+    port, packets = sdk_on(arm)
+    _, result, _ = packets.read1ByteTxRx(port, 77, 41)
+    assert result == scservo_sdk.COMM_RX_TIMEOUT
+    assert 50_000 <= arm.now_us < 51_000
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(1, 3), min_size=1, max_size=20))
+def test_a_request_in_pieces_is_the_same_request(cuts: list[int]) -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    pieces, rest = [], READ_ALL
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    for piece in pieces:
+        link.send(piece)
+    assert len(link.transact(rest, POSITIONS, 0.05) if rest else link.transact(b"", POSITIONS, 0.05)) == POSITIONS
+
+
+RUN = """
+from so101_robot import protocol
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.lockstep import LockstepClock, LockstepLink
+import hashlib, math
+arm = MockArm(MockConfig(seed=7, realtime_factor=0, random_mount=True, width=32, height=32))
+clock, link, seen = LockstepClock(arm), LockstepLink(arm), hashlib.sha256()
+for tick in range(1, 31):
+    seen.update(link.transact(protocol.sync_read(56, 15, range(1, 7)), 126, 0.05))
+    goal = 2047 + round(300 * math.sin(tick / 10))
+    link.send(protocol.sync_write(42, {i: goal.to_bytes(2, "little") for i in range(1, 7)}))
+    clock.sleep_until(tick / 30)
+    for camera in ("front", "wrist"):
+        seen.update(arm.frame(camera).image.tobytes())
+print(seen.hexdigest(), arm.state_hash())
+arm.close()
+"""
+
+
+def test_the_same_seed_gives_the_same_bytes_angles_and_frames_in_another_process() -> None:
+    runs = [
+        subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True).stdout for _ in "ab"
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].split()) == 2
