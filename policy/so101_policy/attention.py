@@ -95,7 +95,7 @@ class AttentionShares(NamedTuple):
     entropy: float
     """Entropy of the attention within the vision tokens over its maximum log(N): 0 one token, 1 uniform."""
     state_p95: float
-    """95th percentile (nearest rank) of the state share over (head, query): a mean of 0.2 can hide heads at 0.98."""
+    """95th percentile (nearest rank) of the state share over (head, query): a mean of 0.2 hides 0.98."""
     uniform: dict[str, float]
     """Under uniform attention: latent, state, environment, vision, entropy, and each camera by its name."""
     heads: dict[str, list[float]] | None = None

@@ -12,7 +12,6 @@ key.
 
 import dataclasses
 import logging
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,7 @@ from lerobot.utils.decorators import check_if_already_connected, check_if_not_co
 from numpy.typing import ArrayLike, NDArray
 
 from . import startup
-from .bus import Health, Opener, SO101Bus
+from .bus import Health, SO101Bus
 from .cameras import Frame, FrameSource, LeRobotFrames, MockFrames, connect_all
 from .clock import Clock, WallClock
 from .config_arm import SO101Config
@@ -34,6 +33,7 @@ from .guard import Guard
 from .joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
 from .mock.arm import CAMERAS as MOCK_CAMERAS
 from .registers import BY_NAME
+from .sdk import Opener
 
 if TYPE_CHECKING:
     from .mock.arm import MockArm
@@ -251,7 +251,7 @@ class SO101(Robot):
         """Set what differs from LeRobot's settings for this arm, with the torque as it is."""
         self._configure(self.bus.read_registers())
 
-    @cached_property
+    @property
     def observation_features(self) -> dict[str, type | tuple[int, int, int]]:
         if self.config.port == MOCK_PORT and not self.config.cameras:
             mock = self.config.mock if self.mock is None else self.mock.config
@@ -259,7 +259,7 @@ class SO101(Robot):
         shapes = {name: (c.height or 0, c.width or 0, 3) for name, c in self.config.cameras.items()}
         return {**self.action_features, **shapes}
 
-    @cached_property
+    @property
     def action_features(self) -> dict[str, type]:
         return dict.fromkeys(KEYS, float)
 
@@ -275,9 +275,10 @@ class SO101(Robot):
         frames = self.frames()
         now_s, limit_s = self.clock.now_s(), self.config.limits.max_frame_age_s
         for name, frame in frames.items():
-            if now_s - frame.captured_s > limit_s:
+            age_s = now_s - frame.captured_s
+            if age_s > limit_s:
                 raise CameraError(
-                    f"camera {name!r}: its newest picture is {now_s - frame.captured_s:.2f} s old, allowed are {limit_s} s"
+                    f"the newest picture of camera {name!r} is {age_s:.2f} s old, allowed are {limit_s} s"
                 )
         joints = dict(zip(KEYS, state.position.tolist(), strict=True))
         return {**joints, **{name: frame.image for name, frame in frames.items()}}
@@ -363,8 +364,8 @@ class SO101(Robot):
         for index, row in enumerate(self.bus.read_registers()):
             for register, value in startup.changes(index, row, gains):
                 raise BusError(
-                    f"servo {SERVO_IDS[index]} ({JOINTS[index]}) did not take {register.name} = {value}, it has "
-                    f"{startup.value_of(row, register.name)} - switch its power off and on, and connect again"
+                    f"servo {SERVO_IDS[index]} ({JOINTS[index]}) did not take {register.name} = {value}, it "
+                    f"has {startup.value_of(row, register.name)} - switch the arm off and on, and try again"
                 )
 
     def _configure_servo(self, index: int, row: startup.Registers, gains: startup.Gains) -> bool:
@@ -393,11 +394,14 @@ class SO101(Robot):
 
     def _complete_state(self) -> ArmState:
         """A state in which every servo answered."""
-        for _ in range(READ_TRIES):
-            state = self.read()
+        state = self.read()
+        for _ in range(READ_TRIES - 1):
             if state.answered.all():
                 return state
-        raise BusTimeoutError(self.bus.describe_silence(state.answered.tolist()))
+            state = self.read()
+        if not state.answered.all():
+            raise BusTimeoutError(self.bus.describe_silence(state.answered.tolist()))
+        return state
 
     def _close(self) -> None:
         """Give everything back, without touching the torque."""
@@ -416,8 +420,8 @@ class SO101(Robot):
             "" if self.config.calibration_dir is None else f" --robot.calibration_dir={self.calibration_dir}"
         )
         return (
-            f"calibrate, or write the file into the servos (ENTER at its first question), with `lerobot-calibrate "
-            f"--robot.type=so101_follower --robot.port={self.config.port} --robot.id={self.id}{where}`"
+            "calibrate, or write the file into the servos (ENTER at its first question), with "
+            f"`lerobot-calibrate --robot.type=so101_follower --robot.port={self.config.port} --robot.id={self.id}{where}`"
         )
 
 

@@ -4,33 +4,33 @@ command.
 LeRobot's own methods (calibration, motor set-up, single registers by name) work on it as they are. Ours are
 `read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
 with their error bytes. A servo that does not answer is marked; only when nobody answers is there an
-exception. Nothing is retried for longer than the deadline, and nothing that came late can pass for the answer
-to another question (see `_Questions`).
+exception. A garbled reply is asked for once more. Nothing that came late can pass for the answer to another
+question (see `sync.questions`).
 
 Block reads and acknowledged writes of single servos (`read_registers`, `write_register`) serve the start and
 the end.
 """
 
 import contextlib
-import struct
-import termios
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scservo_sdk
 from lerobot.motors import Motor, MotorCalibration, MotorNormMode
 from lerobot.motors.feetech import FeetechMotorsBus
-from lerobot.motors.feetech.feetech import patch_setPacketTimeout
 from numpy.typing import ArrayLike, NDArray
 
 from . import protocol, registers
-from .errors import BusTimeoutError, PortError, RobotError, UnsafeActionError
+from .errors import BusTimeoutError, PortError, RobotError
 from .joints import GRIPPER, JOINTS, SERVO_IDS
-from .link import BAUD, Link, SerialLink, open_serial
+from .link import Link, SerialLink, open_serial
 from .protocol import Errors, Status
 from .registers import BY_NAME, Register
 from .scale import Scale
+from .sdk import Opener, SdkPort
+from .startup import check_identity
+from .sync import HEALTH_SIZE, POSITION, Health, Question, goal_frame, health_of, questions, signed
 
 N = len(SERVO_IDS)
 
@@ -44,35 +44,10 @@ later."""
 
 SLOW_TRIES = 3
 
-POSITION = BY_NAME["Present_Position"]
-GOAL = BY_NAME["Goal_Position"]
 TORQUE = BY_NAME["Torque_Enable"]
-
-HEALTH_SIZE = BY_NAME["Present_Current"].end - POSITION.address
-"""Position, velocity, load, voltage, temperature, pending, status, moving, goal and current in one block of
-15 bytes."""
-
-LARGEST_GOAL_STEPS = 32766
-"""One more would be FF FF on the wire, which a servo takes for the header of the next frame."""
 
 BLOCKS = ((0, 40), (40, registers.SIZE - 40))
 """A servo's registers in two reads: EEPROM and the rest."""
-
-Opener = Callable[[], tuple[Any, Link]]
-"""Opens a port: a pyserial-like handle for LeRobot's slow path and a `Link` for ours."""
-
-
-class Health(NamedTuple):
-    """What servos say about themselves; each (6,) float64, NaN where a servo did not answer."""
-
-    velocity_steps_s: NDArray[np.float64]
-    load_percent: NDArray[np.float64]
-    """Motor duty; positive drives towards smaller counts (the register's sign)."""
-    voltage_v: NDArray[np.float64]
-    temperature_c: NDArray[np.float64]
-    current_ma: NDArray[np.float64]
-    moving: NDArray[np.float64]
-    """1 while the servo moves."""
 
 
 class BusState(NamedTuple):
@@ -100,12 +75,12 @@ class SO101Bus(FeetechMotorsBus):
         self, port: str, calibration: dict[str, MotorCalibration] | None = None, opener: Opener | None = None
     ) -> None:
         super().__init__(port, _motors(), calibration)
-        self.port_handler: Any = _SdkPort(port, opener or (lambda: _open_serial_port(port)))
+        self.port_handler: Any = SdkPort(port, opener or (lambda: _open_serial_port(port)))
         self.sync_reader: Any = scservo_sdk.GroupSyncRead(self.port_handler, self.packet_handler, 0, 0)
         self.sync_writer: Any = scservo_sdk.GroupSyncWrite(self.port_handler, self.packet_handler, 0, 0)
         self.timeout_s = READ_TIMEOUT_S
         self._questions = {
-            health: _questions(HEALTH_SIZE if health else POSITION.size) for health in (False, True)
+            health: questions(HEALTH_SIZE if health else POSITION.size) for health in (False, True)
         }
         self._unanswered = 0
         self._last_steps = np.zeros(N, np.int32)
@@ -133,13 +108,13 @@ class SO101Bus(FeetechMotorsBus):
         else:
             data, answered = self._salvage(question, data)
         frames: Any = np.frombuffer(data, question.layout)
-        steps = _signed(frames["position"], POSITION)
+        steps = signed(frames["position"], POSITION)
         if not self._unanswered:
             self._last_steps = steps
         else:
             self._last_steps = steps = np.where(answered, steps, self._last_steps)
         return BusState(
-            time_s, steps, answered, frames["error"].copy(), _health(frames, answered) if health else None
+            time_s, steps, answered, frames["error"].copy(), health_of(frames, answered) if health else None
         )
 
     def write_goals(self, goal_steps: ArrayLike) -> None:
@@ -197,8 +172,8 @@ class SO101Bus(FeetechMotorsBus):
         reply = self._ask(request, servo_id, 0, timeout_s)
         if reply is None:
             raise BusTimeoutError(
-                f"servo {servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]}) did not acknowledge {register.name} = {value} "
-                f"within {timeout_s * 1e3:.0f} ms, {SLOW_TRIES} tries"
+                f"servo {servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]}) did not acknowledge "
+                f"{register.name} = {value} within {timeout_s * 1e3:.0f} ms, {SLOW_TRIES} tries"
             )
         return reply.error
 
@@ -222,8 +197,8 @@ class SO101Bus(FeetechMotorsBus):
         timeout_ms = self.timeout_s * 1e3
         if len(silent) == N:
             return (
-                f"no servo answered on {self.port} within {timeout_ms:.0f} ms; asked ids: {_listed(SERVO_IDS)} - "
-                "is the arm's power supply on (USB does not feed the servos) and the bus cable in?"
+                f"no servo answered on {self.port} within {timeout_ms:.0f} ms; asked ids: "
+                f"{_listed(SERVO_IDS)} - is the arm's power supply on (USB does not feed the servos), and the bus cable in?"
             )
         who = _listed(f"{SERVO_IDS[i]} ({JOINTS[i]})" for i in silent)
         others = _listed(SERVO_IDS[i] for i in range(N) if i not in silent)
@@ -232,7 +207,10 @@ class SO101Bus(FeetechMotorsBus):
             where = f"check the cable between {SERVO_IDS[first - 1]} and {SERVO_IDS[first]}"
         else:
             where = "check its cable and its id"
-        return f"servo {who} did not answer 'Present_Position' within {timeout_ms:.0f} ms; answering ids: {others} - {where}"
+        return (
+            f"servo {who} did not answer 'Present_Position' within {timeout_ms:.0f} ms; "
+            f"answering ids: {others} - {where}"
+        )
 
     # the port -----
 
@@ -264,9 +242,13 @@ class SO101Bus(FeetechMotorsBus):
                 self.port_handler.closePort()
                 raise
 
+    def _handshake(self) -> None:
+        """Read-only: six servos, the right ones. Raises BusError."""
+        check_identity(self.read_registers())
+
     # parts -----
 
-    def _salvage(self, question: "_Question", data: bytes) -> tuple[bytes, NDArray[np.bool_]]:
+    def _salvage(self, question: "Question", data: bytes) -> tuple[bytes, NDArray[np.bool_]]:
         """The good replies of a read that was not clean, as the bytes of a clean one; blank where there is
         none.
 
@@ -275,7 +257,7 @@ class SO101Bus(FeetechMotorsBus):
         found = question.replies(data)
         missing = [servo_id for servo_id in question.ids if servo_id not in found]
         if missing and len(data) >= question.reply_size:  # garbled, not silent
-            again = _Question(missing, question.size)
+            again = Question(missing, question.size)
             data = self._link.transact(again.request, again.reply_size, self.timeout_s)
             found.update(again.replies(data))
         answered = np.array([servo_id in found for servo_id in question.ids])
@@ -283,8 +265,8 @@ class SO101Bus(FeetechMotorsBus):
         if not found:
             if data:
                 raise BusTimeoutError(
-                    f"no valid reply on {self.port}, but {len(data)} bytes of noise - do two programs use the port, "
-                    "or do the servos run at another baud rate?"
+                    f"no valid reply on {self.port}, but {len(data)} bytes of noise - do two programs use "
+                    "it, or do the servos run at another baud rate?"
                 )
             raise BusTimeoutError(self.describe_silence(answered.tolist()))
         blank = bytes(question.frame_size)
@@ -319,124 +301,6 @@ class SO101Bus(FeetechMotorsBus):
         return None
 
 
-class _Question:
-    """A SYNC_READ from Present_Position on, and what its answer looks like.
-
-    Args:
-        ids: the servos that are asked.
-        size: how many bytes of each.
-    """
-
-    def __init__(self, ids: Sequence[int], size: int) -> None:
-        self.ids = tuple(ids)
-        self.size = size
-        self.request = protocol.sync_read(POSITION.address, size, self.ids)
-        self.frame_size = protocol.reply_size(size)
-        self.reply_size = protocol.reply_size(size, len(self.ids))
-        self.layout = _layout(size)
-        heads = [protocol.HEADER + bytes((servo_id, size + 2)) for servo_id in self.ids]
-        self._frames = [
-            (i * self.frame_size, (i + 1) * self.frame_size, head) for i, head in enumerate(heads)
-        ]
-
-    def is_answered_by(self, data: bytes) -> bool:
-        """Whether `data` is one valid reply of each servo, in order, and nothing else."""
-        if len(data) != self.reply_size:
-            return False
-        for start, end, head in self._frames:
-            # the checksum is the complement of the sum of what it protects, so together they are FF
-            if data[start : start + 4] != head or sum(data[start + 2 : end]) & 0xFF != 0xFF:
-                return False
-        return True
-
-    def replies(self, data: bytes) -> dict[int, Status]:
-        """Every valid reply in `data` that can belong to this question; of two with one id the first."""
-        statuses = [
-            s
-            for s in protocol.parse_statuses(data)[0]
-            if s.servo_id in self.ids and len(s.params) == self.size
-        ]
-        return {status.servo_id: status for status in reversed(statuses)}
-
-
-def _questions(size: int) -> tuple[_Question, ...]:
-    """The same question in eight lengths, to be asked in turn while replies are owed.
-
-    A reply that comes after its deadline may arrive behind the next request, where flushing cannot reach it.
-    It has another length then, so it is seen for what it is. The wire keeps order: once a question was
-    answered, no older reply can come.
-    """
-    return tuple(_Question(SERVO_IDS, size + extra) for extra in range(8))
-
-
-def goal_frame(goal_steps: Sequence[int]) -> bytes:
-    """The SYNC_WRITE of six goal positions. Raises UnsafeActionError for one that cannot be sent."""
-    words = [steps if steps >= 0 else -steps | 0x8000 for steps in goal_steps]
-    if len(words) != N or max(goal_steps) > LARGEST_GOAL_STEPS or min(goal_steps) < -LARGEST_GOAL_STEPS:
-        raise UnsafeActionError(
-            f"cannot send goals {list(goal_steps)}; {N} steps within +-{LARGEST_GOAL_STEPS} are possible"
-        )
-    a, b, c, d, e, f = words
-    frame = bytearray(_GOALS.pack(_GOALS_HEAD, 1, a, 2, b, 3, c, 4, d, 5, e, 6, f, 0))
-    frame[-1] = ~sum(frame[2:]) & 0xFF
-    return bytes(frame)
-
-
-_GOALS = struct.Struct("<7s" + "BH" * N + "B")
-_GOALS_HEAD = protocol.sync_write(GOAL.address, dict.fromkeys(SERVO_IDS, bytes(GOAL.size)))[:7]
-
-_FIELDS = {
-    "position": POSITION,
-    "velocity": BY_NAME["Present_Velocity"],
-    "load": BY_NAME["Present_Load"],
-    "voltage": BY_NAME["Present_Voltage"],
-    "temperature": BY_NAME["Present_Temperature"],
-    "moving": BY_NAME["Moving"],
-    "current": BY_NAME["Present_Current"],
-}
-
-
-def _layout(size: int) -> np.dtype[Any]:
-    """A reply frame with `size` bytes from Present_Position on, as a numpy record."""
-    inside = {name: r for name, r in _FIELDS.items() if r.end <= POSITION.address + size}
-    return np.dtype(
-        {
-            "names": ["error", *inside],
-            "formats": ["u1", *(f"<u{r.size}" for r in inside.values())],
-            "offsets": [4, *(5 + r.address - POSITION.address for r in inside.values())],
-            "itemsize": protocol.reply_size(size),
-        }
-    )
-
-
-def _signed(words: NDArray[np.uint16], register: Register) -> NDArray[np.int32]:
-    """Sign and magnitude to numbers."""
-    assert register.sign_bit is not None
-    sign = 1 << register.sign_bit
-    value = words.astype(np.int32)
-    if value.max() < sign:  # the usual case, and three times faster
-        return value
-    return np.where(value & sign, -(value & sign - 1), value & sign - 1)
-
-
-def _health(frames: Any, answered: NDArray[np.bool_]) -> Health:
-    unknown = np.where(answered, 0.0, np.nan)
-
-    def scaled(name: str, unit: float) -> NDArray[np.float64]:
-        register = _FIELDS[name]
-        raw = frames[name] if register.sign_bit is None else _signed(frames[name], register)
-        return raw * unit + unknown
-
-    return Health(
-        velocity_steps_s=scaled("velocity", 1.0),
-        load_percent=scaled("load", 0.1),
-        voltage_v=scaled("voltage", registers.VOLTAGE_UNIT_V),
-        temperature_c=scaled("temperature", 1.0),
-        current_ma=scaled("current", registers.CURRENT_UNIT_A * 1e3),
-        moving=scaled("moving", 1.0),
-    )
-
-
 def _motors() -> dict[str, Motor]:
     modes = [MotorNormMode.RANGE_0_100 if i == GRIPPER else MotorNormMode.DEGREES for i in range(N)]
     return {
@@ -452,49 +316,3 @@ def _listed(items: Iterable[object]) -> str:
 def _open_serial_port(port: str) -> tuple[Any, Link]:
     handle = open_serial(port)
     return handle, SerialLink(handle.fileno(), port)
-
-
-class _SdkPort(scservo_sdk.PortHandler):
-    """feetech-servo-sdk's port on a handle that we opened, for LeRobot's own methods.
-
-    It mends three things on the way: input that is stale when a request goes out is discarded (the SDK only
-    drains the output, so a late reply answers the next question), an interrupted call does not leave the port
-    "in use" for ever, and a change of speed keeps the port open and ours.
-    """
-
-    setPacketTimeout = patch_setPacketTimeout  # LeRobot's: 50 ms per packet
-
-    def __init__(self, port_name: str, opener: Opener) -> None:
-        super().__init__(port_name)
-        self.ser: Any = None
-        self.link: Link | None = None
-        self._opener = opener
-
-    @property
-    def is_using(self) -> bool:
-        return False
-
-    @is_using.setter
-    def is_using(self, _: bool) -> None:
-        """One thread owns the bus; there is nothing to keep."""
-
-    def openPort(self) -> bool:
-        self.ser, self.link = self._opener()
-        self.is_open = True
-        return self.setBaudRate(BAUD)
-
-    def closePort(self) -> None:
-        if self.link is not None:
-            self.link.close()
-            with contextlib.suppress(OSError, termios.error):
-                self.ser.close()
-        self.link = self.ser = None
-        self.is_open = False
-
-    def clearPort(self) -> None:
-        self.ser.reset_input_buffer()
-
-    def setBaudRate(self, baudrate: int) -> bool:
-        self.baudrate = self.ser.baudrate = baudrate
-        self.tx_time_per_byte = 10_000 / baudrate  # [ms]
-        return True

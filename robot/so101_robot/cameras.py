@@ -107,7 +107,8 @@ class LeRobotFrames:
         except Exception as error:  # LeRobot's cameras raise whatever their libraries raise
             self.disconnect()
             raise CameraError(
-                f"camera {self._name!r} ({self.camera}) does not open as asked ({self._asked()}): {error}{_possible(self._config)}"
+                f"camera {self._name!r} ({self.camera}) does not open as asked ({self._asked()}): {error}"
+                f"{_possible(self._config)}"
             ) from error
 
     def latest(self, now_s: float) -> Frame:
@@ -150,7 +151,8 @@ class LeRobotFrames:
         while self._look()[0] is None:
             if time.monotonic() > deadline_s:
                 raise CameraError(
-                    f"camera {self._name!r} ({self.camera}) opened, but sent no picture within {FIRST_FRAME_S:.0f} s"
+                    f"camera {self._name!r} ({self.camera}) opened, but sent no picture "
+                    f"within {FIRST_FRAME_S:.0f} s"
                 )
             time.sleep(0.01)
         self.latest(0.0)
@@ -224,4 +226,5 @@ def _possible(config: "CameraConfig") -> str:
     if config.type != "opencv":
         return ""
     devices = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return f"; video devices found: {', '.join(devices) or 'none'} (`lerobot-find-cameras opencv` shows their pictures)"
+    found = ", ".join(devices) or "none"
+    return f" Video devices found: {found}."

@@ -51,7 +51,9 @@ class Arm(Protocol):
         """Send goals; returns them as quantised."""
         ...
 
-    def hold(self) -> None: ...
+    def hold(self) -> object:
+        """Torque on, stay."""
+        ...
 
     def release(self) -> dict[str, str | None]:
         """Torque off, joint by joint; returns what went wrong at each, or None."""
@@ -96,8 +98,8 @@ def end_safely(
 ) -> Ending:
     """Hold, go home, release; never raises.
 
-    `state` is the newest reading; None means that there is no way home: the arm never answered, or it never
-    moved. `release_now` is asked on every tick. The way home begins at the guard's last command, or else at
+    `state` is the newest reading; None means that this run has not moved the arm: then it is only released.
+    `release_now` is asked on every tick. The way home begins at the guard's last command, or else at
     `state`; its ticks are numbered from `first_index` and have no frames.
     """
     problems: list[str] = []
@@ -114,12 +116,19 @@ def end_safely(
         arm.hold()
         return True
 
-    held = attempt("could not hold the arm", hold)
-    at_home = False
-    if config.home and held and state is not None and not release_now():
+    def go_home(state: "ArmState") -> bool:
         say("going home")
         way = _WayHome(arm, guard, clock, config, period_s, first_index, state)
-        at_home = attempt("could not go home", lambda: way.go(release_now, on_tick))
+        way.go(release_now, on_tick)
+        if far := way.far_from_home():
+            problems.append(f"did not reach home: {far}")
+            say(problems[-1])
+        return not far
+
+    at_home = False
+    held = state is not None and attempt("could not hold the arm", hold)
+    if held and state is not None and config.home and not release_now():
+        at_home = attempt("could not go home", lambda: go_home(state))
         if not at_home and not release_now():
             attempt("could not hold the arm", hold)
     released: dict[str, str | None] = dict.fromkeys(JOINTS, "not tried")
@@ -155,8 +164,9 @@ class _WayHome:
         distance = float(np.max(np.abs(arm.home - self._start)))
         self._duration_s = math.pi / 2 * distance / config.speed  # the eased speed peaks at pi/2 of its mean
 
-    def go(self, release_now: Callable[[], bool], on_tick: Callable[[Tick], None]) -> bool:
-        """Whether the arm arrived. Raises what the arm raises once nothing was sent for `PATIENCE_S`."""
+    def go(self, release_now: Callable[[], bool], on_tick: Callable[[Tick], None]) -> None:
+        """Go, until there or asked to let go. Raises what the arm raises once nothing was sent for
+        `PATIENCE_S`."""
         due_s = moved_s = self._clock.now_s()
         going_s = 0.0  # time on the way, without standing still
         while not release_now():
@@ -169,13 +179,16 @@ class _WayHome:
                 going_s += self._period_s
             elif now_s - moved_s > PATIENCE_S:
                 raise problem or UnsafeActionError(f"the guard stopped the way home: {tick.verdict.stop}")
-            if going_s > self._duration_s + SETTLE_S or (going_s > self._duration_s and self._arrived()):
-                return self._arrived()
+            if going_s > self._duration_s + (SETTLE_S if self.far_from_home() else 0.0):
+                return
             due_s = max(due_s + self._period_s, now_s)
-        return False
 
-    def _arrived(self) -> bool:
-        return bool(np.all(np.abs(self._state.position - self._arm.home) <= ARRIVED))
+    def far_from_home(self) -> str:
+        """The joints that are not home, in words; empty when all are."""
+        off = self._state.position - self._arm.home
+        return ", ".join(
+            f"{joint} is {off[i]:+.1f} off" for i, joint in enumerate(JOINTS) if abs(off[i]) > ARRIVED
+        )
 
     def _tick(self, now_s: float, late_s: float, going_s: float) -> tuple[Tick, RobotError | None]:
         problem: RobotError | None = None

@@ -130,13 +130,13 @@ class Guard:
         pose = np.asarray(position, np.float64)
         if pose.shape != self.lower.shape or not np.isfinite(pose).all():
             raise UnsafeActionError(
-                f"cannot start from {pose.tolist()}; needed is a number for each of {', '.join(JOINTS)}"
+                f"cannot start from {pose.tolist()}; needed is one number for each of {', '.join(JOINTS)}"
             )
         inside = np.clip(pose, self.lower, self.upper)
         for i in np.flatnonzero(np.abs(pose - inside) > OUTSIDE_DEG + self.limits.margin_deg):
             raise UnsafeActionError(
-                f"{JOINTS[i]} stands at {pose[i]:.1f}, outside of its calibrated range {self.lower[i]:.1f} to "
-                f"{self.upper[i]:.1f} - move it by hand into its range, or calibrate the arm again"
+                f"{JOINTS[i]} stands at {pose[i]:.1f}, outside its calibrated range of {self.lower[i]:.1f} "
+                f"to {self.upper[i]:.1f} - move it by hand into its range, or calibrate the arm again"
             )
         self._last = inside
         self._last_s = None

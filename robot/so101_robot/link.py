@@ -150,14 +150,14 @@ def open_serial(port: str, baud: int = BAUD) -> serial.Serial:
     Raises: PortError: it does not exist (the message lists those that do), is in use, may not be opened, or
         is no serial port.
     """
-    pseudo_terminal = _is_pseudo_terminal(port)
-    if not pseudo_terminal and (holders := _holders(port)):
+    adapter = _is_adapter(port)
+    if adapter and (holders := _holders(port)):
         raise PortError(_in_use(port, holders))
     try:
         handle = serial.Serial(port, baud, timeout=0, exclusive=True)
     except (OSError, ValueError) as error:
         raise PortError(_cannot_open(port, error)) from error
-    if pseudo_terminal:
+    if not adapter:
         return handle
     with contextlib.suppress(OSError):  # LeRobot opens without asking for the lock: let the kernel refuse it
         fcntl.ioctl(handle.fileno(), termios.TIOCEXCL)
@@ -196,13 +196,12 @@ def _cannot_open(port: str, error: Exception) -> str:
 
 def _in_use(port: str, holders: list[str]) -> str:
     who = ", ".join(holders) if holders else "another process"
-    return f"port {port} is in use by {who}; a servo bus has room for one program - stop it or choose another port"
+    return f"port {port} is in use by {who}; a bus has room for one program - stop it or choose another port"
 
 
-def _is_pseudo_terminal(port: str) -> bool:
-    """The program behind a pseudo-terminal may hold it open for good, so only the lock tells whether it is in
-    use."""
-    return os.path.realpath(port).startswith("/dev/pts/")
+def _is_adapter(port: str) -> bool:
+    """A serial adapter, and not a pseudo-terminal, which the program behind it may hold open for good."""
+    return os.path.realpath(port).startswith("/dev/tty")
 
 
 def _holders(port: str) -> list[str]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from .chunks import Planned, Scheduler
 from .clock import Clock
 from .ending import Arm, Ending, EndingConfig, end_safely
-from .errors import BusError, PortError, UnsafeActionError
+from .errors import BusError, UnsafeActionError
 from .observers import Observer, Observers, Stopwatch, Tick, describe
 from .workers import Observation
 
@@ -207,8 +207,6 @@ class ControlLoop:
         first = self._state is None
         try:
             self._state = self._arm.read()
-        except PortError:
-            raise
         except BusError as problem:
             if self._state is None:
                 raise
@@ -234,8 +232,6 @@ class ControlLoop:
             return None, None  # the arm is not touched before there is something to do
         try:
             self._goal = self._arm.command(verdict.action)
-        except PortError:
-            raise
         except BusError as problem:
             return None, describe(problem)
         return self._goal, None

@@ -68,6 +68,10 @@ _ERROR_WORDS = {
 }
 
 
+_ERRORS = tuple(Errors(byte) for byte in range(0x80))
+"""Making a flag takes longer than the rest of a frame's parsing."""
+
+
 class Status(NamedTuple):
     """One reply."""
 
@@ -151,7 +155,7 @@ def parse_statuses(data: bytes) -> tuple[list[Status], int]:
         if not framed or sum(data[start + 2 : end]) & 0xFF != 0xFF:
             start += 1
         else:
-            found.append(Status(data[start + 2], Errors(data[start + 4]), bytes(data[start + 5 : end - 1])))
+            found.append(Status(data[start + 2], _ERRORS[data[start + 4]], bytes(data[start + 5 : end - 1])))
             used += end - start
             start = end
     return found, size - used

@@ -1,5 +1,6 @@
 """Where a run comes from: versions, commit, machine, command line. Written beside every run."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -52,3 +53,11 @@ def git_commit(folder: Path) -> dict[str, Any] | None:
         return None
     commit = next((line.split()[-1] for line in status if line.startswith("# branch.oid")), None)
     return {"commit": commit, "modified": any(not line.startswith("#") for line in status)}
+
+
+def sha256_of_file(path: Path) -> str | None:
+    """Digest of a file, None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ Joint values are arrays of six in the order of `joints.JOINTS` and in LeRobot un
 `*_ms` milliseconds.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -73,7 +74,23 @@ class RunLog:
         if self._messages:
             self._write({"messages": self._messages})
         os.close(self._ticks)
-        write_json(self.folder / SUMMARY, summarise(read_ticks(self.folder / TICKS)))
+        write_json(self.folder / SUMMARY, self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """What the ticks so far amount to."""
+        return summarise(read_ticks(self.folder / TICKS))
+
+    def discard_if_empty(self) -> None:
+        """Take back the folder of a run that never had a tick; to be called when nothing writes any more."""
+        if self._begin_s is not None:
+            return
+        if self._open:
+            self._open = False
+            os.close(self._ticks)
+        for name in (RUN, TICKS, SUMMARY):
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in it: not ours
+            self.folder.rmdir()
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"

@@ -60,7 +60,7 @@ def check_identity(rows: Registers) -> None:
             f"{servo_id}: {version}" for servo_id, version in zip(SERVO_IDS, versions, strict=True)
         )
         raise BusError(
-            f"the servos have different firmware ({found}); bring all to one version with Feetech's FD software"
+            f"the servos have different firmware ({found}); bring all to one version with Feetech's software"
         )
 
 
@@ -96,7 +96,8 @@ def check_calibration(
         raise CalibrationError(f"there is no calibration at {source}{_neighbours(source)} - {remedy}")
     if sorted(expected) != sorted(JOINTS):
         raise CalibrationError(
-            f"{source} is not a calibration of an SO-101: it has {', '.join(expected)}; needed are {', '.join(JOINTS)}"
+            f"{source} is not a calibration of an SO-101: it has {', '.join(expected)}; "
+            f"needed are {', '.join(JOINTS)}"
         )
     ids = {joint: expected[joint].id for joint in JOINTS}
     if tuple(ids.values()) != SERVO_IDS:

@@ -91,5 +91,43 @@ def mean_shares(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return mean
 
 
+def in_words(summary: Mapping[str, Any]) -> str:
+    """A summary for the terminal, a few lines."""
+    if not summary["ticks"]:
+        return "no tick was run"
+    rate = f" ({summary['rate_hz']:.2f} Hz)" if summary["rate_hz"] else ""
+    lines = [f"{summary['ticks']} ticks in {summary['duration_s']:.1f} s{rate}"]
+    lines[0] += "".join(
+        f", {summary[key]} {what}"
+        for key, what in (
+            ("starved_ticks", "starved"),
+            ("missed_ticks", "missed"),
+            ("stopped_ticks", "held by the guard"),
+            ("ticks_with_bus_faults", "with bus faults"),
+        )
+        if summary[key]
+    )
+    if changed := summary["ticks_with_interventions"]:
+        lines.append(
+            "guard changed " + ", ".join(f"{rule}: {count} ticks" for rule, count in changed.items())
+        )
+    if (latency := summary["latency_ms"]) is not None:
+        lines.append(
+            f"{summary['inferences']} inferences, latency {latency['p50']:.0f} ms "
+            f"(p99 {latency['p99']:.0f}, max {latency['max']:.0f})"
+        )
+    if (shares := summary["shares_mean"]) is not None:
+        parts = {
+            name: shares[name] for name in ("latent", "state", "environment") if shares["uniform"].get(name)
+        }
+        looks = {**parts, **shares["cameras"]}
+        base = shares["uniform"]
+        lines.append(
+            "looked at "
+            + ", ".join(f"{name} {share:.1%} (uniform {base[name]:.1%})" for name, share in looks.items())
+        )
+    return "\n".join(lines)
+
+
 def _round(value: float, digits: int) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None

@@ -130,7 +130,9 @@ def test_shares_equal_an_independent_softmax_over_the_attention_inputs(
         assert shares.heads[name] == pytest.approx(mass_BHQ.mean((0, 2)).tolist(), abs=1e-5)
         assert shares.uniform[name] == pytest.approx(size / attention_BHQS.shape[-1])
         if name == "state":
-            assert shares.state_p95 == pytest.approx(torch.quantile(mass_BHQ, 0.95, interpolation="higher").item(), abs=1e-5)
+            assert shares.state_p95 == pytest.approx(
+                torch.quantile(mass_BHQ, 0.95, interpolation="higher").item(), abs=1e-5
+            )
         at += size
     vision_BHQV = attention_BHQS[..., len(order) :]
     if vision_BHQV.shape[-1] > 1:

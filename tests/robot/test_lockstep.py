@@ -1,5 +1,6 @@
 """Lockstep: time moves with the clock and with bytes, and by nothing else."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -8,7 +9,6 @@ import pytest
 import scservo_sdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from so101_robot import protocol
 from so101_robot.errors import PortError
 from so101_robot.joints import SERVO_IDS
@@ -140,18 +140,15 @@ def test_an_unanswered_sdk_request_costs_the_host_timeout_once() -> None:
     assert 50_000 <= arm.now_us < 51_000
 
 
-@settings(max_examples=20, deadline=None)
-@given(cuts=st.lists(st.integers(1, 3), min_size=1, max_size=20))
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(1, len(READ_ALL) - 1), max_size=8))
 def test_a_request_in_pieces_is_the_same_request(cuts: list[int]) -> None:
     arm = ideal_arm()
-    link = LockstepLink(arm)
-    pieces, rest = [], READ_ALL
-    for cut in cuts:
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
-    for piece in pieces:
-        link.send(piece)
-    assert len(link.transact(rest, POSITIONS, 0.05) if rest else link.transact(b"", POSITIONS, 0.05)) == POSITIONS
+    whole = b"".join(reply.data for reply in arm.exchange(READ_ALL))
+    edges = [0, *sorted(cuts), len(READ_ALL)]
+    pieces = [READ_ALL[start:end] for start, end in itertools.pairwise(edges)]
+    assert b"".join(reply.data for piece in pieces for reply in arm.exchange(piece)) == whole
+    assert len(whole) == POSITIONS
 
 
 RUN = """

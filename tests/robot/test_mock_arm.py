@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from so101_robot import protocol
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS, SERVO_IDS

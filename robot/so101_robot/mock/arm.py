@@ -8,10 +8,10 @@ same calls give the same bytes, joint angles and frames, every time and in every
 
 import hashlib
 import math
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,9 @@ from so101_robot.cameras import Frame
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS, STEPS_PER_TURN
 from so101_robot.mock.captures import TICK_US, Capture, Shutter
-from so101_robot.mock.catalogue import Level
-from so101_robot.mock.faults import FaultPlan, PortEvent
+from so101_robot.mock.faults import Event, FaultPlan, PortEvent
 from so101_robot.mock.hand import Hand
-from so101_robot.mock.plant import HOME_RAD, MujocoPlant, Plant
+from so101_robot.mock.plant import HOME_RAD, HOME_STEPS, MujocoPlant, Plant
 from so101_robot.mock.servo import Bridge, Servos
 from so101_robot.mock.wire import Reply, Wire, WireTiming
 from so101_robot.mock.world import World, load_scene
@@ -128,16 +127,22 @@ class MockArm:
         else:
             physical = MujocoPlant(self.world, self.mount_offset_steps)
             self.hand = Hand(
-                physical.joint_rad, physical.hand_torque_nm, self.world.joint_range_rad, np.array(HOME_RAD)
+                physical.joint_rad, physical.hand_torque_nm, self.world.joint_range_rad, HOME_RAD
             )
             self.plant = physical
         if config.calibrated:
             self._store_calibration()
         self._plan.reset()
         self.wire = Wire(self.servos, self._timing, self._plan if self._plan.faults else None)
-        self._ticks_need_faults = any(fault.kind.level is Level.SERVO for fault in self._plan.faults)
+        self._ticks_need_faults = self._plan.acts_on_servos
         self._shutter = Shutter(CAMERAS if self.world is not None else (), config.camera_fps, self._plan.camera_state)
+        self.servos.tick(*self._sensors(), self.duty, self.bridge)  # a servo answers after its first sample
         self._open_shutter()
+
+    def _sensors(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """What the servos measure, in the order in which their `tick` takes it."""
+        plant = self.plant
+        return plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a
 
     def _store_calibration(self) -> None:
         """What `lerobot-calibrate` leaves in EEPROM."""
@@ -163,8 +168,8 @@ class MockArm:
 
     def _run(self, ticks: int) -> None:
         """The hot loop: a thousand rounds per simulated second."""
-        servos_tick, plant_tick, plant = self.servos.tick, self.plant.tick, self.plant
-        raw, supply, heat, current = plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a
+        servos_tick, plant_tick = self.servos.tick, self.plant.tick
+        raw, supply, heat, current = self._sensors()
         duty, bridge, hand = self.duty, self.bridge, self.hand
         hand_tick = hand.tick if hand is not None and hand.active else None
         if hand_tick is None and not self._ticks_need_faults:
@@ -191,9 +196,35 @@ class MockArm:
         """What the fault plan does to the port now."""
         return self._plan.port_events(self.now_us) if self._plan.faults else ()
 
-    def exchange(self, data: bytes) -> list[Reply]:
-        """Give the wire bytes whose last one arrives now; returns what the servos answer, each with its time."""
-        return self.wire.receive(data, self.now_us)
+    def exchange(self, data: bytes, arrived_us: int | None = None) -> list[Reply]:
+        """Give the wire bytes whose last one arrives now, or at `arrived_us`; returns the answers, each with its time.
+
+        While the fault plan stalls the port, answers wait for the end of the stall.
+        """
+        replies = self.wire.receive(data, self.now_us if arrived_us is None else arrived_us)
+        for event in self.port_events() if replies else ():
+            if event.kind == "stall":
+                end_us = event.end_us
+                replies = [] if end_us is None else [Reply(max(r.start_us, end_us), r.data) for r in replies]
+        return replies
+
+    # Faults
+
+    def add_fault(self, entry: Mapping[str, Any]) -> None:
+        """Let something fail, with the fields of an entry of a fault plan; without `at_s` and `every`, from now on.
+
+        Raises:
+            ConfigError: there is no such fault, or not with these fields.
+        """
+        if "at_s" not in entry and "every" not in entry:
+            entry = {**entry, "at_s": self.now_us * 1e-6}
+        self._plan.add(entry)
+        self.wire.faults = self._plan
+        self._ticks_need_faults = self._plan.acts_on_servos
+
+    def fault_log(self) -> list[Event]:
+        """The faults that have hit bytes or servos, oldest first."""
+        return list(self._plan.log)
 
     # Pictures
 
@@ -250,6 +281,32 @@ class MockArm:
 
         return {name: MotorCalibration(**fields) for name, fields in self.calibration_fields.items()}
 
+    @property
+    def calibration_fields(self) -> dict[str, dict[str, int]]:
+        """`calibration` as it stands in LeRobot's file: joint -> field -> value."""
+        lower, upper = (end.tolist() for end in self._range_steps())
+        return {
+            name: {
+                "id": SERVO_IDS[index],
+                "drive_mode": 0,
+                "homing_offset": self.mount_offset_steps[index],
+                "range_min": lower[index],
+                "range_max": upper[index],
+            }
+            for index, name in enumerate(JOINTS)
+        }
+
+    def _range_steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Both ends of every joint as the calibrated servo reads them, (6,) each."""
+        lower = np.zeros(len(JOINTS), dtype=np.int64)
+        upper = np.full(len(JOINTS), STEPS_PER_TURN - 1)
+        if self.world is not None:
+            from_middle_rad = self.world.joint_range_rad - HOME_RAD[:, None]
+            steps = HOME_STEPS + np.round(from_middle_rad * STEPS_PER_TURN / math.tau).astype(np.int64)
+            limited = [name != FULL_TURN_JOINT for name in JOINTS]
+            lower[limited], upper[limited] = steps[limited, 0], steps[limited, 1]
+        return lower, upper
+
     def driven_joints(self) -> list[str]:
         """The joints whose motors are not free."""
         return [name for name, bridge in zip(JOINTS, self.bridge.tolist(), strict=True) if bridge != Bridge.FREE]
@@ -266,10 +323,11 @@ class MockArm:
     def state_hash(self) -> str:
         """A digest of physics, registers, wire and time: equal hashes go on equally under equal calls."""
         plant = self.plant
-        digest = hashlib.sha256()
-        digest.update(struct.pack("<qq", self.now_us, self._ticks))
-        for array in (plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a, self.duty, self.bridge):
+        digest = hashlib.sha256(self.now_us.to_bytes(8, "little"))
+        for array in (*self._sensors(), self.duty, self.bridge):
             digest.update(array.tobytes())
+        if isinstance(plant, MujocoPlant):
+            digest.update(plant.state())
         digest.update(self.servos.state())
         digest.update(self.wire.state())
         if self.world is not None:

@@ -1,8 +1,9 @@
 """Which renderer this machine has: OpenGL through EGL or OSMesa, or our own rays, found without touching OpenGL.
 
-MuJoCo reads MUJOCO_GL when it is imported, and where that names a library that is missing, the import itself fails and
-takes physics with it. So the libraries are probed with ctypes, and `let_mujoco_import`, which runs when anything in
-`so101_robot.mock` is imported, keeps a broken request away from MuJoCo; it is reported when somebody wants a picture.
+MuJoCo reads MUJOCO_GL when it is imported, and where that names a library that is missing, the import itself
+fails and takes physics with it. So the libraries are probed with ctypes, and `let_mujoco_import`, which runs
+when anything in `so101_robot.mock` is imported, keeps a broken request away from MuJoCo; it is reported when
+somebody wants a picture.
 """
 
 import ctypes
@@ -18,7 +19,16 @@ PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
 """Debian and Ubuntu packages that bring them."""
 
 _OFF = ("disable", "disabled", "off", "false", "0", "ray")
-_ANY = ("", "enable", "enabled", "on", "true", "1", "glfw", "glx")  # a window system is no use to a headless camera
+_ANY = (
+    "",
+    "enable",
+    "enabled",
+    "on",
+    "true",
+    "1",
+    "glfw",
+    "glx",
+)  # a window system is no use to a headless camera
 
 _asked = os.environ.get("MUJOCO_GL", "").lower().strip()
 
@@ -43,8 +53,8 @@ def loadable(backend: str) -> bool:
 def choose_backend(asked: str = "auto") -> str:
     """The renderer to use: "egl", "osmesa" or "ray".
 
-    `asked` is one of these or "auto", which honours MUJOCO_GL and otherwise takes the first that the machine has.
-    Raises `ConfigError` for a name that does not exist and for one whose libraries are missing.
+    `asked` is one of these or "auto", which honours MUJOCO_GL and otherwise takes the first that the machine
+    has. Raises `ConfigError` for a name that does not exist and for one whose libraries are missing.
     """
     source = f"renderer={asked}"
     if asked == "auto":

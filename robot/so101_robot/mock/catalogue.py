@@ -44,7 +44,7 @@ class Hit(NamedTuple):
     options: Options
     request: bytes
     now_us: int
-    byte_us: float
+    byte_us: int
     uniform: Callable[[], float]
 
 
@@ -143,7 +143,7 @@ def _shuffle(answers: list[Answer], hit: Hit) -> list[Answer]:
 
 
 def _echo(answers: list[Answer], hit: Hit) -> list[Answer]:
-    start_us = hit.now_us - round(len(hit.request) * hit.byte_us)
+    start_us = hit.now_us - len(hit.request) * hit.byte_us
     return [Answer(hit.request[2], start_us, hit.request), *answers]
 
 

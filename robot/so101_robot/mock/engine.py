@@ -17,7 +17,7 @@ from typing import Any, Self
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
-from so101_robot.mock.hand import CalibrationHelper
+from so101_robot.mock.hand import CalibrationHelper, Hand
 from so101_robot.mock.publish import CameraJob, CameraProcess
 from so101_robot.mock.terminal import PtyServer
 
@@ -38,7 +38,7 @@ class EngineConfig:
     """Loopback port of the cameras; 0 takes any free port, None serves no cameras."""
     calibration_dir: Path | None = None
     """Where `{robot_id}.json` is written and stays; none: a temporary folder."""
-    robot_id: str = "so101_mock"
+    robot_id: str = "mock"
     pace: bool = True
     """Replies take the time that they take on a 1 Mbit/s wire."""
     hand: bool = False
@@ -127,6 +127,11 @@ class Engine:
             self._helped_us = arm.now_us
             self._helper.watch(arm.now_us * 1e-6)
 
+    @property
+    def port(self) -> str:
+        """What hosts should open."""
+        return str(self.config.port_link or self.server.path)
+
     def close(self) -> None:
         """Take everything down; may be called twice."""
         self._resources.close()
@@ -202,6 +207,10 @@ class Control:
         """The true joint angles [rad]."""
         return dict(zip(JOINTS, self._arm.joint_rad.tolist(), strict=True))
 
+    def calibration(self) -> dict[str, dict[str, int]]:
+        """What `lerobot-calibrate` should find: joint -> field -> value."""
+        return self._arm.calibration_fields
+
     def register(self, joint: str, name: str) -> int:
         """The decoded value of a servo's register."""
         return self._arm.servos.get(_joint(joint), name)
@@ -230,20 +239,28 @@ class Control:
         """Let go."""
         self._hand().release()
 
-    def fault(self, **rule: Any) -> None:
-        """Add a rule to the fault plan, with the keys of a plan file."""
-        self._arm.add_fault(rule)
+    def fault(self, **entry: Any) -> None:
+        """Let something fail, with the fields that it has in a fault plan; without `at_s` and `every`, from now on."""
+        self._arm.add_fault(entry)
+
+    def fault_log(self) -> list[list[Any]]:
+        """The faults that have happened: (time [us], fault, transaction, servo id)."""
+        return [list(event) for event in self._arm.fault_log()]
+
+    def transactions(self) -> int:
+        """Valid instruction packets that the servos have heard."""
+        return self._arm.wire.transactions
 
     def unplug(self) -> None:
         """Pull the USB cable."""
+        self._arm.port_is_out = True
         self._server.unplug()
-        self._arm.unplugged_by_hand = True
 
     def replug(self) -> str:
         """Put it back; returns the new path."""
-        self._arm.unplugged_by_hand = False
+        self._arm.port_is_out = False
         self._server.replug()
-        return self._server.path
+        return self._engine.port
 
     def trace(self, clear: bool = True) -> list[tuple[int, str, str]]:
         """What passed the port: (time [us], "host" or "servo", hex bytes), oldest first."""
@@ -261,7 +278,7 @@ class Control:
             "frames_dropped": self._engine.cameras.dropped if self._engine.cameras else 0,
         }
 
-    def _hand(self):
+    def _hand(self) -> Hand:
         if self._arm.hand is None:
             raise ConfigError("this arm has no hand")
         return self._arm.hand

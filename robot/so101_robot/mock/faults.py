@@ -107,7 +107,7 @@ class FaultPlan:
     """Faults and what has become of them so far. `log` holds the latest events."""
 
     def __init__(self, faults: Sequence[Fault] = (), seed: int = 0) -> None:
-        self.faults = tuple(faults)
+        self.faults = list(faults)
         self.seed = seed
         self.log: deque[Event] = deque(maxlen=LOG_SIZE)
         self.reset()
@@ -155,6 +155,23 @@ class FaultPlan:
         self._acting: dict[int, list[Undo]] = {}  # servo faults in force
         self._strained: set[int] = set()
         self._ids: tuple[int, ...] = ()  # before any fault changed one
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """One more fault, with the fields of an entry of a plan; `at_s` counts from the start as there.
+
+        Raises ConfigError as `from_yaml` does.
+        """
+        self.faults.append(_fault(entry, len(self.faults) + 1))
+        self._until_us.append(0)
+
+    @property
+    def acts_on_servos(self) -> bool:
+        """True if `advance` has anything to do."""
+        return any(fault.kind.level is Level.SERVO for fault in self.faults)
+
+    def state(self) -> bytes:
+        """What has become of the faults so far, as bytes."""
+        return repr((self.seed, self._until_us, sorted(self._done), sorted(self._acting))).encode()
 
     # --- servos
 
@@ -228,7 +245,7 @@ class FaultPlan:
         return False
 
     def bend(
-        self, answers: list[Answer], request: bytes, code: int, number: int, now_us: int, byte_us: float
+        self, answers: list[Answer], request: bytes, code: int, number: int, now_us: int, byte_us: int
     ) -> list[Answer]:
         """What becomes of the answers of transaction `number`; faults act in the order of the plan."""
         for place, fault in enumerate(self.faults):

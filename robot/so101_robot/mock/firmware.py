@@ -195,12 +195,12 @@ def _stay(s: Any) -> None:
 
 
 @njit(cache=True)
-def _seed(regs: Any, s: Any) -> None:
-    """Start counting anew from the last sample: no turns, no speed, no error."""
-    s.turns = 0
+def _seed(regs: Any, s: Any, turns: int) -> None:
+    """Start anew from the last sample: so many turns, no speed, no error, set-point where the joint is."""
+    s.turns = turns
     s.position = (s.raw - _offset(regs)) & (TURN - 1)
-    s.filtered = s.position
-    s.pose = s.position
+    s.pose = s.position + TURN * turns
+    s.filtered = s.pose
     s.speed = 0
     for k in range(WINDOW_TICKS):
         s.poses[k] = s.pose
@@ -220,7 +220,7 @@ def _sense(regs: Any, s: Any, raw: int) -> None:
         s.raw = (TURN - raw) & (TURN - 1) if regs[PHASE] & PHASE_ENCODER else raw
         if not s.seeded:
             s.seeded = 1
-            _seed(regs, s)
+            _seed(regs, s, s.turns)
         position = (s.raw - _offset(regs)) & (TURN - 1)
         jump = position - s.position
         if jump > WRAP_JUMP:
@@ -286,18 +286,18 @@ def _position_duty(regs: Any, s: Any) -> int:
     error = s.pose - int(np.floor(s.setpoint + 0.5))
     error = max(error - int(regs[CW_DEAD]), 0) + min(error + int(regs[CCW_DEAD]), 0)
     s.error_sum += error
-    integral = s.error_sum * regs[I] / 500
-    bound = 4.0 * regs[INTEGRAL_LIMIT]
+    integral = s.error_sum * int(regs[I]) / 500
+    bound = 4.0 * int(regs[INTEGRAL_LIMIT])
     if bound and abs(integral) > bound:
         integral = min(max(integral, -bound), bound)
         s.error_sum -= error  # stop winding up
     change = error - s.errors_back[s.window_at]
     s.errors_back[s.window_at] = error
-    duty = int(error * regs[P] / 4 + change * regs[D] / 8 + integral)
+    duty = int(error * int(regs[P]) / 4 + change * int(regs[D]) / 8 + integral)
     if duty > 0:
-        duty += regs[STARTUP]
+        duty += int(regs[STARTUP])
     elif duty < 0:
-        duty -= regs[STARTUP]
+        duty -= int(regs[STARTUP])
     return duty
 
 
@@ -309,7 +309,7 @@ def _velocity_duty(regs: Any, s: Any) -> int:
     error = (s.speed - s.profile_speed) / SPEED_UNIT_STEPS_S
     bound = 1e6 / max(int(regs[VELOCITY_I]), 1)  # the integral alone may ask for full duty, not more
     s.error_sum = min(max(s.error_sum + error, -bound), bound)
-    return int(error * regs[VELOCITY_P] / 10 + s.error_sum * regs[VELOCITY_I] / 1000)
+    return int(error * int(regs[VELOCITY_P]) / 10 + s.error_sum * int(regs[VELOCITY_I]) / 1000)
 
 
 @njit(cache=True)
@@ -430,7 +430,7 @@ def _boot(regs: Any, saved: Any, s: Any) -> None:
     s.overload_ticks = 0
     s.overload_sign = 0
     s.down_ticks = 0
-    _seed(regs, s)
+    _seed(regs, s, 0)
     _put(regs, PRESENT, s.position, 15)
 
 
@@ -549,9 +549,9 @@ def write(registers: Any, saved: Any, servos: Any, i: int, address: int, data: A
     if regs[MODE] != mode:
         for k in (TORQUE, ACCELERATION, GOAL_SPEED, GOAL_SPEED + 1):
             regs[k] = 0
-        _seed(regs, s)
+        _seed(regs, s, 0)
     elif _offset(regs) != offset or regs[PHASE] != phase:
-        _seed(regs, s)  # [?] turns are forgotten too, so that a fresh calibration cannot unwind
+        _seed(regs, s, 0)  # [?] turns are forgotten too, so that a fresh calibration cannot unwind
     _accept_goal(regs, s, address, end)
 
     programmed, last = 0, -1
@@ -572,6 +572,6 @@ def boot(registers: Any, saved: Any, servos: Any, i: int) -> None:
 
 
 @njit(cache=True)
-def seed(registers: Any, servos: Any, i: int) -> None:
-    """Let servo `i` count anew from its last sample."""
-    _seed(registers[i], servos[i])
+def seed(registers: Any, servos: Any, i: int, turns: int) -> None:
+    """Let servo `i` start anew from its last sample, with so many turns counted."""
+    _seed(registers[i], servos[i], turns)

@@ -15,12 +15,20 @@ from so101_robot.errors import ConfigError
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS
 from so101_robot.mock.servo import Bridge, Servos
 
-STIFFNESS_NM_RAD = 40.0
-"""Firm enough to hold the stretched arm within two degrees; far below what the 2 ms physics step can bear."""
-DAMPING_NM_S_RAD = 1.5
+STIFFNESS_NM_RAD = np.array((40.0, 40.0, 40.0, 15.0, 15.0, 15.0))
+"""Per joint [N m/rad]: holds the stretched arm within a degree."""
+DAMPING_NM_S_RAD = np.array((1.5, 1.5, 1.0, 0.25, 0.25, 0.25))
+"""Per joint [N m s/rad]. Within the gears' play a finger weighs 0.001 kg m2; more damping than 0.5 of that per 2 ms step
+would shake it."""
 STRENGTH_NM = 4.0
 """Gravity (0.5 N m) and gear friction are overcome with ease; a jammed joint is not pushed through the table."""
 TICK_S = 0.001
+
+CLEARANCE_RAD: dict[str, tuple[dict[str, float], dict[str, float]]] = {
+    "shoulder_lift": ({}, {"elbow_flex": -1.6, "wrist_flex": -1.0}),
+    "elbow_flex": ({}, {"shoulder_lift": -1.2, "wrist_flex": -0.5}),
+}
+"""Where other joints go while one is taken to its lower and its upper end, so that the arm stays clear of the table [rad]."""
 
 
 class Move(NamedTuple):
@@ -92,14 +100,11 @@ class Hand:
             if name == FULL_TURN_JOINT:
                 continue
             index = JOINTS.index(name)
-            lower, upper = self.range_rad[index].tolist()
-            around = {other: angle for other, angle in CLEARANCE_RAD.get(name, {}).items() if other != name}
-            if around:
-                self.move(around, duration_s)
-            for angle in (lower, upper, float(self.middle_rad[index])):
-                self.move({name: angle}, duration_s)
-            if around:
-                self.move({other: float(self.middle_rad[JOINTS.index(other)]) for other in around}, duration_s)
+            aside = CLEARANCE_RAD.get(name, ({}, {}))
+            middle = {other: float(self.middle_rad[JOINTS.index(other)]) for other in (name, *aside[0], *aside[1])}
+            for end_rad, pose in zip(self.range_rad[index].tolist(), aside, strict=True):
+                self.move({name: end_rad, **pose}, duration_s)
+                self.move(middle, duration_s)
 
     def release(self) -> None:
         """Let go of everything and forget what was queued."""
@@ -132,10 +137,6 @@ class Hand:
         self._start_rad[:] = self._target_rad
         self._goal_rad[~self._held] = self._target_rad[~self._held]
         self._elapsed_s, self._duration_s = 0.0, move.duration_s
-
-
-CLEARANCE_RAD: dict[str, dict[str, float]] = {}
-"""Where other joints go while one is swept, so that the arm stays clear of the table [rad]."""
 
 
 class CalibrationHelper:

@@ -4,7 +4,6 @@ Simulated time moves when the loop waits and while bytes are on the wire, never 
 wants to watch) and nothing depends on the wall clock, so a run repeats to the byte.
 """
 
-import math
 import time
 
 from so101_robot.errors import PortError
@@ -35,10 +34,11 @@ class LockstepClock:
         self._sim_zero_s = 0.0
 
     def now_s(self) -> float:
-        return self._arm.now_us * 1e-6
+        return self._arm.now_us / 1e6
 
     def sleep_until(self, time_s: float) -> None:
-        self._arm.advance_to(math.ceil(time_s * 1e6 - 1e-3))  # not one microsecond early, whatever the rounding
+        time_us = round(time_s * 1e6)
+        self._arm.advance_to(time_us + (time_us / 1e6 < time_s))  # never early, or a loop that checks would spin
         if self.pace > 0:
             self._wait_for_wall_clock()
 
@@ -74,10 +74,10 @@ class LockstepLink:
         arm = self._arm
         if not self._open or arm.unplugged:
             raise PortError(f"cannot write to the mock arm: {'its port is gone' if self._open else 'closed'}")
-        arm.advance_to(arm.now_us + round(len(request) * arm.wire.byte_us))
+        arm.advance_to(arm.now_us + len(request) * arm.wire.byte_us)
         replies = arm.exchange(request)
         if replies:
-            self._on_the_way = sorted(self._on_the_way + replies)
+            self._on_the_way = sorted(self._on_the_way + replies, key=lambda reply: reply.start_us)
 
     def transact(self, request: bytes, reply_size: int, timeout_s: float) -> bytes:
         """Discard stale input, send, and return what came until `reply_size` bytes or the deadline (may be short).
@@ -93,7 +93,7 @@ class LockstepLink:
         data = b""
         while self._on_the_way:
             first = self._on_the_way[0]
-            arm.advance_to(min(first.start_us + round(len(first.data) * arm.wire.byte_us), deadline_us))
+            arm.advance_to(min(first.start_us + len(first.data) * arm.wire.byte_us, deadline_us))
             data += self._receive(arm.now_us)
             if len(data) >= reply_size:
                 data = data[answer_start(request, data) :]
@@ -113,10 +113,10 @@ class LockstepLink:
         arrived = bytearray()
         rest: list[Reply] = []
         for start_us, data in self._on_the_way:
-            count = max(0, min(int((now_us - start_us) / byte_us + 1e-6), len(data)))
+            count = max(0, min((now_us - start_us) // byte_us, len(data)))
             arrived += data[:count]
             if count < len(data):
-                rest.append(Reply(start_us + round(count * byte_us), data[count:]))
+                rest.append(Reply(start_us + count * byte_us, data[count:]))
         self._on_the_way = rest
         return bytes(arrived)
 
@@ -164,9 +164,9 @@ class LockstepSerial:
         if not self.is_open or arm.unplugged:
             raise PortError(f"cannot write to the mock arm: {'the port is gone' if self.is_open else 'closed'}")
         request = bytes(data)
-        arm.advance_to(arm.now_us + round(len(request) * arm.wire.byte_us))
+        arm.advance_to(arm.now_us + len(request) * arm.wire.byte_us)
         for reply in sorted(arm.exchange(request), key=lambda reply: reply.start_us):
-            arm.advance_to(reply.start_us + round(len(reply.data) * arm.wire.byte_us))
+            arm.advance_to(reply.start_us + len(reply.data) * arm.wire.byte_us)
             self._received += reply.data
         self._waited = False
         return len(request)

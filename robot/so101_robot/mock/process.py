@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,12 +24,13 @@ ANSWER_S = 30.0
 class MockProcess:
     """Runs `so101-mock` beside this process and gives what is needed to use it.
 
-        with MockProcess("--no-cameras") as arm:
+        with MockProcess(cameras=False, seed=3) as arm:
             robot = SO101Follower(SO101FollowerConfig(port=arm.port, id=arm.robot_id, ...))
             arm.call("joints")
 
     Args:
-        arguments: command line options of `so101-mock`. Without `--camera-port` any free port is taken.
+        options: command line options of `so101-mock` as keywords: `width=128` is `--width 128`, `hand=True` is `--hand`,
+            `cameras=False` is `--no-cameras`. Without `camera_port` any free port is taken.
 
     Attributes:
         port: path of the pseudo-terminal (of the link, if one was asked for).
@@ -40,17 +42,15 @@ class MockProcess:
         RobotError: the arm could not start; the message is the one that `so101-mock` prints.
     """
 
-    def __init__(self, *arguments: str) -> None:
-        self._arguments = arguments
+    def __init__(self, **options: Any) -> None:
+        self._options = {"camera_port": 0, **options}
         self._child: subprocess.Popen[bytes] | None = None
         self._partial = b""
 
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
         self._socket = ours
-        arguments = list(self._arguments)
-        if "--camera-port" not in arguments and "--no-cameras" not in arguments:
-            arguments += ["--camera-port", "0"]
+        arguments = _arguments(self._options)
         paths = [str(Path(so101_robot.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         with theirs:
             self._child = subprocess.Popen(
@@ -125,3 +125,17 @@ class MockProcess:
         if "error" in answer:
             raise RobotError(answer["error"])
         return answer
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    """Keywords as command line options; None is left out."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if value is True:
+            arguments.append(f"--{flag}")
+        elif value is False:
+            arguments.append(f"--no-{flag}")
+        elif value is not None:
+            arguments += [f"--{flag}", str(value)]
+    return arguments

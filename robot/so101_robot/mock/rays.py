@@ -1,8 +1,8 @@
 """A renderer of rays: pictures without OpenGL, from MuJoCo's ray casting and numpy alone.
 
-One ray per pixel, Lambert shading under the model's headlight and directional lights, shadows by a second bundle of rays,
-2D textures on planes, and the sky's gradient. Slower than OpenGL and without its highlights and smooth edges, but the
-same on every machine.
+One ray per pixel, Lambert shading under the model's headlight and directional lights, shadows by a second
+bundle of rays, 2D textures on planes, and the sky's gradient. Slower than OpenGL and without its highlights
+and smooth edges, but the same on every machine.
 """
 
 from typing import NamedTuple
@@ -46,7 +46,8 @@ class RayTracer:
         colour = self._surface_colour(data, hits.geom[seen], points)
         normals = hits.normal[seen]
         normals[np.einsum("ij,ij->i", normals, rays[seen]) > 0] *= -1  # the side that is seen
-        rgb[seen] = colour * self._light(data, rays[seen], points, normals)
+        colour *= self._light(data, rays[seen], points, normals)
+        rgb[seen] = self._fogged(colour, -hits.distance_m[seen] * (rays[seen] @ R_world_camera[:, 2]))
         return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8).reshape(self._height, self._width, 3)
 
     def upload_textures(self) -> None:
@@ -61,7 +62,9 @@ class RayTracer:
             half = np.tan(np.deg2rad(fovy_deg) / 2)
             y = half * (1 - (2 * np.arange(self._height) + 1) / self._height)
             x = half * ((2 * np.arange(self._width) + 1) / self._width - 1) * self._width / self._height
-            grid = np.stack([*np.meshgrid(x, y), np.full((self._height, self._width), -1.0)], axis=-1).reshape(-1, 3)
+            grid = np.stack(
+                [*np.meshgrid(x, y), np.full((self._height, self._width), -1.0)], axis=-1
+            ).reshape(-1, 3)
             self._rays_of[fovy_deg] = grid / np.linalg.norm(grid, axis=1, keepdims=True)
         return self._rays_of[fovy_deg]
 
@@ -93,6 +96,15 @@ class RayTracer:
             light += model.light_ambient[i] + cosine[:, None] * model.light_diffuse[i]
         return light
 
+    def _fogged(self, colour: NDArray[np.float64], depth_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Colours (n, 3) at depths (n,) behind the scene's linear fog."""
+        start_m, end_m = (
+            self._model.stat.extent * end
+            for end in (self._model.vis.map.fogstart, self._model.vis.map.fogend)
+        )
+        share = np.clip((depth_m - start_m) / (end_m - start_m), 0, 1)[:, None]
+        return colour + share * (self._model.vis.rgba.fog[:3] - colour)
+
     def _shaded(
         self,
         data: mujoco.MjData,
@@ -114,7 +126,9 @@ class RayTracer:
         """Colours (n, 3) of points (n, 3) on geoms (n,)."""
         model = self._model
         material = model.geom_matid[geoms]
-        rgb = np.where((material >= 0)[:, None], model.mat_rgba[material, :3], model.geom_rgba[geoms, :3]).astype(float)
+        rgb = np.where(
+            (material >= 0)[:, None], model.mat_rgba[material, :3], model.geom_rgba[geoms, :3]
+        ).astype(float)
         for geom in np.unique(geoms[material >= 0]):
             texture = self._texture(int(geom))
             if texture is not None:
@@ -141,7 +155,11 @@ class RayTracer:
         repeat = model.mat_texrepeat[model.geom_matid[geom]].astype(float)
         if not model.mat_texuniform[model.geom_matid[geom]]:
             repeat = repeat / (2 * model.geom_size[geom, :2])
-        u, v = (0.5 * repeat * xy_m + 0.5).T if model.mat_texuniform[model.geom_matid[geom]] else (repeat * xy_m + 0.5).T
+        u, v = (
+            (0.5 * repeat * xy_m + 0.5).T
+            if model.mat_texuniform[model.geom_matid[geom]]
+            else (repeat * xy_m + 0.5).T
+        )
         column = np.floor((u % 1.0) * shape[1]).astype(np.intp) % shape[1]
         row = np.floor((v % 1.0) * shape[0]).astype(np.intp) % shape[0]
         return row, column

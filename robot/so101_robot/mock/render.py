@@ -1,8 +1,8 @@
 """Pictures of a world: OpenGL without a window where the machine has it, our own rays where it has not.
 
-A renderer keeps a state of its own and takes snapshots (`World.snapshot`), so it can live in another process or lag
-behind the physics. The two kinds of renderer draw the same scene but not the same pixels: store `Renderer.backend` with
-every picture, and train and evaluate on the same one. Both repeat bit for bit.
+A renderer keeps a state of its own and takes snapshots (`World.snapshot`), so it can live in another process
+or lag behind the physics. The two kinds of renderer draw the same scene but not the same pixels: store
+`Renderer.backend` with every picture, and train and evaluate on the same one. Both repeat bit for bit.
 
 An OpenGL context belongs to its thread: open, use and close a renderer in one and the same.
 """
@@ -71,7 +71,8 @@ class Renderer:
     def render(self, snapshot: NDArray[np.float64], camera: str) -> NDArray[np.uint8]:
         """The picture (height, width, 3) RGB of `camera` at a `World.snapshot`, in memory of its own.
 
-        Raises `CameraError` for a camera that the model lacks, a snapshot of another model or a closed renderer.
+        Raises `CameraError` for a camera that the model lacks, a snapshot of another model or a closed
+        renderer.
         """
         if self._drawer is None:
             raise CameraError("this renderer is closed")
@@ -84,7 +85,11 @@ class Renderer:
         """Take another `appearance`, or, where renderer and world share the model, the textures that changed in it."""
         for name, value in (fields or {}).items():
             kind, _, light = name.partition("_")
-            target = getattr(self._model.vis.headlight, light) if kind == "headlight" else getattr(self._model, name)
+            target = (
+                getattr(self._model.vis.headlight, light)
+                if kind == "headlight"
+                else getattr(self._model, name)
+            )
             target[:] = value
         if self._drawer is not None:
             self._drawer.upload_textures()
@@ -106,7 +111,9 @@ class Renderer:
         model, data = self._model, self._data
         n, mocaps = model.nq, model.nmocap
         if snapshot.shape != (n + 7 * mocaps,):
-            raise CameraError(f"a snapshot of this scene has {n + 7 * mocaps} numbers, this one {snapshot.shape}")
+            raise CameraError(
+                f"a snapshot of this scene has {n + 7 * mocaps} numbers, this one {snapshot.shape}"
+            )
         data.qpos[:] = snapshot[:n]
         data.mocap_pos[:] = snapshot[n : n + 3 * mocaps].reshape(mocaps, 3)
         data.mocap_quat[:] = snapshot[n + 3 * mocaps :].reshape(mocaps, 4)
@@ -120,8 +127,8 @@ def open_renderer(
 ) -> Renderer:
     """A renderer for pictures of `width` x `height`.
 
-    `shadows` is for pictures that a person looks at: shadows and smooth edges, at several times the cost. `backend` is
-    as in `choose_backend`, which also says what is raised.
+    `shadows` is for pictures that a person looks at: shadows and smooth edges, at several times the cost.
+    `backend` is as in `choose_backend`, which also says what is raised.
     """
     chosen = choose_backend(backend)
     if chosen == "ray":
@@ -139,6 +146,7 @@ class _OpenGl:
         visual = model.vis
         visual.quality.offsamples = SAMPLES if shadows else 0
         visual.quality.shadowsize = SHADOW_MAP if shadows else 0
+        visual.quality.numslices, visual.quality.numstacks = (40, 20) if shadows else (16, 8)
         visual.global_.offwidth, visual.global_.offheight = width, height
         self._mjr: mujoco.MjrContext | None = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)

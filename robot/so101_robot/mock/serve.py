@@ -21,7 +21,6 @@ from rich.panel import Panel
 from rich.table import Table
 
 from so101_robot.errors import RobotError
-from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.engine import ControlChannel, Engine, EngineConfig
 from so101_robot.mock.process import MockProcess
@@ -97,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     lerobot.add_argument(
         "--calibration-dir", type=Path, metavar="DIR", help="keep the calibration file here (default: temporary)"
     )
-    lerobot.add_argument("--id", default="so101_mock", help="the robot's id (default: %(default)s)")
+    lerobot.add_argument("--id", default="mock", help="the robot's id (default: %(default)s)")
     parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
     return parser
 

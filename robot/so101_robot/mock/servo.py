@@ -159,7 +159,7 @@ class Servos:
         changed = bool(np.any(self.saved[index, place] != self.registers[index, place]))
         self.saved[index, place] = self.registers[index, place]
         self._flash(index, int(changed))
-        firmware.seed(self.registers, self._working, index)
+        firmware.seed(self.registers, self._working, index, 0)
 
     def back_up(self, index: int) -> None:
         """Instruction 0x09: keep the saved image for RESET."""
@@ -194,6 +194,10 @@ class Servos:
         """True while a servo has no supply or boots: it hears and says nothing."""
         return bool(self._working[index].down_ticks)
 
+    def down(self) -> list[int]:
+        """`is_down` of all servos: not 0 while down."""
+        return self._working["down_ticks"].tolist()
+
     # --- faults from outside
 
     def encoder_fault(self, index: int, failing: bool) -> None:
@@ -210,8 +214,8 @@ class Servos:
         working.extra_volts, working.extra_celsius, working.extra_amps = volts, celsius, amps
 
     def add_turns(self, index: int, turns: int) -> None:
-        """Let the turn counter be off, as after a hand-move across 0/4095 that it should not have counted."""
-        self._working[index].turns += turns
+        """Let the turn counter be off, as after a hand-move across 0/4095: the next goal unwinds."""
+        firmware.seed(self.registers, self._working, index, int(self._working[index].turns) + turns)
 
     # --- for tests and for setting up a mock arm
 
@@ -231,7 +235,7 @@ class Servos:
         if register.area is Area.EEPROM:
             self.saved[index, register.address : register.end] = block
         if name in _RESEED:
-            firmware.seed(self.registers, self._working, index)
+            firmware.seed(self.registers, self._working, index, 0)
 
     def state(self) -> bytes:
         """Everything the servos remember, as bytes: equal states are equal bytes."""

@@ -21,7 +21,6 @@ OBJECT_FRICTION = (0.8, 0.02, 0.0005)
 LABEL_RGBA = (0.95, 0.91, 0.80, 1.0)
 TABLE_RGB = ((0.66, 0.68, 0.70), (0.60, 0.62, 0.645))  # checker of 10 cm squares
 HORIZON_RGB = (0.80, 0.83, 0.86)
-SKY_RGB = ((0.80, 0.83, 0.86), (0.80, 0.83, 0.86))
 
 REACH_M = (0.135, 0.225)  # distance from the pan axis where a block can be grasped from above
 PAN_AXIS_M = (0.0388353, 0.0)
@@ -53,7 +52,11 @@ class TableScene:
 
 
 def add_block(
-    spec: mujoco.MjSpec, name: str, rgb: Sequence[float], half_m: float = BLOCK_HALF_M, mass_kg: float = BLOCK_KG
+    spec: mujoco.MjSpec,
+    name: str,
+    rgb: Sequence[float],
+    half_m: float = BLOCK_HALF_M,
+    mass_kg: float = BLOCK_KG,
 ) -> mujoco.MjsBody:
     """A free cube `block/<name>` with a cream label strip, which shows its yaw to an eye and to a camera."""
     body = spec.worldbody.add_body(name=f"block/{name}")
@@ -69,26 +72,53 @@ def add_block(
 
 def dress(spec: mujoco.MjSpec) -> None:
     """Bench top, sky, lights and cameras, for this scene and for others that want the same look."""
-    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384)
-    sky.builtin, sky.rgb1, sky.rgb2 = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, SKY_RGB[0], SKY_RGB[1]
+    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=16, height=96)
+    sky.builtin, sky.rgb1 = mujoco.mjtBuiltin.mjBUILTIN_FLAT, HORIZON_RGB
     checker = spec.add_texture(name="table", type=mujoco.mjtTexture.mjTEXTURE_2D, width=256, height=256)
-    checker.builtin, checker.rgb1, checker.rgb2 = mujoco.mjtBuiltin.mjBUILTIN_CHECKER, TABLE_RGB[0], TABLE_RGB[1]
-    material = spec.add_material(name="table", texrepeat=[10, 10], texuniform=True, specular=0.05, shininess=0.1)
+    checker.builtin, checker.rgb1, checker.rgb2 = (
+        mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        TABLE_RGB[0],
+        TABLE_RGB[1],
+    )
+    material = spec.add_material(
+        name="table", texrepeat=[10, 10], texuniform=True, specular=0.05, shininess=0.1
+    )
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "table"
-    table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.1], material="table")
+    table = spec.worldbody.add_geom(
+        name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.1], material="table"
+    )
+    if hasattr(table, "castshadow"):  # MuJoCo 4; outside of the shadow map an infinite caster leaves speckles
+        table.castshadow = False
     table.contype, table.conaffinity, table.condim, table.friction = 1, 3, 3, OBJECT_FRICTION
 
     spec.stat.extent, spec.stat.center = 0.8, [0.15, 0, 0.1]
     visual = spec.visual
-    visual.map.znear, visual.map.zfar, visual.map.shadowclip = 0.01, 10, 1.0
-    visual.map.fogstart, visual.map.fogend = 1.0, 3.4  # in extents: the bench fades into the sky, no hard horizon
+    visual.map.znear, visual.map.zfar, visual.map.shadowclip = 0.01, 10, 0.65
+    visual.map.fogstart, visual.map.fogend = (
+        1.0,
+        3.4,
+    )  # in extents: the bench fades into the sky, no hard horizon
     visual.rgba.fog = [*HORIZON_RGB, 1]
-    visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 24, 8, 2
-    visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = [0.30] * 3, [0.12] * 3, [0] * 3
-    key = spec.worldbody.add_light(name="key", pos=[0.4, -0.6, 1.5], dir=[-0.30, 0.42, -1])
-    key.type, key.diffuse, key.specular = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, [0.60, 0.57, 0.52], [0.3] * 3
-    fill = spec.worldbody.add_light(name="fill", pos=[-0.4, 0.6, 1.0], dir=[0.5, 0.5, -0.7], castshadow=False)
-    fill.type, fill.diffuse, fill.specular = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, [0.13, 0.15, 0.19], [0] * 3
+    visual.quality.numquads = 2
+    visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = (
+        [0.36] * 3,
+        [0.14] * 3,
+        [0] * 3,
+    )
+    key = spec.worldbody.add_light(name="key", pos=[0.36, -0.30, 0.80], dir=[-0.30, 0.42, -1])
+    key.type, key.diffuse, key.specular = (
+        mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        [0.60, 0.575, 0.53],
+        [0.3] * 3,
+    )
+    fill = spec.worldbody.add_light(
+        name="fill", pos=[0.0, 1.0, 0.8], dir=[0.25, -0.75, -0.6], castshadow=False
+    )
+    fill.type, fill.diffuse, fill.specular = (
+        mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        [0.20, 0.22, 0.25],
+        [0] * 3,
+    )
 
     add_camera(spec, "front", (0.52, 0.0, 0.42), (0.150, 0.005, 0.045), fovy_deg=40)
     add_camera(spec, "overhead", (0.19, 0.0, 0.60), (0.19, 0.0, 0.0), fovy_deg=46, up=(1, 0, 0))

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 from so101_robot.errors import ConfigError
 from so101_robot.mock.arm import TICK_US, MockArm
 
+
 class Transfer(NamedTuple):
     """One chunk of bytes as it passed the port: simulated time [us], who sent it, what it was."""
 
@@ -58,6 +59,8 @@ class PtyServer:
     """Physics between two looks at the port, so that no request waits for longer than about a fifth of a millisecond."""
     DROP_US = 100_000
     """Further behind than this, the missing time is dropped."""
+    LATE_US = 5_000
+    """A reply that starts later than this after its request was delayed on purpose, and is, with or without pace."""
     IDLE_S = 0.002
     """Without traffic the physics moves in steps of this length."""
 
@@ -196,19 +199,21 @@ class PtyServer:
             arm.wire.set_host_baud(self._host_baud())
         arrived_us = arm.now_us
         if self.pace:
-            arrived_us = max(arrived_us, self._now_us()) + round(len(data) * arm.wire.byte_us)
-        replies = arm.wire.receive(data, arrived_us)
+            arrived_us = max(arrived_us, self._now_us()) + len(data) * arm.wire.byte_us
+        replies = arm.exchange(data, arrived_us)
         self.requests += 1
         self.trace.append(Transfer(arrived_us, "host", data))
+        at_once = b""
         for reply in replies:
-            if self.pace:
+            if self.pace or reply.start_us - arrived_us > self.LATE_US:
                 self._order += 1
-                end_us = reply.start_us + round(len(reply.data) * arm.wire.byte_us)
+                end_us = reply.start_us + len(reply.data) * arm.wire.byte_us
                 heapq.heappush(self._due, (end_us, self._order, reply.data))
             else:
                 self.trace.append(Transfer(reply.start_us, "servo", reply.data))
-        if replies and not self.pace:
-            self._write(b"".join([reply.data for reply in replies]))
+                at_once += reply.data
+        if at_once:
+            self._write(at_once)
 
     def _write_due(self, now_us: int) -> None:
         spin_until_us = now_us + int(_SPIN_S * 1e6)

@@ -30,7 +30,6 @@ MAX_PARAMS = 128
 BAUD_TOLERANCE = 0.03
 """A UART follows a clock that is off by this share."""
 
-_ID = BY_NAME["ID"].address
 _BAUD = BY_NAME["Baud_Rate"].address
 _LEVEL = BY_NAME["Response_Status_Level"].address
 _STATUS = BY_NAME["Status"].address
@@ -47,9 +46,9 @@ class Reply(NamedTuple):
 class WireTiming:
     """How long things take between the host's last byte and a reply's first."""
 
-    byte_us: float | None = None
-    """Time of one byte; None: 10 bits at the host's baud rate."""
-    turnaround_us: float = 5.0
+    byte_us: int | None = None
+    """Time of one byte; None: 10 bits at the host's baud rate, rounded to whole microseconds."""
+    turnaround_us: int = 5
     """Processor time of a servo, behind the idle byte that ends a request (about 15 us in all at 1 Mbit/s).
     """
     slots: bool = True
@@ -105,6 +104,10 @@ class Parser:
                         packets.append((index, packet))
         return packets
 
+    def state(self) -> tuple[bytes | None, int]:
+        """What has come of an unfinished packet, and how many FF bytes came last."""
+        return None if self._body is None else bytes(self._body), min(self._ff, 2)
+
 
 def _packet(body: bytes) -> Packet | None:
     """The packet in `body` (id, LEN, instruction, params, checksum), None if nobody would accept it."""
@@ -134,14 +137,14 @@ class Wire:
         self.set_host_baud(baud)
 
     @property
-    def byte_us(self) -> float:
-        """Time of one byte on the wire."""
+    def byte_us(self) -> int:
+        """Time of one byte on the wire [us]."""
         return self._byte_us
 
     def set_host_baud(self, baud: int) -> None:
         """The host opens its port at `baud`. Servos with another rate hear noise and stay silent."""
-        self.baud = baud
-        self._byte_us = 10e6 / baud if self.timing.byte_us is None else self.timing.byte_us
+        self.baud = max(baud, 1)
+        self._byte_us = round(10e6 / self.baud) if self.timing.byte_us is None else self.timing.byte_us
         self._parser = Parser()
 
     def advance(self, now_us: int) -> None:
@@ -155,15 +158,22 @@ class Wire:
         """The replies to what the host sent, ordered by `start_us`. Never raises, whatever the bytes."""
         replies: list[Reply] = []
         if self.timing.echo and data:
-            replies.append(Reply(now_us - round(len(data) * self._byte_us), data))
+            replies.append(Reply(now_us - len(data) * self._byte_us, data))
         for index, packet in self._parser.feed(data):
-            end_us = now_us - round((len(data) - 1 - index) * self._byte_us)
+            end_us = now_us - (len(data) - 1 - index) * self._byte_us
             replies += self._transact(packet, end_us)
         replies.sort(key=lambda reply: reply.start_us)
         for reply in replies:
-            end_us = reply.start_us + round(len(reply.data) * self._byte_us)
+            end_us = reply.start_us + len(reply.data) * self._byte_us
             self.busy_until_us = max(self.busy_until_us, end_us)
         return replies
+
+    def state(self) -> bytes:
+        """What the wire remembers, servos aside, as bytes: equal states are equal bytes."""
+        faults = b"" if self.faults is None else self.faults.state()
+        return (
+            repr((self.transactions, self.busy_until_us, self.baud, self._parser.state())).encode() + faults
+        )
 
     # --- one transaction
 
@@ -188,7 +198,7 @@ class Wire:
 
     def _answers(self, packet: Packet, now_us: int) -> list[Answer]:
         """What the servos do and say. Errors and values are those after the packet took effect."""
-        now_us += round(self._byte_us + self.timing.turnaround_us)
+        now_us += self._byte_us + self.timing.turnaround_us
         match packet.code:
             case Instruction.SYNC_READ:
                 return self._sync_read(packet, now_us)
@@ -208,13 +218,13 @@ class Wire:
 
     def _listening(self, servo_id: int) -> list[int]:
         """The servos that hear a packet to `servo_id`: that id, powered, at the host's baud rate."""
-        registers, servos = self.servos.registers, self.servos
+        rows = zip(self.servos.ids, self.servos.registers[:, _BAUD].tolist(), self.servos.down(), strict=True)
         return [
             index
-            for index in range(len(servos))
-            if (servo_id == BROADCAST or registers[index, _ID] == servo_id)
-            and not servos.is_down(index)
-            and abs(BAUD_RATES[registers[index, _BAUD] & 7] / self.baud - 1) < BAUD_TOLERANCE
+            for index, (own_id, baud_code, down) in enumerate(rows)
+            if servo_id in (BROADCAST, own_id)
+            and not down
+            and abs(BAUD_RATES[baud_code & 7] / self.baud - 1) < BAUD_TOLERANCE
         ]
 
     def _status(self, index: int, servo_id: int, params: bytes = b"") -> bytes:
@@ -224,7 +234,7 @@ class Wire:
         """A PING to all is answered in slots of 9 bytes, by id."""
         answers: list[Answer] = []
         for servo_id, indices in self._by_id(self._listening(packet.servo_id)).items():
-            slot_us = round(9 * self._byte_us * servo_id) if packet.servo_id == BROADCAST else 0
+            slot_us = 9 * self._byte_us * servo_id if packet.servo_id == BROADCAST else 0
             frames = [self._status(index, servo_id) for index in indices]
             answers.append(self._answer(servo_id, now_us + slot_us, frames))
         return answers
@@ -253,9 +263,9 @@ class Wire:
             if servo_id not in by_id:
                 continue
             frames = [self._status(i, servo_id, self.servos.read(i, address, size)) for i in by_id[servo_id]]
-            start_us = now_us + round(slot * (size + 9) * self._byte_us) if self.timing.slots else free_us
+            start_us = now_us + slot * (size + 9) * self._byte_us if self.timing.slots else free_us
             answer = self._answer(servo_id, start_us, frames)
-            free_us = answer.start_us + round(len(answer.data) * self._byte_us)
+            free_us = answer.start_us + len(answer.data) * self._byte_us
             answers.append(answer)
         return answers
 
@@ -314,8 +324,9 @@ class Wire:
 
     def _by_id(self, indices: Iterable[int]) -> dict[int, list[int]]:
         groups: dict[int, list[int]] = {}
+        ids = self.servos.ids
         for index in indices:
-            groups.setdefault(int(self.servos.registers[index, _ID]), []).append(index)
+            groups.setdefault(ids[index], []).append(index)
         return groups
 
     def _return_delay_us(self, index: int) -> int:

@@ -1,12 +1,13 @@
 """The world around the arm: a scene by name, the compiled model and its state, and what a renderer needs of it.
 
-A scene builds everything but the arm (table, objects, lights, cameras) and places its objects at every reset. It is
-found through the entry-point group `so101.scenes` (name -> function without arguments that returns a `Scene`), so a
-package can bring scenes without this one knowing it. The arm stands at the origin of the world, x forward, z up,
-table top at z = 0.
+A scene builds everything but the arm (table, objects, lights, cameras) and places its objects at every reset.
+It is found through the entry-point group `so101.scenes` (name -> function without arguments that returns a
+`Scene`), so a package can bring scenes without this one knowing it. The arm stands at the origin of the
+world, x forward, z up, table top at z = 0.
 
-The same seed gives the same state, bit for bit: a reset starts from `mj_resetData` and from the model fields as they
-were compiled, so nothing that a scene randomises (friction, mass, colours, cameras) survives into the next episode.
+The same seed gives the same state, bit for bit: a reset starts from `mj_resetData` and from the model fields
+as they were compiled, so nothing that a scene randomises (friction, mass, colours, cameras) survives into the
+next episode.
 """
 
 import hashlib
@@ -21,17 +22,16 @@ from numpy.typing import NDArray
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.model import GEAR_PREFIX, add_arm
-from so101_robot.mock.motor import MotorParameters
 
 SCENE_GROUP = "so101.scenes"
 
 PHYSICS_STEP_S = 0.002
 """[s] two firmware ticks. Contacts and limits of the arm are tuned to it (time constants of at least twice the step)."""
 
-REST_POSE_RAD = (0.0, -1.745, 1.690, 1.15, 0.0, 0.0)
+REST_POSE_RAD = (0.0, -1.745, 1.690, 0.955, 0.0, 0.0)
 """Folded onto itself as an SO-101 is parked: it stays there without torque, on two joint limits."""
 
-HOME_POSE_RAD = (0.0, -0.75, 0.85, 1.00, 0.0, 0.35)
+HOME_POSE_RAD = (0.0, -1.0, 0.8, 1.1, -1.571, 0.35)
 """Raised over the table, jaws ajar and in front: where work begins and ends."""
 
 
@@ -56,8 +56,8 @@ class Scene(Protocol):
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Place the objects for an episode: `data` at its defaults with the arm in the rest pose, `model` as compiled.
 
-        May change both (domain randomisation, another start pose through the arm's joints); every draw comes from
-        `rng`. `mj_forward` follows.
+        May change both (domain randomisation, another start pose through the arm's joints); every draw comes
+        from `rng`. `mj_forward` follows.
         """
         ...
 
@@ -78,17 +78,19 @@ def load_scene(name: str) -> Scene:
 class World:
     """A scene with the arm in it: model, state, resets, snapshots.
 
-    `model` and `data` keep their identity for life, so views of their arrays stay valid. `joint_qpos` and `gear_qpos`
-    (6,) index `data.qpos`, `joint_dof` and `gear_dof` (6,) index `data.qvel`: output shaft and rotor of each servo.
+    `model` and `data` keep their identity for life, so views of their arrays stay valid. `joint_qpos` and
+    `gear_qpos` (6,) index `data.qpos`, `joint_dof` and `gear_dof` (6,) index `data.qvel`: output shaft and
+    rotor of each servo.
     """
 
-    def __init__(self, scene: Scene, seed: int = 0, motors: Sequence[MotorParameters] | None = None) -> None:
+    def __init__(self, scene: Scene, seed: int = 0) -> None:
         self.scene = scene
         self.seed = seed
         spec = scene.build()
         _set_physics(spec)
-        add_arm(spec, motors or [MotorParameters()] * len(JOINTS))
+        add_arm(spec)
         self.model = spec.compile()
+        _bound_all_shapes(self.model)
         self.data = mujoco.MjData(self.model)
         joint_ids = [self.model.joint(name).id for name in JOINTS]
         gear_ids = [self.model.joint(GEAR_PREFIX + name).id for name in JOINTS]
@@ -144,12 +146,42 @@ class _ModelFields:
             (array, array.copy())
             for owner in owners
             for name in dir(owner)
-            if not name.startswith("_") and isinstance(array := getattr(owner, name), np.ndarray) and array.size
+            if not name.startswith("_")
+            and isinstance(array := getattr(owner, name), np.ndarray)
+            and array.size
         ]
 
     def restore(self) -> None:
         for live, compiled in self._arrays:
             np.copyto(live, compiled)
+
+
+def _bound_all_shapes(model: mujoco.MjModel) -> None:
+    """Widen every body's bounding box to all of its shapes.
+
+    MuJoCo bounds those that collide, and its ray bundles skip a body outside of whose box they pass, so that
+    shapes which are only seen would miss in pictures. A wider box costs a narrow-phase test now and then and
+    changes no contact.
+    """
+    for body in np.flatnonzero(model.body_bvhnum > 0):
+        geoms = np.arange(model.body_geomnum[body]) + model.body_geomadr[body]
+        signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+        corners = [
+            model.geom_pos[geom]
+            + (model.geom_aabb[geom, :3] + signs * model.geom_aabb[geom, 3:]) @ _rotation(quat).T
+            for geom, quat in zip(geoms, model.geom_quat[geoms], strict=True)
+            if model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE
+        ]
+        if corners:
+            inertial = (np.concatenate(corners) - model.body_ipos[body]) @ _rotation(model.body_iquat[body])
+            low, high = inertial.min(axis=0), inertial.max(axis=0)
+            model.bvh_aabb[model.body_bvhadr[body]] = (*(low + high) / 2, *(high - low) / 2)
+
+
+def _rotation(quat_wxyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, quat_wxyz)
+    return matrix.reshape(3, 3)
 
 
 def _set_physics(spec: mujoco.MjSpec) -> None:

@@ -1,0 +1,104 @@
+"""The configuration of `so101-run`: what draccus reads from the command line or a YAML file.
+
+Every flag is explained to people in `flags.HELP`; a test keeps the two in step.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .chunks import CROSSFADE_TICKS, MODES
+from .config_arm import SO101Config
+from .dashboard import STYLES
+from .ending import EndingConfig
+from .errors import ConfigError
+
+DISPLAYS = ("off", "viewer", "file")
+
+
+@dataclass
+class PolicyFlags:
+    """Which policy drives."""
+
+    path: str = ""
+    """Folder of a LeRobot checkpoint, or a hub id; empty: a demonstration policy, on the mock arm only."""
+    device: str = "auto"
+    """A torch device; auto: the first GPU, else the processor."""
+    n_action_steps: int | None = None
+    """Actions of a chunk that are played; null: as the checkpoint says."""
+
+
+@dataclass
+class ChunkFlags:
+    """When the policy is asked and how its chunks join."""
+
+    mode: str = "auto"
+    """auto: ensembled where the checkpoint asks for it, else asynchronous."""
+    crossfade_ticks: int = CROSSFADE_TICKS
+    """Length of the linear cross-fade between two chunks [ticks]."""
+
+
+@dataclass
+class RecordFlags:
+    """The run as an episode of a LeRobotDataset."""
+
+    repo_id: str = ""
+    """LeRobot's name of the dataset, `user/name`; empty: none is recorded."""
+    root: Path | None = None
+    """Its folder; null: LeRobot's default place."""
+    task: str = ""
+    """The task in words."""
+    resume: bool = False
+    """Add an episode to a dataset that exists."""
+
+
+@dataclass
+class RunConfig:
+    """One run of a policy on an arm."""
+
+    policy: PolicyFlags = field(default_factory=PolicyFlags)
+    robot: SO101Config = field(default_factory=SO101Config)
+    chunks: ChunkFlags = field(default_factory=ChunkFlags)
+    record: RecordFlags = field(default_factory=RecordFlags)
+    ending: EndingConfig = field(default_factory=EndingConfig)
+    fps: float = 30.0
+    """Ticks per second."""
+    duration_s: float | None = None
+    """How long to run; 0: until Ctrl-C; null: 0, or half a minute of the demonstration."""
+    max_stop_s: float = 1.0
+    """How long the guard may hold the arm without a break before the run ends."""
+    inference_latency_s: float | None = None
+    """On the mock arm: how long an answer takes in simulated time; null: 0.1."""
+    out: Path | None = None
+    """The run folder; null: outputs/run/<date>_<time>."""
+    dashboard: str = "auto"
+    """live, plain, off; auto: live in a terminal."""
+    display: str = "off"
+    """Rerun: off, viewer, file."""
+    per_head: bool = False
+    """Log the attention shares of every head."""
+    verbose: bool = False
+    """Log more, and show tracebacks."""
+
+    def __post_init__(self) -> None:
+        _one_of("--chunks.mode", self.chunks.mode, ("auto", *MODES))
+        _one_of("--dashboard", self.dashboard, STYLES)
+        _one_of("--display", self.display, DISPLAYS)
+        _in_range("--fps", self.fps, 1.0, 200.0)
+        _in_range("--duration_s", self.duration_s or 0.0, 0.0, math.inf)
+        _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)
+        _in_range("--inference_latency_s", self.inference_latency_s or 0.0, 0.0, 60.0)
+        _in_range("--ending.speed", self.ending.speed, 1.0, 180.0)
+        _in_range("--chunks.crossfade_ticks", self.chunks.crossfade_ticks, 0, 1000)
+        if self.policy.n_action_steps is not None:
+            _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
+
+
+def _one_of(flag: str, value: str, possible: tuple[str, ...]) -> None:
+    if value not in possible:
+        raise ConfigError(f"{flag}={value}: possible are {', '.join(possible)}")
+
+
+def _in_range(flag: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{flag}={value:g}: possible are {least:g} to {most:g}")

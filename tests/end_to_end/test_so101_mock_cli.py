@@ -1,0 +1,206 @@
+"""`so101-mock` as a person uses it: what it prints, what it refuses, what it leaves behind (nothing)."""
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pexpect
+import psutil
+import pytest
+import serial
+import zmq
+from so101_robot import protocol
+from so101_robot.errors import RobotError
+from so101_robot.mock.process import MockProcess
+
+START_S = 90
+COMMAND = [sys.executable, "-m", "so101_robot.mock"]
+
+
+def refused(*arguments: str) -> str:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=START_S)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_help_explains_itself_with_examples() -> None:
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=START_S)
+    assert "so101-mock --port-link /tmp/so101" in done.stdout
+    assert "--faults PLAN.yaml" in done.stdout
+    assert "control-fd" not in done.stdout
+
+
+def test_what_cannot_be_is_one_readable_message_and_exit_code_2(tmp_path: Path) -> None:
+    """One process for each would cost seconds; the messages are those of `MockProcess` in the test below."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("faults: [{fault: earthquake}]")
+    message = refused("--faults", str(plan), "--no-cameras")
+    assert "earthquake" in message
+    assert "silent_servo" in message
+    assert message.count("\n") == 1
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    assert "--sceen" in refused("--sceen", "table")
+
+
+def test_wrong_options_are_refused_with_what_is_possible(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    busy = socket.create_server(("127.0.0.1", 0))
+    cases = {
+        ("scene", "moon"): "table",
+        ("width", "0"): "at least 1 pixel",
+        ("faults", str(tmp_path / "absent.yaml")): "absent.yaml",
+        ("port_link", str(taken)): "exists already",
+        ("camera_port", str(busy.getsockname()[1])): "in use",
+    }
+    with busy:
+        for (option, value), answer in cases.items():
+            options = {option: value} | ({} if option == "camera_port" else {"cameras": False})
+            with pytest.raises(RobotError, match=answer), MockProcess(**options):
+                pass
+    assert taken.read_text() == ""
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def camera_port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_person_sees_where_everything_is_and_ctrl_c_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    link = tmp_path / "so101"
+    environment = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "100"}
+    arm = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], "--port-link", str(link), "--camera-port", "0", "--width", "48", "--height", "32"],
+        env=environment,
+        encoding="utf-8",
+        timeout=START_S,
+        dimensions=(40, 100),
+    )
+    arm.expect("Ctrl-C switches the arm off")
+    said = re.sub(r"\x1b\[[0-9;]*m", "", arm.before)
+    camera_port = int(re.search(r"tcp://127\.0\.0\.1:(\d+)", said)[1])  # type: ignore[index]
+    folder = Path(re.search(r"--robot\.calibration_dir=(\S+)", said)[1])  # type: ignore[index]
+    for command in ("so101-run", "lerobot-rollout", "lerobot-teleoperate", "lerobot-calibrate"):
+        assert re.search(rf"^{command} .*--robot\.port={link}", said.replace("\r", ""), re.MULTILINE), command
+    assert (folder / "mock.json").exists()
+    assert folder.parent == tmp_path
+    with serial.Serial(str(link), 1_000_000, timeout=5) as host:
+        host.write(protocol.instruction(2, protocol.Instruction.PING))
+        assert host.read(6) == protocol.status(2, 0)
+    arm.expect("requests/s")
+    children = psutil.Process(arm.pid).children(recursive=True)
+    assert len(children) == 1, "the camera process"
+    if number == signal.SIGINT:
+        arm.sendintr()  # to the whole process group, as a terminal does
+    else:
+        arm.kill(number)
+    arm.expect(pexpect.EOF)
+    arm.close()
+    assert arm.exitstatus == 0
+    assert not os.path.lexists(link)
+    assert list(tmp_path.iterdir()) == []
+    assert eventually(lambda: not any(child.is_running() for child in children))
+    assert eventually(lambda: camera_port_is_free(camera_port))
+
+
+def test_even_a_killed_arm_takes_its_camera_process_with_it() -> None:
+    with MockProcess(width=32, height=32) as mock:
+        process = psutil.Process(mock.pid)
+        children = process.children(recursive=True)
+        assert children
+        process.kill()
+        assert eventually(lambda: not any(child.is_running() for child in children))
+
+
+def test_a_kept_calibration_is_not_overwritten_by_another_arms(tmp_path: Path) -> None:
+    with MockProcess(calibration_dir=tmp_path, cameras=False, id="left") as mock:
+        assert mock.calibration_dir == tmp_path
+    text = (tmp_path / "left.json").read_text()
+    assert json.loads(text)["gripper"]["id"] == 6
+    with (
+        pytest.raises(RobotError, match="another arm's calibration"),
+        MockProcess(calibration_dir=tmp_path, cameras=False, id="left", random_mount=True),
+    ):
+        pass
+    assert (tmp_path / "left.json").read_text() == text
+
+
+def receive(port: int, count: int) -> list[dict]:
+    context = zmq.Context()
+    subscriber = context.socket(zmq.SUB)
+    subscriber.setsockopt_string(zmq.SUBSCRIBE, "")
+    subscriber.setsockopt(zmq.RCVTIMEO, 20_000)
+    subscriber.connect(f"tcp://127.0.0.1:{port}")
+    try:
+        return [json.loads(subscriber.recv_string()) for _ in range(count)]
+    finally:
+        subscriber.close(linger=0)
+        context.term()
+
+
+def picture(message: dict, name: str) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(base64.b64decode(message["images"][name]), np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_both_cameras_come_in_one_message_with_times_and_sequence_and_obey_the_fault_plan() -> None:
+    with MockProcess(width=48, height=32) as mock:
+        first, *_, last = receive(mock.zmq_port, 6)
+        for name in ("front", "wrist"):
+            assert picture(first, name).shape == (32, 48, 3)
+            assert picture(first, name).std() > 5
+            assert last["sequence"][name] > first["sequence"][name]
+            elapsed_s = last["timestamps"][name] - first["timestamps"][name]
+            assert elapsed_s == pytest.approx((last["sequence"][name] - first["sequence"][name]) / 30, abs=1e-4)
+        assert first["renderer"] == mock.renderer
+        mock.call("fault", fault="camera_dark", camera="wrist")
+        mock.call("fault", fault="camera_freeze", camera="front")
+        *_, early, late = receive(mock.zmq_port, 12)
+        assert picture(late, "wrist").max() < 10
+        assert early["images"]["front"] == late["images"]["front"]
+        assert late["sequence"]["front"] > early["sequence"]["front"]
+        assert picture(late, "front").std() > 5
+
+
+def test_the_colours_arrive_as_lerobot_expects_them() -> None:
+    """LeRobot decodes without swapping channels, so the picture must come out as RGB: the table is not blue."""
+    from so101_robot.mock.arm import MockArm, MockConfig
+
+    with MockProcess(width=64, height=64) as mock:
+        (message,) = receive(mock.zmq_port, 1)
+    arm = MockArm(MockConfig(width=64, height=64, renderer=mock.renderer))
+    expected = arm.frame("front").image.astype(float)
+    arm.close()
+    got = picture(message, "front").astype(float)
+    assert np.abs(got - expected).mean() < np.abs(got[..., ::-1] - expected).mean()
+    assert np.abs(got - expected).mean() < 6.0
