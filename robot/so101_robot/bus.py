@@ -30,7 +30,7 @@ from .registers import BY_NAME, Register
 from .scale import Scale
 from .sdk import Opener, SdkPort
 from .startup import check_identity
-from .sync import HEALTH_SIZE, POSITION, Health, Question, goal_frame, health_of, questions, signed
+from .sync import HEALTH_SIZE, POSITION, Answer, Health, Question, goal_frame, health_of, questions
 
 N = len(SERVO_IDS)
 
@@ -43,6 +43,10 @@ SLOW_TIMEOUT_S = 0.1
 later."""
 
 SLOW_TRIES = 3
+
+ALL = np.ones(N, np.bool_)
+"""What `BusState.answered` usually is; shared, so it cannot be written to."""
+ALL.setflags(write=False)
 
 TORQUE = BY_NAME["Torque_Enable"]
 
@@ -102,19 +106,21 @@ class SO101Bus(FeetechMotorsBus):
         """
         question = self._questions[health][self._unanswered % len(self._questions[health])]
         data = self._link.transact(question.request, question.reply_size, self.timeout_s)
-        if question.is_answered_by(data):
+        answer, answered = question.answer(data), ALL
+        if answer is not None:
             self._unanswered = 0
-            answered = np.ones(N, np.bool_)
         else:
-            data, answered = self._salvage(question, data)
-        frames: Any = np.frombuffer(data, question.layout)
-        steps = signed(frames["position"], POSITION)
-        if not self._unanswered:
-            self._last_steps = steps
-        else:
-            self._last_steps = steps = np.where(answered, steps, self._last_steps)
+            answer, answered = self._salvage(question, data)
+        steps = np.array(answer.position_steps, np.int32)
+        if self._unanswered:
+            steps = np.where(answered, steps, self._last_steps)
+        self._last_steps = steps
         return BusState(
-            time_s, steps, answered, frames["error"].copy(), health_of(frames, answered) if health else None
+            time_s,
+            steps,
+            answered,
+            np.array(answer.errors, np.uint8),
+            health_of(answer, answered) if health else None,
         )
 
     def write_goals(self, goal_steps: ArrayLike) -> None:
@@ -198,7 +204,8 @@ class SO101Bus(FeetechMotorsBus):
         if len(silent) == N:
             return (
                 f"no servo answered on {self.port} within {timeout_ms:.0f} ms; asked ids: "
-                f"{_listed(SERVO_IDS)} - is the arm's power supply on (USB does not feed the servos), and the bus cable in?"
+                f"{_listed(SERVO_IDS)} - is the arm's power supply on (USB does not feed the servos), "
+                "and the bus cable in?"
             )
         who = _listed(f"{SERVO_IDS[i]} ({JOINTS[i]})" for i in silent)
         others = _listed(SERVO_IDS[i] for i in range(N) if i not in silent)
@@ -248,9 +255,8 @@ class SO101Bus(FeetechMotorsBus):
 
     # parts -----
 
-    def _salvage(self, question: "Question", data: bytes) -> tuple[bytes, NDArray[np.bool_]]:
-        """The good replies of a read that was not clean, as the bytes of a clean one; blank where there is
-        none.
+    def _salvage(self, question: Question, data: bytes) -> tuple[Answer, NDArray[np.bool_]]:
+        """The good replies of a read that was not clean, and who gave them; zeros where there is none.
 
         What is missing is asked for once more, unless the deadline has been used up already.
         """
@@ -273,7 +279,7 @@ class SO101Bus(FeetechMotorsBus):
         whole = [
             protocol.status(*found[servo_id]) if servo_id in found else blank for servo_id in question.ids
         ]
-        return b"".join(whole), answered
+        return question.decode(b"".join(whole)), answered
 
     def _read_all(self, servo_id: int) -> bytes | None:
         blocks = b""

@@ -81,6 +81,9 @@ class RunConfig:
     """Log more, and show tracebacks."""
 
     def __post_init__(self) -> None:
+        # YAML, which draccus reads every value with, takes off and on for booleans
+        self.dashboard = {"False": "off", "True": "auto"}.get(self.dashboard, self.dashboard)
+        self.display = {"False": "off", "True": "viewer"}.get(self.display, self.display)
         _one_of("--chunks.mode", self.chunks.mode, ("auto", *MODES))
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)

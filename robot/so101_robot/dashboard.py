@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from .dashboard_view import Title, View, plain_line, render
+from .joints import JOINTS
 from .observers import Tick
+from .protocol import Errors
 
 Style = Literal["auto", "live", "plain", "off"]
 STYLES: tuple[Style, ...] = ("auto", "live", "plain", "off")
@@ -38,6 +40,22 @@ def choose_style(style: Style, stream: TextIO) -> Literal["live", "plain", "off"
     return style
 
 
+def notable(tick: Tick) -> dict[str, str]:
+    """What deserves a word on this tick: key -> text. The same key on the next tick is no news."""
+    events = {
+        f"{change.rule} {change.joint}": (
+            f"guard: {change.rule} of {change.joint}, {change.asked:.1f} -> {change.allowed:.1f}"
+        )
+        for change in (tick.verdict.interventions if tick.verdict.stop is None else ())
+    }
+    if tick.fault is not None:
+        events["fault"] = tick.fault
+    for joint, bits in zip(JOINTS, tick.state.errors.tolist(), strict=True):
+        if bits:
+            events[f"{joint} {bits}"] = f"{joint}: {Errors(bits).describe()}"
+    return events
+
+
 class Dashboard:
     """Shows the run on `stream`. Its thread starts with the first tick."""
 
@@ -50,6 +68,7 @@ class Dashboard:
         self._window: deque[tuple[float, float, float]] = deque(maxlen=WINDOW_TICKS)  # time, late, busy
         self._messages: deque[tuple[float, str]] = deque(maxlen=100)
         self._told = 0
+        self._events: set[str] = set()
         self._begin_s: float | None = None
         self._last_index = -1
         self._done = threading.Event()
@@ -63,6 +82,10 @@ class Dashboard:
             self._begin_s = tick.time_s
             self._thread.start()
         self._view = self._after(tick, self._begin_s)
+        events = notable(tick)
+        for key in events.keys() - self._events:
+            self.on_message(events[key])
+        self._events = set(events)
 
     def on_message(self, text: str) -> None:
         self._messages.append((self._view.elapsed_s, text))

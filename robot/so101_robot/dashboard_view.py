@@ -1,6 +1,7 @@
 """One picture of a run for a terminal, drawn from a `View`: pure, so that it can be tested and exported as
 SVG."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -103,8 +104,10 @@ def export_svg(view: View, path: Path, width: int = 100) -> None:
         record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor"
     )
     console.print(render(view, width))
+    svg = console.export_svg(title="so101-run", theme=_THEME, font_aspect_ratio=0.61)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # rich would have it fetch a font
     path.write_text(
-        console.export_svg(title="so101-run", theme=_THEME, font_aspect_ratio=0.61), encoding="utf-8"
+        svg.replace("Fira Code", "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas"), encoding="utf-8"
     )
 
 
@@ -129,18 +132,24 @@ def plain_line(view: View) -> str:
 
 def bar(share: float, base_rate: float | None, width: int, style: str) -> Text:
     """A share as a bar of `width` cells, with a mark where uniform attention would put it."""
-    filled = min(2 * width, max(0, round(2 * width * share)))
-    mark = -1 if base_rate is None else min(width - 1, int(base_rate * width))
-    text = Text()
-    for cell in range(width):
-        halves = min(2, max(0, filled - 2 * cell))
-        if cell == mark:
-            text.append("╋" if halves else "┼", style="bold white")
-        elif halves:
-            text.append("━" if halves == 2 else "╸", style=style)
+    halves = min(2 * width, max(0, round(2 * width * share)))
+    cells = "━" * (halves // 2) + "╸" * (halves % 2)
+    parts = [(cells, style), ("─" * (width - len(cells)), "grey23")]
+    if base_rate is not None:
+        parts = _with_mark(parts, min(width - 1, int(base_rate * width)))
+    return Text.assemble(*parts)
+
+
+def _with_mark(parts: list[tuple[str, str]], at: int) -> list[tuple[str, str]]:
+    """Runs of text with one cell replaced by the mark."""
+    marked: list[tuple[str, str]] = []
+    for text, style in parts:
+        if 0 <= at < len(text):
+            marked += [(text[:at], style), ("◆", "bold white"), (text[at + 1 :], style)]
         else:
-            text.append("─", style="grey23")
-    return text
+            marked.append((text, style))
+        at -= len(text)
+    return marked
 
 
 def _section(title: str, content: RenderableType) -> RenderableType:
@@ -159,29 +168,35 @@ def _heading(view: View) -> RenderableType:
     minutes, seconds = divmod(view.elapsed_s, 60)
     grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {phase}", style=phase_style))
     grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))
-    grid.add_row("eyes", Text(view.title.cameras), Text(""))
+    grid.add_row("eyes", Text(view.title.cameras), _counters(view))
     return Padding(Group(grid, _pulse(view)), (0, 2))
 
 
 def _pulse(view: View) -> Text:
-    """Rate, latency and counters in one line; what is off is coloured."""
-    text = Text()
+    """Rate and latency in one line."""
     figures = (
         ("rate", view.rate_hz, "{:.1f} Hz"),
         ("jitter", view.jitter_ms, "{:.1f} ms"),
         ("work", view.busy_ms, "{:.1f} ms"),
         ("inference", view.latency_ms, "{:.0f} ms"),
     )
-    for name, value, form in figures:
-        text.append(f"{name} ", style=QUIET)
-        text.append("–" if value is None else form.format(value), style=ACCENT)
-        text.append("   ")
-    for name, count in (("starved", view.starved), ("missed", view.missed), ("held", view.held)):
-        text.append(f"{name} ", style=QUIET)
-        text.append(f"{count}", style=WARN if count else QUIET)
-        text.append("   ")
-    text.no_wrap = True
-    return text
+    parts = [
+        Text.assemble((f"{name} ", QUIET), ("–" if value is None else form.format(value), ACCENT))
+        for name, value, form in figures
+    ]
+    line = Text("  ").join([*parts, Text(view.title.chunks, style=QUIET)])
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _counters(view: View) -> Text:
+    """Ticks on which something was not as it should be."""
+    parts = [
+        Text(f"{count} {name}", style=WARN)
+        for name, count in (("starved", view.starved), ("missed", view.missed), ("held", view.held))
+        if count
+    ]
+    return Text("  ").join(parts) if parts else Text("no tick starved or missed", style=QUIET)
 
 
 def _looks(view: View, width: int) -> RenderableType:
@@ -198,7 +213,7 @@ def _looks(view: View, width: int) -> RenderableType:
         spread = f"{view.shares.entropy:.2f} of 1"
         grid.add_row("spread", bar(view.shares.entropy, None, bar_width, "grey62"), Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
-    legend = Text("┼ uniform attention   spread: entropy over the pictures", style=QUIET, no_wrap=True)
+    legend = Text("◆ uniform attention   spread: entropy of vision", style=QUIET, no_wrap=True)
     return Group(grid, legend)
 
 

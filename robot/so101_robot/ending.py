@@ -75,7 +75,7 @@ class Ending(NamedTuple):
 
     at_home: bool
     released: dict[str, str | None]
-    """Per joint: None, or why its torque may still be on."""
+    """Per joint: None, or why its torque may still be on; empty where that is as asked."""
     problems: tuple[str, ...]
 
     @property
@@ -90,6 +90,7 @@ def end_safely(
     config: EndingConfig,
     *,
     period_s: float,
+    release: bool,
     first_index: int,
     state: "ArmState | None",
     release_now: Callable[[], bool],
@@ -131,14 +132,16 @@ def end_safely(
         at_home = attempt("could not go home", lambda: go_home(state))
         if not at_home and not release_now():
             attempt("could not hold the arm", hold)
-    released: dict[str, str | None] = dict.fromkeys(JOINTS, "not tried")
+    if not release and not release_now():
+        return Ending(at_home, {}, tuple(problems))
+    released: dict[str, str | None] = {}
 
-    def release() -> bool:
+    def let_go() -> bool:
         released.update(arm.release())
         return True
 
-    if not attempt("could not release the arm", release):
-        released = dict.fromkeys(released, problems[-1])
+    if not attempt("could not release the arm", let_go):
+        released = dict.fromkeys(JOINTS, problems[-1])
     return Ending(at_home, released, tuple(problems))
 
 

@@ -124,8 +124,6 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
             if not has_value and flag not in SWITCHES:
                 raise ConfigError(f"{given} needs a value: {given}=...")
             value = rest.pop(0) if has_value else "true"
-        if flag == "--display":
-            value = {"true": "viewer", "false": "off"}.get(value.lower(), value)
         if flag == "--robot.type":
             _check_robot_type(value)
             continue
@@ -166,11 +164,17 @@ def _check_robot_type(value: str) -> None:
 
 
 def _nearest(flag: str) -> str:
-    """The flag that was meant, perhaps: by spelling, or by the same last part."""
-    close = get_close_matches(flag, FLAGS, n=1, cutoff=0.6)
-    last = flag.lstrip("-").rpartition(".")[2]
-    close = close or [known for known in FLAGS if known.lstrip("-").rpartition(".")[2] == last]
-    close = close or get_close_matches(f"--{last}", FLAGS, n=1, cutoff=0.5)
+    """The flag that was meant, perhaps: the same last part elsewhere, or a like spelling of all or the last
+    part."""
+
+    def last(name: str) -> str:
+        return name.lstrip("-").rpartition(".")[2]
+
+    close = [known for known in FLAGS if last(known) == last(flag)]
+    close = close or get_close_matches(flag, FLAGS, n=1, cutoff=0.7)
+    if not close:
+        alike = get_close_matches(last(flag), [last(known) for known in FLAGS], n=1, cutoff=0.6)
+        close = [known for known in FLAGS if last(known) in alike]
     return f"; did you mean {close[0]}?" if close else ""
 
 

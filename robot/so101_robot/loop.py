@@ -53,6 +53,8 @@ class LoopConfig:
     max_stop_s: float = 1.0
     """How long the guard may stop the arm without a break before the run ends."""
     ending: EndingConfig = field(default_factory=EndingConfig)
+    release: bool = True
+    """Torque off at the end; false: the arm stays where it ended, unless it is asked to let go at once."""
 
 
 class Outcome(NamedTuple):
@@ -145,6 +147,7 @@ class ControlLoop:
             self._clock,
             self._config.ending,
             period_s=self._period_s,
+            release=self._config.release,
             first_index=self._next_index,
             state=self._state if moved else None,
             release_now=lambda: self._stop.count >= asked_before + patience,

@@ -119,6 +119,7 @@ class Background:
         self._observer = observer
         self._queue: queue.Queue[Tick | str | None] = queue.Queue(capacity)
         self._problem: Exception | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name=observer.name, daemon=True)
         self._thread.start()
 
@@ -135,6 +136,9 @@ class Background:
             self._queue.put_nowait(text)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
         self._raise_problem()

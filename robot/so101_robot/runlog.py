@@ -14,7 +14,6 @@ import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,12 +203,15 @@ def read_ticks(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` so that `path` is either whole or not there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2, allow_nan=False, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    """Write `data` so that `path` is either whole or what it was. Raises ValueError for NaN, OSError."""
+    text = json.dumps(data, indent=2, allow_nan=False, default=str) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -5,8 +5,11 @@ order are those of `SerialMotorsBus._normalize` and `_unnormalize` (LeRobot 0.6.
 last bit, and with them datasets and checkpoints. That includes two habits worth knowing: a turn counts 4095
 steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
 the step below.
+
+Plain arithmetic, joint by joint: for six numbers numpy costs more than it saves, and this runs in every tick.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,8 +22,11 @@ from .joints import GRIPPER, JOINTS, STEPS_PER_TURN
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration
 
-LARGEST_DEG = 1e4
-"""Values beyond this are cut to it before they become steps, because no servo counts that far."""
+COUNTS = STEPS_PER_TURN - 1
+"""LeRobot's counts in a turn."""
+
+FARTHEST = 1e8
+"""What a goal has to stay below to fit into 32 bits of steps [deg]; real limits are the guard's."""
 
 
 class Scale:
@@ -40,61 +46,64 @@ class Scale:
                 f"the calibration lacks {', '.join(missing)}; it has {', '.join(calibration) or 'nothing'}"
             )
         rows = [calibration[joint] for joint in JOINTS]
-        lower = np.array([row.range_min for row in rows], np.float64)
-        upper = np.array([row.range_max for row in rows], np.float64)
-        empty = [joint for joint, low, high in zip(JOINTS, lower, upper, strict=True) if low >= high]
+        empty = [joint for joint, row in zip(JOINTS, rows, strict=True) if row.range_min >= row.range_max]
         if empty:
             raise CalibrationError(
                 f"the calibrated range of {', '.join(empty)} is empty: range_min is not below range_max"
             )
-        span = upper - lower
-        percent = np.arange(len(JOINTS)) == GRIPPER
-        self.lower_steps = lower.astype(np.int32)
-        self.upper_steps = upper.astype(np.int32)
-        self._inverted = bool(rows[GRIPPER].drive_mode)
-        self._zero = np.where(percent, lower, (lower + upper) / 2)
-        self._lowest_steps = np.where(percent, lower, -np.inf)
-        self._highest_steps = np.where(percent, upper, np.inf)
-        self._lowest = np.where(percent, 0.0, -LARGEST_DEG)
-        self._highest = np.where(percent, 100.0, LARGEST_DEG)
-        # joint = (steps - zero) * turn / counts * whole; the two ones keep the other unit's numbers as they
-        # are
-        self._turn, self._whole = np.where(percent, 1.0, 360.0), np.where(percent, 100.0, 1.0)
-        self._counts = np.where(percent, span, STEPS_PER_TURN - 1.0)
-        # steps = joint * counts / turn * span + zero
-        self._joint_counts = np.where(percent, 1.0, STEPS_PER_TURN - 1.0)
-        self._joint_turn, self._span = np.where(percent, 100.0, 360.0), np.where(percent, span, 1.0)
+        self.lower_steps = np.array([row.range_min for row in rows], np.int32)
+        self.upper_steps = np.array([row.range_max for row in rows], np.int32)
+        self._middles = tuple((row.range_min + row.range_max) / 2 for row in rows[:GRIPPER])
+        gripper = rows[GRIPPER]
+        self._closed, self._open = gripper.range_min, gripper.range_max
+        self._inverted = bool(gripper.drive_mode)
 
     def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
         """Joint values (6,) of encoder steps (6,): degrees, gripper percent (cut to 0..100)."""
-        joint = np.minimum(np.maximum(position_steps, self._lowest_steps), self._highest_steps)
-        joint -= self._zero
-        joint *= self._turn
-        joint /= self._counts
-        joint *= self._whole
-        if self._inverted:
-            joint[GRIPPER] = 100 - joint[GRIPPER]
-        return joint
+        a, b, c, d, e, gripper = np.asarray(position_steps).tolist()
+        am, bm, cm, dm, em = self._middles
+        low, high = self._closed, self._open
+        percent = (min(high, max(low, gripper)) - low) / (high - low) * 100
+        return np.array(
+            (
+                (a - am) * 360 / COUNTS,
+                (b - bm) * 360 / COUNTS,
+                (c - cm) * 360 / COUNTS,
+                (d - dm) * 360 / COUNTS,
+                (e - em) * 360 / COUNTS,
+                100 - percent if self._inverted else percent,
+            )
+        )
 
     def to_steps(self, joint: ArrayLike) -> NDArray[np.int32]:
         """Encoder steps (6,) of joint values (6,), truncated towards zero. Only the gripper is cut to its
         range.
 
         Raises:
-            UnsafeActionError: a value is not a number or infinite.
+            UnsafeActionError: a value is not a number, or no servo counts as far.
         """
-        value = np.asarray(joint, np.float64)
-        if not np.isfinite(value).all():
-            bad = ", ".join(
-                f"{name} = {v}" for name, v in zip(JOINTS, value.tolist(), strict=True) if not np.isfinite(v)
+        values = np.asarray(joint, np.float64).tolist()
+        a, b, c, d, e, gripper = values
+        am, bm, cm, dm, em = self._middles
+        percent = min(100.0, max(0.0, 100 - gripper if self._inverted else gripper))
+        if not math.isfinite(gripper):  # min and max would make a percentage of it
+            raise UnsafeActionError(_out_of_reach(values))
+        try:
+            return np.array(
+                (
+                    int(a * COUNTS / 360 + am),
+                    int(b * COUNTS / 360 + bm),
+                    int(c * COUNTS / 360 + cm),
+                    int(d * COUNTS / 360 + dm),
+                    int(e * COUNTS / 360 + em),
+                    int(percent / 100 * (self._open - self._closed) + self._closed),
+                ),
+                np.int32,
             )
-            raise UnsafeActionError(f"a joint cannot go to {bad}")
-        if self._inverted:
-            value = value.copy()
-            value[GRIPPER] = 100 - value[GRIPPER]
-        value = np.minimum(np.maximum(value, self._lowest), self._highest)
-        value *= self._joint_counts
-        value /= self._joint_turn
-        value *= self._span
-        value += self._zero
-        return value.astype(np.int32)
+        except (ValueError, OverflowError) as error:  # from int or int32: not a number, or too large for one
+            raise UnsafeActionError(_out_of_reach(values)) from error
+
+
+def _out_of_reach(values: list[float]) -> str:
+    wrong = [f"{name} = {v}" for name, v in zip(JOINTS, values, strict=True) if not abs(v) < FARTHEST]
+    return f"a joint cannot go to {', '.join(wrong)}"

@@ -1,7 +1,8 @@
 """How much faster than real time the mock arm runs in lockstep, on one core, wire and firmware included.
 
-Every 30 Hz tick is what a control loop does: one sync read of all health registers (15 bytes a servo), one sync write of
-six goals, and, with cameras, one picture from each. The median of several runs is printed, and the slowest and fastest.
+Every 30 Hz tick is what a control loop does: one sync read of all health registers (15 bytes a servo), one
+sync write of six goals, and, with cameras, one picture from each. The median of several runs is printed,
+and the slowest and fastest.
 """
 
 import math
@@ -47,7 +48,7 @@ def main() -> None:
         what = f"two 96x96 cameras at {RATE_HZ} Hz ({renderer})" if cameras else "without cameras"
         print(
             f"lockstep {what}: {statistics.median(factors):.1f} times real time "
-            f"(median of {RUNS}; {min(factors):.1f} to {max(factors):.1f}; expected at least {GOALS[cameras]})"
+            f"(median of {RUNS}; {min(factors):.1f} to {max(factors):.1f}; wanted {GOALS[cameras]} or more)"
         )
     arm.close()
 

@@ -1,12 +1,14 @@
 """What LeRobot's SO101Follower says on the wire, byte for byte, and what the arm makes of it.
 
-The figures were measured with LeRobot 0.6.1 on a real bus protocol; a change here is a change of LeRobot or of the arm.
+The figures were measured with LeRobot 0.6.1 on a real bus protocol; a change here is a change of LeRobot or
+of the arm.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from lerobot.motors.feetech import feetech
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from so101_robot.mock.process import MockProcess
 
@@ -37,6 +39,22 @@ def traffic(mock: MockProcess) -> Traffic:
         instructions.append(Instruction(sent[at + 2], sent[at + 4], sent[at + 5 : end - 1]))
         at = end
     return Traffic(instructions, len(sent), len(received))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """LeRobot waits 50 ms for a reply. A test machine that does five other things may need longer; nothing
+    else changes.
+    """
+    original = feetech.patch_setPacketTimeout
+
+    def wait_longer(port_handler: Any, packet_length: int) -> None:
+        original(port_handler, packet_length)
+        port_handler.packet_timeout += 3000.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feetech, "patch_setPacketTimeout", wait_longer)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +90,21 @@ def test_the_session_of_a_calibrated_arm(mock: MockProcess, robot: SO101Follower
         connect.instructions[42:],
     )
     assert handshake == [
-        *[step for i in range(1, 7) for step in (Instruction(i, PING, b""), Instruction(i, READ, bytes((3, 2))))],
-        *[Instruction(i, READ, bytes((0, 1))) for i in range(1, 7)],
-        *[Instruction(i, READ, bytes((1, 1))) for i in range(1, 7)],
+        *[
+            step
+            for i in range(1, 7)
+            for step in (Instruction(i, PING, b""), Instruction(i, READ, bytes((3, 2))))
+        ],
+        *[Instruction(i, READ, bytes((address, 1))) for i in range(1, 7) for address in (0, 1)],
     ]
     assert calibrated == [
         Instruction(i, READ, bytes((address, 2))) for i in range(1, 7) for address in (9, 11, 31)
     ]
-    gripper = [Instruction(6, WRITE, b"\x10\xf4\x01"), Instruction(6, WRITE, b"\x1c\xfa\x00"), *of(6, (36, 25))]
+    gripper = [
+        Instruction(6, WRITE, b"\x10\xf4\x01"),
+        Instruction(6, WRITE, b"\x1c\xfa\x00"),
+        *of(6, (36, 25)),
+    ]
     assert configure == [
         *[step for i in range(1, 7) for step in of(i, (40, 0), (55, 0))],
         *[
@@ -115,6 +140,8 @@ def test_the_session_of_a_calibrated_arm(mock: MockProcess, robot: SO101Follower
 
 
 def test_the_gripper_is_only_limited_after_the_next_power_up(mock: MockProcess) -> None:
-    """Max_Torque_Limit reaches Torque_Limit at boot only, on real servos and here: LeRobot's 500 has not arrived."""
+    """Max_Torque_Limit reaches Torque_Limit at boot only, on real servos and here: LeRobot's 500 has not
+    arrived.
+    """
     assert mock.call("register", joint="gripper", name="Max_Torque_Limit") == 500
     assert mock.call("register", joint="gripper", name="Torque_Limit") == 1000

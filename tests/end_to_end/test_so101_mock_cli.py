@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,56 +21,69 @@ import zmq
 from so101_robot import protocol
 from so101_robot.errors import RobotError
 from so101_robot.mock.process import MockProcess
+from so101_robot.mock.serve import main
 
 START_S = 90
 COMMAND = [sys.executable, "-m", "so101_robot.mock"]
 
 
-def refused(*arguments: str) -> str:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=START_S)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+def test_help_explains_itself_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "so101-mock --port-link /tmp/so101" in said
+    assert "--faults PLAN.yaml" in said
+    assert "control-fd" not in said
 
 
-def test_help_explains_itself_with_examples() -> None:
-    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=START_S)
-    assert "so101-mock --port-link /tmp/so101" in done.stdout
-    assert "--faults PLAN.yaml" in done.stdout
-    assert "control-fd" not in done.stdout
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the command in this process (a process of its own would cost seconds) and returns its message."""
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    return run
 
 
-def test_what_cannot_be_is_one_readable_message_and_exit_code_2(tmp_path: Path) -> None:
-    """One process for each would cost seconds; the messages are those of `MockProcess` in the test below."""
-    plan = tmp_path / "plan.yaml"
-    plan.write_text("faults: [{fault: earthquake}]")
-    message = refused("--faults", str(plan), "--no-cameras")
-    assert "earthquake" in message
-    assert "silent_servo" in message
-    assert message.count("\n") == 1
-
-
-def test_an_unknown_flag_is_refused() -> None:
-    assert "--sceen" in refused("--sceen", "table")
-
-
-def test_wrong_options_are_refused_with_what_is_possible(tmp_path: Path) -> None:
+def test_what_cannot_be_is_one_readable_line_and_exit_code_2(
+    tmp_path: Path, refused: Callable[..., str]
+) -> None:
     taken = tmp_path / "taken"
     taken.write_text("")
-    busy = socket.create_server(("127.0.0.1", 0))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("faults: [{fault: earthquake}]")
     cases = {
-        ("scene", "moon"): "table",
-        ("width", "0"): "at least 1 pixel",
-        ("faults", str(tmp_path / "absent.yaml")): "absent.yaml",
-        ("port_link", str(taken)): "exists already",
-        ("camera_port", str(busy.getsockname()[1])): "in use",
+        ("--scene", "moon"): "table",
+        ("--width", "0"): "at least 1 pixel",
+        ("--fps", "-3"): "above 0",
+        ("--faults", str(tmp_path / "absent.yaml")): "absent.yaml",
+        ("--faults", str(plan)): "silent_servo",
+        ("--port-link", str(taken)): "exists already",
+        ("--port-link", str(tmp_path / "no" / "folder")): "No such file",
+        ("--calibration-dir", str(taken)): "File exists",
     }
-    with busy:
-        for (option, value), answer in cases.items():
-            options = {option: value} | ({} if option == "camera_port" else {"cameras": False})
-            with pytest.raises(RobotError, match=answer), MockProcess(**options):
-                pass
+    for arguments, answer in cases.items():
+        message = refused(*arguments, "--no-cameras")
+        assert answer in message
+        assert message.startswith("so101-mock: ")
+        assert message.count("\n") == 1, "one line"
     assert taken.read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.yaml", "taken"]
+
+
+def test_a_camera_port_that_is_taken_is_refused(refused: Callable[..., str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        assert "in use" in refused("--camera-port", str(busy.getsockname()[1]))
+
+
+def test_an_unknown_flag_is_refused(refused: Callable[..., str]) -> None:
+    assert "--sceen" in refused("--sceen", "table")
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
@@ -181,7 +193,9 @@ def test_both_cameras_come_in_one_message_with_times_and_sequence_and_obey_the_f
             assert picture(first, name).std() > 5
             assert last["sequence"][name] > first["sequence"][name]
             elapsed_s = last["timestamps"][name] - first["timestamps"][name]
-            assert elapsed_s == pytest.approx((last["sequence"][name] - first["sequence"][name]) / 30, abs=1e-4)
+            assert elapsed_s == pytest.approx(
+                (last["sequence"][name] - first["sequence"][name]) / 30, abs=1e-4
+            )
         assert first["renderer"] == mock.renderer
         mock.call("fault", fault="camera_dark", camera="wrist")
         mock.call("fault", fault="camera_freeze", camera="front")
@@ -193,7 +207,9 @@ def test_both_cameras_come_in_one_message_with_times_and_sequence_and_obey_the_f
 
 
 def test_the_colours_arrive_as_lerobot_expects_them() -> None:
-    """LeRobot decodes without swapping channels, so the picture must come out as RGB: the table is not blue."""
+    """LeRobot decodes without swapping channels, so the picture must come out as RGB: the table is not
+    blue.
+    """
     from so101_robot.mock.arm import MockArm, MockConfig
 
     with MockProcess(width=64, height=64) as mock:

@@ -145,7 +145,9 @@ def test_a_camera_that_opens_but_sends_nothing_is_an_error(monkeypatch: pytest.M
 def test_a_camera_that_does_not_exist_is_reported_with_those_that_do():
     config = OpenCVCameraConfig(index_or_path="/dev/video99", width=640, height=480, fps=30)  # pyright: ignore
     source = LeRobotFrames("front", OpenCVCamera(config), config)
-    with pytest.raises(CameraError, match=r"(?s)camera 'front' .* \(640x480 at 30 Hz\): .*Video devices found"):
+    with pytest.raises(
+        CameraError, match=r"(?s)camera 'front' .* \(640x480 at 30 Hz\): .*Video devices found"
+    ):
         source.connect()
 
 

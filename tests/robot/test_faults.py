@@ -341,6 +341,8 @@ def test_port_and_camera_faults_are_dates() -> None:
         ("faults: [{fault: gremlins}]", "no fault 'gremlins'; faults: lost_request"),
         ("faults: [{servo: 3}]", "fault 1 of the plan needs a field `fault`"),
         ("faults: [3]", "needs a field `fault`"),
+        ("faults: [{fault: [noise]}]", r"no fault \['noise'\]"),
+        ("faults: [{fault: noise, instruction: {}}]", "no instruction {}"),
         (
             "faults: [{fault: noise}, {fault: noise, volume: 3}]",
             r"fault 2 of the plan \(noise\) has no field 'volume'; .*bytes",

@@ -172,7 +172,8 @@ arm.close()
 
 def test_the_same_seed_gives_the_same_bytes_angles_and_frames_in_another_process() -> None:
     runs = [
-        subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True).stdout for _ in "ab"
+        subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True).stdout
+        for _ in "ab"
     ]
     assert runs[0] == runs[1]
     assert len(runs[0].split()) == 2

@@ -20,7 +20,9 @@ def positions(link: LockstepLink) -> list[int]:
 
 
 def goals(steps: dict[int, int]) -> bytes:
-    return protocol.sync_write(42, {servo_id: value.to_bytes(2, "little") for servo_id, value in steps.items()})
+    return protocol.sync_write(
+        42, {servo_id: value.to_bytes(2, "little") for servo_id, value in steps.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,9 @@ def test_a_goal_on_the_wire_moves_the_joint_by_as_many_steps(fresh: MockArm) -> 
     fresh.advance_to(fresh.now_us + 1_500_000)
     moved = positions(link)[0] - before[0]
     assert abs(moved - 400) < 30
-    assert fresh.joint_rad[0] - angle == pytest.approx(moved * 2 * np.pi / 4096, abs=0.03)  # half the backlash
+    assert fresh.joint_rad[0] - angle == pytest.approx(
+        moved * 2 * np.pi / 4096, abs=0.03
+    )  # half the backlash
 
 
 def test_time_is_counted_in_microseconds_and_lived_in_milliseconds(fresh: MockArm) -> None:
@@ -159,7 +163,9 @@ def test_an_unknown_scene_is_an_error_that_names_those_that_exist() -> None:
         MockArm(fast(scene="moon"))
 
 
-@pytest.mark.parametrize("change", [{"width": 0}, {"camera_fps": 0.0}, {"camera_fps": 2000.0}, {"realtime_factor": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"width": 0}, {"camera_fps": 0.0}, {"camera_fps": 2000.0}, {"realtime_factor": -1.0}]
+)
 def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         MockConfig(**change)  # type: ignore[arg-type]

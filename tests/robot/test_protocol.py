@@ -121,6 +121,11 @@ def test_no_single_flipped_bit_behind_the_header_goes_unnoticed(reply: Status, d
     assert whole == []
 
 
+@pytest.mark.parametrize("frame", ["ff ff fe 02 00 ff", "ff ff 01 02 80 7c"])
+def test_a_broadcast_id_or_bit_7_of_the_error_byte_is_no_reply(frame: str) -> None:
+    assert parse_statuses(bytes.fromhex(frame)) == ([], 6)
+
+
 def test_a_truncated_frame_does_not_swallow_the_next() -> None:
     cut = protocol.status(1, 0, b"\x34\x12")[:5]
     assert parse_statuses(cut + protocol.status(2, 0)) == ([Status(2, Errors(0), b"")], 5)

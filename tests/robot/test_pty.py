@@ -60,6 +60,11 @@ def running() -> Iterator[Running]:
     running.close()
 
 
+def ask(host: serial.Serial, request: bytes, size: int) -> bytes:
+    host.write(request)
+    return host.read(size)
+
+
 def open_host(path: str, baud: int = 1_000_000) -> serial.Serial:
     return serial.Serial(path, baud, timeout=PATIENCE_S)
 
@@ -177,8 +182,7 @@ def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_
         running.do(running.server.unplug)
         assert not os.path.lexists(link)
         with pytest.raises((serial.SerialException, termios.error)):
-            host.write(PING_1)
-            host.read(6)
+            ask(host, PING_1, 6)
         host.close()
         with pytest.raises(serial.SerialException) as refused:
             open_host(str(link))

@@ -182,15 +182,36 @@ def test_load_is_positive_towards_smaller_counts() -> None:
     assert bench["Present_Load"] > 0 > bench.duty[0]
 
 
-def test_an_error_within_the_dead_zone_drives_nothing() -> None:
+@pytest.mark.parametrize(("register", "side"), [("CCW_Dead_Zone", 1), ("CW_Dead_Zone", -1)])
+def test_an_error_within_the_dead_zone_drives_nothing(register: str, side: int) -> None:
     bench = Bench(2048, free=False)
-    bench.write("CCW_Dead_Zone", 10)
-    bench.write("Goal_Position", 2058)
+    bench.write(register, 10)
+    bench.write("Goal_Position", 2048 + 10 * side)
     bench.run(200)
     assert bench["Present_Load"] == 0
-    bench.write("Goal_Position", 2059)
+    bench.write("Goal_Position", 2048 + 11 * side)
     bench.run(200)
-    assert bench["Present_Load"] == -(32 // 4 + 16)
+    assert bench["Present_Load"] == -side * (32 // 4 + 16)
+
+
+def test_phase_turns_the_motor_and_the_encoder_round() -> None:
+    bench = Bench(1000, free=False)
+    bench.write("Phase", 12 | 1)
+    bench.write("Goal_Position", 1100)
+    bench.run(200)
+    assert bench["Present_Load"] < 0
+    assert bench.duty[0] < 0
+    bench.write("Phase", 12 | 128)
+    bench.run(1)
+    assert bench["Present_Position"] == 3096
+
+
+def test_the_goal_is_multiplied_by_the_angular_resolution() -> None:
+    bench = Bench(1000)
+    bench.write("Angular_Resolution", 2)
+    bench.write("Goal_Position", 700)
+    bench.run(1000)
+    assert bench["Present_Goal"] == 1400
 
 
 def test_the_torque_limit_bounds_the_duty() -> None:
@@ -419,6 +440,12 @@ def test_any_homing_word_gives_raw_minus_offset_modulo_4096(raw: int, word: int)
     sign = -1 if word & 0x800 else 1
     offset = sign * ((word & 0x7FF) + (2048 if word & 0x1000 else 0)) if word < 8192 else 0
     assert bench["Present_Position"] == (raw - offset) % 4096
+
+
+def test_a_new_offset_shows_at_once() -> None:
+    bench = Bench(628)
+    bench.write("Homing_Offset", 904)
+    assert bench["Present_Position"] == 3820
 
 
 def test_a_new_offset_moves_nothing() -> None:

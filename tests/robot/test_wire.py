@@ -10,8 +10,9 @@ import scservo_sdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from so101_robot import protocol
+from so101_robot.mock.parser import Parser
 from so101_robot.mock.servo import Servos
-from so101_robot.mock.wire import Parser, Reply, Wire, WireTiming, collide
+from so101_robot.mock.wire import Reply, Wire, WireTiming, collide
 from so101_robot.protocol import BROADCAST, Errors, Instruction, Status, instruction, parse_statuses, status
 
 IDS = (1, 2, 3, 4, 5, 6)

@@ -1,9 +1,10 @@
-"""The mock arm: six servos on one wire, bolted to a simulated SO-101, with two cameras and one notion of time.
+"""The mock arm: six servos on one wire, bolted to a simulated SO-101, two cameras, one notion of time.
 
-`MockArm` only composes. Bytes go to the `Wire`, the wire reads and writes the `Servos`, the servos drive the `Plant`, and
-the plant turns duty into encoder counts. Time is an integer number of microseconds that moves when somebody calls
-`advance_to`; what moves it (a lockstep clock, a pseudo-terminal in real time) stands in `port.py`. The same seed and the
-same calls give the same bytes, joint angles and frames, every time and in every process.
+`MockArm` only composes. Bytes go to the `Wire`, the wire reads and writes the `Servos`, the servos drive
+the `Plant`, and the plant turns duty into encoder counts. Time is an integer number of microseconds that
+moves when somebody calls `advance_to`; what moves it (a lockstep clock, a pseudo-terminal in real time)
+stands in `port.py`. The same seed and the same calls give the same bytes, joint angles and frames, every
+time and in every process.
 """
 
 import hashlib
@@ -28,7 +29,9 @@ from so101_robot.mock.wire import Reply, Wire, WireTiming
 from so101_robot.mock.world import World, load_scene
 from so101_robot.protocol import Errors
 
-if TYPE_CHECKING:  # LeRobot costs seconds to import, and the process behind a pseudo-terminal needs none of it
+if (
+    TYPE_CHECKING
+):  # LeRobot costs seconds to import, and the process behind a pseudo-terminal needs none of it
     from lerobot.motors import MotorCalibration
 
     from so101_robot.mock.render import Renderer
@@ -55,7 +58,9 @@ class MockConfig:
     shadows: bool = False
     """Cast shadows: better pictures, four times the rendering cost."""
     random_mount: bool = False
-    """Bolt every servo on at an encoder angle of its own, as people do, instead of at the middle of its range."""
+    """Bolt every servo on at an encoder angle of its own, as people do, instead of at the middle of its
+    range.
+    """
     calibrated: bool = True
     """Homing offsets and position limits are in the servos' EEPROM, as `lerobot-calibrate` leaves them."""
     renderer: str = "auto"
@@ -67,9 +72,13 @@ class MockConfig:
         if self.width < 1 or self.height < 1:
             raise ConfigError(f"camera size {self.width}x{self.height}: both sides must be at least 1 pixel")
         if not 0 < self.camera_fps <= 1000:
-            raise ConfigError(f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second")
+            raise ConfigError(
+                f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second"
+            )
         if self.realtime_factor < 0:
-            raise ConfigError(f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more")
+            raise ConfigError(
+                f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more"
+            )
 
 
 class MockArm:
@@ -77,7 +86,8 @@ class MockArm:
 
     Args:
         config: scene, seed, cameras, faults.
-        plant: another plant than MuJoCo's, for tests of the wire and the firmware; such an arm has no cameras and no hand.
+        plant: another plant than MuJoCo's, for tests of the wire and the firmware; such an arm has no
+            cameras and no hand.
         timing: of the wire; the default is a servo bus without a USB adapter's delays.
 
     Raises:
@@ -85,7 +95,11 @@ class MockArm:
     """
 
     def __init__(
-        self, config: MockConfig | None = None, *, plant: Plant | None = None, timing: WireTiming | None = None
+        self,
+        config: MockConfig | None = None,
+        *,
+        plant: Plant | None = None,
+        timing: WireTiming | None = None,
     ) -> None:
         self.config = config or MockConfig()
         self._plan = FaultPlan.from_yaml(self.config.faults) if self.config.faults else FaultPlan()
@@ -135,11 +149,15 @@ class MockArm:
         self._plan.reset()
         self.wire = Wire(self.servos, self._timing, self._plan if self._plan.faults else None)
         self._ticks_need_faults = self._plan.acts_on_servos
-        self._shutter = Shutter(CAMERAS if self.world is not None else (), config.camera_fps, self._plan.camera_state)
+        self._shutter = Shutter(
+            CAMERAS if self.world is not None else (), config.camera_fps, self._plan.camera_state
+        )
         self.servos.tick(*self._sensors(), self.duty, self.bridge)  # a servo answers after its first sample
         self._open_shutter()
 
-    def _sensors(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def _sensors(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """What the servos measure, in the order in which their `tick` takes it."""
         plant = self.plant
         return plant.raw_steps, plant.supply_v, plant.temperature_c, plant.current_a
@@ -154,7 +172,9 @@ class MockArm:
     # Time
 
     def advance_to(self, time_us: int) -> None:
-        """Let the arm live until `time_us` [us]: every whole millisecond up to it is one tick. The past is ignored."""
+        """Let the arm live until `time_us` [us]: every whole millisecond up to it is one tick. The past is
+        ignored.
+        """
         last = time_us // TICK_US
         while self._ticks < last:
             self._run(min(last, self._shutter.next_tick) - self._ticks)
@@ -197,7 +217,8 @@ class MockArm:
         return self._plan.port_events(self.now_us) if self._plan.faults else ()
 
     def exchange(self, data: bytes, arrived_us: int | None = None) -> list[Reply]:
-        """Give the wire bytes whose last one arrives now, or at `arrived_us`; returns the answers, each with its time.
+        """Give the wire bytes whose last one arrives now, or at `arrived_us`; returns the answers, each
+        with its time.
 
         While the fault plan stalls the port, answers wait for the end of the stall.
         """
@@ -211,7 +232,8 @@ class MockArm:
     # Faults
 
     def add_fault(self, entry: Mapping[str, Any]) -> None:
-        """Let something fail, with the fields of an entry of a fault plan; without `at_s` and `every`, from now on.
+        """Let something fail, with the fields of an entry of a fault plan; without `at_s` and `every`, from
+        now on.
 
         Raises:
             ConfigError: there is no such fault, or not with these fields.
@@ -242,7 +264,9 @@ class MockArm:
         """
         capture = self.captures().get(name)
         if capture is None:
-            raise CameraError(f"the mock arm has no camera {name!r}; it has {', '.join(self.captures()) or 'none'}")
+            raise CameraError(
+                f"the mock arm has no camera {name!r}; it has {', '.join(self.captures()) or 'none'}"
+            )
         known = self._pictures.get(name)
         if known is not None and known[0] is capture:
             return known[1]
@@ -309,7 +333,9 @@ class MockArm:
 
     def driven_joints(self) -> list[str]:
         """The joints whose motors are not free."""
-        return [name for name, bridge in zip(JOINTS, self.bridge.tolist(), strict=True) if bridge != Bridge.FREE]
+        return [
+            name for name, bridge in zip(JOINTS, self.bridge.tolist(), strict=True) if bridge != Bridge.FREE
+        ]
 
     def complaints(self) -> str:
         """The servos' error bits in words."""
@@ -342,6 +368,8 @@ class MockArm:
 
 
 def _mount_offsets(seed: int) -> tuple[int, ...]:
-    """Encoder counts by which each servo was bolted on away from its middle; any angle but the half turn itself."""
+    """Encoder counts by which each servo was bolted on away from its middle; any angle but the half turn
+    itself.
+    """
     drawn = np.random.default_rng((seed, 1)).integers(-2047, 2047, len(JOINTS), endpoint=True)
     return tuple(drawn.tolist())

@@ -1,4 +1,4 @@
-"""Which renderer this machine has: OpenGL through EGL or OSMesa, or our own rays, found without touching OpenGL.
+"""Which renderer this machine has: OpenGL through EGL or OSMesa, or our own rays; found without touching it.
 
 MuJoCo reads MUJOCO_GL when it is imported, and where that names a library that is missing, the import itself
 fails and takes physics with it. So the libraries are probed with ctypes, and `let_mujoco_import`, which runs
@@ -7,6 +7,7 @@ somebody wants a picture.
 """
 
 import ctypes
+import importlib
 import os
 from functools import cache
 
@@ -18,25 +19,21 @@ LIBRARIES = {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)
 PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
 """Debian and Ubuntu packages that bring them."""
 
-_OFF = ("disable", "disabled", "off", "false", "0", "ray")
-_ANY = (
-    "",
-    "enable",
-    "enabled",
-    "on",
-    "true",
-    "1",
-    "glfw",
-    "glx",
-)  # a window system is no use to a headless camera
+_MUJOCO_OFF = ("disable", "disabled", "off", "false", "0")
+_OFF = (*_MUJOCO_OFF, "ray")
+_WINDOWED = ("glfw", "glx")  # a window system is no use to a headless camera
+_ANY = ("", "enable", "enabled", "on", "true", "1", *_WINDOWED)
 
 _asked = os.environ.get("MUJOCO_GL", "").lower().strip()
 
 
 def let_mujoco_import() -> None:
-    """Hide a MUJOCO_GL from MuJoCo that would make `import mujoco` fail. Does nothing on a healthy system."""
-    if _asked == "ray" or (_asked in LIBRARIES and not loadable(_asked)):
-        os.environ["MUJOCO_GL"] = "disable"
+    """Hide a MUJOCO_GL that would make `import mujoco` fail, for as long as the import takes."""
+    if _asked in (*_ANY, *_MUJOCO_OFF) or (_asked in LIBRARIES and loadable(_asked)):
+        return
+    os.environ["MUJOCO_GL"] = "disable"
+    importlib.import_module("mujoco")
+    os.environ["MUJOCO_GL"] = _asked
 
 
 @cache
@@ -68,6 +65,7 @@ def choose_backend(asked: str = "auto") -> str:
     if not loadable(asked):
         raise ConfigError(
             f"{source}: cannot load {' and '.join(LIBRARIES[asked])}; install them "
-            f"(apt-get install -y --no-install-recommends {PACKAGES[asked]}), or ask for 'ray', which needs none"
+            f"(apt-get install -y --no-install-recommends {PACKAGES[asked]}), "
+            "or ask for 'ray', which needs none"
         )
     return asked

@@ -1,7 +1,7 @@
 """When the cameras see: capture instants, and what a camera fault does to them.
 
-Frame k is captured at k / fps. The physics is remembered at that instant (a few hundred bytes); the picture is rendered when
-somebody asks for it, so pictures that nobody looks at cost nothing.
+Frame k is captured at k / fps. The physics is remembered at that instant (a few hundred bytes); the picture
+is rendered when somebody asks for it, so pictures that nobody looks at cost nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,19 +35,21 @@ class Shutter:
         state: what the fault plan does to camera `name` at a time [us].
     """
 
-    def __init__(
-        self, cameras: Sequence[str], fps: float, state: Callable[[str, int], CameraState]
-    ) -> None:
+    def __init__(self, cameras: Sequence[str], fps: float, state: Callable[[str, int], CameraState]) -> None:
         self._cameras = tuple(cameras)
         self._fps = fps
         self._state = state
         self._latest: dict[str, Capture] = {}
         self._sequence = 0
-        self._open: tuple[int, NDArray[np.float64]] | None = None  # captured, but its instant may still lie ahead
+        self._open: tuple[int, NDArray[np.float64]] | None = (
+            None  # captured, but its instant may still lie ahead
+        )
         self.next_tick = 0 if self._cameras else NEVER
 
     def take(self, snapshot: NDArray[np.float64]) -> None:
-        """Remember the world at the next capture instant; to be called when tick `next_tick` has been reached."""
+        """Remember the world at the next capture instant; to be called when tick `next_tick` has been
+        reached.
+        """
         self._develop()
         self._open = (self._instant_us(self._sequence), snapshot)
         self.next_tick = self._instant_us(self._sequence + 1) // TICK_US

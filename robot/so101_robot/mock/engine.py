@@ -1,11 +1,12 @@
-"""A real-time mock arm as a whole: terminal, camera process, calibration file, hand, control channel; built and taken down.
+"""A real-time mock arm as a whole: terminal, camera process, calibration file, hand, control channel.
 
-`so101-mock` shows an `Engine` to a person, `MockProcess` puts one into a process of its own. Both leave nothing behind: no
-link, no process, no socket, no temporary folder.
+`so101-mock` shows an `Engine` to a person, `MockProcess` puts one into a process of its own. Both leave
+nothing behind: no link, no process, no socket, no temporary folder.
 """
 
 import contextlib
 import json
+import os
 import socket
 import tempfile
 import time
@@ -14,17 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from so101_robot import protocol
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
+from so101_robot.mock.camera_process import CameraJob, CameraProcess
 from so101_robot.mock.hand import CalibrationHelper, Hand
-from so101_robot.mock.publish import CameraJob, CameraProcess
+from so101_robot.mock.servo import Servos
 from so101_robot.mock.terminal import PtyServer
+from so101_robot.mock.wire import Wire
 
 HAND_WATCH_US = 10_000
 """How often the helping hand looks at the arm [us of simulated time]."""
 HOUSEKEEPING_S = 0.01
 """How often port faults, cameras and the control channel are looked after [s]."""
+
+NICE = 10
+"""By how much a running arm goes before other processes, where the user may ask for that."""
 
 
 @dataclass
@@ -86,7 +93,8 @@ class Engine:
             )
             self.cameras = CameraProcess(job)
             resources.callback(self.cameras.close)
-        self.arm.advance_to(self.arm.now_us + 10_000)  # compiles, or loads, the firmware before anybody waits for it
+        _compile_firmware()
+        self.arm.advance_to(self.arm.now_us + 10_000)
         if self.cameras is not None:
             self.cameras.wait_ready()
         self.server = PtyServer(self.arm, config.port_link, config.pace)
@@ -105,6 +113,8 @@ class Engine:
         """Serve until `stop()` is true, the control channel ends, or `stop` is called through it."""
         self._control = control
         extra = (control.fileno(),) if control is not None else ()
+        with contextlib.suppress(PermissionError):  # hosts give a servo 50 ms, however busy the machine is
+            os.nice(-NICE)
         next_care_s = next_second_s = 0.0
         while not (stop() or self._stopping):
             if self.server.step(extra) and control is not None and not control.serve(self):
@@ -137,7 +147,9 @@ class Engine:
         self._resources.close()
 
     def _write_calibration(self, resources: contextlib.ExitStack) -> Path:
-        """The folder for `--robot.calibration_dir`, with the file that LeRobot reads unless the arm is uncalibrated."""
+        """The folder for `--robot.calibration_dir`, with the file that LeRobot reads unless the arm is
+        uncalibrated.
+        """
         if self.config.calibration_dir is None:
             folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="so101-mock-")))
         else:
@@ -155,8 +167,20 @@ class Engine:
         return folder
 
 
+def _compile_firmware() -> None:
+    """Compile, or load from the cache, all of the firmware, on servos of no consequence: LeRobot waits 50
+    ms at most.
+    """
+    servos = Servos()
+    wire = Wire(servos)
+    for index, servo_id in enumerate(servos.ids):
+        wire.receive(protocol.write(servo_id, 40, b"\x80"), 0)  # calibrates, which seeds and saves
+        servos.reset(index)
+
+
 class ControlChannel:
-    """Requests from the process that started the engine: one JSON object a line, `{"call": name, "with": {..}}`.
+    """Requests from the process that started the engine: one JSON object a line, `{"call": name, "with":
+    {..}}`.
 
     What may be called is what `Control` has. An answer is `{"result": ..}` or `{"error": message}`.
     """
@@ -240,7 +264,9 @@ class Control:
         self._hand().release()
 
     def fault(self, **entry: Any) -> None:
-        """Let something fail, with the fields that it has in a fault plan; without `at_s` and `every`, from now on."""
+        """Let something fail, with the fields that it has in a fault plan; without `at_s` and `every`, from
+        now on.
+        """
         self._arm.add_fault(entry)
 
     def fault_log(self) -> list[list[Any]]:

@@ -2,9 +2,10 @@
 at once.
 
 Each servo has three memories: its register file (`registers.SIZE` bytes, the same bytes that the bus reads
-and writes), the saved image of its EEPROM area, and a record of working variables (`SERVO`). The functions
-below work on one servo each and are compiled by numba; six servos take about 2 us per tick. With
-NUMBA_DISABLE_JIT=1 they are ordinary Python, some 300 times slower.
+and writes), the saved image of its EEPROM area, and a record of working variables (`servo_memory.SERVO`). The
+functions below work on one servo each and are compiled by numba; six servos take about 2 us per tick. With
+NUMBA_DISABLE_JIT=1 they are ordinary Python, some 300 times slower. All that is compiled is in this one file,
+because numba's cache notices changes of the file that a function is in and of no other.
 
 Conventions. Positions are encoder counts; `pose` counts whole turns, `position` is 0 to 4095. `duty` has the
 firmware's unit and sign: 0.1 %, positive drives towards smaller counts (that is what Present_Load shows).
@@ -23,7 +24,6 @@ from numba import njit
 from ..protocol import Errors
 from ..registers import (
     ACCELERATION_UNIT_STEPS_S2,
-    BY_NAME,
     CURRENT_UNIT_A,
     EEPROM,
     SIZE,
@@ -31,11 +31,10 @@ from ..registers import (
     WRITABLE,
     homing_steps,
 )
+from . import servo_memory as at
+from .servo_memory import WINDOW_TICKS
 
 TICK_S = 0.001
-WINDOW_TICKS = 20
-"""Speed and the D term look back this far."""
-
 TURN = 4096
 WRAP_JUMP = 4076
 """A change of more counts than this within a tick is a step across 0/4095. [counts]"""
@@ -67,93 +66,7 @@ OVERLOAD = int(Errors.OVERLOAD)
 
 PHASE_MOTOR, PHASE_UNIT, PHASE_FASTEST, PHASE_TURNS, PHASE_ENCODER = 0x01, 0x04, 0x08, 0x10, 0x80
 
-
-def _at(name: str) -> int:
-    return BY_NAME[name].address
-
-
-ID, BAUD, MIN_LIMIT, MAX_LIMIT = (
-    _at("ID"),
-    _at("Baud_Rate"),
-    _at("Min_Position_Limit"),
-    _at("Max_Position_Limit"),
-)
-MAX_CELSIUS, MAX_VOLTS, MIN_VOLTS = (
-    _at("Max_Temperature_Limit"),
-    _at("Max_Voltage_Limit"),
-    _at("Min_Voltage_Limit"),
-)
-MAX_TORQUE, PHASE, UNLOAD = _at("Max_Torque_Limit"), _at("Phase"), _at("Unloading_Condition")
-P, D, I = _at("P_Coefficient"), _at("D_Coefficient"), _at("I_Coefficient")  # noqa: E741 (everybody's names)
-STARTUP, INTEGRAL_LIMIT = _at("Minimum_Startup_Force"), _at("Integral_Limit")
-CW_DEAD, CCW_DEAD = _at("CW_Dead_Zone"), _at("CCW_Dead_Zone")
-MAX_CURRENT, CURRENT_TIME = _at("Protection_Current"), _at("Over_Current_Protection_Time")
-RESOLUTION, HOMING, MODE = _at("Angular_Resolution"), _at("Homing_Offset"), _at("Operating_Mode")
-OVERLOAD_LEFT, OVERLOAD_TIME, OVERLOAD_DUTY = (
-    _at("Protective_Torque"),
-    _at("Protection_Time"),
-    _at("Overload_Torque"),
-)
-VELOCITY_P = _at("Velocity_closed_loop_P_proportional_coefficient")
-VELOCITY_I = _at("Velocity_closed_loop_I_integral_coefficient")
-TORQUE, ACCELERATION, GOAL, GOAL_PWM = (
-    _at("Torque_Enable"),
-    _at("Acceleration"),
-    _at("Goal_Position"),
-    _at("Goal_Time"),
-)
-GOAL_SPEED, TORQUE_LIMIT, LOCK = _at("Goal_Velocity"), _at("Torque_Limit"), _at("Lock")
-PRESENT, PRESENT_SPEED, PRESENT_LOAD = _at("Present_Position"), _at("Present_Velocity"), _at("Present_Load")
-PRESENT_VOLTS, PRESENT_CELSIUS, STATUS = _at("Present_Voltage"), _at("Present_Temperature"), _at("Status")
-MOVING, PRESENT_GOAL, PRESENT_CURRENT = _at("Moving"), _at("Present_Goal"), _at("Present_Current")
-PROFILE_SPEED, STILL_SPEED = _at("Goal_Position_2"), _at("Moving_Velocity_Threshold")
-FASTEST, MAX_ACCELERATION, ACCELERATION_FACTOR = (
-    _at("Maximum_Velocity_Limit"),
-    _at("Maximum_Acceleration"),
-    _at("Acceleration_Multiplier"),
-)
-
-SERVO = np.dtype(
-    (
-        np.record,
-        [
-            # the encoder
-            ("seeded", np.int64),  # 0 until the first sample after power-up
-            ("raw", np.int64),  # last good sample, 0..4095
-            ("position", np.int64),  # with the homing offset, 0..4095
-            ("turns", np.int64),
-            ("filtered", np.float64),
-            ("pose", np.int64),  # filtered, turns counted: what the loop works on
-            ("poses", np.int64, (WINDOW_TICKS,)),
-            ("errors_back", np.int64, (WINDOW_TICKS,)),
-            ("window_at", np.int64),
-            ("speed", np.int64),  # [steps/s]
-            # profile and loops
-            ("target", np.float64),
-            ("setpoint", np.float64),
-            ("profile_speed", np.float64),  # [steps/s]
-            ("error_sum", np.float64),
-            ("duty", np.int64),
-            # protections
-            ("errors", np.int64),
-            ("hot_ticks", np.int64),
-            ("overvoltage_ticks", np.int64),
-            ("current_ticks", np.int64),
-            ("overload_ticks", np.int64),
-            ("overload_from", np.int64),
-            ("overload_sign", np.int64),  # direction in which it tripped, 0: not
-            ("down_ticks", np.int64),  # > 0: no supply or booting
-            # injected from outside
-            ("encoder_fault", np.int64),
-            ("overload_forced", np.int64),
-            ("extra_volts", np.float64),
-            ("extra_celsius", np.float64),
-            ("extra_amps", np.float64),
-        ],
-    )
-)
-
-_homing_steps = njit(cache=True)(homing_steps)
+_homing_steps = njit(homing_steps)  # no cache: it lives in another file
 
 
 @njit(cache=True)
@@ -178,11 +91,18 @@ def _put(regs: Any, address: int, value: int, sign_bit: int) -> None:
 
 
 @njit(cache=True)
+def _put_position(regs: Any, s: Any) -> None:
+    """Present_Position; bit 4 of Phase lets it leave the turn."""
+    turns = TURN * s.turns if regs[at.PHASE] & PHASE_TURNS else 0
+    _put(regs, at.PRESENT, s.position + turns, 15)
+
+
+@njit(cache=True)
 def _offset(regs: Any) -> int:
     """Modes 1 and 2 show the bare encoder."""
-    if regs[MODE] in (VELOCITY_MODE, PWM_MODE):
+    if regs[at.MODE] in (VELOCITY_MODE, PWM_MODE):
         return 0
-    return _homing_steps(_word(regs, HOMING))
+    return _homing_steps(_word(regs, at.HOMING))
 
 
 @njit(cache=True)
@@ -205,6 +125,7 @@ def _seed(regs: Any, s: Any, turns: int) -> None:
     for k in range(WINDOW_TICKS):
         s.poses[k] = s.pose
         s.errors_back[k] = 0
+    _put_position(regs, s)  # at once: LeRobot writes an offset and reads within the same millisecond
     _stay(s)
 
 
@@ -217,7 +138,7 @@ def _sense(regs: Any, s: Any, raw: int) -> None:
         s.errors |= ENCODER
     else:
         s.errors &= ~ENCODER
-        s.raw = (TURN - raw) & (TURN - 1) if regs[PHASE] & PHASE_ENCODER else raw
+        s.raw = (TURN - raw) & (TURN - 1) if regs[at.PHASE] & PHASE_ENCODER else raw
         if not s.seeded:
             s.seeded = 1
             _seed(regs, s, s.turns)
@@ -237,19 +158,19 @@ def _sense(regs: Any, s: Any, raw: int) -> None:
 @njit(cache=True)
 def _acceleration(regs: Any) -> float:
     """[steps/s^2]"""
-    units = int(regs[ACCELERATION])
+    units = int(regs[at.ACCELERATION])
     if units == 0:
-        units = int(regs[MAX_ACCELERATION]) * int(regs[ACCELERATION_FACTOR])
+        units = int(regs[at.MAX_ACCELERATION]) * int(regs[at.ACCELERATION_FACTOR])
     return units * ACCELERATION_UNIT_STEPS_S2 if units else 1e9
 
 
 @njit(cache=True)
 def _goal_speed(regs: Any) -> float:
     """Goal_Velocity in steps/s, within the fastest profile."""
-    speed = float(_signed(regs, GOAL_SPEED, 15))
-    if not regs[PHASE] & PHASE_UNIT:
+    speed = float(_signed(regs, at.GOAL_SPEED, 15))
+    if not regs[at.PHASE] & PHASE_UNIT:
         speed *= SPEED_UNIT_STEPS_S
-    fastest = float(regs[FASTEST]) * SPEED_UNIT_STEPS_S
+    fastest = float(regs[at.FASTEST]) * SPEED_UNIT_STEPS_S
     return min(max(speed, -fastest), fastest)
 
 
@@ -262,8 +183,8 @@ def _profile(regs: Any, s: Any) -> None:
     """
     change = _acceleration(regs) * TICK_S
     limit = abs(_goal_speed(regs))
-    if limit == 0.0 and regs[PHASE] & PHASE_FASTEST:
-        limit = float(regs[FASTEST]) * SPEED_UNIT_STEPS_S
+    if limit == 0.0 and regs[at.PHASE] & PHASE_FASTEST:
+        limit = float(regs[at.FASTEST]) * SPEED_UNIT_STEPS_S
     distance = s.target - s.setpoint
     can_stop = np.sqrt(change * change / 4 + 2 * change / TICK_S * abs(distance)) - change / 2
     wanted = min(limit, can_stop)
@@ -284,20 +205,20 @@ def _position_duty(regs: Any, s: Any) -> int:
     500.
     """
     error = s.pose - int(np.floor(s.setpoint + 0.5))
-    error = max(error - int(regs[CW_DEAD]), 0) + min(error + int(regs[CCW_DEAD]), 0)
+    error = max(error - int(regs[at.CW_DEAD]), 0) + min(error + int(regs[at.CCW_DEAD]), 0)
     s.error_sum += error
-    integral = s.error_sum * int(regs[I]) / 500
-    bound = 4.0 * int(regs[INTEGRAL_LIMIT])
+    integral = s.error_sum * int(regs[at.I]) / 500
+    bound = 4.0 * int(regs[at.INTEGRAL_LIMIT])
     if bound and abs(integral) > bound:
         integral = min(max(integral, -bound), bound)
         s.error_sum -= error  # stop winding up
     change = error - s.errors_back[s.window_at]
     s.errors_back[s.window_at] = error
-    duty = int(error * int(regs[P]) / 4 + change * int(regs[D]) / 8 + integral)
+    duty = int(error * int(regs[at.P]) / 4 + change * int(regs[at.D]) / 8 + integral)
     if duty > 0:
-        duty += int(regs[STARTUP])
+        duty += int(regs[at.STARTUP])
     elif duty < 0:
-        duty -= int(regs[STARTUP])
+        duty -= int(regs[at.STARTUP])
     return duty
 
 
@@ -307,14 +228,14 @@ def _velocity_duty(regs: Any, s: Any) -> int:
     change = _acceleration(regs) * TICK_S
     s.profile_speed += min(max(_goal_speed(regs) - s.profile_speed, -change), change)
     error = (s.speed - s.profile_speed) / SPEED_UNIT_STEPS_S
-    bound = 1e6 / max(int(regs[VELOCITY_I]), 1)  # the integral alone may ask for full duty, not more
+    bound = 1e6 / max(int(regs[at.VELOCITY_I]), 1)  # the integral alone may ask for full duty, not more
     s.error_sum = min(max(s.error_sum + error, -bound), bound)
-    return int(error * int(regs[VELOCITY_P]) / 10 + s.error_sum * int(regs[VELOCITY_I]) / 1000)
+    return int(error * int(regs[at.VELOCITY_P]) / 10 + s.error_sum * int(regs[at.VELOCITY_I]) / 1000)
 
 
 @njit(cache=True)
 def _wanted_duty(regs: Any, s: Any) -> int:
-    mode = regs[MODE]
+    mode = regs[at.MODE]
     duty = 0
     if mode in (POSITION_MODE, STEP_MODE):
         _profile(regs, s)
@@ -322,16 +243,16 @@ def _wanted_duty(regs: Any, s: Any) -> int:
     elif mode == VELOCITY_MODE:
         duty = _velocity_duty(regs, s)
     elif mode == PWM_MODE:
-        duty = -_signed(regs, GOAL_PWM, 10)  # [?] positive towards larger counts, as in velocity mode
-    limit = min(_word(regs, TORQUE_LIMIT), MAX_DUTY)
+        duty = -_signed(regs, at.GOAL_PWM, 10)  # [?] positive towards larger counts, as in velocity mode
+    limit = min(_word(regs, at.TORQUE_LIMIT), MAX_DUTY)
     return min(max(duty, -limit), limit)
 
 
 @njit(cache=True)
 def _watch_voltage(regs: Any, s: Any, volts: int) -> None:
     """Too low counts at once, too high after a while, in range clears at once. `volts` in 0.1 V."""
-    s.overvoltage_ticks = s.overvoltage_ticks + 1 if volts > regs[MAX_VOLTS] else 0
-    if volts < regs[MIN_VOLTS] or s.overvoltage_ticks >= OVERVOLTAGE_TICKS:
+    s.overvoltage_ticks = s.overvoltage_ticks + 1 if volts > regs[at.MAX_VOLTS] else 0
+    if volts < regs[at.MIN_VOLTS] or s.overvoltage_ticks >= OVERVOLTAGE_TICKS:
         s.errors |= VOLTAGE
     elif s.overvoltage_ticks == 0:
         s.errors &= ~VOLTAGE
@@ -339,10 +260,10 @@ def _watch_voltage(regs: Any, s: Any, volts: int) -> None:
 
 @njit(cache=True)
 def _watch_heat(regs: Any, s: Any, celsius: float) -> None:
-    s.hot_ticks = s.hot_ticks + 1 if celsius > regs[MAX_CELSIUS] else 0
+    s.hot_ticks = s.hot_ticks + 1 if celsius > regs[at.MAX_CELSIUS] else 0
     if s.hot_ticks >= HOT_TICKS:
         s.errors |= OVERHEAT
-    elif celsius < int(regs[MAX_CELSIUS]) - HOT_HYSTERESIS_C:
+    elif celsius < int(regs[at.MAX_CELSIUS]) - HOT_HYSTERESIS_C:
         s.errors &= ~OVERHEAT
 
 
@@ -351,18 +272,18 @@ def _watch_current(regs: Any, s: Any, units: int) -> None:
     """Latches: the bit goes only when the current is low and the torque on again. `units` of 6.5 mA, without
     sign.
     """
-    limit = _word(regs, MAX_CURRENT)
-    ticks = int(regs[CURRENT_TIME]) * 10
+    limit = _word(regs, at.MAX_CURRENT)
+    ticks = int(regs[at.CURRENT_TIME]) * 10
     if limit == 0 or ticks == 0 or units < limit:
         s.current_ticks = 0
-        if regs[TORQUE] == 1 or limit == 0 or ticks == 0:
+        if regs[at.TORQUE] == 1 or limit == 0 or ticks == 0:
             s.errors &= ~OVERCURRENT
         return
     s.current_ticks += 1
     if s.current_ticks >= ticks:
         s.errors |= OVERCURRENT
-        if regs[UNLOAD] & OVERCURRENT:
-            regs[TORQUE] = 0
+        if regs[at.UNLOAD] & OVERCURRENT:
+            regs[at.TORQUE] = 0
 
 
 @njit(cache=True)
@@ -370,25 +291,25 @@ def _watch_overload(regs: Any, s: Any, duty: int) -> int:
     """High duty without motion for too long trips it; backing off the goal or torque off clears it. Returns
     the duty.
     """
-    left = int(regs[OVERLOAD_LEFT]) * 10
+    left = int(regs[at.OVERLOAD_LEFT]) * 10
     if s.overload_sign and duty * s.overload_sign < left:
         s.overload_sign = 0
         s.overload_ticks = 0
     if not s.overload_sign:
-        if abs(duty) <= int(regs[OVERLOAD_DUTY]) * 10:
+        if abs(duty) <= int(regs[at.OVERLOAD_DUTY]) * 10:
             s.overload_ticks = 0
         elif s.overload_ticks == 0 or abs(s.pose - s.overload_from) > OVERLOAD_MOVE:
             s.overload_ticks = 1
             s.overload_from = s.pose
         else:
             s.overload_ticks += 1
-            if s.overload_ticks >= int(regs[OVERLOAD_TIME]) * 10:
+            if s.overload_ticks >= int(regs[at.OVERLOAD_TIME]) * 10:
                 s.overload_sign = 1 if duty > 0 else -1
     if not s.overload_sign and not s.overload_forced:
         s.errors &= ~OVERLOAD
         return duty
     s.errors |= OVERLOAD
-    if not regs[UNLOAD] & OVERLOAD:
+    if not regs[at.UNLOAD] & OVERLOAD:
         return duty
     return s.overload_sign * left if s.overload_sign else min(max(duty, -left), left)
 
@@ -396,21 +317,20 @@ def _watch_overload(regs: Any, s: Any, duty: int) -> int:
 @njit(cache=True)
 def _report(regs: Any, s: Any, volts: int, celsius: float, amps: float) -> None:
     """Fill the registers that the bus reads."""
-    mode = regs[MODE]
-    turns = TURN * s.turns if regs[PHASE] & PHASE_TURNS else 0
-    shown_speed = s.speed if abs(s.speed) >= int(regs[STILL_SPEED]) * SPEED_UNIT_STEPS_S else 0
+    mode = regs[at.MODE]
+    shown_speed = s.speed if abs(s.speed) >= int(regs[at.STILL_SPEED]) * SPEED_UNIT_STEPS_S else 0
     profiled = mode in (POSITION_MODE, STEP_MODE)
     moving = shown_speed != 0 or (profiled and s.setpoint != s.target)
-    _put(regs, PRESENT, s.position + turns, 15)
-    _put(regs, PRESENT_SPEED, shown_speed, 15)
-    _put(regs, PRESENT_LOAD, s.duty, 10)
-    _put(regs, PRESENT_CURRENT, -int(np.rint(amps / CURRENT_UNIT_A)), 15)  # [?] the sign of Present_Load
-    _put(regs, PRESENT_GOAL, int(np.floor(s.setpoint + 0.5)), 15)
-    _put(regs, PROFILE_SPEED, int(np.rint(s.profile_speed)), 15)
-    regs[PRESENT_VOLTS] = min(max(volts, 0), 255)
-    regs[PRESENT_CELSIUS] = min(max(int(celsius), 0), 255)
-    regs[MOVING] = 1 if moving else 0
-    regs[STATUS] = s.errors
+    _put_position(regs, s)
+    _put(regs, at.PRESENT_SPEED, shown_speed, 15)
+    _put(regs, at.PRESENT_LOAD, s.duty, 10)
+    _put(regs, at.PRESENT_CURRENT, -int(np.rint(amps / CURRENT_UNIT_A)), 15)  # [?] the sign of Present_Load
+    _put(regs, at.PRESENT_GOAL, int(np.floor(s.setpoint + 0.5)), 15)
+    _put(regs, at.PROFILE_SPEED, int(np.rint(s.profile_speed)), 15)
+    regs[at.PRESENT_VOLTS] = min(max(volts, 0), 255)
+    regs[at.PRESENT_CELSIUS] = min(max(int(celsius), 0), 255)
+    regs[at.MOVING] = 1 if moving else 0
+    regs[at.STATUS] = s.errors
 
 
 @njit(cache=True)
@@ -418,9 +338,9 @@ def _boot(regs: Any, saved: Any, s: Any) -> None:
     """Power-up: the saved EEPROM area, memory cleared, torque off, locked. What was not saved is lost."""
     for k in range(SIZE):
         regs[k] = saved[k] if EEPROM[k] else 0
-    regs[TORQUE_LIMIT] = regs[MAX_TORQUE]
-    regs[TORQUE_LIMIT + 1] = regs[MAX_TORQUE + 1]
-    regs[LOCK] = 1
+    regs[at.TORQUE_LIMIT] = regs[at.MAX_TORQUE]
+    regs[at.TORQUE_LIMIT + 1] = regs[at.MAX_TORQUE + 1]
+    regs[at.LOCK] = 1
     s.seeded = 0
     s.errors = 0
     s.duty = 0
@@ -431,7 +351,6 @@ def _boot(regs: Any, saved: Any, s: Any) -> None:
     s.overload_sign = 0
     s.down_ticks = 0
     _seed(regs, s, 0)
-    _put(regs, PRESENT, s.position, 15)
 
 
 @njit(cache=True)
@@ -450,10 +369,10 @@ def _tick_one(regs: Any, saved: Any, s: Any, raw: int, volts: float, celsius: fl
     _watch_voltage(regs, s, decivolts)
     _watch_heat(regs, s, celsius)
     _watch_current(regs, s, int(np.rint(abs(amps) / CURRENT_UNIT_A)))
-    cut = s.errors & int(regs[UNLOAD]) & (VOLTAGE | ENCODER | OVERHEAT)
+    cut = s.errors & int(regs[at.UNLOAD]) & (VOLTAGE | ENCODER | OVERHEAT)
     s.duty = 0
     bridge = FREE
-    if regs[TORQUE] == 1 and not cut:
+    if regs[at.TORQUE] == 1 and not cut:
         s.duty = _watch_overload(regs, s, _wanted_duty(regs, s))
         bridge = DRIVE
     else:
@@ -462,7 +381,7 @@ def _tick_one(regs: Any, saved: Any, s: Any, raw: int, volts: float, celsius: fl
         s.overload_sign = 0
         s.overload_ticks = 0
         s.errors = s.errors | OVERLOAD if s.overload_forced else s.errors & ~OVERLOAD
-        if regs[TORQUE] == 2 and not cut:
+        if regs[at.TORQUE] == 2 and not cut:
             bridge = BRAKE
     s.window_at = (s.window_at + 1) % WINDOW_TICKS
     _report(regs, s, decivolts, celsius, amps)
@@ -498,7 +417,7 @@ def tick(
             temperature_c[i] + s.extra_celsius,
             current_a[i] + s.extra_amps,
         )
-        sign = 1 if registers[i, PHASE] & PHASE_MOTOR else -1
+        sign = 1 if registers[i, at.PHASE] & PHASE_MOTOR else -1
         duty[i] = sign * s.duty / 1000.0
 
 
@@ -512,19 +431,19 @@ def _accept_goal(regs: Any, s: Any, first: int, end: int) -> None:
     """A goal that was written: latch it and turn the torque on. Which register is the goal depends on the
     mode.
     """
-    mode = regs[MODE]
-    if (mode == VELOCITY_MODE and _touches(first, end, GOAL_SPEED)) or (
-        mode == PWM_MODE and _touches(first, end, GOAL_PWM)
+    mode = regs[at.MODE]
+    if (mode == VELOCITY_MODE and _touches(first, end, at.GOAL_SPEED)) or (
+        mode == PWM_MODE and _touches(first, end, at.GOAL_PWM)
     ):
-        regs[TORQUE] = 1
-    if not _touches(first, end, GOAL) or mode not in (POSITION_MODE, STEP_MODE):
+        regs[at.TORQUE] = 1
+    if not _touches(first, end, at.GOAL) or mode not in (POSITION_MODE, STEP_MODE):
         return
-    regs[TORQUE] = 1
-    goal = _signed(regs, GOAL, 15) * max(int(regs[RESOLUTION]), 1)
+    regs[at.TORQUE] = 1
+    goal = _signed(regs, at.GOAL, 15) * max(int(regs[at.RESOLUTION]), 1)
     if mode == STEP_MODE:
         s.target += goal
         return
-    lowest, highest = _word(regs, MIN_LIMIT), _word(regs, MAX_LIMIT)
+    lowest, highest = _word(regs, at.MIN_LIMIT), _word(regs, at.MAX_LIMIT)
     s.target = min(max(goal, lowest), highest) if lowest != highest else goal
 
 
@@ -536,21 +455,21 @@ def write(registers: Any, saved: Any, servos: Any, i: int, address: int, data: A
     Returns how many half-words of flash were programmed: EEPROM bytes that changed while Lock was 0.
     """
     regs, image, s = registers[i], saved[i], servos[i]
-    mode, offset, phase, locked = regs[MODE], _offset(regs), regs[PHASE], regs[LOCK]
+    mode, offset, phase, locked = regs[at.MODE], _offset(regs), regs[at.PHASE], regs[at.LOCK]
     end = min(address + data.shape[0], SIZE)
     for k in range(address, end):
         if WRITABLE[k]:
             regs[k] = data[k - address]
-    if regs[BAUD] > 7:
-        regs[BAUD] = 0
-    if regs[MAX_ACCELERATION]:
-        regs[ACCELERATION] = min(regs[ACCELERATION], regs[MAX_ACCELERATION])
+    if regs[at.BAUD] > 7:
+        regs[at.BAUD] = 0
+    if regs[at.MAX_ACCELERATION]:
+        regs[at.ACCELERATION] = min(regs[at.ACCELERATION], regs[at.MAX_ACCELERATION])
 
-    if regs[MODE] != mode:
-        for k in (TORQUE, ACCELERATION, GOAL_SPEED, GOAL_SPEED + 1):
+    if regs[at.MODE] != mode:
+        for k in (at.TORQUE, at.ACCELERATION, at.GOAL_SPEED, at.GOAL_SPEED + 1):
             regs[k] = 0
         _seed(regs, s, 0)
-    elif _offset(regs) != offset or regs[PHASE] != phase:
+    elif _offset(regs) != offset or regs[at.PHASE] != phase:
         _seed(regs, s, 0)  # [?] turns are forgotten too, so that a fresh calibration cannot unwind
     _accept_goal(regs, s, address, end)
 

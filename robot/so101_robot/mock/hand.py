@@ -1,7 +1,8 @@
 """A simulated hand: it takes hold of joints and moves them, as a person does while `lerobot-calibrate` waits.
 
-The hand is a spring and a damper with limited strength between a joint and a moving target, so everything else keeps
-acting on the arm: gravity, friction, the table, and a servo that holds against it. It knows joint angles, not encoders.
+The hand is a spring and a damper with limited strength between a joint and a moving target, so everything
+else keeps acting on the arm: gravity, friction, the table, and a servo that holds against it. It knows
+joint angles, not encoders.
 """
 
 from collections import deque
@@ -18,17 +19,17 @@ from so101_robot.mock.servo import Bridge, Servos
 STIFFNESS_NM_RAD = np.array((40.0, 40.0, 40.0, 15.0, 15.0, 15.0))
 """Per joint [N m/rad]: holds the stretched arm within a degree."""
 DAMPING_NM_S_RAD = np.array((1.5, 1.5, 1.0, 0.25, 0.25, 0.25))
-"""Per joint [N m s/rad]. Within the gears' play a finger weighs 0.001 kg m2; more damping than 0.5 of that per 2 ms step
-would shake it."""
+"""Per joint [N m s/rad]. Within the gears' play a wrist has 0.001 kg m2 of inertia; more damping than half of
+that per physics step of 2 ms would shake it."""
 STRENGTH_NM = 4.0
-"""Gravity (0.5 N m) and gear friction are overcome with ease; a jammed joint is not pushed through the table."""
+"""Overcomes gravity (0.5 N m) and friction with ease, and does not push the arm through the table."""
 TICK_S = 0.001
 
 CLEARANCE_RAD: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "shoulder_lift": ({}, {"elbow_flex": -1.6, "wrist_flex": -1.0}),
     "elbow_flex": ({}, {"shoulder_lift": -1.2, "wrist_flex": -0.5}),
 }
-"""Where other joints go while one is taken to its lower and its upper end, so that the arm stays clear of the table [rad]."""
+"""Where other joints go while one visits its lower and its upper end, to keep clear of the table [rad]."""
 
 
 class Move(NamedTuple):
@@ -92,16 +93,20 @@ class Hand:
         self.move(dict(zip(JOINTS, self.middle_rad.tolist(), strict=True)), duration_s)
 
     def sweep(self, joints: Iterable[str] = JOINTS, duration_s: float = 1.0) -> None:
-        """Queue the ranges of motion: every joint but the one that turns freely, to both ends and back to the middle.
+        """Queue the ranges of motion: every joint but the one that turns freely, to both ends and back to
+        the middle.
 
-        The joints move one after the other, as LeRobot asks, and in a folded pose where the table is out of the way.
+        The joints move one after the other, as LeRobot asks, and in a folded pose where the table is out of
+        the way.
         """
         for name in joints:
             if name == FULL_TURN_JOINT:
                 continue
             index = JOINTS.index(name)
             aside = CLEARANCE_RAD.get(name, ({}, {}))
-            middle = {other: float(self.middle_rad[JOINTS.index(other)]) for other in (name, *aside[0], *aside[1])}
+            middle = {
+                other: float(self.middle_rad[JOINTS.index(other)]) for other in (name, *aside[0], *aside[1])
+            }
             for end_rad, pose in zip(self.range_rad[index].tolist(), aside, strict=True):
                 self.move({name: end_rad, **pose}, duration_s)
                 self.move(middle, duration_s)
@@ -140,10 +145,12 @@ class Hand:
 
 
 class CalibrationHelper:
-    """The hand of `so101-mock --hand`: whenever torque is off it does what `lerobot-calibrate` asks of a person.
+    """The hand of `so101-mock --hand`: whenever torque is off it does what `lerobot-calibrate` asks of a
+    person.
 
-    Torque off: to the middle, and wait. Homing offsets written: sweep every range, then wait in the middle. Torque on:
-    let go. It looks at registers and at the bridge, as a person looks at the screen and feels the arm.
+    Torque off: to the middle, and wait. Homing offsets written: sweep every range, then wait in the middle.
+    Torque on: let go. It looks at registers and at the bridge, as a person looks at the screen and feels
+    the arm.
     """
 
     REACTION_S = 0.3
@@ -169,7 +176,9 @@ class CalibrationHelper:
             self._helping = True
             self._hand.middle()
         homing = self._homing_offsets()
-        if homing != self._homing:  # LeRobot zeroes the offsets, reads the positions, then writes the new ones
+        if (
+            homing != self._homing
+        ):  # LeRobot zeroes the offsets, reads the positions, then writes the new ones
             self._homing, self._rehomed_s = homing, now_s
         elif self._rehomed_s is not None and now_s - self._rehomed_s >= self.REACTION_S and self._helping:
             self._rehomed_s = None

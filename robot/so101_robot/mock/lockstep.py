@@ -1,7 +1,7 @@
 """Lockstep: the mock arm in memory, in step with a loop.
 
-Simulated time moves when the loop waits and while bytes are on the wire, never by itself. Nothing sleeps (unless a person
-wants to watch) and nothing depends on the wall clock, so a run repeats to the byte.
+Simulated time moves when the loop waits and while bytes are on the wire, never by itself. Nothing sleeps
+(unless a person wants to watch) and nothing depends on the wall clock, so a run repeats to the byte.
 """
 
 import time
@@ -12,7 +12,9 @@ from so101_robot.mock.arm import MockArm
 from so101_robot.mock.wire import Reply
 
 HOST_TIMEOUT_US = 50_000
-"""How long LeRobot waits for a status packet [us]: the 50 ms by which it patches feetech-servo-sdk's timeout."""
+"""How long LeRobot waits for a status packet [us]: the 50 ms by which it patches feetech-servo-sdk's
+timeout.
+"""
 
 
 class LockstepClock:
@@ -20,12 +22,15 @@ class LockstepClock:
 
     Args:
         arm: whose time it is.
-        pace: simulated seconds per wall second at most; 1 is for people who watch, 0 runs as fast as the machine can. `None`
+        pace: simulated seconds per wall second at most; 1 is for people who watch, 0 runs as fast as
+            the machine can. `None`
             takes the arm's `realtime_factor`.
     """
 
     LATE_S = 0.25
-    """A loop that is later than this against the wall clock is not hurried: the pace starts again from there."""
+    """A loop that is later than this against the wall clock is not hurried: the pace starts again from
+    there.
+    """
 
     def __init__(self, arm: MockArm, pace: float | None = None) -> None:
         self._arm = arm
@@ -38,7 +43,9 @@ class LockstepClock:
 
     def sleep_until(self, time_s: float) -> None:
         time_us = round(time_s * 1e6)
-        self._arm.advance_to(time_us + (time_us / 1e6 < time_s))  # never early, or a loop that checks would spin
+        self._arm.advance_to(
+            time_us + (time_us / 1e6 < time_s)
+        )  # never early, or a loop that checks would spin
         if self.pace > 0:
             self._wait_for_wall_clock()
 
@@ -56,8 +63,8 @@ class LockstepClock:
 class LockstepLink:
     """The bus in memory: the time that bytes spend on the wire is added to simulated time.
 
-    A `so101_robot.link.Link` that means the same by a deadline as `SerialLink`: what has not arrived `timeout_s` after the
-    request was handed over is not in the answer, and is still on its way.
+    A `so101_robot.link.Link` that means the same by a deadline as `SerialLink`: what has not arrived
+    `timeout_s` after the request was handed over is not in the answer, and is still on its way.
     """
 
     def __init__(self, arm: MockArm) -> None:
@@ -80,7 +87,8 @@ class LockstepLink:
             self._on_the_way = sorted(self._on_the_way + replies, key=lambda reply: reply.start_us)
 
     def transact(self, request: bytes, reply_size: int, timeout_s: float) -> bytes:
-        """Discard stale input, send, and return what came until `reply_size` bytes or the deadline (may be short).
+        """Discard stale input, send, and return what came until `reply_size` bytes or the deadline (may be
+        short).
 
         Raises:
             PortError: as for `send`.
@@ -122,15 +130,18 @@ class LockstepLink:
 
 
 class LockstepSerial:
-    """The mock arm as a pyserial object, for clients that bring their own packet code (feetech-servo-sdk, LeRobot's bus).
+    """The mock arm as a pyserial object, for clients that bring their own packet code (feetech-servo-sdk,
+    LeRobot's bus).
 
-    `write` moves simulated time past the last byte of every reply, so what was answered can be read at once. Such clients
-    measure their timeout on the wall clock while they read in a loop. Simulated time cannot follow that and stay
-    repeatable, so the first empty read after a request counts as the whole wait: it adds `host_timeout_us`, later ones
-    add nothing.
+    `write` moves simulated time past the last byte of every reply, so what was answered can be read at
+    once. Such clients measure their timeout on the wall clock while they read in a loop. Simulated time
+    cannot follow that and stay repeatable, so the first empty read after a request counts as the whole
+    wait: it adds `host_timeout_us`, later ones add nothing.
     """
 
-    def __init__(self, arm: MockArm, baudrate: int = 1_000_000, host_timeout_us: int = HOST_TIMEOUT_US) -> None:
+    def __init__(
+        self, arm: MockArm, baudrate: int = 1_000_000, host_timeout_us: int = HOST_TIMEOUT_US
+    ) -> None:
         self._arm = arm
         self._received = bytearray()
         self._waited = True
@@ -162,7 +173,9 @@ class LockstepSerial:
         """
         arm = self._arm
         if not self.is_open or arm.unplugged:
-            raise PortError(f"cannot write to the mock arm: {'the port is gone' if self.is_open else 'closed'}")
+            raise PortError(
+                f"cannot write to the mock arm: {'the port is gone' if self.is_open else 'closed'}"
+            )
         request = bytes(data)
         arm.advance_to(arm.now_us + len(request) * arm.wire.byte_us)
         for reply in sorted(arm.exchange(request), key=lambda reply: reply.start_us):

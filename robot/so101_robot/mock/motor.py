@@ -1,4 +1,4 @@
-"""What is inside a servo's case: DC motor, H-bridge, gear train, supply line and heat, one millisecond at a time.
+"""What is inside a servo's case: DC motor, H-bridge, gears, supply line and heat, a millisecond at a time.
 
 Electrical state is quasi-static (the winding's time constant is far below a millisecond), so in one tick
 
@@ -53,7 +53,7 @@ FREE, DRIVE, BRAKE = 0, 1, 2  # as `mock.servo.Bridge`; plain integers for compi
 
 @dataclass(frozen=True)
 class MotorParameters:
-    """One servo's motor and gears, every torque and speed at the output shaft. Change with `dataclasses.replace`."""
+    """One servo's motor and gears; torques and speeds are those of the output shaft."""
 
     nominal_v: float = NOMINAL_V
     """Voltage of the three figures below [V]."""
@@ -153,7 +153,7 @@ def drivetrain_tick(
     supply: NDArray[np.float64],
     state: NDArray[np.float64],
 ) -> None:
-    """`Drivetrain.tick`, compiled. `motor` (5, n), `supply` (4,) and `state` (5, n) as `Drivetrain` fills them."""
+    """`Drivetrain.tick`, compiled. `motor` (5, n), `supply` (4,), `state` (5, n): see `Drivetrain`."""
     n = duty.shape[0]
     downstream_a = 0.0
     for i in range(n - 1, -1, -1):

@@ -32,9 +32,7 @@ from so101_robot.mock.motor import (
 )
 from so101_robot.mock.world import World
 
-if (
-    TYPE_CHECKING
-):  # LeRobot brings torch, which takes seconds; the process behind a pseudo-terminal needs neither
+if TYPE_CHECKING:  # LeRobot brings torch, which takes seconds and which a pseudo-terminal does not need
     from lerobot.motors import MotorCalibration
 
 STEPS_PER_RAD = STEPS_PER_TURN / (2 * math.pi)
@@ -43,7 +41,7 @@ HOME_STEPS = 2047
 """What LeRobot's calibration makes every servo read with the joint in the middle of its range."""
 
 HOME_RAD: NDArray[np.float64] = np.zeros(len(JOINTS))
-"""(6,) the angles that calibration calls the middle: the kinematics' zero, for the gripper the middle of its range."""
+"""(6,) the angles that calibration calls the middle: the kinematics' zero, the gripper's half open."""
 HOME_RAD[GRIPPER] = load_kinematics().range_rad[GRIPPER].mean()
 HOME_RAD.setflags(write=False)
 
@@ -63,14 +61,14 @@ class Plant(Protocol):
     temperature_c: NDArray[np.float64]
 
     def tick(self, duty: NDArray[np.float64], bridge: NDArray[np.int8]) -> None:
-        """One millisecond with duty in [-1, 1] (positive drives towards larger counts) and bridge as `servo.Bridge`."""
+        """One millisecond. Duty in [-1, 1], positive towards larger counts; bridge as in `servo.Bridge`."""
         ...
 
 
 def steps_of(
     joint_rad: NDArray[np.float64], mount_offset_steps: Sequence[int] = _NO_OFFSET
 ) -> NDArray[np.int32]:
-    """Encoder counts (6,) of joint angles (6,) [rad] for horns mounted `mount_offset_steps` away from the middle."""
+    """Encoder counts (6,) of joint angles (6,) [rad], horns mounted `mount_offset_steps` off the middle."""
     counts = np.rint((joint_rad - HOME_RAD) * STEPS_PER_RAD).astype(np.int32)
     return (counts + HOME_STEPS + np.asarray(mount_offset_steps, np.int32)) % STEPS_PER_TURN
 
@@ -85,7 +83,7 @@ def angles_of(
 
 
 def calibration(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> "dict[str, MotorCalibration]":
-    """What LeRobot's calibration of this arm would have written: each joint's middle reads 2047, ranges are its limits.
+    """What LeRobot's calibration of this arm would have found: middles read 2047, ranges end at the limits.
 
     Raises `ConfigError` for a horn mounted half a turn off, which Homing_Offset cannot express.
     """
@@ -97,21 +95,20 @@ def calibration(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> "dict[str, Mo
         if abs(homing) > MAX_HOMING_STEPS:
             raise ConfigError(
                 f"{joint}: a mount offset of {mount_offset_steps[i]} steps is half a turn; "
-                f"Homing_Offset holds {-MAX_HOMING_STEPS}..{MAX_HOMING_STEPS}, mount the horn one tooth further"
+                f"Homing_Offset holds {-MAX_HOMING_STEPS}..{MAX_HOMING_STEPS}, mount it a tooth on"
             )
-        low, high = HOME_STEPS + np.rint(
-            (load_kinematics().range_rad[i] - HOME_RAD[i]) * STEPS_PER_RAD
-        ).astype(int)
+        from_middle_rad = load_kinematics().range_rad[i] - HOME_RAD[i]
+        low, high = (HOME_STEPS + np.rint(from_middle_rad * STEPS_PER_RAD).astype(int)).tolist()
         if joint == FULL_TURN_JOINT:
             low, high = 0, STEPS_PER_TURN - 1
         found[joint] = MotorCalibration(
-            id=SERVO_IDS[i], drive_mode=0, homing_offset=homing, range_min=int(low), range_max=int(high)
+            id=SERVO_IDS[i], drive_mode=0, homing_offset=homing, range_min=low, range_max=high
         )
     return found
 
 
 class IdealPlant:
-    """n shafts without load: speed follows duty with a short lag, FREE and BRAKE stop; 12 V, 25 deg C, no current."""
+    """n shafts without load: speed follows duty with a short lag, FREE and BRAKE stop. No current or heat."""
 
     LAG_S = 0.02
 
@@ -142,9 +139,8 @@ class MujocoPlant:
     ) -> None:
         self.world = world
         self.mount_offset_steps = tuple(mount_offset_steps)
-        self.drivetrain = Drivetrain(
-            motors or [MotorParameters()] * len(JOINTS), supply or SupplyParameters()
-        )
+        nominal = [MotorParameters()] * len(JOINTS)
+        self.drivetrain = Drivetrain(motors or nominal, supply or SupplyParameters())
         self.current_a = self.drivetrain.current_a
         self.supply_v = self.drivetrain.supply_v
         self.temperature_c = self.drivetrain.temperature_c
@@ -153,23 +149,14 @@ class MujocoPlant:
         """(6,) true angles of the output shafts [rad]."""
         self.hand_torque_nm: NDArray[np.float64] = np.zeros(len(JOINTS))
         """(6,) torque of a hand (or a weight) on the output shafts [Nm]; holds until it is changed."""
-        self._zero_steps = (
-            np.array(self.mount_offset_steps, np.float64) + HOME_STEPS - HOME_RAD * STEPS_PER_RAD
-        )
-        data, model = world.data, world.model
-        self._qpos, self._qvel, self._force, self._damping = (
-            data.qpos,
-            data.qvel,
-            data.qfrc_applied,
-            model.dof_damping,
-        )
+        self._zero_steps = np.add(self.mount_offset_steps, HOME_STEPS) - HOME_RAD * STEPS_PER_RAD
+        self._qpos, self._qvel = world.data.qpos, world.data.qvel
+        self._force, self._damping = world.data.qfrc_applied, world.model.dof_damping
         self._rotor_rad_s: NDArray[np.float64] = np.zeros(len(JOINTS))
         self._joint_qpos, self._joint_dof, self._gear_dof = (
             index.astype(np.int64) for index in (world.joint_qpos, world.joint_dof, world.gear_dof)
         )
-        self._first: NDArray[np.float64] = np.zeros(
-            (2, len(JOINTS))
-        )  # drive and damping of the first tick of a pair
+        self._first: NDArray[np.float64] = np.zeros((2, len(JOINTS)))  # drive, damping of a pair's first tick
         self._second_tick = False
         self.reset()
 
@@ -178,7 +165,7 @@ class MujocoPlant:
         self.drivetrain.fit(motors, supply or self.drivetrain.supply)
 
     def reset(self, joint_rad: Sequence[float] | NDArray[np.float64] | None = None) -> None:
-        """Cold and without current; call it after `World.reset`. Optionally put the arm at `joint_rad` (6,), at rest."""
+        """Cold, without current; call it after `World.reset`. Puts the arm at `joint_rad` (6,) if given."""
         world, model = self.world, self.world.model
         for joint, motor, gear_dof in zip(JOINTS, self.drivetrain.motors, world.gear_dof, strict=True):
             model.dof_armature[gear_dof] = motor.inertia_kgm2 - OUTPUT_INERTIA_KGM2
@@ -200,9 +187,8 @@ class MujocoPlant:
         np.take(self._qvel, self._gear_dof, out=self._rotor_rad_s)
         motors.tick(duty, bridge, self._rotor_rad_s)
         if self._second_tick:
-            _load(
-                motors.drive_nm, motors.damping_nms, self._first, self._gear_dof, self._force, self._damping
-            )
+            drive_nm, damping_nms = motors.drive_nm, motors.damping_nms
+            _load(drive_nm, damping_nms, self._first, self._gear_dof, self._force, self._damping)
             self._force[self._joint_dof] = self.hand_torque_nm
             mujoco.mj_step(self.world.model, self.world.data)
             self._sense(0.0)

@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import so101_robot
 from so101_robot.errors import RobotError
-from so101_robot.mock.publish import START_S
+from so101_robot.mock.camera_process import START_S
 
 ANSWER_S = 30.0
-"""How long an answer on the control channel may take; a loaded machine is slow, a dead one is noticed at once."""
+"""How long an answer may take: a loaded machine is slow, a process that ended is noticed at once."""
 
 
 class MockProcess:
@@ -29,14 +29,15 @@ class MockProcess:
             arm.call("joints")
 
     Args:
-        options: command line options of `so101-mock` as keywords: `width=128` is `--width 128`, `hand=True` is `--hand`,
-            `cameras=False` is `--no-cameras`. Without `camera_port` any free port is taken.
+        options: command line options of `so101-mock` as keywords: `width=128` is `--width 128`, `hand=True`
+            is `--hand`, `cameras=False` is `--no-cameras`. Without `camera_port` any free port is taken.
 
     Attributes:
         port: path of the pseudo-terminal (of the link, if one was asked for).
         zmq_port: loopback port of the cameras, 0 if there are none.
         calibration_dir, robot_id: what LeRobot's `--robot.calibration_dir` and `--robot.id` want.
         renderer: backend that draws the pictures.
+        pid: of the process.
 
     Raises:
         RobotError: the arm could not start; the message is the one that `so101-mock` prints.
@@ -60,6 +61,7 @@ class MockProcess:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             )
+        self.pid = self._child.pid
         try:
             ready = self._receive(2 * START_S)
         except BaseException:

@@ -57,14 +57,12 @@ class RayTracer:
         self._rays_of.clear()
 
     def _rays(self, fovy_deg: float) -> NDArray[np.float64]:
-        """Unit vectors (h * w, 3) through the pixels' centres in the camera's frame (x right, y up, looking along -z)."""
+        """Unit vectors (h * w, 3) through the pixels, camera's frame (x right, y up, looking along -z)."""
         if fovy_deg not in self._rays_of:
             half = np.tan(np.deg2rad(fovy_deg) / 2)
             y = half * (1 - (2 * np.arange(self._height) + 1) / self._height)
             x = half * ((2 * np.arange(self._width) + 1) / self._width - 1) * self._width / self._height
-            grid = np.stack(
-                [*np.meshgrid(x, y), np.full((self._height, self._width), -1.0)], axis=-1
-            ).reshape(-1, 3)
+            grid = np.stack([*np.meshgrid(x, y), np.full((len(y), len(x)), -1.0)], axis=-1).reshape(-1, 3)
             self._rays_of[fovy_deg] = grid / np.linalg.norm(grid, axis=1, keepdims=True)
         return self._rays_of[fovy_deg]
 
@@ -84,7 +82,7 @@ class RayTracer:
         points: NDArray[np.float64],
         normals: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Light (n, 3) that points (n, 3) with normals (n, 3), seen along rays (n, 3), send back: Lambert's law."""
+        """Light (n, 3) that points (n, 3) with normals (n, 3) send back along rays (n, 3): Lambert's law."""
         model, headlight = self._model, self._model.vis.headlight
         towards_eye = -np.einsum("ij,ij->i", normals, rays)
         light = headlight.ambient + towards_eye[:, None] * headlight.diffuse
@@ -98,12 +96,10 @@ class RayTracer:
 
     def _fogged(self, colour: NDArray[np.float64], depth_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Colours (n, 3) at depths (n,) behind the scene's linear fog."""
-        start_m, end_m = (
-            self._model.stat.extent * end
-            for end in (self._model.vis.map.fogstart, self._model.vis.map.fogend)
-        )
+        visual, extent_m = self._model.vis, self._model.stat.extent
+        start_m, end_m = visual.map.fogstart * extent_m, visual.map.fogend * extent_m
         share = np.clip((depth_m - start_m) / (end_m - start_m), 0, 1)[:, None]
-        return colour + share * (self._model.vis.rgba.fog[:3] - colour)
+        return colour + share * (visual.rgba.fog[:3] - colour)
 
     def _shaded(
         self,
@@ -126,9 +122,8 @@ class RayTracer:
         """Colours (n, 3) of points (n, 3) on geoms (n,)."""
         model = self._model
         material = model.geom_matid[geoms]
-        rgb = np.where(
-            (material >= 0)[:, None], model.mat_rgba[material, :3], model.geom_rgba[geoms, :3]
-        ).astype(float)
+        plain, painted = model.geom_rgba[geoms, :3], model.mat_rgba[material, :3]
+        rgb = np.where((material >= 0)[:, None], painted, plain).astype(float)
         for geom in np.unique(geoms[material >= 0]):
             texture = self._texture(int(geom))
             if texture is not None:
@@ -138,7 +133,7 @@ class RayTracer:
         return rgb
 
     def _texture(self, geom: int) -> NDArray[np.float64] | None:
-        """Texels (rows, columns, 3) of a plane's 2D texture; for other shapes None (their texture is not drawn)."""
+        """Texels (rows, columns, 3) of a plane's 2D texture. None for other shapes: theirs is not drawn."""
         model = self._model
         if model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE:
             return None
@@ -150,16 +145,18 @@ class RayTracer:
     def _texels(
         self, geom: int, xy_m: NDArray[np.float64], shape: tuple[int, ...]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and column of the texel at local places (n, 2), laid out as OpenGL does."""
+        """Row and column of the texel at local places (n, 2), laid out as OpenGL does.
+
+        A texture starts at the corner of a finite plane and in the middle of an infinite one; v runs against
+        y. `texrepeat` counts repeats in 2 m, or over the plane where it is not `texuniform`.
+        """
         model = self._model
-        repeat = model.mat_texrepeat[model.geom_matid[geom]].astype(float)
-        if not model.mat_texuniform[model.geom_matid[geom]]:
-            repeat = repeat / (2 * model.geom_size[geom, :2])
-        u, v = (
-            (0.5 * repeat * xy_m + 0.5).T
-            if model.mat_texuniform[model.geom_matid[geom]]
-            else (repeat * xy_m + 0.5).T
-        )
+        material, half_m = model.geom_matid[geom], model.geom_size[geom, :2]
+        repeat = model.mat_texrepeat[material].astype(float)
+        if not model.mat_texuniform[material]:
+            repeat = repeat / np.where(half_m > 0, half_m, 1.0)
+        start = np.where(half_m > 0, 0.5 * repeat * half_m, 0.5)
+        u, v = (0.5 * repeat * xy_m * (1, -1) + start).T
         column = np.floor((u % 1.0) * shape[1]).astype(np.intp) % shape[1]
         row = np.floor((v % 1.0) * shape[0]).astype(np.intp) % shape[0]
         return row, column

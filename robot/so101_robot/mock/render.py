@@ -22,7 +22,7 @@ from so101_robot.mock.rays import RayTracer
 __all__ = ["Appearance", "Renderer", "appearance", "choose_backend", "open_renderer"]
 
 SHADOW_MAP = 2048
-"""Texels along an edge of the shadow map. MuJoCo's default 4096 costs 117 ms for two 96x96 pictures on a CPU."""
+"""Texels along an edge of the shadow map. MuJoCo's 4096 is for GPUs: 117 ms for two 96x96 pictures."""
 SAMPLES = 4  # per pixel, for pictures that a person looks at
 
 SPARE_GEOMS = 16  # the renderer's list holds the model's geoms, and the sky
@@ -38,7 +38,7 @@ _VISIBLE = (
 
 
 def appearance(model: mujoco.MjModel) -> Appearance:
-    """What a scene may have randomised at a reset, to be taken to a renderer that holds another copy of the model."""
+    """What a scene may have randomised at a reset, for a renderer that holds another copy of the model."""
     fields: Appearance = {name: getattr(model, name).copy() for name in _VISIBLE}
     for name in ("ambient", "diffuse", "specular"):
         fields[f"headlight_{name}"] = getattr(model.vis.headlight, name).copy()
@@ -54,7 +54,7 @@ class Drawer(Protocol):
 
 
 class Renderer:
-    """Draws one model at one size. Made by `open_renderer`; a context manager; `close` may be called twice."""
+    """Draws one model at one size. Made by `open_renderer`; a context manager; closing twice is fine."""
 
     def __init__(self, model: mujoco.MjModel, drawer: Drawer, backend: str) -> None:
         self.backend = backend
@@ -82,14 +82,11 @@ class Renderer:
         return self._drawer.draw(self._data, self._camera_id[camera])
 
     def refresh(self, fields: Appearance | None = None) -> None:
-        """Take another `appearance`, or, where renderer and world share the model, the textures that changed in it."""
+        """Take another `appearance`; without one, textures that changed in a model shared with the world."""
         for name, value in (fields or {}).items():
-            kind, _, light = name.partition("_")
-            target = (
-                getattr(self._model.vis.headlight, light)
-                if kind == "headlight"
-                else getattr(self._model, name)
-            )
+            owner, _, part = name.partition("_")
+            lit = owner == "headlight"
+            target = getattr(self._model.vis.headlight, part) if lit else getattr(self._model, name)
             target[:] = value
         if self._drawer is not None:
             self._drawer.upload_textures()
@@ -112,7 +109,7 @@ class Renderer:
         n, mocaps = model.nq, model.nmocap
         if snapshot.shape != (n + 7 * mocaps,):
             raise CameraError(
-                f"a snapshot of this scene has {n + 7 * mocaps} numbers, this one {snapshot.shape}"
+                f"this scene's snapshots have {n + 7 * mocaps} numbers, this is {snapshot.shape}"
             )
         data.qpos[:] = snapshot[:n]
         data.mocap_pos[:] = snapshot[n : n + 3 * mocaps].reshape(mocaps, 3)
@@ -153,20 +150,20 @@ class _OpenGl:
         self._scene = mujoco.MjvScene(model, model.ngeom + SPARE_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = True
-        self._option = mujoco.MjvOption()
-        self._camera = mujoco.MjvCamera()
+        self._option, self._perturb, self._camera = (
+            mujoco.MjvOption(),
+            mujoco.MjvPerturb(),
+            mujoco.MjvCamera(),
+        )
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._perturb = mujoco.MjvPerturb()
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
 
     def draw(self, data: mujoco.MjData, camera_id: int) -> NDArray[np.uint8]:
         self._context.make_current()
         self._camera.fixedcamid = camera_id
-        everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(
-            self._model, data, self._option, self._perturb, self._camera, everything, self._scene
-        )
+        parts, camera = mujoco.mjtCatBit.mjCAT_ALL, self._camera
+        mujoco.mjv_updateScene(self._model, data, self._option, self._perturb, camera, parts, self._scene)
         mujoco.mjr_render(self._rect, self._scene, self._mjr)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
         return self._pixels[::-1].copy()  # OpenGL counts rows from below

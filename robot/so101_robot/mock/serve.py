@@ -1,9 +1,9 @@
 """`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal.
 
-    so101-mock                                  # prints the port and commands to paste; Ctrl-C ends it
-    so101-mock --port-link /tmp/so101           # a stable name for the port
-    so101-mock --uncalibrated --hand            # try lerobot-calibrate: a hand moves the joints
-    so101-mock --faults plan.yaml --seed 3      # the same faults every time
+so101-mock                                  # prints the port and commands to paste; Ctrl-C ends it
+so101-mock --port-link /tmp/so101           # a stable name for the port
+so101-mock --uncalibrated --hand            # try lerobot-calibrate: a hand moves the joints
+so101-mock --faults plan.yaml --seed 3      # the same faults every time
 """
 
 import argparse
@@ -64,20 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="so101-mock",
-        description="A virtual SO-101 arm: six servos on a pseudo-terminal, two cameras on a loopback socket.",
+        description="A virtual SO-101: six servos on a pseudo-terminal, two cameras on a loopback socket.",
         epilog="examples:\n" + (__doc__ or "").partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     scene = parser.add_argument_group("scene")
     scene.add_argument("--scene", default="table", help="what stands around the arm (default: %(default)s)")
-    scene.add_argument("--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)")
+    scene.add_argument(
+        "--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)"
+    )
     scene.add_argument("--random-mount", action="store_true", help="servos bolted on at arbitrary angles")
     scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random-mount")
     scene.add_argument("--hand", action="store_true", help="a hand moves the joints whenever torque is off")
     wire = parser.add_argument_group("bus")
-    wire.add_argument("--port-link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)")
-    wire.add_argument("--faults", type=Path, metavar="PLAN.yaml", help="inject faults; replayable with --seed")
+    wire.add_argument(
+        "--port-link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
+    )
+    wire.add_argument(
+        "--faults", type=Path, metavar="PLAN.yaml", help="inject faults; replayable with --seed"
+    )
     wire.add_argument("--no-pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
     cameras = parser.add_argument_group("cameras")
     cameras.add_argument("--camera-port", type=int, default=5555, help="0 takes any free one (default: 5555)")
@@ -85,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--fps", type=float, default=30.0, help="pictures per second (default: %(default)s)")
-    cameras.add_argument("--shadows", action="store_true", help="cast shadows (four times the rendering cost)")
+    cameras.add_argument(
+        "--shadows", action="store_true", help="cast shadows (four times the rendering cost)"
+    )
     cameras.add_argument(
         "--renderer",
         choices=("auto", "egl", "osmesa", "ray"),
@@ -94,7 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     lerobot = parser.add_argument_group("LeRobot")
     lerobot.add_argument(
-        "--calibration-dir", type=Path, metavar="DIR", help="keep the calibration file here (default: temporary)"
+        "--calibration-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the calibration file here (default: temporary)",
     )
     lerobot.add_argument("--id", default="mock", help="the robot's id (default: %(default)s)")
     parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
@@ -139,7 +150,9 @@ class _Stop:
 
 
 def _complain(error: RobotError) -> int:
-    Console(stderr=True).print(f"[bold red]so101-mock:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"[bold red]so101-mock:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+    )
     return 2
 
 
@@ -161,11 +174,13 @@ def _introduce(console: Console, engine: Engine) -> None:
     if engine.cameras is not None:
         facts.add_row(
             "cameras",
-            f"[bold]tcp://127.0.0.1:{engine.cameras.port}[/]   "
-            f"({', '.join(CAMERAS)}; {mock.width}x{mock.height} at {mock.camera_fps:g} Hz; {engine.cameras.renderer})",
+            f"[bold]tcp://127.0.0.1:{engine.cameras.port}[/]   ({', '.join(CAMERAS)}; "
+            f"{mock.width}x{mock.height} at {mock.camera_fps:g} Hz; {engine.cameras.renderer})",
         )
     kept = "" if config.calibration_dir else "   (removed at exit)"
-    facts.add_row("calibration", f"{escape(str(engine.calibration_dir))}/{escape(config.robot_id)}.json{kept}")
+    facts.add_row(
+        "calibration", f"{escape(str(engine.calibration_dir))}/{escape(config.robot_id)}.json{kept}"
+    )
     facts.add_row("scene", f"{escape(mock.scene)}, seed {mock.seed}")
     if mock.faults is not None:
         facts.add_row("faults", escape(str(mock.faults)))
@@ -187,8 +202,8 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
     if engine.cameras is not None:
         mock = engine.config.mock
         each = ", ".join(
-            f"{name}: {{type: zmq, server_address: 127.0.0.1, port: {engine.cameras.port}, camera_name: {name}, "
-            f"width: {mock.width}, height: {mock.height}, fps: {mock.camera_fps:g}}}"
+            f"{name}: {{type: zmq, server_address: 127.0.0.1, port: {engine.cameras.port}, "
+            f"camera_name: {name}, width: {mock.width}, height: {mock.height}, fps: {mock.camera_fps:g}}}"
             for name in CAMERAS
         )
         cameras = f' --robot.cameras="{{{each}}}"'
@@ -196,18 +211,22 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
         ("run a policy on it", f"so101-run --policy.path=CHECKPOINT {arm}{cameras}"),
         (
             "the same with LeRobot's own command",
-            f"lerobot-rollout --strategy.type=base --policy.path=CHECKPOINT {follower}{cameras} --duration=20",
+            f"lerobot-rollout --strategy.type=base --policy.path=CHECKPOINT {follower}{cameras} "
+            "--task=follow --duration=20",
         ),
         (
             "teleoperate it with a leader arm",
-            f"lerobot-teleoperate {follower} --teleop.type=so101_leader --teleop.port=/dev/ttyACM0 --teleop.id=leader",
+            f"lerobot-teleoperate {follower} "
+            "--teleop.type=so101_leader --teleop.port=/dev/ttyACM0 --teleop.id=leader",
         ),
         calibrate,
     ]
 
 
 class _StatusLine:
-    """One line that is rewritten every second: does the arm keep real time, who talks to it, what is wrong with it."""
+    """One line that is rewritten every second: does the arm keep real time, who talks to it, what is wrong
+    with it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -219,7 +238,8 @@ class _StatusLine:
         pace = (engine.arm.now_us - self._arm_us) * 1e-6 / elapsed_s
         requests = engine.server.requests
         parts = [
-            f"time x{pace:.2f}" + (f" ({engine.server.behind_s:.1f} s lost)" if engine.server.behind_s > 0 else ""),
+            f"time x{pace:.2f}"
+            + (f" ({engine.server.behind_s:.1f} s lost)" if engine.server.behind_s > 0 else ""),
             f"{(requests - self._requests) / elapsed_s:.0f} requests/s",
             "torque on " + (" ".join(engine.arm.driven_joints()) or "none"),
             "unplugged" if not engine.server.plugged else engine.arm.complaints(),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..joints import SERVO_IDS
 from ..registers import BY_NAME, EEPROM, REGISTERS, SIZE, Area, Register, decode, encode, homing_word
-from . import firmware
+from . import firmware, servo_memory
 
 MIDDLE_STEPS = 2048
 """What Torque_Enable = 128 makes of the present position."""
@@ -73,11 +73,11 @@ class Servos:
     def __init__(self, ids: Sequence[int] = SERVO_IDS) -> None:
         count = len(ids)
         self.saved = np.tile(factory_image(), (count, 1))
-        self.saved[:, firmware.ID] = ids
+        self.saved[:, servo_memory.ID] = ids
         self.backup = self.saved.copy()
         self.registers = self.saved.copy()
         self.flash_us = np.zeros(count, np.int64)
-        self._working = np.zeros(count, firmware.SERVO)
+        self._working = np.zeros(count, servo_memory.SERVO)
         self._pending: list[tuple[int, bytes] | None] = [None] * count
         self._page_records = [0] * count
         for index in range(count):
@@ -89,7 +89,7 @@ class Servos:
     @property
     def ids(self) -> tuple[int, ...]:
         """The ids, servo by servo."""
-        return tuple(self.registers[:, firmware.ID].tolist())
+        return tuple(self.registers[:, servo_memory.ID].tolist())
 
     def tick(
         self,
@@ -129,7 +129,7 @@ class Servos:
         block = np.frombuffer(data, np.uint8)
         half_words = firmware.write(self.registers, self.saved, self._working, index, address, block)
         self._flash(index, half_words)
-        if self.registers[index, firmware.TORQUE] == 128:
+        if self.registers[index, servo_memory.TORQUE] == 128:
             self.calibrate(index)
 
     def write_later(self, index: int, address: int, data: bytes) -> None:
@@ -153,9 +153,9 @@ class Servos:
         """
         raw = int(self._working[index].raw)
         offset = (raw - target_steps + 2048) % 4096 - 2048
-        place = slice(firmware.HOMING, firmware.HOMING + 2)
+        place = slice(servo_memory.HOMING, servo_memory.HOMING + 2)
         self.registers[index, place] = np.frombuffer(homing_word(offset).to_bytes(2, "little"), np.uint8)
-        self.registers[index, firmware.TORQUE] = 0
+        self.registers[index, servo_memory.TORQUE] = 0
         changed = bool(np.any(self.saved[index, place] != self.registers[index, place]))
         self.saved[index, place] = self.registers[index, place]
         self._flash(index, int(changed))
@@ -170,10 +170,10 @@ class Servos:
         """RESET: the EEPROM area becomes the backup, except that the id stays and the homing offset is 0;
         then boot.
         """
-        servo_id = self.registers[index, firmware.ID]
+        servo_id = self.registers[index, servo_memory.ID]
         self.saved[index] = np.where(EEPROM, self.backup[index], self.saved[index])
-        self.saved[index, firmware.ID] = servo_id
-        self.saved[index, firmware.HOMING : firmware.HOMING + 2] = 0
+        self.saved[index, servo_memory.ID] = servo_id
+        self.saved[index, servo_memory.HOMING : servo_memory.HOMING + 2] = 0
         self.boot(index)
         self.flash_us[index] = PAGE_ERASE_US
 

@@ -1,7 +1,7 @@
 """Real time: the mock arm behind a pseudo-terminal, for any program.
 
-A host opens the path as it would open `/dev/ttyACM0`. Physics follows the wall clock. On a machine that is too slow the arm
-falls behind, drops the lost time and counts it, rather than chase it.
+A host opens the path as it would open `/dev/ttyACM0`. Physics follows the wall clock. On a machine that is
+too slow the arm falls behind, drops the lost time and counts it, rather than chase it.
 """
 
 import contextlib
@@ -32,10 +32,11 @@ class Transfer(NamedTuple):
     data: bytes
 
 
-# Linux: struct termios2 carries the speed as a number, also for rates that have no Bxxx constant (asm-generic/ioctls.h)
+# Linux's termios2 has the speed as a number, also where there is no Bxxx constant (asm-generic/ioctls.h)
 _TCGETS2 = 0x802C542A
 _TERMIOS2_SIZE = 44
 _PR_SET_TIMERSLACK = 29
+LINGER_S = 0.0
 _SPIN_S = 60e-6  # the last stretch before a reply is due is not slept: waking up takes about that long
 _TRACE_LENGTH = 20_000
 
@@ -43,8 +44,8 @@ _TRACE_LENGTH = 20_000
 class PtyServer:
     """A `MockArm` in real time behind a pseudo-terminal.
 
-    Call `serve` (or `step` from a loop of your own) in one thread; nothing here is thread-safe. The slave side stays open,
-    so hosts may come and go; it is raw, as a serial port is.
+    Call `serve` (or `step` from a loop of your own) in one thread; nothing here is thread-safe. The slave
+    side stays open, so hosts may come and go; it is raw, as a serial port is.
 
     Args:
         arm: the arm; its time follows the wall clock from the first `step` on.
@@ -56,11 +57,15 @@ class PtyServer:
     """
 
     SLICE_TICKS = 4
-    """Physics between two looks at the port, so that no request waits for longer than about a fifth of a millisecond."""
+    """Physics between two looks at the port, so that no request waits for longer than about a fifth of a
+    millisecond.
+    """
     DROP_US = 100_000
     """Further behind than this, the missing time is dropped."""
     LATE_US = 5_000
-    """A reply that starts later than this after its request was delayed on purpose, and is, with or without pace."""
+    """A reply that starts later than this after its request was delayed on purpose, and is, with or without
+    pace.
+    """
     IDLE_S = 0.002
     """Without traffic the physics moves in steps of this length."""
 
@@ -97,7 +102,8 @@ class PtyServer:
             self.step()
 
     def step(self, extra_fds: tuple[int, ...] = ()) -> list[int]:
-        """Catch up with the wall clock, then wait (2 ms at most) for a request, a reply that is due, or other input.
+        """Catch up with the wall clock, then wait (2 ms at most) for a request, a reply that is due, or
+        other input.
 
         Returns:
             Those of `extra_fds` that became readable.
@@ -123,7 +129,9 @@ class PtyServer:
                 self.link.unlink()
 
     def replug(self) -> None:
-        """Put the cable back. As with a real adapter the path may be another one; only a link keeps its name."""
+        """Put the cable back. As with a real adapter the path may be another one; only a link keeps its
+        name.
+        """
         if not self.plugged:
             self._open()
 
@@ -188,32 +196,46 @@ class PtyServer:
         return select.select(watched, (), (), timeout_s)[0]
 
     def _receive(self) -> None:
-        try:
-            data = os.read(self._master, 4096)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EIO):
+        """Serve what has come. Without pace, look a moment longer: a host in a hurry has the next request ready."""
+        data = self._read()
+        while data:
+            self._serve(data)
+            if self.pace:
                 return
-            raise
+            until_s = time.perf_counter() + LINGER_S
+            data = self._read()
+            while not data and time.perf_counter() < until_s:
+                data = self._read()
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._master, 4096)
+        except BlockingIOError:
+            return b""
+
+    def _serve(self, data: bytes) -> None:
         arm = self.arm
         if self._host_speed_changed():
             arm.wire.set_host_baud(self._host_baud())
         arrived_us = arm.now_us
         if self.pace:
             arrived_us = max(arrived_us, self._now_us()) + len(data) * arm.wire.byte_us
+            arm.advance_to(min(arrived_us, arm.now_us + self.SLICE_TICKS * TICK_US))
         replies = arm.exchange(data, arrived_us)
-        self.requests += 1
-        self.trace.append(Transfer(arrived_us, "host", data))
-        at_once = b""
+        now = b""
         for reply in replies:
             if self.pace or reply.start_us - arrived_us > self.LATE_US:
                 self._order += 1
                 end_us = reply.start_us + len(reply.data) * arm.wire.byte_us
                 heapq.heappush(self._due, (end_us, self._order, reply.data))
             else:
-                self.trace.append(Transfer(reply.start_us, "servo", reply.data))
-                at_once += reply.data
-        if at_once:
-            self._write(at_once)
+                now += reply.data
+        if now:
+            self._write(now)
+        self.requests += 1
+        self.trace.append(Transfer(arrived_us, "host", data))
+        if now:
+            self.trace.append(Transfer(arrived_us, "servo", now))
 
     def _write_due(self, now_us: int) -> None:
         spin_until_us = now_us + int(_SPIN_S * 1e6)

@@ -22,10 +22,8 @@ from ..protocol import BROADCAST, Instruction, checksum, status
 from ..registers import BAUD_RATES, BY_NAME, SIZE
 from .catalogue import Answer
 from .faults import FaultPlan
+from .parser import Packet, Parser
 from .servo import Servos
-
-MAX_PARAMS = 128
-"""Longer packets are dropped, SYNC_WRITE excepted."""
 
 BAUD_TOLERANCE = 0.03
 """A UART follows a clock that is off by this share."""
@@ -49,12 +47,9 @@ class WireTiming:
     byte_us: int | None = None
     """Time of one byte; None: 10 bits at the host's baud rate, rounded to whole microseconds."""
     turnaround_us: int = 5
-    """Processor time of a servo, behind the idle byte that ends a request (about 15 us in all at 1 Mbit/s).
-    """
+    """Processor time of a servo behind the idle byte that ends a request; 15 us in all at 1 Mbit/s."""
     slots: bool = True
-    """SYNC_READ as the firmware does it, each servo in its own time slot; False: replies follow each other at
-    once.
-    """
+    """SYNC_READ as the firmware does it, each servo in its time slot; False: replies back to back."""
     flash: bool = False
     """Delay the reply to a write by the time that programming the flash takes."""
     return_delay: bool = False
@@ -65,57 +60,6 @@ class WireTiming:
     """The adapter sends the host's bytes back to it (half-duplex wiring without an echo gate)."""
     seed: int = 0
     """For adapter delays and collisions."""
-
-
-class Packet(NamedTuple):
-    """A valid instruction packet."""
-
-    servo_id: int
-    code: int
-    params: bytes
-
-
-class Parser:
-    """Byte by byte to packets, with the firmware's rule to find its feet: whatever two FF bytes precede is
-    taken as an id.
-
-    That holds inside a packet too, so a packet with FF FF among its params is lost, and one after any garbage
-    is not.
-    """
-
-    def __init__(self) -> None:
-        self._body: bytearray | None = None  # id, LEN, .. while inside a packet
-        self._ff = 0  # FF bytes in a row
-
-    def feed(self, data: bytes) -> list[tuple[int, Packet]]:
-        """The packets that become complete, each with the index of its last byte in `data`."""
-        packets: list[tuple[int, Packet]] = []
-        for index, byte in enumerate(data):
-            resync = self._ff >= 2
-            self._ff = self._ff + 1 if byte == 0xFF else 0
-            if resync:
-                self._body = None if byte == 0xFF else bytearray((byte,))  # 0xFF is nobody's id
-            elif self._body is not None:
-                self._body.append(byte)
-                if len(self._body) == 2 + self._body[1] or self._body[1] < 2:
-                    packet = _packet(bytes(self._body))
-                    self._body = None
-                    if packet is not None:
-                        packets.append((index, packet))
-        return packets
-
-    def state(self) -> tuple[bytes | None, int]:
-        """What has come of an unfinished packet, and how many FF bytes came last."""
-        return None if self._body is None else bytes(self._body), min(self._ff, 2)
-
-
-def _packet(body: bytes) -> Packet | None:
-    """The packet in `body` (id, LEN, instruction, params, checksum), None if nobody would accept it."""
-    if body[1] < 2 or body[-1] != checksum(body[:-1]):
-        return None
-    if body[2] != Instruction.SYNC_WRITE and len(body) - 4 > MAX_PARAMS:
-        return None
-    return Packet(body[0], body[2], body[3:-1])
 
 
 class Wire:

@@ -1,4 +1,4 @@
-"""The world around the arm: a scene by name, the compiled model and its state, and what a renderer needs of it.
+"""The world around the arm: a scene by name, the compiled model and its state, and what a renderer needs.
 
 A scene builds everything but the arm (table, objects, lights, cameras) and places its objects at every reset.
 It is found through the entry-point group `so101.scenes` (name -> function without arguments that returns a
@@ -26,7 +26,7 @@ from so101_robot.mock.model import GEAR_PREFIX, add_arm
 SCENE_GROUP = "so101.scenes"
 
 PHYSICS_STEP_S = 0.002
-"""[s] two firmware ticks. Contacts and limits of the arm are tuned to it (time constants of at least twice the step)."""
+"""[s] two firmware ticks. Contacts and limits are tuned to it: time constants are at least twice this."""
 
 REST_POSE_RAD = (0.0, -1.745, 1.690, 0.955, 0.0, 0.0)
 """Folded onto itself as an SO-101 is parked: it stays there without torque, on two joint limits."""
@@ -54,7 +54,7 @@ class Scene(Protocol):
         ...
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        """Place the objects for an episode: `data` at its defaults with the arm in the rest pose, `model` as compiled.
+        """Place the objects. `data` comes at its defaults with the arm in the rest pose, `model` as compiled.
 
         May change both (domain randomisation, another start pose through the arm's joints); every draw comes
         from `rng`. `mj_forward` follows.
@@ -125,12 +125,12 @@ class World:
             self.data.qvel[dof] = 0.0
 
     def snapshot(self) -> NDArray[np.float64]:
-        """What moves, as `render.Renderer.render` takes it: qpos, mocap positions, mocap quaternions in one vector."""
+        """What `render.Renderer.render` takes: qpos, mocap positions, mocap quaternions in one vector."""
         data = self.data
         return np.concatenate((data.qpos, data.mocap_pos.ravel(), data.mocap_quat.ravel()))
 
     def digest(self) -> str:
-        """SHA-256 of the whole physics state: two worlds with equal digests go on equally under equal inputs."""
+        """SHA-256 of the physics state: worlds with equal digests go on equally under equal inputs."""
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         state = np.empty(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, state, kind)
@@ -141,19 +141,20 @@ class _ModelFields:
     """Every number of a model as it was compiled, to go back to."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        owners = (model, model.opt, model.vis.headlight, model.vis.map, model.stat)
-        self._arrays = [
-            (array, array.copy())
-            for owner in owners
-            for name in dir(owner)
-            if not name.startswith("_")
-            and isinstance(array := getattr(owner, name), np.ndarray)
-            and array.size
-        ]
+        owners = (model, model.opt, model.stat, model.vis.headlight, model.vis.map, model.vis.rgba)
+        fields = [(owner, name, getattr(owner, name)) for owner in owners for name in _public(owner)]
+        self._arrays = [(value, value.copy()) for _, _, value in fields if isinstance(value, np.ndarray)]
+        self._floats = [field for field in fields if isinstance(field[2], float)]
 
     def restore(self) -> None:
         for live, compiled in self._arrays:
             np.copyto(live, compiled)
+        for owner, name, value in self._floats:
+            setattr(owner, name, value)
+
+
+def _public(owner: object) -> list[str]:
+    return [name for name in dir(owner) if not name.startswith("_")]
 
 
 def _bound_all_shapes(model: mujoco.MjModel) -> None:

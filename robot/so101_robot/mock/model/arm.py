@@ -1,4 +1,4 @@
-"""The arm as a part of a MuJoCo scene: bodies, joints, gear play, collision shapes, looks and the wrist camera.
+"""The arm as a part of a MuJoCo scene: bodies, joints, gear play, collision shapes, looks, wrist camera.
 
 Each servo is two degrees of freedom. The joint of the arm is the output shaft, which carries the encoder. A
 second hinge, `gear/<joint>`, is the rotor seen through the gears; it holds nearly all of the inertia that the
@@ -16,6 +16,7 @@ import math
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from so101_robot.joints import JOINTS
 from so101_robot.mock.model.kinematics import Body, Shape, load_kinematics
@@ -25,8 +26,8 @@ GEAR_PREFIX = "gear/"
 """Name of a servo's rotor joint and of its tendon: this and the joint's name."""
 
 MATERIALS = {
-    "pla": ((0.99, 0.70, 0.13), 0.25, 0.4),  # printed parts: rgb, specular, shininess
-    "pla_dark": ((0.91, 0.61, 0.10), 0.25, 0.4),
+    "pla": ((1.00, 0.69, 0.09), 0.25, 0.4),  # printed parts: rgb, specular, shininess
+    "pla_dark": ((0.95, 0.62, 0.07), 0.25, 0.4),
     "motor": ((0.085, 0.087, 0.095), 0.45, 0.45),
     "horn": ((0.20, 0.205, 0.22), 0.6, 0.6),
     "screw": ((0.66, 0.67, 0.69), 0.8, 0.7),
@@ -45,25 +46,21 @@ ARM_CONTYPE, ARM_CONAFFINITY = 2, 1
 """The arm touches scene objects (contype 1, conaffinity 3) and not itself."""
 
 STIFF_SOLREF = (0.004, 1.0)
-"""[s, -] twice the physics step of 2 ms, the stiffest that MuJoCo keeps. For play, joint limits and dry friction."""
+"""[s, -] twice the physics step, the stiffest that MuJoCo keeps. For play, joint limits, dry friction."""
 STIFF_SOLIMP = (0.99, 0.999, 0.001, 0.5, 2.0)
 
 PAD_FRICTION = (1.0, 0.005, 0.0001)
-PAD_SOLREF = (
-    0.005,
-    1.0,
-)  # creep of a shaken cube 1.2 mm instead of 7.8 mm at the default; >= 2 physics steps
+PAD_SOLREF = (0.005, 1.0)
+"""[s, -] a cube shaken in the jaws creeps 1.2 mm in 6 s, 7.8 mm at MuJoCo's default. At least two steps."""
 PAD_SOLIMP = (0.95, 0.99, 0.001, 0.5, 2.0)
 ARM_FRICTION = (0.5, 0.005, 0.0001)
 
-WRIST_CAMERA_M = (
-    0.0,
-    0.060,
-    -0.030,
-)  # in the gripper's frame: sees both jaws, what they hold and where it goes
+WRIST_CAMERA_M = (0.0, 0.060, -0.030)
+"""In the gripper's frame: sees both jaws, what they hold and where it goes."""
 WRIST_CAMERA_TILT_RAD = -0.47  # about the gripper's x axis
 WRIST_CAMERA_FOVY_DEG = 70.0
 
+HINGE = mujoco.mjtJoint.mjJNT_HINGE
 _KINDS = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -73,34 +70,27 @@ _KINDS = {
 
 
 def add_arm(spec: mujoco.MjSpec) -> None:
-    """Add the arm to `spec`, base at the origin, x forward, with six nominal motors (`plant.MujocoPlant` fits others).
+    """Add the arm, base at the origin, x forward, with six nominal motors (`plant.MujocoPlant` fits others).
 
     Bodies and joints keep the names of the kinematics, the camera is `wrist`; a scene that uses one of these
     names for the same kind of element fails to compile.
     """
     for name, (rgb, specular, shininess) in MATERIALS.items():
         spec.add_material(name=f"so101/{name}", rgba=[*rgb, 1], specular=specular, shininess=shininess)
-    range_of = dict(zip(JOINTS, load_kinematics().range_rad, strict=True))
+    range_of: dict[str, NDArray[np.float64]] = dict(zip(JOINTS, load_kinematics().range_rad, strict=True))
     built: dict[str, mujoco.MjsBody] = {}
     for body in load_kinematics().bodies:
         parent = spec.worldbody if body.parent is None else built[body.parent]
         built[body.name] = _add_link(spec, parent, body)
         if body.joint is not None:
-            joint = built[body.name].add_joint(
-                name=body.joint, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1]
-            )
+            joint = built[body.name].add_joint(name=body.joint, type=HINGE, axis=[0, 0, 1])
             joint.range = np.rad2deg(range_of[body.joint]) if spec.compiler.degree else range_of[body.joint]
             joint.limited = mujoco.mjtLimited.mjLIMITED_TRUE
             joint.armature = OUTPUT_INERTIA_KGM2
             joint.solref_limit, joint.solimp_limit = STIFF_SOLREF, STIFF_SOLIMP
             _add_gear(spec, body.joint, MotorParameters())
-    half = WRIST_CAMERA_TILT_RAD / 2
-    built["gripper"].add_camera(
-        name="wrist",
-        pos=WRIST_CAMERA_M,
-        quat=[math.cos(half), math.sin(half), 0, 0],
-        fovy=WRIST_CAMERA_FOVY_DEG,
-    )
+    camera = built["gripper"].add_camera(name="wrist", pos=WRIST_CAMERA_M, fovy=WRIST_CAMERA_FOVY_DEG)
+    camera.quat = [math.cos(WRIST_CAMERA_TILT_RAD / 2), math.sin(WRIST_CAMERA_TILT_RAD / 2), 0, 0]
 
 
 def _add_link(spec: mujoco.MjSpec, parent: mujoco.MjsBody, body: Body) -> mujoco.MjsBody:
@@ -137,9 +127,7 @@ def _bevelled_box(spec: mujoco.MjSpec, shape: Shape) -> str:
     name = "so101/box_" + "_".join(f"{value:g}" for value in (*shape.size_m, shape.bevel_m, *shape.taper))
     if spec.mesh(name) is None:
         corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
-        insets = shape.bevel_m * (
-            1 - np.eye(3)
-        )  # each corner gives three points: one per face that meets there
+        insets = shape.bevel_m * (1 - np.eye(3))  # each corner gives a point for each face that meets there
         points = corners[:, None] * (np.array(shape.size_m) - insets)[None]
         points[..., :2] *= np.where(corners[:, None, 2:] > 0, shape.taper, 1.0)
         spec.add_mesh(name=name, uservert=points.ravel())
@@ -150,13 +138,11 @@ def _add_gear(spec: mujoco.MjSpec, joint: str, motor: MotorParameters) -> None:
     rotor = spec.worldbody.add_body(name=GEAR_PREFIX + joint)
     rotor.explicitinertial = True
     rotor.mass, rotor.inertia = 1e-9, [1e-9] * 3  # MuJoCo wants some; the armature is what counts
-    hinge = rotor.add_joint(name=GEAR_PREFIX + joint, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1])
+    hinge = rotor.add_joint(name=GEAR_PREFIX + joint, type=HINGE, axis=[0, 0, 1])
     hinge.armature = motor.inertia_kgm2 - OUTPUT_INERTIA_KGM2
     hinge.frictionloss = motor.friction_nm
-    hinge.solref_friction, hinge.solimp_friction = (
-        STIFF_SOLREF,
-        STIFF_SOLIMP,
-    )  # a held arm creeps 0.1 deg/s otherwise
+    hinge.solref_friction = STIFF_SOLREF  # at MuJoCo's defaults a load that friction holds creeps 0.1 deg/s
+    hinge.solimp_friction = STIFF_SOLIMP
     play = spec.add_tendon(name=GEAR_PREFIX + joint)
     play.wrap_joint(GEAR_PREFIX + joint, 1)
     play.wrap_joint(joint, -1)

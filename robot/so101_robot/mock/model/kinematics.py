@@ -1,4 +1,4 @@
-"""The data file `so101.json`: bodies, joints, inertias and shapes of the SO-101 follower arm, as typed values.
+"""The data file `so101.json`: bodies, joints, inertias and shapes of the SO-101 follower arm, typed.
 
 Kinematics and inertias are those of the model that TheRobotStudio publishes for the SO-101 ("new calibration"
 zero, repository SO-ARM100, Apache-2.0); the simple shapes were fitted to its printed parts.

@@ -1,0 +1,170 @@
+"""The parts of a run, made from its configuration: policy, scheduler, observers, and what is written about
+them.
+
+`run.py` joins them. On port `mock` time is simulated, so the policy computes inline with a stated latency; on
+any other port it computes in a thread while the loop goes on.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from so101_policy.checkpoint import ActPolicy
+
+    from .arm import SO101
+    from .chunks import Mode, Scheduler
+    from .config_run import RunConfig
+    from .dashboard import Style
+    from .observers import Background, Observer
+
+MOCK = "mock"
+
+MOCK_LATENCY_S = 0.1
+"""Inference latency on the mock arm's clock, if none is stated: a small ACT on a laptop's processor."""
+
+
+def load_policy(config: "RunConfig") -> "ActPolicy":
+    """The checkpoint, or the demonstration's. Raises CheckpointError."""
+    import torch
+    from so101_policy.checkpoint import ActPolicy
+
+    path = config.policy.path
+    if not path:
+        from .demo import demo_checkpoint
+
+        print("No policy and no arm were named: the mock arm shows a small policy. See so101-run --help.\n")
+        path = str(demo_checkpoint())
+    device = config.policy.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.robot.port != MOCK:  # leave the loop a core of its own
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    return ActPolicy.load(path, device, per_head=config.per_head)
+
+
+def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
+    """Name -> (height, width) of the cameras that the robot is configured with."""
+    features = robot.observation_features
+    return {name: shape[:2] for name, shape in features.items() if isinstance(shape, tuple)}
+
+
+def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Scheduler":
+    """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time."""
+    from . import chunks
+    from .workers import InlineWorker, ThreadWorker
+
+    if config.robot.port == MOCK:
+        latency_s = MOCK_LATENCY_S if config.inference_latency_s is None else config.inference_latency_s
+        worker = InlineWorker(policy.predict, robot.clock, latency_s)
+    else:
+        worker = ThreadWorker(policy.predict, robot.clock)
+    coefficient = policy.temporal_ensemble_coeff
+    return chunks.make_scheduler(
+        chunk_mode(config, policy),
+        worker,
+        fps=config.fps,
+        n_action_steps=config.policy.n_action_steps or policy.n_action_steps,
+        crossfade_ticks=config.chunks.crossfade_ticks,
+        **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
+    )
+
+
+def chunk_mode(config: "RunConfig", policy: "ActPolicy") -> "Mode":
+    """What `--chunks.mode=auto` means for this checkpoint."""
+    if config.chunks.mode != "auto":
+        return cast("Mode", config.chunks.mode)  # checked by RunConfig
+    return "asynchronous" if policy.temporal_ensemble_coeff is None else "ensembled"
+
+
+def side_observers(
+    config: "RunConfig", folder: Path, cameras: dict[str, tuple[int, int]]
+) -> list["Background"]:
+    """Recorder and Rerun, each behind a queue. Raises ConfigError."""
+    from . import display, record
+    from .observers import Background
+
+    side: list[Background] = []
+    if config.display != "off":
+        file = folder / "run.rrd" if config.display == "file" else None
+        side.append(Background(display.RerunDisplay(tuple(cameras), file), capacity=display.QUEUE_TICKS))
+    if (wanted := config.record).repo_id:
+        recorder = record.DatasetRecorder(
+            wanted.repo_id,
+            wanted.root,
+            task=wanted.task,
+            fps=config.fps,
+            cameras=cameras,
+            resume=wanted.resume,
+        )
+        side.append(Background(recorder, capacity=record.QUEUE_TICKS))
+    return side
+
+
+def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list["Observer"]:
+    """The dashboard, unless it is off."""
+    from .dashboard import Dashboard, choose_style
+    from .dashboard_view import Title
+
+    style = choose_style(cast("Style", config.dashboard), sys.stdout)
+    if style == "live" and config.verbose and config.dashboard == "auto":
+        style = "plain"  # log lines would run through the picture
+    if style != "live":
+        logging.getLogger(__package__).setLevel(logging.WARNING)
+    if style == "off":
+        return []
+    port, mock = config.robot.port, config.robot.mock
+    size = f"{policy.n_parameters / 1e6:.1f} M parameters"
+    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    return [
+        Dashboard(
+            Title(
+                policy=f"{shortened(policy.path)} · {policy.type}, {size}",
+                arm=f"mock arm, scene {mock.scene}" if port == MOCK else port,
+                cameras=f"{eyes} · {renderer(config)}" if port == MOCK else eyes,
+                chunks=chunk_mode(config, policy),
+            ),
+            live=style == "live",
+        )
+    ]
+
+
+def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
+    """What goes into run.json."""
+    from .provenance import about_run, sha256_of_file
+
+    on_mock = config.robot.port == MOCK
+    return about_run(
+        argv,
+        asdict(config),
+        policy={
+            "path": str(policy.path),
+            "type": policy.type,
+            "sha256": policy.sha256,
+            "parameters": policy.n_parameters,
+            "chunk_size": policy.chunk_size,
+            "n_action_steps": config.policy.n_action_steps or policy.n_action_steps,
+            "chunks": chunk_mode(config, policy),
+            "device": str(policy.device),
+        },
+        calibration=None
+        if on_mock
+        else {"path": str(robot.calibration_fpath), "sha256": sha256_of_file(robot.calibration_fpath)},
+        renderer=renderer(config) if on_mock else None,
+    )
+
+
+def renderer(config: "RunConfig") -> str:
+    """What draws the mock arm's pictures. Raises ConfigError."""
+    from .mock.backend import choose_backend
+
+    return choose_backend(config.robot.mock.renderer)
+
+
+def shortened(path: Path, parts: int = 4) -> str:
+    """The end of a path: what tells one checkpoint from another."""
+    return "/".join(path.parts[-parts:])

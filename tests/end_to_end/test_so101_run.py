@@ -1,0 +1,330 @@
+"""so101-run as a person meets it: help, wrong input, a run, Ctrl-C once and twice."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+import torch
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.act.processor_act import make_act_pre_post_processors
+from lerobot.utils.constants import ACTION, OBS_STATE
+from so101_robot import run
+from so101_robot.config_run import RunConfig
+from so101_robot.flags import FLAGS, HELP, normalised, parse
+from so101_robot.runlog import read_ticks
+
+SO101_RUN = [sys.executable, "-m", "so101_robot.run"]
+POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
+
+
+def make_checkpoint(folder: Path, cameras: tuple[str, ...] = ("front", "wrist")) -> Path:
+    """An untrained ACT whose statistics keep its actions near a pose of the arm."""
+    inputs = {OBS_STATE: PolicyFeature(FeatureType.STATE, (6,))}
+    inputs |= {
+        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 96, 96)) for name in cameras
+    }
+    config = ACTConfig(
+        input_features=inputs,
+        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (6,))},
+        dim_model=32,
+        n_heads=4,
+        dim_feedforward=64,
+        n_encoder_layers=1,
+        n_vae_encoder_layers=1,
+        chunk_size=20,
+        n_action_steps=20,
+        device="cpu",
+        pretrained_backbone_weights=None,
+    )
+    numbers = {"mean": torch.tensor(POSE), "std": torch.full((6,), 5.0)}
+    pictures = {"mean": torch.full((3, 1, 1), 0.5), "std": torch.full((3, 1, 1), 0.25)}
+    statistics = {name: pictures if "images" in name else numbers for name in (*inputs, ACTION)}
+    torch.manual_seed(0)
+    ACTPolicy(config).save_pretrained(folder)
+    for processor in make_act_pre_post_processors(config, statistics):
+        processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:
+    return [f"--policy.path={checkpoint}", "--robot.port=mock", f"--out={out}", *more]
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message of a run that must not begin."""
+    assert run.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert captured.err.startswith("so101-run: ")
+    assert captured.err.count("so101-run: ") == 1
+    return captured.err
+
+
+# Help and wrong input
+
+
+def test_help_is_there_at_once_with_examples_first() -> None:
+    started = time.perf_counter()
+    done = subprocess.run([*SO101_RUN, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    assert (
+        time.perf_counter() - started < 10
+    )  # importing torch and LeRobot alone takes that on a busy machine
+    assert done.stdout.index("--policy.path=outputs/train") < done.stdout.index("--chunks.mode")
+    code = "import sys, so101_robot.run as r; r.main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_the_help_names_every_flag_and_no_other() -> None:
+    def flags_of(cls: Any, prefix: str = "--") -> set[str]:
+        found: set[str] = set()
+        for item in dataclasses.fields(cls):
+            nested = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
+            found |= flags_of(nested, f"{prefix}{item.name}.") if nested else {f"{prefix}{item.name}"}
+        return found
+
+    assert set(FLAGS) - {"--robot.type", "--config_path"} == flags_of(RunConfig)
+
+
+def test_the_defaults_in_the_help_are_the_defaults() -> None:
+    import draccus
+
+    defaults = draccus.encode(RunConfig())
+    assert isinstance(defaults, dict)
+    for flag, value in re.findall(r"--([a-z][\w.]*\w)=([a-z0-9.]+)(?=\s)", HELP.partition("\npolicy\n")[2]):
+        if flag == "robot.type":
+            continue
+        found: Any = defaults
+        for part in flag.split("."):
+            found = found[part]
+        shown = {"null": None, "true": True, "false": False}.get(value, value)
+        assert found == shown or float(found) == float(value), flag
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--polcy.path=x"], "did you mean --policy.path?"),
+        (["--speed=3"], "did you mean --ending.speed?"),
+        (["--fps"], "needs a value"),
+        (["fps=30"], "every argument is a flag"),
+        (["--fps=abc"], "--fps: Couldn't parse 'abc'"),
+        (["--fps=0"], "possible are 1 to 200"),
+        (["--chunks.mode=sometimes"], "possible are auto, synchronous"),
+        (["--robot.type=aloha"], "so101-run drives so101"),
+        (["--robot.cameras={front: {type: magic}}"], "possible are"),
+        (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "'width' is required"),
+        (["--robot.cameras={front: {"], "not YAML"),
+        (["--robot.port=/dev/ttyACM0"], "--policy.path is missing"),
+        (["--policy.path=x"], "--robot.port is missing"),
+        (["--robot.limits.joint_speed_deg_s=-3"], "has to be a number above 0"),
+    ],
+)
+def test_wrong_flags_are_one_readable_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(arguments, capsys)
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = refused([f"--policy.path={tmp_path / 'no'}", "--robot.port=mock"], capsys)
+    assert "there is no checkpoint" in text
+
+
+def test_a_port_that_does_not_exist(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = "{type: opencv, index_or_path: 90, width: 96, height: 96, fps: 30}"
+    cameras = f"{{front: {camera}, wrist: {camera}}}"
+    out = tmp_path / "run"
+    text = refused(
+        [
+            f"--policy.path={checkpoint}",
+            "--robot.port=/dev/ttyNO",
+            f"--robot.cameras={cameras}",
+            f"--out={out}",
+        ],
+        capsys,
+    )
+    assert "/dev/ttyNO" in text
+    assert not out.exists()
+
+
+def test_cameras_that_the_policy_does_not_know(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_checkpoint(tmp_path_factory.mktemp("other"), cameras=("top",))
+    text = refused(on_the_mock(other, tmp_path / "run"), capsys)
+    assert "top" in text
+    assert "front" in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--robot.mock.scene=moon", "table"),
+        ("--robot.mock.calibrated=false", "calibrat"),
+        ("--robot.mock.width=64", "camera"),
+        ("--policy.device=tpu", "device"),
+    ],
+)
+def test_an_arm_that_does_not_fit(
+    checkpoint: Path, tmp_path: Path, flag: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert message in refused(on_the_mock(checkpoint, out, flag), capsys)
+    assert not out.exists()
+
+
+def test_lerobots_spellings_are_understood() -> None:
+    assert normalised(
+        ["--robot.type=so101_follower", "--display_data=true", "--health_every", "5", "-v"]
+    ) == {
+        "--display": "true",
+        "--robot.health_every": "5",
+        "--verbose": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("off", "off"), ("false", "off"), ("true", "viewer"), ("file", "file")]
+)
+def test_off_is_off_although_yaml_takes_it_for_a_boolean(given: str, meant: str) -> None:
+    assert parse(normalised([f"--display={given}"])).display == meant
+    assert parse(normalised(["--dashboard=off"])).dashboard == "off"
+
+
+# Runs
+
+
+def test_a_run_leaves_a_folder_and_a_dataset(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, data = tmp_path / "run", tmp_path / "data"
+    arguments = on_the_mock(
+        checkpoint, out, "--duration_s=2", "--robot.mock.realtime_factor=0", "--dashboard=off"
+    )
+    arguments += ["--record.repo_id=me/test", f"--record.root={data}", "--record.task=look", "--per_head"]
+    assert run.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert f"run folder: {out}" in captured.out
+
+    about = json.loads((out / "run.json").read_text())
+    assert about["config"]["policy"]["path"] == str(checkpoint)
+    assert len(about["policy"]["sha256"]) == 64
+    assert about["renderer"] in ("egl", "osmesa", "ray")
+    assert about["versions"]["lerobot"]
+
+    ticks = list(read_ticks(out / "ticks.jsonl"))
+    running = [tick for tick in ticks if tick["phase"] == "run"]
+    assert [tick["tick"] for tick in running] == list(range(60))
+    assert all(tick["guard"] for tick in running)
+    shares = next(tick["inference"]["shares"] for tick in running if "inference" in tick)
+    assert shares["latent"] + shares["state"] + shares["vision"] == pytest.approx(1, abs=1e-4)
+    assert set(shares["cameras"]) == {"front", "wrist"}
+    assert shares["heads"]
+    assert ticks[-1]["phase"] == "home"
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["ticks"] == 60
+    assert summary["rate_hz"] == pytest.approx(30, abs=0.01)
+    assert summary["starved_ticks"] == 0
+
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    dataset = LeRobotDataset("me/test", root=data)
+    sent = [tick["sent"] for tick in running if tick["sent"] is not None]
+    assert dataset.num_frames == len(sent)
+    assert dataset[0]["action"].tolist() == pytest.approx(sent[0], abs=1e-3)
+
+
+def test_the_same_seed_gives_the_same_run(checkpoint: Path, tmp_path: Path) -> None:
+    def commands(name: str) -> list[Any]:
+        out = tmp_path / name
+        arguments = [
+            "--duration_s=1",
+            "--robot.mock.realtime_factor=0",
+            "--dashboard=off",
+            "--robot.mock.seed=3",
+        ]
+        assert run.main(on_the_mock(checkpoint, out, *arguments)) == 0
+        return [(tick["state"], tick["sent"], tick["frames"]) for tick in read_ticks(out / "ticks.jsonl")]
+
+    assert commands("a") == commands("b")
+
+
+def start(checkpoint: Path, out: Path) -> "pexpect.spawn[str]":
+    command = [*SO101_RUN, *on_the_mock(checkpoint, out, "--dashboard=live")]
+    child: pexpect.spawn[str] = pexpect.spawn(
+        command[0],
+        command[1:],
+        dimensions=(40, 100),
+        encoding="utf-8",
+        codec_errors="replace",  # Ctrl-C makes the terminal drop what it had not shown yet
+        timeout=90,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    child.expect("where the policy looks")
+    wait_for(out, "run", 20)
+    return child
+
+
+def wait_for(out: Path, phase: str, count: int) -> None:
+    """Until the run has had `count` ticks of that phase."""
+    deadline = time.monotonic() + 60
+    path = out / "ticks.jsonl"
+    while time.monotonic() < deadline:
+        if path.exists() and sum(tick.get("phase") == phase for tick in read_ticks(path)) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {count} ticks of phase {phase}")
+
+
+def end(child: "pexpect.spawn[str]") -> int | None:
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus
+
+
+def test_ctrl_c_once_goes_home_and_is_an_ordinary_end(checkpoint: Path, tmp_path: Path) -> None:
+    child = start(checkpoint, tmp_path / "run")
+    child.sendintr()
+    assert end(child) == 0
+    ticks = list(read_ticks(tmp_path / "run" / "ticks.jsonl"))
+    home = [tick for tick in ticks if tick.get("phase") == "home"]
+    assert home[-1]["state"] == pytest.approx(list(RunConfig().robot.home), abs=4)
+    assert any("Ctrl-C" in text for tick in ticks for text in tick.get("messages", ()))
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_ctrl_c_twice_releases_at_once(checkpoint: Path, tmp_path: Path) -> None:
+    child = start(checkpoint, tmp_path / "run")
+    child.sendintr()
+    wait_for(tmp_path / "run", "home", 1)
+    child.sendintr()
+    assert end(child) == 130
+    home = [tick for tick in read_ticks(tmp_path / "run" / "ticks.jsonl") if tick.get("phase") == "home"]
+    assert home[-1]["state"] != pytest.approx(list(RunConfig().robot.home), abs=4)
+
+
+def test_a_closed_terminal_takes_the_arm_home(checkpoint: Path, tmp_path: Path) -> None:
+    child = start(checkpoint, tmp_path / "run")
+    child.kill(signal.SIGHUP)
+    child.expect("going home")
+    assert end(child) == 0
