@@ -421,7 +421,8 @@ class SO101(Robot):
         )
         return (
             "calibrate, or write the file into the servos (ENTER at its first question), with "
-            f"`lerobot-calibrate --robot.type=so101_follower --robot.port={self.config.port} --robot.id={self.id}{where}`"
+            "`lerobot-calibrate --robot.type=so101_follower "
+            f"--robot.port={self.config.port} --robot.id={self.id}{where}`"
         )
 
 

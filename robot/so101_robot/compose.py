@@ -129,6 +129,7 @@ def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list[
                 chunks=chunk_mode(config, policy),
             ),
             live=style == "live",
+            picture=config.picture,
         )
     ]
 

@@ -6,6 +6,10 @@ LeRobot finds the class by this file's name: `config_arm.py` -> `arm.py`, `SO101
 import math
 from dataclasses import dataclass, field
 
+# importing a camera's configuration is what makes its `type` known to the command line
+import lerobot.cameras.opencv.configuration_opencv
+import lerobot.cameras.realsense.configuration_realsense
+import lerobot.cameras.zmq.configuration_zmq  # noqa: F401
 from lerobot.cameras import CameraConfig
 from lerobot.robots.config import RobotConfig
 
@@ -14,9 +18,9 @@ from .guard import GuardLimits
 from .joints import JOINTS
 from .mock.arm import MockConfig
 
-HOME = (0.0, -95.0, 90.0, 70.0, 0.0, 5.0)
-"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low in front, almost
-closed."""
+HOME = (0.0, -98.0, 92.0, 75.0, 0.0, 5.0)
+"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed. Released
+there, the mock arm settles by 0.6 degrees."""
 
 
 @RobotConfig.register_subclass("so101")

@@ -73,6 +73,8 @@ class RunConfig:
     """The run folder; null: outputs/run/<date>_<time>."""
     dashboard: str = "auto"
     """live, plain, off; auto: live in a terminal."""
+    picture: Path | None = None
+    """Write the last picture of the dashboard to this SVG file."""
     display: str = "off"
     """Rerun: off, viewer, file."""
     per_head: bool = False

@@ -10,13 +10,14 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, TextIO
 
 import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from .dashboard_view import Title, View, plain_line, render
+from .dashboard_view import Title, View, export_svg, plain_line, render
 from .joints import JOINTS
 from .observers import Tick
 from .protocol import Errors
@@ -57,12 +58,19 @@ def notable(tick: Tick) -> dict[str, str]:
 
 
 class Dashboard:
-    """Shows the run on `stream`. Its thread starts with the first tick."""
+    """Shows the run on `stream`; its thread starts with the first tick.
+
+    `picture`: a file that gets the last picture before the way home, as SVG.
+    """
 
     name = "dashboard"
 
-    def __init__(self, title: Title, *, live: bool, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: Title, *, live: bool, stream: TextIO | None = None, picture: Path | None = None
+    ) -> None:
         self._live = live
+        self._picture = picture
+        self._last_running: View | None = None
         self._stream = stream or sys.stdout
         self._view = View(title)
         self._window: deque[tuple[float, float, float]] = deque(maxlen=WINDOW_TICKS)  # time, late, busy
@@ -81,6 +89,8 @@ class Dashboard:
         if self._begin_s is None:
             self._begin_s = tick.time_s
             self._thread.start()
+        if tick.phase == "home" and self._last_running is None:
+            self._last_running = self.view()
         self._view = self._after(tick, self._begin_s)
         events = notable(tick)
         for key in events.keys() - self._events:
@@ -95,6 +105,8 @@ class Dashboard:
         self._done.set()
         if self._thread.is_alive():
             self._thread.join(timeout=CLOSE_TIMEOUT_S)
+        if self._picture is not None:
+            export_svg(self._last_running or self.view(), self._picture)
 
     def view(self) -> View:
         """What is shown now."""
@@ -167,7 +179,7 @@ class Dashboard:
             told += new
             for time_s, text in view.messages[len(view.messages) - new :]:
                 print(f"{time_s:7.1f} s | {text}", file=self._stream)
-            if last or time.monotonic() >= due_s:
+            if view.tick is not None and (last or time.monotonic() >= due_s):
                 print(plain_line(view), file=self._stream)
                 due_s += PLAIN_EVERY_S
             self._stream.flush()

@@ -70,6 +70,7 @@ run
 output
   --out=DIR                      run folder; null: outputs/run/<date>_<time>
   --dashboard=auto               live, plain, off; auto: live in a terminal
+  --picture=FILE                 write the last picture of the dashboard as SVG
   --display=off                  Rerun: viewer, or file (run.rrd in the run folder)
   --per_head=false               log the attention shares of every head
   --record.repo_id=USER/NAME     store the run as an episode of a LeRobotDataset

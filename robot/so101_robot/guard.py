@@ -175,8 +175,7 @@ class Guard:
         inside = np.clip(asked, self.lower, self.upper)
         by_speed = self._speed * elapsed_s
         reach = np.minimum(by_speed, self._step)
-        # clipped to the limits once more: last + reach - last may round to a hair outside
-        passed = np.clip(np.clip(inside, last - reach, last + reach), self.lower, self.upper)
+        passed = np.clip(inside, last - reach, last + reach)  # between two poses that are inside, so inside
         if (passed == asked).all():
             return passed, ()
         found: list[Intervention] = []

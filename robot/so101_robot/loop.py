@@ -12,6 +12,7 @@ The same loop drives the real arm in real time and the mock arm in lockstep; an 
 run of it.
 """
 
+import math
 import signal
 import time
 from collections.abc import Generator, Iterable
@@ -160,11 +161,12 @@ class ControlLoop:
 
     def _run(self) -> Cause:
         begin_s = self._clock.now_s()
+        last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
         index = 0
         while not self._stop.requested:
-            due_s = begin_s + index * self._period_s
-            if self._config.duration_s and due_s - begin_s >= self._config.duration_s:
+            if last and index >= last:
                 return "time is up"
+            due_s = begin_s + index * self._period_s
             self._clock.sleep_until(due_s)
             now_s = self._clock.now_s()
             tick = self._tick(index, now_s, now_s - due_s)

@@ -122,8 +122,9 @@ def sync_read(address: int, size: int, ids: Sequence[int]) -> bytes:
 
 
 def sync_write(address: int, data: Mapping[int, bytes]) -> bytes:
-    """The frame that writes to several servos at once; `data` maps id to bytes, all of one length. Nobody
-    answers.
+    """The frame that writes to several servos at once. Nobody answers.
+
+    `data` maps id to bytes, all of one length.
     """
     sizes = {len(block) for block in data.values()}
     if len(sizes) != 1:
@@ -140,8 +141,7 @@ def reply_size(size: int, servos: int = 1) -> int:
 
 
 def parse_statuses(data: bytes) -> tuple[list[Status], int]:
-    """Every valid status frame in `data`, in order, and the number of bytes that belong to none. Never
-    raises.
+    """Every valid status frame in `data` in order, and how many bytes belong to none. Never raises.
 
     A frame is valid if its id is a servo's, bit 7 of its error byte is clear (it always is on STS) and its
     checksum agrees. Behind anything else the search goes on one byte later, so garbage costs no frame that

@@ -10,6 +10,7 @@ The observer belongs behind `observers.Background`: compressing pictures takes l
 episode is saved when the run is over; a crash loses at most that episode.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 ROBOT_TYPE = "so101_follower"
 """What LeRobot's own SO-101 recordings say, so that datasets can be merged."""
+
+VIDEO_BACKEND = "pyav"
+"""For reading back, which is not done here; LeRobot's own choice is torchcodec, which complains at length
+where there is no FFmpeg."""
 
 QUEUE_TICKS = 300
 """How many ticks may wait to be stored before some are dropped: ten seconds at 30 Hz, 0.6 GB at 2x640x480."""
@@ -72,6 +77,7 @@ class DatasetRecorder:
         cameras: Mapping[str, tuple[int, int]],
         resume: bool = False,
     ) -> None:
+        _quiet()
         self._task = task
         self._created = not resume
         self.frames = 0
@@ -113,11 +119,21 @@ class DatasetRecorder:
             shutil.rmtree(self.root)
 
 
+def _quiet() -> None:
+    """Keep LeRobot's helpers from writing over the dashboard: progress bars, the video encoder's banner."""
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
+
+
 def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> "LeRobotDataset":
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     try:
-        return LeRobotDataset.create(repo_id, fps, features, root=root, robot_type=ROBOT_TYPE)
+        return LeRobotDataset.create(
+            repo_id, fps, features, root=root, robot_type=ROBOT_TYPE, video_backend=VIDEO_BACKEND
+        )
     except FileExistsError as problem:
         raise ConfigError(
             f"the dataset {repo_id} exists already in {problem.filename}; choose another --record.repo_id or "
@@ -135,7 +151,7 @@ def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
     if not (folder / "meta" / "info.json").is_file():
         raise ConfigError(f"there is no dataset to resume in {folder}")
     try:
-        dataset = LeRobotDataset.resume(repo_id, root=folder)
+        dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
     except (OSError, ValueError, KeyError) as problem:
         raise ConfigError(f"cannot resume the dataset {repo_id} in {folder}: {problem}") from problem
     theirs = {

@@ -1,5 +1,4 @@
-"""The register table of the STS3215: the one source of truth for the driver, the mock servo and
-`docs/registers.md`.
+"""The register table of the STS3215: one source for the driver, the mock servo and `docs/registers.md`.
 
 87 bytes, addresses 0 to 86, tiled by `REGISTERS` without gap or overlap. Names are LeRobot's wherever LeRobot
 has one; bytes that LeRobot does not name have a name here too, so that nothing has to be addressed by number.
@@ -45,9 +44,7 @@ class Area(Enum):
 
 @dataclass(frozen=True)
 class Register:
-    """One row of the table. `default` is the decoded factory value (12 V, firmware 3.10) or the value after
-    power-up.
-    """
+    """One row of the table. `default` is the decoded value, of the factory (12 V, 3.10) or of power-up."""
 
     address: int
     size: int
@@ -194,8 +191,9 @@ def encode(register: Register, value: int) -> bytes:
 
 
 def decode(register: Register, data: bytes) -> int:
-    """The value of `register.size` bytes. Bits above the sign bit are ignored. Raises ConfigError on a wrong
-    size.
+    """The value of `register.size` bytes; ConfigError if there are more or fewer.
+
+    Bits above the sign bit are ignored.
     """
     if len(data) != register.size:
         raise ConfigError(f"{register.name} has {register.size} bytes, not {len(data)}")

@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so101_policy.errors import PolicyError
+
 from .errors import ConfigError, RobotError
 from .flags import HELP, normalised, parse, wants_help
 
@@ -151,10 +153,7 @@ def in_words(problem: BaseException) -> str:
 
 def is_expected(problem: BaseException) -> bool:
     """One of the errors that the packages raise on purpose."""
-    if isinstance(problem, RobotError):
-        return True
-    errors = sys.modules.get("so101_policy.errors")
-    return errors is not None and isinstance(problem, errors.PolicyError)
+    return isinstance(problem, RobotError | PolicyError)
 
 
 def _ports() -> str:

@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ import serial
 import zmq
 from so101_robot import protocol
 from so101_robot.errors import RobotError
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.engine import Engine, EngineConfig
 from so101_robot.mock.process import MockProcess
 from so101_robot.mock.serve import main
 
@@ -95,6 +98,14 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
     return condition()
 
 
+def gone(process: psutil.Process) -> bool:
+    """Ended, whether or not anybody has asked how."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def camera_port_is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -142,33 +153,26 @@ def test_a_person_sees_where_everything_is_and_ctrl_c_leaves_nothing_behind(
     assert arm.exitstatus == 0
     assert not os.path.lexists(link)
     assert list(tmp_path.iterdir()) == []
-    assert eventually(lambda: not any(child.is_running() for child in children))
+    assert eventually(lambda: all(gone(child) for child in children))
     assert eventually(lambda: camera_port_is_free(camera_port))
 
 
-def test_even_a_killed_arm_takes_its_camera_process_with_it() -> None:
-    with MockProcess(width=32, height=32) as mock:
-        process = psutil.Process(mock.pid)
-        children = process.children(recursive=True)
-        assert children
-        process.kill()
-        assert eventually(lambda: not any(child.is_running() for child in children))
-
-
 def test_a_kept_calibration_is_not_overwritten_by_another_arms(tmp_path: Path) -> None:
-    with MockProcess(calibration_dir=tmp_path, cameras=False, id="left") as mock:
-        assert mock.calibration_dir == tmp_path
+    def keep(random_mount: bool) -> None:
+        mock = MockConfig(random_mount=random_mount)
+        with Engine(EngineConfig(mock, camera_port=None, calibration_dir=tmp_path, robot_id="left")):
+            pass
+
+    keep(random_mount=False)
     text = (tmp_path / "left.json").read_text()
     assert json.loads(text)["gripper"]["id"] == 6
-    with (
-        pytest.raises(RobotError, match="another arm's calibration"),
-        MockProcess(calibration_dir=tmp_path, cameras=False, id="left", random_mount=True),
-    ):
-        pass
+    with pytest.raises(RobotError, match="another arm's calibration"):
+        keep(random_mount=True)
+    keep(random_mount=False)
     assert (tmp_path / "left.json").read_text() == text
 
 
-def receive(port: int, count: int) -> list[dict]:
+def receive(port: int, count: int) -> list[dict[str, Any]]:
     context = zmq.Context()
     subscriber = context.socket(zmq.SUB)
     subscriber.setsockopt_string(zmq.SUBSCRIBE, "")
@@ -181,42 +185,76 @@ def receive(port: int, count: int) -> list[dict]:
         context.term()
 
 
-def picture(message: dict, name: str) -> np.ndarray:
+def picture(message: dict[str, Any], name: str) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(base64.b64decode(message["images"][name]), np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_both_cameras_come_in_one_message_with_times_and_sequence_and_obey_the_fault_plan() -> None:
-    with MockProcess(width=48, height=32) as mock:
-        first, *_, last = receive(mock.zmq_port, 6)
-        for name in ("front", "wrist"):
-            assert picture(first, name).shape == (32, 48, 3)
-            assert picture(first, name).std() > 5
-            assert last["sequence"][name] > first["sequence"][name]
-            elapsed_s = last["timestamps"][name] - first["timestamps"][name]
-            assert elapsed_s == pytest.approx(
-                (last["sequence"][name] - first["sequence"][name]) / 30, abs=1e-4
-            )
-        assert first["renderer"] == mock.renderer
-        mock.call("fault", fault="camera_dark", camera="wrist")
-        mock.call("fault", fault="camera_freeze", camera="front")
-        *_, early, late = receive(mock.zmq_port, 12)
-        assert picture(late, "wrist").max() < 10
-        assert early["images"]["front"] == late["images"]["front"]
-        assert late["sequence"]["front"] > early["sequence"]["front"]
-        assert picture(late, "front").std() > 5
+@pytest.fixture(scope="module")
+def with_cameras() -> Iterator[MockProcess]:
+    with MockProcess(width=64, height=48) as mock:
+        yield mock
 
 
-def test_the_colours_arrive_as_lerobot_expects_them() -> None:
-    """LeRobot decodes without swapping channels, so the picture must come out as RGB: the table is not
-    blue.
-    """
-    from so101_robot.mock.arm import MockArm, MockConfig
-
-    with MockProcess(width=64, height=64) as mock:
-        (message,) = receive(mock.zmq_port, 1)
-    arm = MockArm(MockConfig(width=64, height=64, renderer=mock.renderer))
+def test_the_colours_arrive_as_lerobot_expects_them(with_cameras: MockProcess) -> None:
+    """LeRobot decodes without swapping channels, so what it decodes must be RGB."""
+    (message,) = receive(with_cameras.zmq_port, 1)
+    arm = MockArm(MockConfig(width=64, height=48, renderer=with_cameras.renderer))
     expected = arm.frame("front").image.astype(float)
     arm.close()
     got = picture(message, "front").astype(float)
-    assert np.abs(got - expected).mean() < np.abs(got[..., ::-1] - expected).mean()
     assert np.abs(got - expected).mean() < 6.0
+    assert np.abs(got - expected).mean() < np.abs(got[..., ::-1] - expected).mean()
+
+
+def test_both_cameras_come_in_one_message_with_times_and_numbers(with_cameras: MockProcess) -> None:
+    first, *_, last = receive(with_cameras.zmq_port, 6)
+    for name in ("front", "wrist"):
+        assert picture(first, name).shape == (48, 64, 3)
+        assert picture(first, name).std() > 5
+        assert last["sequence"][name] > first["sequence"][name]
+        elapsed_s = last["timestamps"][name] - first["timestamps"][name]
+        assert elapsed_s == pytest.approx((last["sequence"][name] - first["sequence"][name]) / 30, abs=1e-4)
+    assert first["renderer"] == with_cameras.renderer
+
+
+def test_cameras_obey_the_fault_plan(with_cameras: MockProcess) -> None:
+    with_cameras.call("fault", fault="camera_dark", camera="wrist")
+    with_cameras.call("fault", fault="camera_freeze", camera="front")
+    *_, early, late = receive(with_cameras.zmq_port, 12)
+    assert picture(late, "wrist").max() < 10
+    assert early["images"]["front"] == late["images"]["front"]
+    assert late["sequence"]["front"] > early["sequence"]["front"]
+    assert picture(late, "front").std() > 5
+
+
+def test_a_cable_that_falls_out_comes_back(with_cameras: MockProcess) -> None:
+    host = serial.Serial(with_cameras.port, 1_000_000, timeout=5)
+    with_cameras.call("fault", fault="unplug", for_s=0.5)
+
+    def is_gone() -> bool:
+        try:
+            return not host.in_waiting and not os.path.exists(with_cameras.port)
+        except OSError:
+            return True
+
+    assert eventually(is_gone)
+    host.close()
+
+    def is_back() -> bool:
+        try:
+            with serial.Serial(with_cameras.call("port"), 1_000_000, timeout=5) as again:
+                again.write(protocol.instruction(2, protocol.Instruction.PING))
+                return again.read(6) == protocol.status(2, 0)
+        except serial.SerialException:
+            return False
+
+    assert eventually(is_back)
+
+
+def test_even_a_killed_arm_takes_its_camera_process_with_it(with_cameras: MockProcess) -> None:
+    """The last test that uses this arm."""
+    process = psutil.Process(with_cameras.pid)
+    children = process.children(recursive=True)
+    assert children
+    process.kill()
+    assert eventually(lambda: all(gone(child) for child in children))

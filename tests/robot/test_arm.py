@@ -11,6 +11,7 @@ from typing import Any
 import draccus
 import numpy as np
 import pytest
+from lerobot.cameras.zmq import ZMQCameraConfig
 from lerobot.robots import make_robot_from_config
 from lerobot.robots.config import RobotConfig
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
@@ -29,9 +30,10 @@ from so101_robot.errors import (
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink, LockstepSerial
+from so101_robot.mock.process import MockProcess
 from so101_robot.mock.servo import Bridge
 from so101_robot.protocol import Instruction
-from so101_robot.registers import BY_NAME, EEPROM
+from so101_robot.registers import EEPROM
 
 FAST = MockConfig(width=16, height=12, renderer="ray", realtime_factor=0.0)
 RAISED = np.array([10.0, -40.0, 40.0, 30.0, 20.0, 50.0])
@@ -402,5 +404,48 @@ def test_calibrating_says_how_it_is_done():
         SO101(SO101Config(port="/dev/ttyACM0", id="blue")).calibrate()
 
 
-def test_registers_that_are_compared_exist():
-    assert {"Homing_Offset", "Min_Position_Limit", "Max_Position_Limit"} <= set(BY_NAME)
+# a serial port
+
+
+def test_the_arm_on_a_serial_port_with_cameras_from_the_network_observes_and_acts():
+    with MockProcess(width=32, height=24, renderer="ray") as mock:
+        cameras = {
+            name: ZMQCameraConfig("127.0.0.1", mock.zmq_port, name, width=32, height=24, fps=30)
+            for name in ("front", "wrist")
+        }
+        where = {"port": mock.port, "calibration_dir": mock.calibration_dir, "id": mock.robot_id}
+        robot = SO101(SO101Config(**where, cameras=cameras))
+        robot.connect()
+        with pytest.raises(PortError, match="is in use"):
+            SO101(SO101Config(**where)).connect()
+        first = robot.frames()["front"]
+        for _ in range(10):
+            observation = robot.get_observation()
+            robot.send_action({key: observation[key] for key in robot.action_features})
+            robot.clock.sleep_until(robot.clock.now_s() + 1 / 30)
+        assert observation["wrist"].shape == (24, 32, 3)
+        frame = robot.frames()["front"]
+        assert frame.sequence > first.sequence
+        assert 0 <= robot.clock.now_s() - frame.captured_s < 0.5
+        state = robot.read()
+        assert state.answered.all()
+        assert state.health is not None
+        assert set(robot.release().values()) == {None}
+        robot.disconnect()
+        with pytest.raises(
+            CalibrationError, match=rf"no calibration .*other\.json; that folder has {mock.robot_id} "
+        ):
+            SO101(SO101Config(**(where | {"id": "other"}))).connect()
+
+
+def test_a_cable_that_is_pulled_is_a_port_error_and_leaving_the_arm_still_works():
+    with MockProcess(cameras=False) as mock:
+        robot = SO101(SO101Config(port=mock.port, calibration_dir=mock.calibration_dir, id=mock.robot_id))
+        robot.connect()
+        robot.hold()
+        mock.call("unplug")
+        with pytest.raises(PortError, match="is gone"):
+            robot.read()
+        assert all("is gone" in str(trouble) for trouble in robot.release().values())
+        robot.disconnect()
+        robot.disconnect()

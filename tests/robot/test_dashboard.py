@@ -221,6 +221,15 @@ def test_a_live_dashboard_ends_with_its_last_picture() -> None:
     assert "the last word" in stream.getvalue()
 
 
+def test_the_last_picture_before_the_way_home_is_kept(tmp_path: Path) -> None:
+    dashboard = Dashboard(TITLE, live=False, stream=io.StringIO(), picture=tmp_path / "last.svg")
+    for index in range(12):
+        dashboard.on_tick(make_tick(index))
+    dashboard.on_tick(make_tick(12, phase="home", planned=None))
+    dashboard.close()
+    assert "running" in (tmp_path / "last.svg").read_text()
+
+
 def test_plain_line_says_what_is_off() -> None:
     view = View(TITLE, elapsed_s=3.0, phase="run", starved=2, missed=1)
     assert plain_line(view) == "    3.0 s | run | 2 starved | 1 missed"

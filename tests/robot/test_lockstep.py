@@ -1,9 +1,12 @@
 """Lockstep: time moves with the clock and with bytes, and by nothing else."""
 
+import hashlib
 import itertools
+import math
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import scservo_sdk
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from so101_robot import protocol
 from so101_robot.errors import PortError
 from so101_robot.joints import SERVO_IDS
-from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
 from so101_robot.mock.plant import IdealPlant
 
@@ -111,6 +114,27 @@ def test_a_closed_link_says_so() -> None:
         link.send(READ_ALL)
 
 
+def test_an_unplugged_port_is_gone_until_it_is_back() -> None:
+    arm = ideal_arm()
+    link, handle = LockstepLink(arm), LockstepSerial(arm)
+    arm.add_fault({"fault": "unplug", "for_s": 0.1})
+    for send in (link.send, handle.write):
+        with pytest.raises(PortError, match="gone"):
+            send(READ_ALL)
+    arm.advance_to(100_000)
+    assert len(link.transact(READ_ALL, POSITIONS, 0.05)) == POSITIONS
+
+
+def test_a_stalled_port_delivers_late_and_an_impatient_host_finds_nothing() -> None:
+    arm = ideal_arm()
+    link = LockstepLink(arm)
+    arm.add_fault({"fault": "stall", "for_s": 0.1})
+    assert link.transact(READ_ALL, POSITIONS, 0.05) == b""
+    assert arm.now_us == 50_000
+    arm.advance_to(200_000)
+    assert link.transact(protocol.instruction(2, protocol.Instruction.PING), 6, 0.05) == protocol.status(2, 0)
+
+
 def sdk_on(arm: MockArm) -> tuple[scservo_sdk.PortHandler, scservo_sdk.PacketHandler]:
     port = scservo_sdk.PortHandler("mock")
     port.ser = LockstepSerial(arm)
@@ -151,29 +175,26 @@ def test_a_request_in_pieces_is_the_same_request(cuts: list[int]) -> None:
     assert len(whole) == POSITIONS
 
 
-RUN = """
-from so101_robot import protocol
-from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.lockstep import LockstepClock, LockstepLink
-import hashlib, math
-arm = MockArm(MockConfig(seed=7, realtime_factor=0, random_mount=True, width=32, height=32))
-clock, link, seen = LockstepClock(arm), LockstepLink(arm), hashlib.sha256()
-for tick in range(1, 31):
-    seen.update(link.transact(protocol.sync_read(56, 15, range(1, 7)), 126, 0.05))
-    goal = 2047 + round(300 * math.sin(tick / 10))
-    link.send(protocol.sync_write(42, {i: goal.to_bytes(2, "little") for i in range(1, 7)}))
-    clock.sleep_until(tick / 30)
-    for camera in ("front", "wrist"):
-        seen.update(arm.frame(camera).image.tobytes())
-print(seen.hexdigest(), arm.state_hash())
-arm.close()
-"""
+def run_of(seed: int) -> str:
+    """A digest of everything that can be seen of a short run: bytes, frames, and the state that is left."""
+    arm = MockArm(MockConfig(seed=seed, realtime_factor=0, random_mount=True, width=32, height=32))
+    clock, link, seen = LockstepClock(arm), LockstepLink(arm), hashlib.sha256()
+    for tick in range(1, 16):
+        seen.update(link.transact(protocol.sync_read(56, 15, SERVO_IDS), 126, 0.05))
+        goal = 2047 + round(300 * math.sin(tick / 10))
+        link.send(protocol.sync_write(42, dict.fromkeys(SERVO_IDS, goal.to_bytes(2, "little"))))
+        clock.sleep_until(tick / 30)
+        if tick % 5 == 0:
+            for camera in CAMERAS:
+                seen.update(arm.frame(camera).image.tobytes())
+    arm.close()
+    return f"{seen.hexdigest()} {arm.state_hash()}"
 
 
-def test_the_same_seed_gives_the_same_bytes_angles_and_frames_in_another_process() -> None:
-    runs = [
-        subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True).stdout
-        for _ in "ab"
-    ]
-    assert runs[0] == runs[1]
-    assert len(runs[0].split()) == 2
+def test_the_same_seed_gives_the_same_bytes_angles_and_frames_also_in_another_process() -> None:
+    here = run_of(seed=7)
+    folder = str(Path(__file__).parent)
+    script = f"import sys; sys.path.append({folder!r}); import test_lockstep as t; print(t.run_of(7))"
+    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert there.strip() == here
+    assert run_of(seed=8) != here

@@ -44,8 +44,8 @@ def test_rays_and_opengl_draw_the_same_scene(shadows: bool) -> None:
     world = posed_world()
     for gl, rays in zip(shots(world, "auto", shadows), shots(world, "ray", shadows), strict=True):
         difference = gl.astype(float) - rays.astype(float)
-        assert np.abs(difference.mean(axis=(0, 1))).max() < 5  # colour of the whole, of 255
-        assert np.abs(difference).mean() < 12
+        assert np.abs(difference.mean(axis=(0, 1))).max() < 2  # colour of the whole, of 255
+        assert np.abs(difference).mean() < 6  # the chequers of the table differ by 16
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
@@ -60,18 +60,6 @@ def test_the_cameras_see_the_yellow_arm_and_the_red_block(kind: str) -> None:
     red, green, blue = front[..., 0], front[..., 1], front[..., 2]
     assert np.mean((red > 120) & (green > 80) & (blue < 80)) > 0.03
     assert np.mean((red > 100) & (green < 70) & (blue < 70)) > 0.003
-
-
-def test_rays_hit_shapes_that_nothing_collides_with() -> None:
-    world = posed_world()
-    with open_renderer(world.model, 96, 96, "ray") as renderer:
-        board = renderer.render(world.snapshot(), "hero")
-    world.model.mat_rgba[world.model.material("so101/horn").id] = (1, 0, 1, 1)
-    with open_renderer(world.model, 96, 96, "ray") as renderer:
-        magenta = renderer.render(world.snapshot(), "hero").astype(int)
-    horns = (magenta[..., 0] > 60) & (magenta[..., 1] < 20) & (magenta[..., 2] > 60)
-    assert horns.sum() > 15
-    assert not np.array_equal(board, magenta)
 
 
 @pytest.mark.parametrize("kind", BACKENDS)

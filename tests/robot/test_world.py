@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from so101_robot.errors import ConfigError
 from so101_robot.mock.table import BLOCKS, TableScene
-from so101_robot.mock.world import World, available_scenes, load_scene, table_scene
+from so101_robot.mock.world import HOME_POSE_RAD, World, available_scenes, load_scene, table_scene
 
 
 def step(world: World, steps: int) -> None:
@@ -122,6 +122,25 @@ def test_an_arm_left_near_its_rest_pose_settles_into_it(offset_rad: float) -> No
     assert np.rad2deg(np.abs(settled)).max() < 4.0  # friction holds it there
 
 
+def test_a_bundle_of_rays_meets_what_single_rays_meet() -> None:
+    world = World(table_scene())
+    world.place_arm(HOME_POSE_RAD)
+    mujoco.mj_forward(world.model, world.data)
+    eye = world.data.camera("hero").xpos
+    aim = np.array([0.15, 0.0, 0.1]) + np.random.default_rng(0).uniform(-0.15, 0.15, (1500, 3))
+    rays = (aim - eye) / np.linalg.norm(aim - eye, axis=1, keepdims=True)
+    drawn, n = np.array([1, 1, 1, 0, 0, 0], np.uint8), len(rays)
+    bundle, distance_m, alone = np.empty(n, np.int32), np.empty(n), np.empty(n, np.int32)
+    mujoco.mj_multiRay(
+        world.model, world.data, eye, rays.ravel(), drawn, 1, -1, bundle, distance_m, None, n, 1e10
+    )
+    for i, ray in enumerate(rays):
+        mujoco.mj_ray(world.model, world.data, eye, ray, drawn, 1, -1, alone[i : i + 1], None)
+    lost = np.count_nonzero(bundle != alone)
+    assert lost == 0 if mujoco.mj_version() >= 4_000_000 else lost < 0.03 * n
+    assert len(np.unique(alone)) > 20
+
+
 def test_a_snapshot_is_what_moves() -> None:
     world = World(table_scene())
     before = world.snapshot()
@@ -129,3 +148,9 @@ def test_a_snapshot_is_what_moves() -> None:
     step(world, 1)
     assert before is not world.snapshot()
     assert not np.array_equal(before, world.snapshot())
+
+
+def test_resting_things_have_no_torsional_friction() -> None:
+    model = World(table_scene()).model  # at impratio 10 it makes resting boxes spin by themselves
+    touched = [model.geom("table").id, *(model.geom(f"block/{name}").id for name in BLOCKS)]
+    assert np.all(model.geom_condim[touched] == 3)

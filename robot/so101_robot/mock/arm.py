@@ -102,7 +102,6 @@ class MockArm:
         timing: WireTiming | None = None,
     ) -> None:
         self.config = config or MockConfig()
-        self._plan = FaultPlan.from_yaml(self.config.faults) if self.config.faults else FaultPlan()
         self._timing = timing
         self._renderer: Renderer | None = None
         self._pictures: dict[str, tuple[Capture, Frame]] = {}
@@ -146,7 +145,7 @@ class MockArm:
             self.plant = physical
         if config.calibrated:
             self._store_calibration()
-        self._plan.reset()
+        self._plan = _fault_plan(config.faults, seed)
         self.wire = Wire(self.servos, self._timing, self._plan if self._plan.faults else None)
         self._ticks_need_faults = self._plan.acts_on_servos
         self._shutter = Shutter(
@@ -365,6 +364,13 @@ class MockArm:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+def _fault_plan(path: Path | None, seed: int) -> FaultPlan:
+    """The plan in a file, or an empty one. The arm's seed adds to the plan's: other episodes, other draws."""
+    plan = FaultPlan.from_yaml(path) if path is not None else FaultPlan()
+    plan.seed += seed
+    return plan
 
 
 def _mount_offsets(seed: int) -> tuple[int, ...]:

@@ -223,6 +223,10 @@ class Control:
         self._arm = engine.arm
         self._server = engine.server
 
+    def port(self) -> str:
+        """Where hosts find the arm; it may change when the cable was out."""
+        return self._engine.port
+
     def now(self) -> float:
         """The arm's time [s]."""
         return self._arm.now_us * 1e-6

@@ -1,5 +1,4 @@
-"""A plan of faults: which, when, on whom. Seeded and replayable: the same plan, seed and traffic give the
-same faults.
+"""A plan of faults: which, when, on whom. The same plan, seed and traffic give the same faults.
 
 A plan is YAML:
 
@@ -83,8 +82,9 @@ class FaultPlan:
 
     @classmethod
     def from_yaml(cls, source: str | Path, seed: int | None = None) -> "FaultPlan":
-        """A plan from a file (a Path, or a str that ends in .yaml or .yml) or from YAML text; `seed`
-        overrides the plan's.
+        """A plan from a file (a Path, or a str that ends in .yaml or .yml) or from YAML text.
+
+        `seed` overrides the plan's.
 
         Raises ConfigError for a file that cannot be read, for text that is not such a plan, and for names
         that do not exist.

@@ -1,5 +1,4 @@
-"""What the processor inside every STS3215 computes: one function, `tick`, for one millisecond of all servos
-at once.
+"""What the processor inside every STS3215 computes: `tick` is one millisecond of all servos at once.
 
 Each servo has three memories: its register file (`registers.SIZE` bytes, the same bytes that the bus reads
 and writes), the saved image of its EEPROM area, and a record of working variables (`servo_memory.SERVO`). The
@@ -131,9 +130,7 @@ def _seed(regs: Any, s: Any, turns: int) -> None:
 
 @njit(cache=True)
 def _sense(regs: Any, s: Any, raw: int) -> None:
-    """Sample the encoder, count turns, filter, measure the speed. While the encoder fails, the last sample
-    stays.
-    """
+    """Sample the encoder, count turns, filter, measure the speed. A failing encoder repeats its last one."""
     if s.encoder_fault:
         s.errors |= ENCODER
     else:
@@ -201,8 +198,9 @@ def _profile(regs: Any, s: Any) -> None:
 
 @njit(cache=True)
 def _position_duty(regs: Any, s: Any) -> int:
-    """PID on the error behind the dead zone: duty = e P / 4 + (change of e in 20 ms) D / 8 + (sum of e) I /
-    500.
+    """PID on the error e behind the dead zone.
+
+    duty = e P / 4 + (change of e in 20 ms) D / 8 + (sum of e, each ms) I / 500, and the startup force.
     """
     error = s.pose - int(np.floor(s.setpoint + 0.5))
     error = max(error - int(regs[at.CW_DEAD]), 0) + min(error + int(regs[at.CCW_DEAD]), 0)
@@ -269,9 +267,7 @@ def _watch_heat(regs: Any, s: Any, celsius: float) -> None:
 
 @njit(cache=True)
 def _watch_current(regs: Any, s: Any, units: int) -> None:
-    """Latches: the bit goes only when the current is low and the torque on again. `units` of 6.5 mA, without
-    sign.
-    """
+    """Latches: the bit goes only when the current is low and the torque on. `units` of 6.5 mA, no sign."""
     limit = _word(regs, at.MAX_CURRENT)
     ticks = int(regs[at.CURRENT_TIME]) * 10
     if limit == 0 or ticks == 0 or units < limit:
@@ -288,8 +284,9 @@ def _watch_current(regs: Any, s: Any, units: int) -> None:
 
 @njit(cache=True)
 def _watch_overload(regs: Any, s: Any, duty: int) -> int:
-    """High duty without motion for too long trips it; backing off the goal or torque off clears it. Returns
-    the duty.
+    """High duty without motion for too long trips it; backing off the goal or torque off clears it.
+
+    Returns the duty that is left.
     """
     left = int(regs[at.OVERLOAD_LEFT]) * 10
     if s.overload_sign and duty * s.overload_sign < left:
@@ -400,8 +397,9 @@ def tick(
     duty: Any,
     bridge: Any,
 ) -> None:
-    """One millisecond of every servo. Shapes: registers, saved (n, 87) uint8; servos (n,) SERVO; the others
-    (n,).
+    """One millisecond of every servo.
+
+    Shapes: registers, saved (n, 87) uint8; servos (n,) SERVO; the others (n,).
 
     Reads raw_steps, supply_v, temperature_c, current_a; writes duty (-1..1, positive towards larger counts)
     and bridge.
@@ -428,9 +426,7 @@ def _touches(first: int, end: int, register: int) -> bool:
 
 @njit(cache=True)
 def _accept_goal(regs: Any, s: Any, first: int, end: int) -> None:
-    """A goal that was written: latch it and turn the torque on. Which register is the goal depends on the
-    mode.
-    """
+    """Latch a goal that was written and turn the torque on; the mode says which register is the goal."""
     mode = regs[at.MODE]
     if (mode == VELOCITY_MODE and _touches(first, end, at.GOAL_SPEED)) or (
         mode == PWM_MODE and _touches(first, end, at.GOAL_PWM)
@@ -449,8 +445,7 @@ def _accept_goal(regs: Any, s: Any, first: int, end: int) -> None:
 
 @njit(cache=True)
 def write(registers: Any, saved: Any, servos: Any, i: int, address: int, data: Any) -> int:
-    """Write `data` (uint8) from `address` on, byte by byte, read-only bytes skipped, then do what the bytes
-    ask for.
+    """Write `data` (uint8) from `address` on, skip read-only bytes, then do what the bytes ask for.
 
     Returns how many half-words of flash were programmed: EEPROM bytes that changed while Lock was 0.
     """

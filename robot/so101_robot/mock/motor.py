@@ -32,14 +32,10 @@ NOMINAL_V = 12.0  # [V] source: STS3215-C018 data sheet (the 12 V variant)
 STALL_TORQUE_NM = 2.94  # [Nm] 30 kg cm at 12 V. source: STS3215 data sheet
 STALL_CURRENT_A = 2.7  # [A] source: STS3215 data sheet, 12 V
 NO_LOAD_RAD_S = 46 * 2 * math.pi / 60  # [rad/s] 46 rpm at 12 V. source: measurement in SO-ARM100 issue 134
-FRICTION_NM = (
-    0.052  # [Nm] Coulomb friction at the output. source: Open Duck Mini identification of the STS3215
-)
+FRICTION_NM = 0.052  # [Nm] Coulomb, at the output. source: Open Duck Mini's identification of the STS3215
 INERTIA_KGM2 = 0.028  # [kg m^2] rotor and gears seen from the output. source: as above
 OUTPUT_INERTIA_KGM2 = 5e-4  # [kg m^2] part of it behind the play (last gear, horn). Assumed; see `mock.model`
-BACKLASH_RAD = math.radians(
-    0.87
-)  # [rad] total play. source: STS3215 data sheet (<= 0.87 deg), about 1 deg measured
+BACKLASH_RAD = math.radians(0.87)  # [rad] total play; SO-ARM100 issue 134 measured about 1 deg
 HOUSING_K_W = 11.0  # [K/W] 3.6 W at a third of stall current end near 65 deg C. Estimated, no published value
 HEAT_J_K = 33.0  # [J/K] 55 g of copper, steel and plastic at about 600 J/(kg K). Estimated
 COPPER_1_K = 0.00393  # [1/K] temperature coefficient of copper at 20 deg C. source: IEC 60028
@@ -169,9 +165,7 @@ def drivetrain_tick(
         state[0, i] += TICK_S / motor[4, i] * (loss_w - (state[0, i] - supply[3]) / motor[3, i])
         state[1, i], state[3, i], state[4, i] = current_a, drive_nm, damping_nms
         if bridge[i] == DRIVE:
-            downstream_a += (
-                current_a * duty[i]
-            )  # the bridge takes the winding current for its duty's share of time
+            downstream_a += current_a * duty[i]  # the supply is connected for the duty's share of time
         state[2, i] = downstream_a  # for now: what flows through the segment in front of servo i
     volts = supply[0] - supply[1] * max(downstream_a, 0.0)
     for i in range(n):

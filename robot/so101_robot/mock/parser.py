@@ -17,8 +17,7 @@ class Packet(NamedTuple):
 
 
 class Parser:
-    """Byte by byte to packets, with the firmware's rule to find its feet: whatever two FF bytes precede is
-    taken as an id.
+    """Bytes to packets by the firmware's rule: whatever two FF bytes precede is taken as an id.
 
     That holds inside a packet too, so a packet with FF FF among its params is lost, and one after any garbage
     is not.

@@ -8,6 +8,7 @@ so101-mock --faults plan.yaml --seed 3      # the same faults every time
 
 import argparse
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -195,9 +196,6 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
     robot_id, folder = shlex.quote(engine.config.robot_id), shlex.quote(str(engine.calibration_dir))
     arm = f"--robot.port={shlex.quote(engine.port)} --robot.id={robot_id} --robot.calibration_dir={folder}"
     follower = f"--robot.type=so101_follower {arm}"
-    calibrate = ("calibrate it with LeRobot", f"lerobot-calibrate {follower}")
-    if not engine.config.mock.calibrated:
-        return [calibrate]
     cameras = ""
     if engine.cameras is not None:
         mock = engine.config.mock
@@ -207,7 +205,7 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
             for name in CAMERAS
         )
         cameras = f' --robot.cameras="{{{each}}}"'
-    return [
+    commands = [
         ("run a policy on it", f"so101-run --policy.path=CHECKPOINT {arm}{cameras}"),
         (
             "the same with LeRobot's own command",
@@ -219,14 +217,13 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
             f"lerobot-teleoperate {follower} "
             "--teleop.type=so101_leader --teleop.port=/dev/ttyACM0 --teleop.id=leader",
         ),
-        calibrate,
     ]
+    calibrate = ("calibrate it with LeRobot", f"lerobot-calibrate {follower}")
+    return [*commands, calibrate] if engine.config.mock.calibrated else [calibrate, *commands]
 
 
 class _StatusLine:
-    """One line that is rewritten every second: does the arm keep real time, who talks to it, what is wrong
-    with it.
-    """
+    """One line, rewritten every second: does the arm keep up, who talks to it, what is wrong with it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -241,11 +238,14 @@ class _StatusLine:
             f"time x{pace:.2f}"
             + (f" ({engine.server.behind_s:.1f} s lost)" if engine.server.behind_s > 0 else ""),
             f"{(requests - self._requests) / elapsed_s:.0f} requests/s",
-            "torque on " + (" ".join(engine.arm.driven_joints()) or "none"),
-            "unplugged" if not engine.server.plugged else engine.arm.complaints(),
+            f"torque on {len(engine.arm.driven_joints())} of {len(JOINTS)}",
+            engine.arm.complaints() if engine.server.plugged else "unplugged",
         ]
+        if hits := len(engine.arm.fault_log()):
+            parts.append(f"{hits} injected faults")
         self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests
-        sys.stdout.write("\r\x1b[K" + " | ".join(parts))
+        columns = shutil.get_terminal_size().columns
+        sys.stdout.write("\r\x1b[K" + " | ".join(parts)[: columns - 1])
         sys.stdout.flush()
 
 

@@ -1,5 +1,4 @@
-"""The servos of an arm as an object: register files with their permissions and side effects, and a
-millisecond `tick`.
+"""The servos of an arm as an object: register files with permissions and side effects, and `tick`.
 
 `Servos` holds n STS3215 as arrays, so that one call advances all of them. It knows nothing of the bus
 (`wire`) or of what the servos are bolted to (`plant`). What the processor computes is in `firmware`.
@@ -57,9 +56,7 @@ def _register(name: str) -> Register:
 
 
 class Servos:
-    """The firmware of n servos. They are addressed by index; their ids are in register 5, and two may share
-    one.
-    """
+    """The firmware of n servos, addressed by index. Their ids are in register 5; two may share one."""
 
     registers: NDArray[np.uint8]
     """(n, 87) live register files."""

@@ -6,7 +6,6 @@ too slow the arm falls behind, drops the lost time and counts it, rather than ch
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import heapq
 import os
@@ -36,7 +35,6 @@ class Transfer(NamedTuple):
 _TCGETS2 = 0x802C542A
 _TERMIOS2_SIZE = 44
 _PR_SET_TIMERSLACK = 29
-LINGER_S = 0.0
 _SPIN_S = 60e-6  # the last stretch before a reply is due is not slept: waking up takes about that long
 _TRACE_LENGTH = 20_000
 
@@ -196,24 +194,10 @@ class PtyServer:
         return select.select(watched, (), (), timeout_s)[0]
 
     def _receive(self) -> None:
-        """Serve what has come. Without pace, look a moment longer: a host in a hurry has the next request ready."""
-        data = self._read()
-        while data:
-            self._serve(data)
-            if self.pace:
-                return
-            until_s = time.perf_counter() + LINGER_S
-            data = self._read()
-            while not data and time.perf_counter() < until_s:
-                data = self._read()
-
-    def _read(self) -> bytes:
         try:
-            return os.read(self._master, 4096)
+            data = os.read(self._master, 4096)
         except BlockingIOError:
-            return b""
-
-    def _serve(self, data: bytes) -> None:
+            return
         arm = self.arm
         if self._host_speed_changed():
             arm.wire.set_host_baud(self._host_baud())

@@ -92,9 +92,7 @@ class Wire:
         self._parser = Parser()
 
     def advance(self, now_us: int) -> None:
-        """Let faults with a time begin and end. Call it once per tick if the plan has faults that act on
-        servos.
-        """
+        """Let faults on servos begin and end; call it once per tick if the plan `acts_on_servos`."""
         if self.faults is not None:
             self.faults.advance(self.servos, now_us)
 
@@ -224,8 +222,7 @@ class Wire:
                 self.servos.write(index, address, block)
 
     def _write(self, packet: Packet, now_us: int) -> list[Answer]:
-        """Everything that has an effect first and a bare status reply afterwards, with the id and baud rate
-        of before.
+        """An effect first, then a bare status reply with the id and baud rate of before.
 
         Codes that a servo does not know have no effect; their reply is the same.
         """

@@ -162,7 +162,7 @@ def _bound_all_shapes(model: mujoco.MjModel) -> None:
 
     MuJoCo bounds those that collide, and its ray bundles skip a body outside of whose box they pass, so that
     shapes which are only seen would miss in pictures. A wider box costs a narrow-phase test now and then and
-    changes no contact.
+    changes no contact. (Before MuJoCo 4 a bundle still loses some rays at the arm's outline, about 2 %.)
     """
     for body in np.flatnonzero(model.body_bvhnum > 0):
         geoms = np.arange(model.body_geomnum[body]) + model.body_geomadr[body]

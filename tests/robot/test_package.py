@@ -1,0 +1,23 @@
+"""The public names of the robot room, and what importing it costs."""
+
+import subprocess
+import sys
+
+import pytest
+import so101_robot
+
+
+@pytest.mark.parametrize("name", so101_robot.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(so101_robot, name) is not None
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Robots'"):
+        so101_robot.Robots  # noqa: B018
+
+
+def test_importing_the_package_brings_neither_torch_nor_mujoco_nor_lerobot() -> None:
+    code = "import sys, so101_robot, so101_robot.loop, so101_robot.dashboard, so101_robot.runlog\n"
+    code += "assert not {'torch', 'mujoco', 'lerobot', 'datasets'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
