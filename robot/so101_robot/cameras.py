@@ -9,6 +9,7 @@ A source never invents a frame: it gives the last one that came, with its true a
 none ever came.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,7 @@ class LeRobotFrames:
         except CameraError:
             self.disconnect()
             raise
-        except Exception as error:  # LeRobot's cameras raise whatever their libraries raise
+        except (OSError, RuntimeError, ValueError) as error:
             self.disconnect()
             raise CameraError(
                 f"camera {self._name!r} ({self.camera}) does not open as asked ({self._asked()}): {error}"
@@ -126,10 +127,8 @@ class LeRobotFrames:
 
     def disconnect(self) -> None:
         # LeRobot raises when there is nothing to disconnect, and for cameras that were pulled out
-        try:
+        with contextlib.suppress(OSError, RuntimeError):
             self.camera.disconnect()
-        except Exception as error:
-            self._farewell = str(error)
 
     def _look(self) -> tuple[NDArray[np.uint8] | None, object, float]:
         """Newest picture, what identifies it, and its age [s]."""

@@ -37,7 +37,7 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     if not path:
         from .demo import demo_checkpoint
 
-        print("No policy and no arm were named: the mock arm shows a small policy. See so101-run --help.\n")
+        print("No policy was named, so a small one for the mock arm is shown; see so101-run --help.")
         path = str(demo_checkpoint())
     device = config.policy.device
     if device == "auto":
@@ -168,4 +168,4 @@ def renderer(config: "RunConfig") -> str:
 
 def shortened(path: Path, parts: int = 4) -> str:
     """The end of a path: what tells one checkpoint from another."""
-    return "/".join(path.parts[-parts:])
+    return str(path) if len(path.parts) <= parts + 1 else "…/" + "/".join(path.parts[-parts:])

@@ -5,11 +5,8 @@ LeRobot finds the class by this file's name: `config_arm.py` -> `arm.py`, `SO101
 
 import math
 from dataclasses import dataclass, field
+from importlib import import_module
 
-# importing a camera's configuration is what makes its `type` known to the command line
-import lerobot.cameras.opencv.configuration_opencv
-import lerobot.cameras.realsense.configuration_realsense
-import lerobot.cameras.zmq.configuration_zmq  # noqa: F401
 from lerobot.cameras import CameraConfig
 from lerobot.robots.config import RobotConfig
 
@@ -18,9 +15,12 @@ from .guard import GuardLimits
 from .joints import JOINTS
 from .mock.arm import MockConfig
 
+for _type in ("opencv", "realsense", "zmq"):  # importing its configuration makes a camera type known to flags
+    import_module(f"lerobot.cameras.{_type}.configuration_{_type}")
+
 HOME = (0.0, -98.0, 92.0, 75.0, 0.0, 5.0)
-"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed. Released
-there, the mock arm settles by 0.6 degrees."""
+"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed.
+Released there, the mock arm settles by 0.6 degrees."""
 
 
 @RobotConfig.register_subclass("so101")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FIRST_TICK_S = 1 / 30
 """How long the first command after a reset is taken to last: nobody knows when the one before was."""
 
+LONGEST_S = 1.0
+"""A longer pause gives no more room than this."""
+
 OUTSIDE_DEG = 5.0
 """How far outside its calibrated range a joint may stand at the start: backlash, a careless range recording,
 a bent stop. Farther out the calibration is another arm's, and moving the goal into the range would be a
@@ -125,8 +128,10 @@ class Guard:
         """Take `position` (6,) as the last command: before the first action, and after every hold.
 
         Raises:
-            UnsafeActionError: it is not a pose of this arm, so no first step from it would be safe.
+            UnsafeActionError: it is not a pose of this arm, so no first step from it would be safe. Nothing
+                passes until a reset succeeds.
         """
+        self._last = None
         pose = np.asarray(position, np.float64)
         if pose.shape != self.lower.shape or not np.isfinite(pose).all():
             raise UnsafeActionError(
@@ -167,7 +172,7 @@ class Guard:
         return Verdict(passed.copy(), interventions, None)
 
     def _elapsed_s(self, now_s: float) -> float:
-        return FIRST_TICK_S if self._last_s is None else max(now_s - self._last_s, 0.0)
+        return FIRST_TICK_S if self._last_s is None else min(max(now_s - self._last_s, 0.0), LONGEST_S)
 
     def _clamped(
         self, asked: NDArray[np.float64], last: NDArray[np.float64], elapsed_s: float

@@ -135,13 +135,12 @@ class ControlLoop:
             cause = self._run()
         except Exception as problem:  # whatever it is, the arm comes first
             cause, error = "error", problem
-        said = f"stopping ({describe(error) if error else self._stop.reason or cause})"
         moved = self._goal is not None
         self._observers.on_message(
-            f"{said}: hold, {'go home, ' if moved else ''}release; Ctrl-C again releases now"
+            f"stopping ({describe(error) if error else self._stop.reason or cause}): "
+            f"{'hold, go home, release' if moved else 'release'}; "
+            f"Ctrl-C {'again' if self._stop.requested else 'twice'} releases at once"
         )
-        patience = 1 if self._stop.requested else 2  # the request that ended the run is not the one to let go
-        asked_before = min(self._stop.count, 1)
         ending = end_safely(
             self._arm,
             self._guard,
@@ -151,7 +150,7 @@ class ControlLoop:
             release=self._config.release,
             first_index=self._next_index,
             state=self._state if moved else None,
-            release_now=lambda: self._stop.count >= asked_before + patience,
+            release_now=lambda: self._stop.count >= 2,
             on_tick=self._publish,
             say=self._observers.on_message,
         )
@@ -255,9 +254,8 @@ class ControlLoop:
         if stopped_s >= VOID_PLAN_S:
             self._scheduler.reset()
         if self._goal is not None:
-            self._guard.reset(
-                self._goal
-            )  # steps start at the goal in force, and not with the time spent holding
+            # the next step starts at the goal in force, and is not longer for the time spent holding
+            self._guard.reset(self._goal)
 
     def _publish(self, tick: Tick) -> None:
         started = time.perf_counter()

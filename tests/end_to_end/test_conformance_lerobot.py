@@ -73,7 +73,7 @@ def calibrated(mock: MockProcess, tmp_path_factory: pytest.TempPathFactory) -> P
     def person_sweeps_then_presses_enter() -> bool:
         if "swept" not in said:
             said.append("swept")
-            mock.call("hand_sweep", duration_s=0.5)
+            mock.call("hand_sweep", duration_s=0.4)
         return not mock.call("hand_busy")
 
     with pytest.MonkeyPatch.context() as patch:

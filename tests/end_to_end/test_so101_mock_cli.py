@@ -217,6 +217,16 @@ def test_both_cameras_come_in_one_message_with_times_and_numbers(with_cameras: M
     assert first["renderer"] == with_cameras.renderer
 
 
+def test_a_stalled_camera_stops_the_messages(with_cameras: MockProcess) -> None:
+    """A message without it would make LeRobot's reader take the other camera's picture for it."""
+    begin_s = with_cameras.call("now") + 0.5
+    with_cameras.call("fault", fault="camera_stall", camera="wrist", at_s=begin_s, for_s=0.5)
+    messages = receive(with_cameras.zmq_port, 24)
+    times = [message["timestamps"]["front"] for message in messages]
+    assert max(np.diff(times)) > 0.4
+    assert all(set(message["images"]) == {"front", "wrist"} for message in messages)
+
+
 def test_cameras_obey_the_fault_plan(with_cameras: MockProcess) -> None:
     with_cameras.call("fault", fault="camera_dark", camera="wrist")
     with_cameras.call("fault", fault="camera_freeze", camera="front")

@@ -295,6 +295,28 @@ def test_holding_a_moving_arm_stops_it_and_holding_again_does_not_let_it_sink(ar
     robot.disconnect()
 
 
+def test_an_arm_outside_its_range_can_be_held_but_then_nothing_passes_the_guard(arm: TracedArm):
+    robot = connected(arm)
+    robot.hold()
+    assert robot.guard is not None
+    robot.guard.lower[1] = -60.0  # as if it stood 40 degrees outside
+    robot.hold()
+    assert arm.register("Torque_Enable") == [1] * 6
+    with pytest.raises(UnsafeActionError, match="not told where the arm is"):
+        robot.send_action(dict.fromkeys(robot.action_features, 0.0))
+    robot.disconnect()
+
+
+def test_released_at_home_the_arm_does_not_fall(arm: TracedArm):
+    robot = connected(arm)
+    drive(robot, robot.home, 3.0)
+    parked = robot.read().position
+    robot.release()
+    arm.advance_to(arm.now_us + 2_000_000)
+    np.testing.assert_allclose(robot.read().position, parked, atol=2.0)
+    robot.disconnect()
+
+
 def test_a_silent_servo_is_marked_and_the_others_can_be_held_and_released(arm: TracedArm):
     robot = connected(arm)
     drive(robot, RAISED)

@@ -270,14 +270,51 @@ def test_a_policy_that_answers_nan_never_reaches_the_servos(bench: Bench) -> Non
     assert all(np.isfinite(sent).all() for sent in bench.arm.sent)
 
 
-def test_a_hold_costs_no_time_of_the_plan_and_no_leap_follows_it(bench: Bench) -> None:
-    bench.arm.fail = {"read": BusTimeoutError("no answer")}
-    bench.arm.fail_from_s, bench.arm.fail_until_s = 0.3, 0.8
-    bench.target = START + 60
-    bench.run(duration_s=3.0)
-    sent = np.array(bench.arm.sent)
-    limit = GuardLimits().joint_speed_deg_s / 30
-    assert np.abs(np.diff(sent[:, :5], axis=0)).max() <= limit + 0.11
+class Silence(Memory):
+    """From tick 10 on servo 3 does not answer, for some ticks."""
+
+    name = "silence"
+
+    def __init__(self, arm: FakeArm, ticks: int) -> None:
+        super().__init__()
+        self.arm, self.end = arm, 10 + ticks
+
+    def on_tick(self, tick: Tick) -> None:
+        super().on_tick(tick)
+        self.arm.answered = np.arange(6) != (2 if 10 <= tick.index + 1 < self.end else -1)
+
+
+def test_a_short_hold_costs_the_plan_no_time(bench: Bench) -> None:
+    bench.observers = [silence := Silence(bench.arm, ticks=3)]
+    bench.run(duration_s=0.6)
+    indices = [
+        tick.planned.index_in_chunk for tick in silence.ticks if tick.planned and tick.verdict.stop is None
+    ]
+    held = [tick.index for tick in silence.ticks if tick.verdict.stop is not None]
+    assert held == [10, 11, 12]
+    assert indices[9:11] == [9, 10]
+
+
+def test_a_long_hold_makes_the_policy_look_again(bench: Bench) -> None:
+    bench.observers = [silence := Silence(bench.arm, ticks=15)]
+    bench.run(duration_s=1.5)
+    after = next(tick for tick in silence.ticks if tick.index == 25)
+    assert after.planned is not None
+    assert after.verdict.stop is None
+    assert after.planned.chunk_tick >= 10 + 0.2 * 30
+
+
+def test_the_step_after_a_hold_is_as_short_as_any_other(bench: Bench) -> None:
+    def leap(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        far = START + (80 if bench.clock.time_s > 100.4 else 0)
+        return SimpleNamespace(actions=np.tile(far, (20, 1)), shares=None)
+
+    bench.predict = leap  # type: ignore[method-assign]
+    bench.observers = [Silence(bench.arm, ticks=15)]
+    bench.run(duration_s=1.5)
+    steps = np.abs(np.diff(np.array(bench.arm.sent)[:, :5], axis=0))
+    assert steps.max() > 4
+    assert steps.max() <= GuardLimits().joint_speed_deg_s / 30 + 0.11
 
 
 def test_a_failing_observer_is_dropped_and_the_arm_never_notices(

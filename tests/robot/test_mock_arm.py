@@ -1,5 +1,7 @@
 """The arm as a whole: bytes, physics, cameras, time and seeds together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from so101_robot import protocol
@@ -151,6 +153,63 @@ def test_both_cameras_see_something_and_not_the_same(fresh: MockArm) -> None:
     assert front.std() > 5
     assert wrist.std() > 5
     assert not np.array_equal(front, wrist)
+
+
+def test_a_stalled_camera_keeps_its_last_frame_with_its_true_time(fresh: MockArm) -> None:
+    fresh.advance_to(500_000)
+    fresh.add_fault({"fault": "camera_stall", "camera": "front", "for_s": 0.5})
+    last = fresh.frame("front").sequence
+    fresh.advance_to(900_000)
+    assert fresh.frame("front").sequence == last
+    assert fresh.frame("front").captured_s == pytest.approx(last / 30)
+    assert fresh.frame("wrist").sequence == 27
+    fresh.advance_to(1_100_000)
+    assert fresh.frame("front").sequence == 33
+
+
+def test_a_frozen_camera_shows_the_old_picture_under_a_new_time(fresh: MockArm) -> None:
+    link = LockstepLink(fresh)
+    fresh.advance_to(500_000)
+    before = fresh.frame("wrist")
+    fresh.add_fault({"fault": "camera_freeze", "camera": "wrist", "for_s": 0.5})
+    link.send(goals(dict.fromkeys(SERVO_IDS, 2047)))
+    fresh.advance_to(900_000)
+    frozen = fresh.frame("wrist")
+    assert frozen.sequence == 27
+    assert np.array_equal(frozen.image, before.image)
+    fresh.advance_to(1_100_000)
+    assert not np.array_equal(fresh.frame("wrist").image, before.image)
+
+
+def test_a_dark_camera_is_black_and_on_time(fresh: MockArm) -> None:
+    fresh.add_fault({"fault": "camera_dark"})
+    fresh.advance_to(500_000)
+    for name in CAMERAS:
+        assert fresh.frame(name).image.max() == 0
+        assert fresh.frame(name).sequence == 15
+
+
+def test_a_servo_fault_with_a_time_acts_without_traffic_and_is_gone_after_a_reset(arm: MockArm) -> None:
+    arm.reset()
+    arm.add_fault({"fault": "overheat", "servo": 3, "at_s": 0.1, "for_s": 0.2})
+    arm.advance_to(250_000)
+    assert arm.complaints() == "elbow_flex: too hot"
+    assert [event.fault for event in arm.fault_log()] == ["overheat"]
+    arm.reset()
+    arm.advance_to(250_000)
+    assert arm.complaints() == "no errors"
+
+
+def test_a_fault_plan_replays_with_the_seed_and_differs_with_another(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("seed: 1\nfaults: [{fault: corrupt_reply, every: 3}]")
+
+    def heard(seed: int) -> bytes:
+        arm = MockArm(MockConfig(faults=plan, seed=seed), plant=IdealPlant())
+        link = LockstepLink(arm)
+        return b"".join(link.transact(protocol.sync_read(56, 2, SERVO_IDS), 48, 0.01) for _ in range(20))
+
+    assert heard(0) == heard(0) != heard(1)
 
 
 def test_an_unknown_camera_is_an_error_that_names_those_that_exist(fresh: MockArm) -> None:

@@ -115,18 +115,28 @@ class ArmModel:
         position_m, _ = self.place(joint_rad)
         return self._jacobian_at(position_m)
 
-    def gravity_nm(self, joint_rad: Vector, load_kg: float = 0.0) -> Vector:
-        """Torque (6,) [Nm] with which the joints have to hold the arm, and `load_kg` at the pads."""
+    def torque_nm(
+        self,
+        joint_rad: Vector,
+        speed_rad_s: Vector | None = None,
+        acceleration_rad_s2: Vector | None = None,
+        load_kg: float = 0.0,
+    ) -> Vector:
+        """Torque (6,) [Nm] that the servos' shafts have to give: gravity, and inertia when it moves.
+
+        All (6,). `load_kg` hangs at the pads (its weight counts, its inertia does not). What is inside the
+        servos (rotor, friction) is not part of it.
+        """
         model, data = self._model, self._data
         position_m, _ = self.place(joint_rad)
-        data.qvel[:] = 0.0
+        data.qvel[self._dof] = 0.0 if speed_rad_s is None else speed_rad_s
+        data.qacc[self._dof] = 0.0 if acceleration_rad_s2 is None else acceleration_rad_s2
         mujoco.mj_comVel(model, data)
-        bias = np.empty(model.nv)
-        mujoco.mj_rne(model, data, 0, bias)
-        held_nm = bias[self._dof]
+        torque = np.empty(model.nv)
+        mujoco.mj_rne(model, data, 1, torque)
         if load_kg:
-            held_nm = held_nm - self._jacobian_at(position_m)[:3].T @ (load_kg * model.opt.gravity)
-        return held_nm
+            torque[self._dof] -= self._jacobian_at(position_m)[:3].T @ (load_kg * model.opt.gravity)
+        return torque[self._dof]
 
     def solve(self, target: Grasp, start_rad: Vector | None = None) -> Solution:
         """Angles for a grasp by damped least squares: dq = (J^T J + d I)^-1 J^T e, joint limits by clipping.

@@ -1,17 +1,19 @@
-"""A small stock LeRobot ACT, trained in about a minute on two slow cores.
+"""A small stock LeRobot ACT that follows the scripted motion, trained in about a minute on two slow cores.
 
-What makes it quick: the ResNet stays as it was born, random, so its features are computed once for all pictures and
-only the transformer is trained on them. A random ResNet with LeRobot's frozen batch norm would be useless, because
-with statistics of mean 0 and variance 1 nothing is normalised and its output explodes; so these statistics are set
-once from the recorded pictures (data-dependent initialisation). No VAE: the script does one thing only.
+Two things make that possible. Each moment of the motion is shown in a scene of its own, so two thousand pictures show
+two thousand places of the block: the arm is put where it would be at that moment, with the lag and wobble of a few
+episodes that were really played. And the ResNet is not trained: its weights are set so that it hands an exact 24x24
+thumbnail of opponent colours to the transformer (`hand_through`). A random ResNet knows little about where things are,
+and one under LeRobot's frozen batch norm knows nothing, because that normalises nothing without trained statistics.
 
-The result is an ordinary ACT. How well it follows is measured afterwards (`following.py`), not assumed.
+What comes out is an ordinary ACT checkpoint. It can do one thing in one scene. How well it does it is measured
+afterwards (`following.py`), not assumed.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import mujoco
 import numpy as np
 import torch
 from lerobot.configs import FeatureType, PolicyFeature
@@ -20,27 +22,40 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.ops.misc import FrozenBatchNorm2d
+from torch.nn import functional
 
-from so101_robot.demo.motion import Sweep
+from so101_robot.demo.motion import plan_sweep
 from so101_robot.demo.recording import FPS, demonstrate, mock_robots, plan_for
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
+from so101_robot.mock.render import open_renderer
+from so101_robot.mock.world import World, load_scene
 
 Progress = Callable[[float], None]
 """Told the fraction that is done."""
 
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+"""What `lerobot-train` scales pictures by. Source: torchvision's ImageNet recipe."""
+
+OPPONENTS = ((1, -1, 0), (-1, 1, 0), (0, 1, -1), (0, -1, 1), (1, 0, -1), (-1, 0, 1), (1, 1, 1), (-1, -1, -1))
+"""Red, green and blue against each other, light and dark: one channel of the thumbnail each, its negative part cut."""
+BLUR_PX = 1.5
+
+START_VARIATION = np.array([6.0, 6.0, 8.0, 8.0, 3.0, 5.0])
+"""Half width by which start poses differ (degrees, gripper percent), so that others than the mock arm's own work."""
+
 
 class Recipe(NamedTuple):
-    """Everything that decides what comes out, with the seed and the renderer."""
+    """Everything that decides what comes out, with the renderer."""
 
-    episodes: int = 40
-    every: int = 6
-    """Look at every n-th tick only; neighbouring pictures teach little."""
+    moments: int = 2000
+    played: int = 8
+    """Episodes that are really played, to know how the arm lags and wobbles."""
     size: int = 96
     """Of both cameras, width and height [px]."""
     chunk: int = 60
-    steps: int = 500
+    n_action_steps: int = 20
+    steps: int = 400
     batch: int = 32
     learning_rate: float = 1e-3
     dim: int = 128
@@ -48,7 +63,7 @@ class Recipe(NamedTuple):
 
 
 class Recordings(NamedTuple):
-    """N moments of demonstrations: what was seen, and the targets of the next T ticks."""
+    """N moments: what was seen, and the targets of the next T ticks."""
 
     state: NDArray[np.float32]
     """(N, 6)"""
@@ -59,54 +74,77 @@ class Recordings(NamedTuple):
 
 
 def record(recipe: Recipe, progress: Progress) -> Recordings:
-    """Demonstrations in scenes of seed 0, 1, ..., in memory."""
-    states: list[NDArray[np.float64]] = []
-    targets: list[NDArray[np.float64]] = []
-    images: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in CAMERAS}
-    config = MockConfig(seed=recipe.seed, width=recipe.size, height=recipe.size)
-    with mock_robots(config) as robots:
-        for episode, robot in zip(range(recipe.episodes), robots, strict=False):
+    """Moments of the motion, each in the scene of another seed: recipe.seed, recipe.seed + 1, ..."""
+    starts, lags = _play(recipe)
+    rng = np.random.default_rng((recipe.seed, 4))
+    world = World(load_scene("table"), recipe.seed)
+    lower_rad, upper_rad = world.joint_range_rad.T
+    states, targets = np.empty((recipe.moments, 6)), np.empty((recipe.moments, recipe.chunk, 6))
+    images = {name: np.empty((recipe.moments, recipe.size, recipe.size, 3), np.uint8) for name in CAMERAS}
+    with open_renderer(world.model, recipe.size, recipe.size) as renderer:
+        for n in range(recipe.moments):
+            world.reset(recipe.seed + n)
+            played, tick = rng.integers(len(lags)), rng.integers(lags.shape[1])
+            start = starts[played] + rng.uniform(-1, 1, len(JOINTS)) * START_VARIATION
+            ahead = plan_sweep(world, start, recipe.seed + n).at((tick + np.arange(recipe.chunk)) / FPS)
+            state = ahead[0] + lags[played, tick]
+            joint_rad = np.deg2rad(state)
+            joint_rad[GRIPPER] = lower_rad[GRIPPER] + state[GRIPPER] / 100 * (upper_rad - lower_rad)[GRIPPER]
+            world.place_arm(np.clip(joint_rad, lower_rad, upper_rad))
+            mujoco.mj_kinematics(world.model, world.data)
+            for name, pictures in images.items():
+                pictures[n] = renderer.render(world.snapshot(), name)
+            states[n], targets[n] = state, ahead
+            progress((n + 1) / recipe.moments)
+    return Recordings(states.astype(np.float32), images, targets.astype(np.float32))
+
+
+def _play(recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Start poses (K, 6), and where the arm was minus where it should have been, (K, ticks, 6)."""
+    starts: list[NDArray[np.float64]] = []
+    lags: list[list[NDArray[np.float64]]] = []
+    with mock_robots(MockConfig(seed=recipe.seed)) as robots:
+        for episode, robot in zip(range(recipe.played), robots, strict=False):
             sweep = plan_for(robot, recipe.seed + episode)
-            for moment in demonstrate(robot, sweep, recipe.seed + episode, wobble=episode % 4 > 0):
-                if (moment.tick + episode) % recipe.every:
-                    continue
-                states.append(moment.state)
-                targets.append(_ahead(sweep, moment.tick, recipe.chunk))
-                for name, frame in robot.frames().items():
-                    images[name].append(frame.image)
-            progress((episode + 1) / recipe.episodes)
-    return Recordings(
-        np.array(states, np.float32),
-        {name: np.array(pictures) for name, pictures in images.items()},
-        np.array(targets, np.float32),
-    )
+            moments = demonstrate(robot, sweep, recipe.seed + episode, wobble=episode % 4 > 0)
+            starts.append(sweep.start)
+            lags.append([moment.state - moment.target for moment in moments])
+    return np.array(starts), np.array(lags)
 
 
 def statistics(recordings: Recordings) -> dict[str, dict[str, Tensor]]:
     """Mean and standard deviation of every feature, as LeRobot's processors take them."""
-    found = {OBS_STATE: recordings.state, ACTION: recordings.targets.reshape(-1, len(JOINTS))}
+    flat = {OBS_STATE: recordings.state, ACTION: recordings.targets.reshape(-1, len(JOINTS))}
     stats = {
-        name: {"mean": torch.tensor(values.mean(0)), "std": torch.tensor(values.std(0) + 1e-3)}
-        for name, values in found.items()
+        name: {"mean": torch.tensor(values.mean(0)), "std": torch.tensor(values.std(0))} for name, values in flat.items()
     }
-    for name, pictures in recordings.images.items():
-        values = pictures[::7].astype(np.float32) / 255
-        stats[f"{OBS_IMAGES}.{name}"] = {
-            "mean": torch.tensor(values.mean((0, 1, 2))).reshape(3, 1, 1),
-            "std": torch.tensor(values.std((0, 1, 2))).reshape(3, 1, 1),
-        }
-    return stats
+    pictures = {key: torch.tensor(values).reshape(3, 1, 1) for key, values in IMAGENET.items()}
+    return stats | {f"{OBS_IMAGES}.{name}": dict(pictures) for name in recordings.images}
+
+
+def train(recordings: Recordings, recipe: Recipe, progress: Progress) -> ACTPolicy:
+    """An ACT that imitates the recordings; the same from the same seed. One thread: more only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            policy = new_policy(recipe)
+            _fit(policy, recordings, recipe, progress)
+    finally:
+        torch.set_num_threads(threads)
+    return policy.eval()
 
 
 def new_policy(recipe: Recipe) -> ACTPolicy:
-    """The untrained ACT."""
+    """The untrained ACT, its ResNet set to `hand_through`."""
     picture = PolicyFeature(FeatureType.VISUAL, (3, recipe.size, recipe.size))
     config = ACTConfig(
         input_features={OBS_STATE: PolicyFeature(FeatureType.STATE, (len(JOINTS),))}
         | {f"{OBS_IMAGES}.{name}": picture for name in CAMERAS},
         output_features={ACTION: PolicyFeature(FeatureType.ACTION, (len(JOINTS),))},
         chunk_size=recipe.chunk,
-        n_action_steps=recipe.chunk // 2,
+        n_action_steps=recipe.n_action_steps,
         vision_backbone="resnet18",
         pretrained_backbone_weights=None,
         dim_model=recipe.dim,
@@ -114,65 +152,53 @@ def new_policy(recipe: Recipe) -> ACTPolicy:
         dim_feedforward=2 * recipe.dim,
         n_encoder_layers=2,
         use_vae=False,
-        dropout=0.05,
+        dropout=0.0,
         device="cpu",
         push_to_hub=False,
     )
-    return ACTPolicy(config)
+    policy = ACTPolicy(config)
+    hand_through(policy.model.backbone)
+    return policy
 
 
-def train(recordings: Recordings, recipe: Recipe, look: Progress, learn: Progress) -> ACTPolicy:
-    """An ACT that imitates the recordings. `look` follows the passes through the ResNet, `learn` the training."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        policy = new_policy(recipe)
-        stats = statistics(recordings)
-        features = _features(policy, recordings, stats, look)
-        _fit(policy, recordings, stats, features, recipe, learn)
-    return policy.eval()
+def thumbnail(images_BCHW: Tensor) -> Tensor:
+    """(B, 512, H / 32, W / 32): opponent colours at a quarter of the size, 8 x 8 of their pixels in each place."""
+    x = functional.conv2d(images_BCHW, _opponent_filters(), stride=2, padding=3)
+    x = functional.max_pool2d(functional.relu(x), kernel_size=3, stride=2, padding=1)
+    for _ in range(3):
+        x = torch.cat([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
+    return x
 
 
-def _features(
-    policy: ACTPolicy, recordings: Recordings, stats: dict[str, dict[str, Tensor]], progress: Progress
-) -> dict[str, Tensor]:
-    """camera key -> (N, 512, h, w): the ResNet's answers to all pictures, after its statistics have been set."""
-    backbone: Any = policy.model.backbone
-    pictures = {
-        key: (recordings.images[key.removeprefix(f"{OBS_IMAGES}.")], stats[key])
-        for key in policy.config.image_features
-    }
-    _settle(backbone, torch.cat([_normalised(images[:: max(1, len(images) // 64)], s) for images, s in pictures.values()]))
-    features: dict[str, Tensor] = {}
-    done, total = 0, sum(len(images) for images, _ in pictures.values())
-    for key, (images, image_stats) in pictures.items():
-        parts: list[Tensor] = []
-        for part in np.array_split(images, math.ceil(len(images) / 32)):
-            with torch.no_grad():
-                parts.append(backbone(_normalised(part, image_stats))["feature_map"])
-            done += len(part)
-            progress(done / total)
-        features[key] = torch.cat(parts)
-    return features
+def hand_through(backbone: Any) -> None:
+    """Set a ResNet-18's weights so that it computes `thumbnail`.
 
-
-def _normalised(images: NDArray[np.uint8], stats: dict[str, Tensor]) -> Tensor:
-    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - stats["mean"]) / stats["std"]
-
-
-def _settle(backbone: nn.Module, images: Tensor) -> None:
-    """Give every frozen batch norm the mean and variance of what it meets on `images`, from the first to the last."""
-
-    def take(norm: nn.Module, args: tuple[Tensor]) -> None:
-        assert isinstance(norm, FrozenBatchNorm2d)
-        norm.running_mean.copy_(args[0].mean((0, 2, 3)))
-        norm.running_var.copy_(args[0].var((0, 2, 3)))
-
-    norms = [module for module in backbone.modules() if isinstance(module, FrozenBatchNorm2d)]
-    handles = [norm.register_forward_pre_hook(take) for norm in norms]
+    The first convolution makes the opponent colours; stage 1 passes them on; the stages 2 to 4 each halve the picture
+    and move the four pixels of every 2 x 2 into channels of their own, so nothing is lost. Shortcuts pass what is
+    already right or nothing, and norms that were born frozen at mean 0, variance 1 change nothing (but for 5e-6).
+    """
     with torch.no_grad():
-        backbone(images)
-    for handle in handles:
-        handle.remove()
+        for module in backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.zero_()
+        backbone.conv1.weight[: len(OPPONENTS)] = _opponent_filters()
+        channels = len(OPPONENTS)
+        for stage in (backbone.layer2, backbone.layer3, backbone.layer4):
+            block = stage[0]
+            for pixel, (i, j) in enumerate(((1, 1), (1, 2), (2, 1), (2, 2))):
+                for channel in range(channels):
+                    block.conv1.weight[pixel * channels + channel, channel, i, j] = 1.0
+            channels *= 4
+            for channel in range(channels):
+                block.conv2.weight[channel, channel, 1, 1] = 1.0
+
+
+def _opponent_filters() -> Tensor:
+    """(8, 3, 7, 7): each opponent colour, blurred."""
+    x = torch.arange(7.0) - 3
+    bell = torch.exp(-(x**2) / (2 * BLUR_PX**2))
+    blur = torch.outer(bell, bell) / bell.sum() ** 2
+    return torch.tensor(OPPONENTS, dtype=torch.float32)[:, :, None, None] / 2 * blur
 
 
 class _Seen(nn.Module):
@@ -182,19 +208,17 @@ class _Seen(nn.Module):
         return {"feature_map": features}
 
 
-def _fit(
-    policy: ACTPolicy,
-    recordings: Recordings,
-    stats: dict[str, dict[str, Tensor]],
-    features: dict[str, Tensor],
-    recipe: Recipe,
-    progress: Progress,
-) -> None:
+def _fit(policy: ACTPolicy, recordings: Recordings, recipe: Recipe, progress: Progress) -> None:
     """LeRobot's own loss; AdamW with a cosine from a short warm-up to zero."""
     model: Any = policy.model
-    backbone, model.backbone = model.backbone, _Seen()
+    stats = statistics(recordings)
+    features = {
+        f"{OBS_IMAGES}.{name}": _features(pictures, stats[f"{OBS_IMAGES}.{name}"])
+        for name, pictures in recordings.images.items()
+    }
     state = (torch.from_numpy(recordings.state) - stats[OBS_STATE]["mean"]) / stats[OBS_STATE]["std"]
     targets = (torch.from_numpy(recordings.targets) - stats[ACTION]["mean"]) / stats[ACTION]["std"]
+    backbone, model.backbone = model.backbone, _Seen()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.steps, pct_start=0.1)
     whole = torch.zeros(recipe.batch, recipe.chunk, dtype=torch.bool)
@@ -212,6 +236,7 @@ def _fit(
     model.backbone = backbone
 
 
-def _ahead(sweep: Sweep, tick: int, chunk: int) -> NDArray[np.float64]:
-    """(chunk, 6) targets of this tick and those that follow; the script knows them beyond the episode's end."""
-    return sweep.at((tick + np.arange(chunk)) / FPS)
+def _features(images: NDArray[np.uint8], stats: dict[str, Tensor]) -> Tensor:
+    with torch.no_grad():
+        parts = [torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255 for part in np.array_split(images, 32)]
+        return torch.cat([thumbnail((part - stats["mean"]) / stats["std"]) for part in parts])

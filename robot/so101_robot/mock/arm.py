@@ -8,9 +8,7 @@ time and in every process.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,66 +17,28 @@ from numpy.typing import NDArray
 
 from so101_robot.cameras import Frame
 from so101_robot.errors import CameraError, ConfigError
-from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.captures import TICK_US, Capture, Shutter
+from so101_robot.mock.config import MockConfig
 from so101_robot.mock.faults import Event, FaultPlan, PortEvent
 from so101_robot.mock.hand import Hand
-from so101_robot.mock.plant import HOME_RAD, HOME_STEPS, MujocoPlant, Plant
+from so101_robot.mock.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
 from so101_robot.mock.servo import Bridge, Servos
 from so101_robot.mock.wire import Reply, Wire, WireTiming
-from so101_robot.mock.world import World, load_scene
+from so101_robot.mock.world import Scene, World, load_scene
 from so101_robot.protocol import Errors
 
 if (
     TYPE_CHECKING
-):  # LeRobot costs seconds to import, and the process behind a pseudo-terminal needs none of it
+):  # LeRobot takes seconds to import, and the process behind a pseudo-terminal needs none of it
     from lerobot.motors import MotorCalibration
 
     from so101_robot.mock.render import Renderer
 
+__all__ = ["CAMERAS", "MockArm", "MockConfig"]
+
 CAMERAS = ("front", "wrist")
 """The cameras that every scene has."""
-
-
-@dataclass
-class MockConfig:
-    """Which mock arm, in which scene."""
-
-    scene: str = "table"
-    """A name from the entry-point group `so101.scenes`."""
-    seed: int = 0
-    """Of everything that is drawn: object poses, mounting, faults."""
-    width: int = 96
-    """Of both cameras [pixels]."""
-    height: int = 96
-    camera_fps: float = 30.0
-    """Capture rate of both cameras [1/s]; frame k is captured k / camera_fps after power-up."""
-    faults: Path | None = None
-    """A fault plan (YAML); none: nothing fails."""
-    shadows: bool = False
-    """Cast shadows: better pictures, four times the rendering cost."""
-    random_mount: bool = False
-    """Bolt every servo on at an encoder angle of its own, as people do, instead of at the middle of its
-    range.
-    """
-    calibrated: bool = True
-    """Homing offsets and position limits are in the servos' EEPROM, as `lerobot-calibrate` leaves them."""
-    renderer: str = "auto"
-    """auto, egl, osmesa or ray."""
-    realtime_factor: float = 1.0
-    """Pace of a lockstep clock: 1 is for people who watch, 0 is as fast as the machine can."""
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.height < 1:
-            raise ConfigError(f"camera size {self.width}x{self.height}: both sides must be at least 1 pixel")
-        if not 0 < self.camera_fps <= 1000:
-            raise ConfigError(
-                f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second"
-            )
-        if self.realtime_factor < 0:
-            raise ConfigError(
-                f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more"
-            )
 
 
 class MockArm:
@@ -89,6 +49,7 @@ class MockArm:
         plant: another plant than MuJoCo's, for tests of the wire and the firmware; such an arm has no
             cameras and no hand.
         timing: of the wire; the default is a servo bus without a USB adapter's delays.
+        scene: a scene of the caller's own, in place of the one that `config` names.
 
     Raises:
         ConfigError: a scene that does not exist, a fault plan that cannot be read.
@@ -100,16 +61,22 @@ class MockArm:
         *,
         plant: Plant | None = None,
         timing: WireTiming | None = None,
+        scene: Scene | None = None,
     ) -> None:
         self.config = config or MockConfig()
         self._timing = timing
         self._renderer: Renderer | None = None
         self._pictures: dict[str, tuple[Capture, Frame]] = {}
-        self.world = None if plant is not None else World(load_scene(self.config.scene), self.config.seed)
+        self.world: World | None = None
+        if plant is None:
+            self.world = World(scene or load_scene(self.config.scene), self.config.seed)
         self._switch_on(self.config.seed, plant)
 
     def reset(self, seed: int | None = None) -> None:
-        """Switch the arm off and on again in a freshly laid out scene; the same seed gives the same arm.
+        """Switch the arm off and on again in a freshly laid out scene; the same seed gives the same start.
+
+        The arm stays the one it is: servos are mounted as before. Time starts at zero again and faults that were
+        added are forgotten: make new clocks and links.
 
         Raises:
             ConfigError: this arm was given a plant of its own, which only its maker can set back.
@@ -129,7 +96,7 @@ class MockArm:
         self.now_us = 0
         self.port_is_out = False
         self._ticks = 0
-        self.mount_offset_steps = _mount_offsets(seed) if config.random_mount else (0,) * len(JOINTS)
+        self.mount_offset_steps = _mount_offsets(config.seed) if config.random_mount else (0,) * len(JOINTS)
         self.servos = Servos(SERVO_IDS)
         self.duty = np.zeros(len(JOINTS))
         self.bridge = np.zeros(len(JOINTS), dtype=np.int8)
@@ -171,9 +138,7 @@ class MockArm:
     # Time
 
     def advance_to(self, time_us: int) -> None:
-        """Let the arm live until `time_us` [us]: every whole millisecond up to it is one tick. The past is
-        ignored.
-        """
+        """Let the arm live until `time_us` [us], a tick for every whole millisecond. The past is ignored."""
         last = time_us // TICK_US
         while self._ticks < last:
             self._run(min(last, self._shutter.next_tick) - self._ticks)
@@ -216,8 +181,7 @@ class MockArm:
         return self._plan.port_events(self.now_us) if self._plan.faults else ()
 
     def exchange(self, data: bytes, arrived_us: int | None = None) -> list[Reply]:
-        """Give the wire bytes whose last one arrives now, or at `arrived_us`; returns the answers, each
-        with its time.
+        """Give the wire bytes whose last one arrives now, or at `arrived_us`; returns answers with times.
 
         While the fault plan stalls the port, answers wait for the end of the stall.
         """
@@ -231,8 +195,7 @@ class MockArm:
     # Faults
 
     def add_fault(self, entry: Mapping[str, Any]) -> None:
-        """Let something fail, with the fields of an entry of a fault plan; without `at_s` and `every`, from
-        now on.
+        """Let something fail, with the fields of a fault plan's entry; without `at_s` and `every`, from now on.
 
         Raises:
             ConfigError: there is no such fault, or not with these fields.
@@ -300,35 +263,12 @@ class MockArm:
     @property
     def calibration(self) -> dict[str, "MotorCalibration"]:
         """What `lerobot-calibrate` would find on this arm."""
-        from lerobot.motors import MotorCalibration
-
-        return {name: MotorCalibration(**fields) for name, fields in self.calibration_fields.items()}
+        return calibration(self.mount_offset_steps)
 
     @property
     def calibration_fields(self) -> dict[str, dict[str, int]]:
-        """`calibration` as it stands in LeRobot's file: joint -> field -> value."""
-        lower, upper = (end.tolist() for end in self._range_steps())
-        return {
-            name: {
-                "id": SERVO_IDS[index],
-                "drive_mode": 0,
-                "homing_offset": self.mount_offset_steps[index],
-                "range_min": lower[index],
-                "range_max": upper[index],
-            }
-            for index, name in enumerate(JOINTS)
-        }
-
-    def _range_steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Both ends of every joint as the calibrated servo reads them, (6,) each."""
-        lower = np.zeros(len(JOINTS), dtype=np.int64)
-        upper = np.full(len(JOINTS), STEPS_PER_TURN - 1)
-        if self.world is not None:
-            from_middle_rad = self.world.joint_range_rad - HOME_RAD[:, None]
-            steps = HOME_STEPS + np.round(from_middle_rad * STEPS_PER_TURN / math.tau).astype(np.int64)
-            limited = [name != FULL_TURN_JOINT for name in JOINTS]
-            lower[limited], upper[limited] = steps[limited, 0], steps[limited, 1]
-        return lower, upper
+        """The same as it stands in LeRobot's file: joint -> field -> value."""
+        return calibration_fields(self.mount_offset_steps)
 
     def driven_joints(self) -> list[str]:
         """The joints whose motors are not free."""
@@ -374,8 +314,6 @@ def _fault_plan(path: Path | None, seed: int) -> FaultPlan:
 
 
 def _mount_offsets(seed: int) -> tuple[int, ...]:
-    """Encoder counts by which each servo was bolted on away from its middle; any angle but the half turn
-    itself.
-    """
+    """Encoder counts by which each servo was bolted on away from its middle: any but the half turn itself."""
     drawn = np.random.default_rng((seed, 1)).integers(-2047, 2047, len(JOINTS), endpoint=True)
     return tuple(drawn.tolist())

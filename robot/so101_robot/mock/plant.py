@@ -83,13 +83,20 @@ def angles_of(
 
 
 def calibration(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> "dict[str, MotorCalibration]":
-    """What LeRobot's calibration of this arm would have found: middles read 2047, ranges end at the limits.
-
-    Raises `ConfigError` for a horn mounted half a turn off, which Homing_Offset cannot express.
-    """
+    """`calibration_fields` as LeRobot's own type."""
     from lerobot.motors import MotorCalibration
 
-    found: dict[str, MotorCalibration] = {}
+    fields = calibration_fields(mount_offset_steps)
+    return {joint: MotorCalibration(**values) for joint, values in fields.items()}
+
+
+def calibration_fields(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> dict[str, dict[str, int]]:
+    """What LeRobot's calibration of this arm would have found: middles read 2047, ranges end at the limits.
+
+    As it stands in LeRobot's file: joint -> field -> value. Raises `ConfigError` for a horn mounted half a turn
+    off, which Homing_Offset cannot express.
+    """
+    found: dict[str, dict[str, int]] = {}
     for i, joint in enumerate(JOINTS):
         homing = (mount_offset_steps[i] + STEPS_PER_TURN // 2) % STEPS_PER_TURN - STEPS_PER_TURN // 2
         if abs(homing) > MAX_HOMING_STEPS:
@@ -101,9 +108,13 @@ def calibration(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> "dict[str, Mo
         low, high = (HOME_STEPS + np.rint(from_middle_rad * STEPS_PER_RAD).astype(int)).tolist()
         if joint == FULL_TURN_JOINT:
             low, high = 0, STEPS_PER_TURN - 1
-        found[joint] = MotorCalibration(
-            id=SERVO_IDS[i], drive_mode=0, homing_offset=homing, range_min=low, range_max=high
-        )
+        found[joint] = {
+            "id": SERVO_IDS[i],
+            "drive_mode": 0,
+            "homing_offset": homing,
+            "range_min": low,
+            "range_max": high,
+        }
     return found
 
 

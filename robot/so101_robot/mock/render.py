@@ -31,7 +31,8 @@ type Appearance = dict[str, NDArray[Any]]
 """Model fields that decide what a picture looks like, by name."""
 
 _VISIBLE = (
-    *("geom_rgba", "geom_size", "geom_pos", "geom_quat", "mat_rgba", "mat_texrepeat", "tex_data"),
+    *("geom_rgba", "geom_size", "geom_pos", "geom_quat", "geom_matid"),
+    *("mat_rgba", "mat_texrepeat", "tex_data"),
     *("body_pos", "body_quat", "site_pos", "site_quat", "cam_pos", "cam_quat", "cam_fovy"),
     *("light_pos", "light_dir", "light_diffuse", "light_ambient", "light_specular", "light_active"),
 )

@@ -22,6 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from so101_robot.errors import RobotError
+from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.engine import ControlChannel, Engine, EngineConfig
 from so101_robot.mock.process import MockProcess

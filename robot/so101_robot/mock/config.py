@@ -1,0 +1,45 @@
+"""Which mock arm: what `MockArm` and, through the robot's configuration, `so101-run` can be asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from so101_robot.errors import ConfigError
+
+
+@dataclass
+class MockConfig:
+    """Which mock arm, in which scene."""
+
+    scene: str = "table"
+    """A name from the entry-point group `so101.scenes`."""
+    seed: int = 0
+    """Of everything that is drawn: object poses, mounting, faults."""
+    width: int = 96
+    """Of both cameras [pixels]."""
+    height: int = 96
+    camera_fps: float = 30.0
+    """Capture rate of both cameras [1/s]; frame k is captured k / camera_fps after power-up."""
+    faults: Path | None = None
+    """A fault plan (YAML); none: nothing fails."""
+    shadows: bool = False
+    """Cast shadows: better pictures, four times the rendering cost."""
+    random_mount: bool = False
+    """Bolt every servo on at an encoder angle of its own, as people do, instead of at its middle."""
+    calibrated: bool = True
+    """Homing offsets and position limits are in the servos' EEPROM, as `lerobot-calibrate` leaves them."""
+    renderer: str = "auto"
+    """auto, egl, osmesa or ray."""
+    realtime_factor: float = 1.0
+    """Pace of a lockstep clock: 1 is for people who watch, 0 is as fast as the machine can."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ConfigError(f"camera size {self.width}x{self.height}: both sides must be at least 1 pixel")
+        if not 0 < self.camera_fps <= 1000:
+            raise ConfigError(
+                f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second"
+            )
+        if self.realtime_factor < 0:
+            raise ConfigError(
+                f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more"
+            )
