@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -136,12 +135,14 @@ def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list[
 
 def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
     """What goes into run.json."""
+    import draccus
+
     from .provenance import about_run, sha256_of_file
 
     on_mock = config.robot.port == MOCK
     return about_run(
         argv,
-        asdict(config),
+        draccus.encode(config),
         policy={
             "path": str(policy.path),
             "type": policy.type,

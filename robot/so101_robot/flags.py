@@ -20,62 +20,80 @@ so101-run: drive an SO-101 arm, real or simulated, with an ACT policy, and see w
 
   so101-run
       The mock arm and a small policy that is made on first use: nothing to plug in.
-  so101-run --policy.path=outputs/train/act/checkpoints/last/pretrained_model --robot.port=/dev/ttyACM0 \\
-            --robot.id=my_arm --robot.cameras="{front: {type: opencv, index_or_path: 0, width: 640, height:
-            480, fps: 30}, wrist: {type: opencv, index_or_path: 2, width: 640, height: 480, fps: 30}}" A
-            checkpoint of lerobot-train on a real arm. so101-run --policy.path=CHECKPOINT --robot.port=mock
-            --duration_s=10 --record.repo_id=me/first_try The same on the mock arm, for ten seconds, stored
-            as an episode of a LeRobotDataset.
 
-Ctrl-C: hold, go home slowly, release. Twice: release now. The run folder keeps run.json, ticks.jsonl,
-summary.json.
+  so101-run --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
+            --robot.port=/dev/ttyACM0 --robot.id=my_arm --robot.cameras="{
+                front: {type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30},
+                wrist: {type: opencv, index_or_path: 2, width: 640, height: 480, fps: 30}}"
+      A checkpoint of lerobot-train on a real arm.
+
+  so101-run --policy.path=CHECKPOINT --robot.port=mock --duration_s=10 --record.repo_id=me/first_try
+      The same on the mock arm, for ten seconds, stored as an episode of a LeRobotDataset.
+
+Ctrl-C: hold, go home slowly, release. Twice: release at once.
+The run folder keeps run.json, ticks.jsonl (a line for every tick) and summary.json.
 
 policy
-  --policy.path=PATH             checkpoint folder, output folder of lerobot-train, or hub id
-  --policy.device=auto           torch device; auto: the first GPU, else the processor
-  --policy.n_action_steps=null   actions of a chunk that are played; null: as the checkpoint says
-  --chunks.mode=auto             synchronous, asynchronous, ensembled; auto: as the checkpoint asks, else
-  asynchronous --chunks.crossfade_ticks=4     length of the cross-fade between two chunks
-  --inference_latency_s=null     mock arm: how long an answer takes in simulated time; null: 0.1
+  --policy.path=PATH              checkpoint folder, output folder of lerobot-train, or hub id
+  --policy.device=auto            torch device; auto: the first GPU, else the processor
+  --policy.n_action_steps=null    actions of a chunk that are played; null: the checkpoint's
+  --chunks.mode=auto              synchronous, asynchronous or ensembled;
+                                  auto: ensembled if the checkpoint asks for it, else asynchronous
+  --chunks.crossfade_ticks=4      length of the cross-fade between two chunks
+  --inference_latency_s=null      mock arm: simulated time that an answer takes; null: 0.1
 
 arm
-  --robot.port=PORT              serial port (best from /dev/serial/by-id), pseudo-terminal of so101-mock,
-  or mock --robot.id=NAME                names the calibration file, as in lerobot-calibrate
-  --robot.calibration_dir=DIR    where calibration files lie; null: LeRobot's place --robot.cameras="{...}"
-  LeRobot's cameras by name; the mock arm brings front and wrist --robot.type=so101_follower    accepted as
-  in LeRobot's commands; so101 is the only arm here --robot.home="[...]"           where the arm parks: five
-  angles [deg] and the gripper [%] --robot.health_every=1         read load, voltage, temperature and
-  current every n-th tick; 0: never --robot.position_p_coefficient=16  --robot.position_i_coefficient=0
-  --robot.position_d_coefficient=32 --robot.disable_torque_on_disconnect=true
+  --robot.port=PORT               serial port (best from /dev/serial/by-id), the pseudo-terminal
+                                  of so101-mock, or mock
+  --robot.id=NAME                 names the calibration file, as in lerobot-calibrate
+  --robot.calibration_dir=DIR     where calibration files lie; null: LeRobot's place
+  --robot.cameras="{...}"         LeRobot's cameras by name; the mock arm brings front and wrist
+  --robot.type=so101_follower     accepted as in LeRobot's commands; there is only this arm
+  --robot.home="[...]"            where the arm parks: five angles [deg] and the gripper [%]
+  --robot.health_every=1          read load, voltage, temperature, current every n-th tick; 0: never
+  --robot.position_p_coefficient=16
+  --robot.position_i_coefficient=0
+  --robot.position_d_coefficient=32
+  --robot.disable_torque_on_disconnect=true
+                                  false: stay under torque at the end
 
-guard (--robot.limits.*)
-  --robot.limits.joint_speed_deg_s=180           --robot.limits.gripper_speed_percent_s=300
-  --robot.limits.joint_step_deg=12               --robot.limits.gripper_step_percent=20
-  --robot.limits.margin_deg=0                    distance to the ends of the calibrated range
-  --robot.limits.max_state_age_s=0.1             --robot.limits.max_frame_age_s=0.5
-  --max_stop_s=1.0                               how long the guard may hold the arm before the run ends
+guard
+  --robot.limits.joint_speed_deg_s=180
+  --robot.limits.gripper_speed_percent_s=300
+  --robot.limits.joint_step_deg=12        the most that a goal may move in one tick
+  --robot.limits.gripper_step_percent=20
+  --robot.limits.margin_deg=0             distance to the ends of the calibrated range
+  --robot.limits.max_state_age_s=0.1
+  --robot.limits.max_frame_age_s=0.5
+  --max_stop_s=1.0                how long the guard may hold the arm before the run ends
 
-mock arm (--robot.mock.*)
-  --robot.mock.scene=table       --robot.mock.seed=0            --robot.mock.faults=null (a fault plan, YAML)
-  --robot.mock.width=96          --robot.mock.height=96         --robot.mock.camera_fps=30
-  --robot.mock.renderer=auto     --robot.mock.shadows=false     --robot.mock.realtime_factor=1 (0: no waiting)
-  --robot.mock.calibrated=true   --robot.mock.random_mount=false
+mock arm
+  --robot.mock.scene=table        --robot.mock.seed=0
+  --robot.mock.width=96           --robot.mock.height=96        of both cameras
+  --robot.mock.camera_fps=30      --robot.mock.renderer=auto    auto, egl, osmesa or ray
+  --robot.mock.shadows=false      --robot.mock.realtime_factor=1    0: as fast as possible
+  --robot.mock.calibrated=true    --robot.mock.random_mount=false
+  --robot.mock.faults=null        a fault plan (YAML)
 
 run
-  --fps=30                       ticks per second: the rate of the recordings that the policy learned from
-  --duration_s=null              seconds on the robot's clock; 0: until Ctrl-C
-  --ending.home=true             go home before letting go      --ending.speed=40 (fastest joint [deg/s])
-  --config_path=FILE             read all of this from a YAML file; flags win
+  --fps=30                        ticks per second: the rate of the policy's recordings
+  --duration_s=null               on the robot's clock; 0: until Ctrl-C; null: 0, demonstration 30
+  --ending.home=true              go home before letting go
+  --ending.speed=40               fastest joint on the way home [deg/s]
+  --config_path=FILE              read all of this from a YAML file; flags win
 
 output
-  --out=DIR                      run folder; null: outputs/run/<date>_<time>
-  --dashboard=auto               live, plain, off; auto: live in a terminal
-  --picture=FILE                 write the last picture of the dashboard as SVG
-  --display=off                  Rerun: viewer, or file (run.rrd in the run folder)
-  --per_head=false               log the attention shares of every head
-  --record.repo_id=USER/NAME     store the run as an episode of a LeRobotDataset
-  --record.root=DIR              --record.task="in words"       --record.resume=false (add to a dataset that
-  exists) -v, --verbose                  log more, and show tracebacks -h, --help
+  --out=DIR                       run folder; null: outputs/run/<date>_<time>
+  --dashboard=auto                live, plain or off; auto: live in a terminal
+  --picture=FILE                  write the last picture of the dashboard as SVG
+  --display=off                   Rerun: viewer, or file (run.rrd in the run folder)
+  --per_head=false                log the attention shares of every head
+  --record.repo_id=USER/NAME      store the run as an episode of a LeRobotDataset
+  --record.root=DIR               its folder; null: LeRobot's place
+  --record.task="in words"
+  --record.resume=false           add the episode to a dataset that exists
+  -v, --verbose                   log more, and show tracebacks
+  -h, --help
 """
 
 FLAGS = tuple(sorted(set(re.findall(r"--[a-z][\w.]*\w(?==)", HELP)) | {"--verbose"}))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from so101_robot.demo import record_demonstrations
+from so101_robot.demo.recording import record_demonstrations
 from so101_robot.mock.serve import MockProcess
 
 BIN = Path(sys.executable).parent

@@ -228,7 +228,8 @@ def test_a_run_leaves_a_folder_and_a_dataset(
     assert f"run folder: {out}" in captured.out
 
     about = json.loads((out / "run.json").read_text())
-    assert about["config"]["policy"]["path"] == str(checkpoint)
+    (tmp_path / "again.json").write_text(json.dumps(about["config"]))
+    assert parse(normalised([f"--config_path={tmp_path / 'again.json'}"])) == parse(normalised(arguments))
     assert len(about["policy"]["sha256"]) == 64
     assert about["renderer"] in ("egl", "osmesa", "ray")
     assert about["versions"]["lerobot"]

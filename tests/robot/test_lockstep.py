@@ -77,8 +77,8 @@ def test_reading_six_positions_takes_the_time_that_the_wire_takes() -> None:
     data = link.transact(READ_ALL, POSITIONS, 0.05)
     assert len(data) == POSITIONS
     assert [status.servo_id for status in protocol.parse_statuses(data)[0]] == list(SERVO_IDS)
-    floor_us = (len(READ_ALL) + POSITIONS) * 10
-    assert floor_us <= arm.now_us <= floor_us + 300
+    request_us, idle_us, processor_us, slot_us, reply_us = 140, 10, 5, 110, 80
+    assert arm.now_us == request_us + idle_us + processor_us + 5 * slot_us + reply_us
 
 
 def test_a_request_that_nobody_answers_costs_the_whole_deadline() -> None:

@@ -62,7 +62,9 @@ def _smooth_noise(cells: tuple[int, int], seed: int) -> NDArray[np.float64]:
 
 def _wood() -> NDArray[np.uint8]:
     """Four planks with grain along them."""
-    grain = 0.05 * _smooth_noise((64, 4), 1) + 0.04 * _smooth_noise((128, 2), 2) + 0.03 * _smooth_noise((8, 2), 3)
+    grain = (
+        0.05 * _smooth_noise((64, 4), 1) + 0.04 * _smooth_noise((128, 2), 2) + 0.03 * _smooth_noise((8, 2), 3)
+    )
     plank = np.arange(TEXELS) // (TEXELS // 4)
     tone = np.array([0.0, 0.05, -0.04, 0.02])[plank]
     tone[np.arange(TEXELS) % (TEXELS // 4) < 2] -= 0.25

@@ -1,9 +1,8 @@
 """How an attempt starts: everything that was drawn, as data.
-
-`draw` is a pure function of (suite, task, scenario, level, seed). Every factor has a random stream of its own,
-keyed by the suite, the factor and the seed and by nothing else, and a scenario only says how far its factors
-may go. So switching one factor on does not move the others, a perturbed attempt pairs with the nominal one of
-the same seed, and the levels of a scenario go the same way, farther each.
+ `draw` is a pure function of (suite, task, scenario, level, seed). Every factor has a random stream of its
+own, keyed by the suite, the factor and the seed and by nothing else, and a scenario only says how far its
+factors may go. So switching one factor on does not move the others, a perturbed attempt pairs with the
+nominal one of the same seed, and the levels of a scenario go the same way, farther each.
 
 A `Reset` is stored as JSON with the attempt and is all that is needed to run it again.
 """
@@ -12,22 +11,21 @@ import colorsys
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import draccus
 import numpy as np
+from so101_robot.joints import JOINTS
+from so101_robot.mock.world import HOME_POSE_RAD
 
 from so101_eval.errors import ConfigError, LayoutError, RecordError
 from so101_eval.palletizing.scenarios import NOMINAL, Knobs, load_scenario
 from so101_eval.palletizing.tasks import BOX_M, PALLET_PLACE_M, PAN_AXIS_M, PickArea, Task, load_task
-from so101_robot.joints import JOINTS
-from so101_robot.mock.world import HOME_POSE_RAD
 
 SUITE = "v1"
 """Names the rules in this file: a change that draws other scenes from the same seeds gets a new name."""
 
-EVAL_SEEDS = range(0, 1_000_000)
+EVAL_SEEDS = range(1_000_000)
 """Seeds for judging. No demonstration may use one."""
 DEMO_SEEDS = range(1_000_000, 2_000_000)
 """Seeds for demonstrations, and for playing."""
@@ -93,7 +91,8 @@ class Light:
 
 @dataclass(frozen=True)
 class CameraShift:
-    """A camera moved by `shift_m` along its own axes (right, up, back) and turned by the vector `turn_rad`."""
+    """A camera moved by `shift_m` along its own axes (right, up, back) and turned by the vector
+    `turn_rad`."""
 
     shift_m: tuple[float, float, float]
     turn_rad: tuple[float, float, float]
@@ -190,7 +189,9 @@ def stream(suite: str, factor: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(seed,)))
 
 
-def draw(task: Task | str, scenario: str = NOMINAL, level: int = 0, seed: int = 0, suite: str = SUITE) -> Reset:
+def draw(
+    task: Task | str, scenario: str = NOMINAL, level: int = 0, seed: int = 0, suite: str = SUITE
+) -> Reset:
     """How attempt `seed` of that cell starts.
 
     Raises:
@@ -230,8 +231,8 @@ type _Streams = dict[str, np.random.Generator]
 def _span(rng: np.random.Generator, span: tuple[float, float]) -> float:
     """A factor from `span`: the nominal 1 in the middle of the draw, each side scaled on its own.
 
-    The same draw u in (-1, 1) gives 1 - |u| (1 - low) or 1 + |u| (high - 1), so that a wider span takes the same
-    draw further in the same direction.
+    The same draw u in (-1, 1) gives 1 - |u| (1 - low) or 1 + |u| (high - 1), so that a wider span takes
+    the same draw further in the same direction.
     """
     u = rng.uniform(-1.0, 1.0)
     return 1.0 + (u * (span[1] - 1.0) if u > 0 else u * (1.0 - span[0]))
@@ -293,8 +294,8 @@ def lay_out_boxes(
 ) -> list[tuple[float, float]]:
     """Places (x, y) [m] for `count` boxes, uniform over the area, apart from each other.
 
-    With `band_m`, the first `band_boxes` of them at that signed distance [m] from the area's border instead of
-    anywhere inside. Raises `LayoutError` when there is no room.
+    With `band_m`, the first `band_boxes` of them at that signed distance [m] from the area's border
+    instead of anywhere inside. Raises `LayoutError` when there is no room.
     """
     inside = (-math.inf, 0.0)
     for _ in range(_TRIES):
@@ -306,7 +307,9 @@ def lay_out_boxes(
                 placed.append(point)
                 if len(placed) == count:
                     return placed
-    raise LayoutError(f"{count} boxes do not fit {area.separation_m * 1000:.0f} mm apart in the band {band_m} [m]")
+    raise LayoutError(
+        f"{count} boxes do not fit {area.separation_m * 1000:.0f} mm apart in the band {band_m} [m]"
+    )
 
 
 def _point(area: PickArea, around_m: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -338,7 +341,9 @@ def _pallet(task: Task, knobs: Knobs, streams: _Streams) -> PalletStart:
             direction_rad = rng.uniform(-math.pi, math.pi)
             dx_m, dy_m = (knobs.pallet_shift_m * f(direction_rad) for f in (math.cos, math.sin))
         pallet = PalletStart(PALLET_PLACE_M[0] + float(dx_m), PALLET_PLACE_M[1] + float(dy_m), yaw_rad, look)
-        if all(_PALLET_REACH_M[0] <= reach_m <= _PALLET_REACH_M[1] for reach_m in _slot_reach_m(task, pallet)):
+        if all(
+            _PALLET_REACH_M[0] <= reach_m <= _PALLET_REACH_M[1] for reach_m in _slot_reach_m(task, pallet)
+        ):
             return pallet
     raise LayoutError(f"no pallet {knobs.pallet_shift_m} m off its place can be reached")
 
@@ -370,7 +375,8 @@ def _cameras(knobs: Knobs, rng: np.random.Generator) -> dict[str, CameraShift]:
     shares = {"front": 1.0, "wrist": WRIST_SHIFT_SHARE}
     return {
         name: CameraShift(
-            _vector(rng, knobs.camera_shift_m * shares[name]), _vector(rng, math.radians(knobs.camera_turn_deg))
+            _vector(rng, knobs.camera_shift_m * shares[name]),
+            _vector(rng, math.radians(knobs.camera_turn_deg)),
         )
         for name in CAMERAS
     }
@@ -393,7 +399,8 @@ _CLEAR_M = {"pick": 0.035, "pallet": 0.095, "arm": 0.125, "each other": 0.055}
 
 
 def _distractors(task: Task, knobs: Knobs, rng: np.random.Generator) -> tuple[Distractor, ...]:
-    """In view, but beside the boxes, the pallet and the folded arm. All four are drawn, the first few shown."""
+    """In view, but beside the boxes, the pallet and the folded arm. All four are drawn, the first few
+    shown."""
     kinds = rng.permutation(len(DISTRACTORS))
     found: list[Distractor] = []
     while len(found) < len(DISTRACTORS):

@@ -1,9 +1,8 @@
 """What an evaluation changes on purpose, one axis at a time, in levels 0 to 3.
-
-A scenario is a row of `Knobs`, one per level; level 0 is always the nominal scene, and level 2 is the severity
-that others have published where anybody has (`source`). Knobs say how far a factor may be off; the direction
-is drawn by `reset.draw` from the factor's own stream, so that level 3 is level 1 taken further in the same
-direction, and that two scenarios never move each other's factors.
+ A scenario is a row of `Knobs`, one per level; level 0 is always the nominal scene, and level 2 is the
+severity that others have published where anybody has (`source`). Knobs say how far a factor may be off;
+the direction is drawn by `reset.draw` from the factor's own stream, so that level 3 is level 1 taken
+further in the same direction, and that two scenarios never move each other's factors.
 
 Visual scenarios change pictures and nothing else: the physics goes on bit for bit as in the nominal scene.
 """
@@ -47,7 +46,8 @@ class Knobs:
     distractors: int = 0
     """Objects that nobody asked for, beside the way."""
     start_band_m: Range | None = None
-    """Boxes start at this signed distance [m] from the border of the demonstrated area (positive: outside)."""
+    """Boxes start at this signed distance [m] from the border of the demonstrated area (positive:
+    outside)."""
     start_band_boxes: int = 8
     """So many boxes do; the others start anywhere inside, because outside there is not room for eight."""
     pallet_shift_m: float = 0.0
@@ -128,12 +128,18 @@ _WIDER_SHIFT = {"camera_shift_m": (0.02, 0.05, 0.10), "camera_turn_deg": (1.0, 3
 
 _AXES = (
     _axis("light-intensity", "brighter or darker", True, _COLOSSEUM, light_gain=(0.15, 0.35, 0.60)),
-    _axis("light-direction", "key light from elsewhere", True, _FACTOR_WORLD, light_turn_deg=(20.0, 60.0, 150.0)),
+    _axis(
+        "light-direction", "key light from elsewhere", True, _FACTOR_WORLD, light_turn_deg=(20.0, 60.0, 150.0)
+    ),
     _axis("light-colour", "warmer or colder light", True, _COLOSSEUM, light_tint=(0.08, 0.20, 0.40)),
     _axis("camera-pose", "cameras moved and turned", True, _COLOSSEUM, **_WIDER_SHIFT),
     _axis(
-        "camera-pose-plain", "cameras moved, and no background that tells where they are", True,
-        "Know your camera, arXiv 2510.02268", **_WIDER_SHIFT, plain_background=_HERE,
+        "camera-pose-plain",
+        "cameras moved, and no background that tells where they are",
+        True,
+        "Know your camera, arXiv 2510.02268",
+        **_WIDER_SHIFT,
+        plain_background=_HERE,
     ),
     _axis("table-texture", "another table top", True, _FACTOR_WORLD, table_looks=(1, 3, 5)),
     _axis("pallet-texture", "another pallet", True, _FACTOR_WORLD, pallet_looks=(1, 2, 4)),
@@ -141,32 +147,54 @@ _AXES = (
     _axis("box-texture", "another print on the boxes", True, _COLOSSEUM, box_looks=(1, 2, 4)),
     _axis("distractors", "objects beside the way", True, _COLOSSEUM, distractors=(1, 2, 4)),
     _axis(
-        "box-start-inside", "boxes start well inside the demonstrated area", False,
+        "box-start-inside",
+        "boxes start well inside the demonstrated area",
+        False,
         start_band_m=((-1.0, -0.004), (-1.0, -0.008), (-1.0, -0.012)),
     ),
     _axis(
-        "box-start-edge", "boxes start at the border of the demonstrated area", False,
-        start_band_m=((-0.010, 0.0), (-0.005, 0.005), (0.0, 0.010)), start_band_boxes=_TWO,
+        "box-start-edge",
+        "boxes start at the border of the demonstrated area",
+        False,
+        start_band_m=((-0.010, 0.0), (-0.005, 0.005), (0.0, 0.010)),
+        start_band_boxes=_TWO,
     ),
     _axis(
-        "box-start-outside", "boxes start outside the demonstrated area", False, "LIBERO-PRO, arXiv 2510.03827",
-        start_band_m=((0.005, 0.015), (0.015, 0.030), (0.030, 0.050)), start_band_boxes=_TWO,
+        "box-start-outside",
+        "boxes start outside the demonstrated area",
+        False,
+        "LIBERO-PRO, arXiv 2510.03827",
+        start_band_m=((0.005, 0.015), (0.015, 0.030), (0.030, 0.050)),
+        start_band_boxes=_TWO,
     ),
     _axis("pallet-shift", "pallet 10, 20, 40 mm off", False, pallet_shift_m=(0.010, 0.020, 0.040)),
     _axis("pallet-yaw", "pallet turned 5, 10, 20 degrees", False, pallet_yaw_rad=(0.0873, 0.1745, 0.3491)),
     _axis(
-        "box-size", "larger and smaller boxes", False, _COLOSSEUM,
+        "box-size",
+        "larger and smaller boxes",
+        False,
+        _COLOSSEUM,
         box_scale=((0.95, 1.05), (0.90, 1.10), (0.80, 1.20)),
     ),
     _axis(
-        "box-mass", "lighter and heavier boxes", False,
+        "box-mass",
+        "lighter and heavier boxes",
+        False,
         box_mass=((0.7, 1.4), (0.5, 2.0), (0.3, 4.0)),
     ),
     _axis(
-        "friction", "more and less slippery", False,
+        "friction",
+        "more and less slippery",
+        False,
         friction=((0.8, 1.15), (0.6, 1.3), (0.4, 1.5)),
     ),
-    _axis("home-pose", "every joint starts off its home", False, _LIBERO, start_pose_rad=(0.0349, 0.0873, 0.1745)),
+    _axis(
+        "home-pose",
+        "every joint starts off its home",
+        False,
+        _LIBERO,
+        start_pose_rad=(0.0349, 0.0873, 0.1745),
+    ),
     _axis("joint-noise", "noise on measured joints", False, joint_noise_deg=(0.5, 1.0, 2.0)),
     _axis("joint-bias", "constant error of measured joints", False, joint_bias_deg=(1.0, 2.0, 4.0)),
     _axis("joint-stuck", "one encoder stands still for a while", False, stuck_s=(0.5, 2.0, 1e3)),
@@ -220,6 +248,7 @@ _RANDOMISED = Knobs(
 
 def _share(knobs: Knobs, share: float) -> Knobs:
     """All spans of domain randomisation, `share` as wide."""
+
     def narrower(span: Range) -> Range:
         return 1 + (span[0] - 1) * share, 1 + (span[1] - 1) * share
 
@@ -236,18 +265,38 @@ def _share(knobs: Knobs, share: float) -> Knobs:
 
 _OTHERS = (
     Scenario(
-        "randomised", "domain randomisation: friction, strength, mass, pallet, start pose", False,
+        "randomised",
+        "domain randomisation: friction, strength, mass, pallet, start pose",
+        False,
         (_share(_RANDOMISED, 0.5), _RANDOMISED, _share(_RANDOMISED, 1.25)),
     ),
-    _combined("another-room", "other light, table and cameras", ("light-intensity", "light-direction", "light-colour", "camera-pose", "table-texture")),
-    _combined("other-boxes", "other size, mass, friction and colour", ("box-size", "box-mass", "friction", "box-colour")),
-    _combined("moved-bench", "pallet shifted and turned, home pose off", ("pallet-shift", "pallet-yaw", "home-pose")),
-    _combined("bad-senses", "noisy late joints, blurred late pictures", ("joint-noise", "joint-delay", "image-blur", "image-delay")),
+    _combined(
+        "another-room",
+        "other light, table and cameras",
+        ("light-intensity", "light-direction", "light-colour", "camera-pose", "table-texture"),
+    ),
+    _combined(
+        "other-boxes",
+        "other size, mass, friction and colour",
+        ("box-size", "box-mass", "friction", "box-colour"),
+    ),
+    _combined(
+        "moved-bench", "pallet shifted and turned, home pose off", ("pallet-shift", "pallet-yaw", "home-pose")
+    ),
+    _combined(
+        "bad-senses",
+        "noisy late joints, blurred late pictures",
+        ("joint-noise", "joint-delay", "image-blur", "image-delay"),
+    ),
 )
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (Scenario(NOMINAL, "as demonstrated", True, (Knobs(), Knobs(), Knobs())), *_AXES, *_OTHERS)
+    for scenario in (
+        Scenario(NOMINAL, "as demonstrated", True, (Knobs(), Knobs(), Knobs())),
+        *_AXES,
+        *_OTHERS,
+    )
 }
 
 

@@ -1,11 +1,9 @@
 """The scene: a bench, boxes in a pick area, a slatted pallet with marked slots, things beside the way.
-
-The pallet and the distractors are fixed bodies that a reset moves; boxes are free cubes. What is only seen
-(slats, marks, prints, distractors) touches nothing. Boxes are compiled at the largest size and made smaller by
-a reset, so that every bound that MuJoCo keeps stays true.
-
-The physics of boxes and pallet (condim 3, friction) is that of the bench's blocks: with condim 4 resting boxes
-spin by themselves.
+ The pallet and the distractors are fixed bodies that a reset moves; boxes are free cubes. What is only
+seen (slats, marks, prints, distractors) touches nothing. Boxes are compiled at the largest size and made
+smaller by a reset, so that every bound that MuJoCo keeps stays true.
+ The physics of boxes and pallet (condim 3, friction) is that of the bench's blocks: with condim 4 resting
+boxes spin by themselves.
 """
 
 import math
@@ -14,10 +12,14 @@ from functools import partial
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from so101_robot.joints import JOINTS
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.motor import STALL_TORQUE_NM, MotorParameters
+from so101_robot.mock.plant import MujocoPlant
+from so101_robot.mock.table import OBJECT_FRICTION, dress
 
 from so101_eval.palletizing.looks import PALLET_RGB, add_table_looks
 from so101_eval.palletizing.reset import (
-    BOX_FRICTION,
     BOX_KG,
     BOX_RGB,
     CAMERAS,
@@ -33,11 +35,6 @@ from so101_eval.palletizing.reset import (
     draw,
 )
 from so101_eval.palletizing.tasks import BOX_M, PALLET_M, PAN_AXIS_M, Task, load_task
-from so101_robot.joints import JOINTS
-from so101_robot.mock.arm import MockArm
-from so101_robot.mock.motor import STALL_TORQUE_NM, MotorParameters
-from so101_robot.mock.plant import MujocoPlant
-from so101_robot.mock.table import OBJECT_FRICTION, dress
 
 LARGEST_BOX_M = 0.032  # [m] edge, as compiled
 HIDDEN_GROUP = 3  # geoms that touch and are not drawn
@@ -53,7 +50,8 @@ _BOX = mujoco.mjtGeom.mjGEOM_BOX
 
 
 class PalletizingScene:
-    """The scene of a task, for `World`. `next` is what the next reset lays out; None draws a nominal start."""
+    """The scene of a task, for `World`. `next` is what the next reset lays out; None draws a nominal
+    start."""
 
     def __init__(self, task: Task | str = "palletize-2") -> None:
         self.task = load_task(task) if isinstance(task, str) else task
@@ -145,11 +143,23 @@ def _add_pallet(spec: mujoco.MjSpec, task: Task) -> None:
     board_m = (u_m - (BOARDS - 1) * BOARD_GAP_M) / BOARDS
     for i in range(BOARDS):
         at_u_m = (i - (BOARDS - 1) / 2) * (board_m + BOARD_GAP_M)
-        _seen(body, f"pallet/deck/{i}", (board_m / 2, v_m / 2, DECK_M / 2), (at_u_m, 0, -DECK_M / 2), (1, 1, 1, 1))
+        _seen(
+            body,
+            f"pallet/deck/{i}",
+            (board_m / 2, v_m / 2, DECK_M / 2),
+            (at_u_m, 0, -DECK_M / 2),
+            (1, 1, 1, 1),
+        )
     block_z_m, runner_z_m = -DECK_M - BLOCK_M / 2, -DECK_M - BLOCK_M - RUNNER_M / 2
     for row, share in enumerate((-1, 0, 1)):
         at_v_m = share * (v_m / 2 - 0.006)
-        _seen(body, f"pallet/runner/{row}", (u_m / 2, 0.006, RUNNER_M / 2), (0, at_v_m, runner_z_m), (1, 1, 1, 1))
+        _seen(
+            body,
+            f"pallet/runner/{row}",
+            (u_m / 2, 0.006, RUNNER_M / 2),
+            (0, at_v_m, runner_z_m),
+            (1, 1, 1, 1),
+        )
         for column, across in enumerate((-1, 0, 1)):
             at_u_m = across * (u_m / 2 - 0.008)
             name = f"pallet/block/{row}{column}"
@@ -200,7 +210,9 @@ def _add_pick_outline(spec: mujoco.MjSpec, task: Task) -> None:
     for i, (start, end) in enumerate(zip(points, points[1:] + points[:1], strict=True)):
         length_m, yaw_rad = math.dist(start, end), math.atan2(end[1] - start[1], end[0] - start[0])
         middle_m = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, 0.0001)
-        line = _seen(spec.worldbody, f"pick/{i}", (length_m / 2 + 0.0008, 0.0010, 0.0002), middle_m, OUTLINE_RGBA)
+        line = _seen(
+            spec.worldbody, f"pick/{i}", (length_m / 2 + 0.0008, 0.0010, 0.0002), middle_m, OUTLINE_RGBA
+        )
         line.quat = [math.cos(yaw_rad / 2), 0, 0, math.sin(yaw_rad / 2)]
 
 

@@ -1,7 +1,7 @@
 """What is to be built: patterns of slots on a pallet, and named tasks with a time limit.
-
-Everything here is data in the pallet's frame: origin in the middle of its deck, u and v along its edges (x and
-y of the world while the pallet is not turned), w up from the deck. Placing happens in the order of the slots:
+ Everything here is data in the pallet's frame: origin in the middle of its deck, u and v along its edges
+(x and y of the world while the pallet is not turned), w up from the deck. Placing happens in the order of
+the slots:
 layer by layer, and in a layer the farthest from the pick side first, so that no box is carried across one
 that stands already.
 """
@@ -96,7 +96,10 @@ class PickArea(NamedTuple):
         dx, dy = x_m - PAN_AXIS_M[0], y_m - PAN_AXIS_M[1]
         radius_m, azimuth_rad = math.hypot(dx, dy), math.atan2(dy, dx)
         near_m, far_m = self.radius_m[0] - radius_m, radius_m - self.radius_m[1]
-        sides_m = [(self.azimuth_rad[0] - azimuth_rad) * radius_m, (azimuth_rad - self.azimuth_rad[1]) * radius_m]
+        sides_m = [
+            (self.azimuth_rad[0] - azimuth_rad) * radius_m,
+            (azimuth_rad - self.azimuth_rad[1]) * radius_m,
+        ]
         return max(near_m, far_m, *sides_m)
 
 

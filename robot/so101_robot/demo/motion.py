@@ -32,7 +32,7 @@ LOW_M = 0.055
 HIGH = (0.0, -58.0, 30.0, 52.0, 0.0, 20.0)
 """Pose at the top of the loop (pan is the block's)."""
 LOW_GRIPPER = 45.0
-VARIATION = np.array([1.5, 4.0, 4.0, 4.0, 6.0, 6.0])
+VARIATION = np.array([0.0, 1.5, 1.5, 1.5, 4.0, 4.0])
 """How much the top of the loop differs from seed to seed, half width per joint."""
 
 

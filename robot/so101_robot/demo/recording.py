@@ -24,7 +24,7 @@ EPISODE_S = RISE_S + 1.25 * LOOP_S
 """From rest, once round and a little more, so that the end of the loop joins its beginning."""
 TASK = "Swing over the red block and back above it, again and again."
 
-WOBBLE = np.array([4.0, 3.0, 3.0, 4.0, 3.0, 4.0])
+WOBBLE = np.array([3.0, 2.0, 2.0, 2.0, 2.0, 3.0])
 """Standard deviation of the wobble per joint (degrees, gripper percent)."""
 WOBBLE_S = 0.6
 """Its correlation time."""

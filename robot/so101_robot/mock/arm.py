@@ -75,8 +75,8 @@ class MockArm:
     def reset(self, seed: int | None = None) -> None:
         """Switch the arm off and on again in a freshly laid out scene; the same seed gives the same start.
 
-        The arm stays the one it is: servos are mounted as before. Time starts at zero again and faults that were
-        added are forgotten: make new clocks and links.
+        The arm stays the one it is: servos are mounted as before. Time starts at zero again and faults that
+        were added are forgotten: make new clocks and links.
 
         Raises:
             ConfigError: this arm was given a plant of its own, which only its maker can set back.
@@ -195,7 +195,7 @@ class MockArm:
     # Faults
 
     def add_fault(self, entry: Mapping[str, Any]) -> None:
-        """Let something fail, with the fields of a fault plan's entry; without `at_s` and `every`, from now on.
+        """Let something fail: the fields of a fault plan's entry; without `at_s` and `every`, from now on.
 
         Raises:
             ConfigError: there is no such fault, or not with these fields.

@@ -201,9 +201,9 @@ class PtyServer:
         arm = self.arm
         if self._host_speed_changed():
             arm.wire.set_host_baud(self._host_baud())
-        arrived_us = arm.now_us
+        arrived_us = max(arm.now_us, self._now_us())
         if self.pace:
-            arrived_us = max(arrived_us, self._now_us()) + len(data) * arm.wire.byte_us
+            arrived_us += len(data) * arm.wire.byte_us
             arm.advance_to(min(arrived_us, arm.now_us + self.SLICE_TICKS * TICK_US))
         replies = arm.exchange(data, arrived_us)
         now = b""

@@ -193,6 +193,9 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10  # with condim 3 for objects: condim 4 makes resting boxes spin at this setting
     option.iterations = option.ls_iterations = 20
+    # By default MuJoCo changes to sparse Jacobians at 60 degrees of freedom (8 boxes), whose solution for the
+    # gears' tendons is wrong (4.0.0: the arm sags by itself within 50 ms, NaN soon after).
+    option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
 
 
 def table_scene() -> Scene:

@@ -1,0 +1,352 @@
+"""The score of an attempt in the simulated scene: what happened, read from the world's truth.
+ `Scorer.observe` is called once per control tick and looks only; `result` may be asked at any time and
+speaks of the attempt so far. Contacts are seen at the ticks: a bump between two looks that moves nothing
+is missed. The schema (`record.Score`) is shared with the real arm.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+from so101_robot.joints import JOINTS
+from so101_robot.mock.world import World
+
+from so101_eval.palletizing.contacts import COLLISION_N, Toucher, Touches
+from so101_eval.palletizing.placement import Placement, Pose, assign, measure
+from so101_eval.palletizing.record import BoxScore, Event, Score
+from so101_eval.palletizing.reset import Reset
+from so101_eval.palletizing.smoothness import FEWEST, log_dimensionless_jerk, sparc, speeds
+from so101_eval.palletizing.tasks import SECONDS_PER_BOX, load_task
+from so101_eval.palletizing.watch import STABLE_S, BoxWatch, Hand, Sight
+
+__all__ = ["BoxScore", "Event", "Score", "Scorer"]
+
+MOVED_RAD = math.radians(3.0)
+"""An arm whose joints have all stayed within this of the start has never moved: it sags by up to 3
+degrees."""
+LOW_M = 0.040  # [m] height of the fingertips' middle below which closing jaws are meant to grasp
+CLOSING_RAD = 0.10  # the jaws have closed when they are this far from their widest
+RISE_M = 0.030  # [m] above where the jaws closed: whatever is not in them was missed
+NEAR_M = 0.040  # [m] from a box, beside it: a missed grasp; farther away the jaws closed on nothing
+PRESSES_APART_S = 0.5  # pressing on the bench is one collision until it has stopped for so long
+GRACE_S = STABLE_S + 0.5
+"""[s] after the time limit until nothing can change: the last box must be let go in time and then stand."""
+
+
+class Scorer:
+    """Watches a `World` that was laid out with `reset`."""
+
+    def __init__(self, world: World, reset: Reset) -> None:
+        self._world, self._data, self.reset = world, world.data, reset
+        self.task = load_task(reset.task)
+        model = world.model
+        self._box_qpos = [model.joint(f"box/{i}").qposadr[0] for i in range(len(reset.boxes))]
+        self._pads = [model.geom(name).id for name in ("fj_pad", "mj_pad")]
+        self._gripper = model.body("gripper").id
+        self._jaw_qpos = int(world.joint_qpos[JOINTS.index("gripper")])
+        self._toucher = Toucher(world, len(reset.boxes))
+        self.watches = [BoxWatch(i, box, reset.pallet) for i, box in enumerate(reset.boxes) if box.present]
+        self._jaws = _JawWatch()
+        self._events: list[Event] = []
+        self._collisions = 0
+        self._last_press_s = -math.inf
+        self._zero_s: float | None = None
+        self._time_s = self._previous_s = 0.0
+        self._ticks = 0
+        self._start_rad = self._data.qpos[world.joint_qpos].copy()
+        self._strayed_rad = 0.0
+        self._path: list[NDArray[np.float64]] = []
+        self._carries: list[tuple[int, int]] = []
+        self._carry_from: int | None = None
+        self._progress: tuple[int, float] = (0, 0.0)
+        self._broken = False
+
+    # during the attempt
+
+    def observe(self, time_s: float) -> None:
+        """Look at the world. The first call sets time zero; call it before the first action."""
+        if self._zero_s is None:
+            self._zero_s = time_s
+        if self._broken or (self._ticks and time_s - self._zero_s <= self._time_s):
+            return
+        self._time_s = time_s - self._zero_s
+        if not self._sane():
+            self.abort("nan", "the physics state is not a number")
+            return
+        hand = self._hand()
+        self._path.append(hand.middle_m)
+        touches = self._toucher.read()
+        for watch in self.watches:
+            i = watch.index
+            sight = Sight(self._pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
+            watch.see(self._time_s, sight, hand)
+        self._watch_jaws(hand)
+        self._watch_collisions(touches)
+        self._watch_carries()
+        self._watch_progress()
+        self._ticks += 1
+
+    def abort(self, kind: str, detail: str = "") -> None:
+        """The attempt ended otherwise: an action that is not a number (`nan`), a stop by the guard.
+
+        `kind` is one of `record.FAILURES`; nothing is watched afterwards.
+        """
+        self._events.append(Event(self._time_s, kind, self.phase, None, detail))
+        self._broken = True
+
+    @property
+    def phase(self) -> str:
+        """What the arm is about; one of `record.PHASES`."""
+        held = next((watch for watch in self.watches if watch.held), None)
+        if held is not None:
+            return "carry" if held.lifted else "grasp"
+        if self._jaws.closed_at_m is not None:
+            return "grasp"
+        waiting = any(watch.released_s is None for watch in self.watches)
+        return "approach" if waiting else "rest"
+
+    @property
+    def done(self) -> bool:
+        """Nothing can change any more: all boxes stand as they should for two seconds, or time is up."""
+        if self._broken or self._time_s >= self.task.time_limit_s + GRACE_S:
+            return True
+        if not self.watches or any(watch.held or not watch.stable(self._time_s) for watch in self.watches):
+            return False
+        return all(placement.good for _, placement in self._standing().values())
+
+    # its parts
+
+    def _sane(self) -> bool:
+        return bool(np.all(np.isfinite(self._data.qpos))) and not self._data.warning.number[_BAD].any()
+
+    def _pose(self, box: int) -> Pose:
+        address = self._box_qpos[box]
+        return Pose.of(self._data.qpos[address : address + 7])
+
+    def _hand(self) -> Hand:
+        data = self._data
+        middle_m = (data.geom_xpos[self._pads[0]] + data.geom_xpos[self._pads[1]]) / 2
+        return Hand(middle_m, data.xmat[self._gripper].reshape(3, 3).copy(), float(data.qpos[self._jaw_qpos]))
+
+    def _watch_jaws(self, hand: Hand) -> None:
+        held = any(watch.held for watch in self.watches)
+        closed_at_m = self._jaws.see(hand, held)
+        if closed_at_m is None:
+            return
+        waiting = [watch for watch in self.watches if not watch.stable(self._time_s)]
+        near = min(waiting, key=lambda watch: math.dist(watch.lying_m[:2], closed_at_m[:2]), default=None)
+        if near is not None and math.dist(near.lying_m[:2], closed_at_m[:2]) < NEAR_M:
+            self._events.append(Event(self._time_s, "missed_grasp", "grasp", near.index))
+        else:
+            self._jaws.on_nothing += 1
+            self._events.append(Event(self._time_s, "missed_grasp", "grasp", None, "closed far from any box"))
+
+    def _watch_collisions(self, touches: Touches) -> None:
+        if touches.press_n > COLLISION_N:
+            if self._time_s - self._last_press_s > PRESSES_APART_S:
+                self._collisions += 1
+                detail = f"{touches.partner}: {touches.press_n:.0f} N"
+                self._events.append(Event(self._time_s, "collision", self.phase, None, detail))
+            self._last_press_s = self._time_s
+
+    def _watch_carries(self) -> None:
+        """From a lift to the release: pieces of the path, by index."""
+        carrying = any(watch.held and watch.lifted for watch in self.watches)
+        if carrying and self._carry_from is None:
+            self._carry_from = self._ticks
+        elif not carrying and self._carry_from is not None:
+            self._carries.append((self._carry_from, self._ticks))
+            self._carry_from = None
+
+    def _watch_progress(self) -> None:
+        passed = sum(len(watch.times) for watch in self.watches)
+        if passed > self._progress[0]:
+            self._progress = passed, self._time_s
+        strayed_rad = np.abs(self._data.qpos[self._world.joint_qpos] - self._start_rad).max()
+        self._strayed_rad = max(self._strayed_rad, float(strayed_rad))
+
+    def _standing(self) -> dict[int, tuple[int, Placement]]:
+        """Box -> the slot that it counts for, and how it stands there."""
+        boxes = [watch.index for watch in self.watches]
+        table = [
+            [
+                measure(self._pose(i), self.reset.boxes[i].edge_m, slot, self.reset.pallet)
+                for slot in self.task.slots
+            ]
+            for i in boxes
+        ]
+        slots = assign(table)
+        return {box: (slot, row[slot]) for box, slot, row in zip(boxes, slots, table, strict=True)}
+
+    # afterwards
+
+    def result(self) -> Score:
+        """The score of the attempt so far."""
+        standing = {} if self._broken and not self._sane() else self._standing()
+        boxes = self._box_scores(standing)
+        present = [box for box in boxes if box.milestones]
+        unmeasured: dict[str, str] = {}
+        catch = len(self.watches) < len(self.reset.boxes)
+        all_good = all(box.good for box in present) and not any(watch.drops for watch in self.watches)
+        last_s = max((watch.released_s or 0.0 for watch in self.watches), default=0.0)
+        success = all_good and last_s <= self.task.time_limit_s and not self._broken
+        good = sum(bool(box.good) for box in present)
+        robot_s = last_s if success and not catch else min(self._time_s, self.task.time_limit_s)
+        if catch:
+            unmeasured["success"] = "a box was taken away (catch trial)"
+        if not present:
+            unmeasured["credit"] = "no box is there (catch trial)"
+        if not good:
+            unmeasured["seconds_per_box"] = "no box stands as it should"
+        if robot_s <= 0:
+            unmeasured["boxes_per_hour"] = "no time has passed"
+        spectral, jerk = self._smoothness(unmeasured)
+        return Score(
+            task=self.reset.task,
+            suite=self.reset.suite,
+            scenario=self.reset.scenario,
+            level=self.reset.level,
+            seed=self.reset.seed,
+            backend="mujoco",
+            success=None if catch else success,
+            credit=float(np.mean([box.credit for box in present])) if present else None,
+            boxes=boxes,
+            drops=sum(watch.drops for watch in self.watches),
+            collisions=self._collisions + sum(e.kind == "collision" for w in self.watches for e in w.events),
+            empty_grasps=self._jaws.on_nothing,
+            duration_s=self._time_s,
+            robot_s=robot_s,
+            seconds_per_box=robot_s / good if good else None,
+            boxes_per_hour=3600.0 * good / robot_s if robot_s > 0 else None,
+            sparc=spectral,
+            ldlj=jerk,
+            failure=None if success or catch else self._failure(boxes),
+            events=self._all_events(),
+            unmeasured=unmeasured,
+        )
+
+    def _box_scores(self, standing: dict[int, tuple[int, Placement]]) -> tuple[BoxScore, ...]:
+        watches = {watch.index: watch for watch in self.watches}
+        ends = sorted(watch.released_s for watch in self.watches if watch.released_s is not None)
+        scores: list[BoxScore] = []
+        for i in range(len(self.reset.boxes)):
+            if i not in watches:
+                scores.append(_unknown(i, "taken away (catch trial)"))
+            elif i not in standing:
+                scores.append(_unknown(i, "the physics state is not a number"))
+            else:
+                scores.append(self._box_score(watches[i], *standing[i], ends))
+        return tuple(scores)
+
+    def _box_score(self, watch: BoxWatch, slot: int, placed: Placement, ends: Sequence[float]) -> BoxScore:
+        stable = watch.stable(self._time_s)
+        times: dict[str, float | None] = {**dict.fromkeys(_PASSED), **watch.times}
+        times["in_tolerance"] = watch.released_s if placed.good else None
+        times["stable"] = watch.unmoved_since_s if stable and placed.good else None
+        released_s = watch.released_s
+        before_s = max((end for end in ends if end < (released_s or 0.0)), default=0.0)
+        return BoxScore(
+            box=watch.index, slot=slot, good=placed.good and stable and released_s is not None,
+            milestones=times,
+            du_mm=placed.du_mm, dv_mm=placed.dv_mm, error_mm=placed.error_mm, dz_mm=placed.dz_mm,
+            yaw_deg=placed.yaw_deg, tilt_deg=placed.tilt_deg, overhang_mm=placed.overhang_mm,
+            seconds=None if released_s is None else released_s - before_s,
+            drops=watch.drops,
+            unmeasured={"seconds": "never let go of after a lift"} if released_s is None else {},
+        )  # fmt: skip
+
+    def _smoothness(self, unmeasured: dict[str, str]) -> tuple[float | None, float | None]:
+        """SPARC and log dimensionless jerk, means over the carries. Never raises: an arm that did not move
+        has no smoothness."""
+        pieces = [piece for piece in self._carries if piece[1] - piece[0] >= 2 * FEWEST]
+        values: list[tuple[float, float]] = []
+        rate_hz = self._ticks / self._time_s if self._time_s > 0 else 0.0
+        for start, end in pieces:
+            speed = speeds(np.array(self._path[start:end]), rate_hz)
+            if speed.sum() > 0:
+                values.append((sparc(speed, rate_hz), log_dimensionless_jerk(speed, rate_hz)))
+        if not values:
+            unmeasured["sparc"] = unmeasured["ldlj"] = "no box was carried to its release"
+            return None, None
+        spectral, jerk = np.mean(values, axis=0).tolist()
+        return spectral, jerk
+
+    def _all_events(self) -> tuple[Event, ...]:
+        events = self._events + [event for watch in self.watches for event in watch.events]
+        return tuple(sorted(events, key=lambda event: event.time_s))
+
+    def _failure(self, boxes: Sequence[BoxScore]) -> Event:
+        """The earliest event that was not made good again, else what can be said at the end."""
+        bad = {box.box for box in boxes if not box.good}
+        events = [e for e in self._all_events() if e.box is None or e.box in bad or e.kind == "drop"]
+        aborted = next((event for event in events if event.kind == "nan"), None)
+        if aborted is not None:
+            return aborted
+        if self._strayed_rad < MOVED_RAD:
+            return Event(self._time_s, "never_moved", "approach")
+        misplaced = [
+            Event(watch.released_s, "misplace", "place", watch.index)
+            for watch in self.watches
+            if watch.index in bad and watch.released_s is not None and watch.stable(self._time_s)
+        ]
+        events = sorted(events + misplaced, key=lambda event: event.time_s)
+        if events:
+            return events[0]
+        progressing = self._time_s - self._progress[1] < SECONDS_PER_BOX
+        return Event(self._time_s, "timeout_progressing" if progressing else "timeout_stuck", self.phase)
+
+
+_BAD = [
+    int(kind)
+    for kind in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+    )
+]
+"""MuJoCo resets a state that has blown up, and counts it here."""
+_PASSED = ("reached", "grasped", "lifted", "over_pallet", "released")
+
+
+class _JawWatch:
+    """Notices jaws that closed low down, and then rose with nothing in them."""
+
+    def __init__(self) -> None:
+        self.on_nothing = 0
+        self.closed_at_m: NDArray[np.float64] | None = None
+        self._widest_rad = -math.inf
+        self._narrowest_rad = math.inf
+
+    def see(self, hand: Hand, holding: bool) -> NDArray[np.float64] | None:
+        """Where the jaws had closed (3,) [m], at the moment when that has turned out to be on nothing."""
+        missed = None
+        if holding:
+            self.closed_at_m = None
+            self._widest_rad = hand.jaw_rad
+            return None
+        if hand.jaw_rad > self._narrowest_rad + CLOSING_RAD / 2:  # opening again
+            missed, self.closed_at_m = self.closed_at_m, None
+            self._widest_rad, self._narrowest_rad = hand.jaw_rad, math.inf
+        self._widest_rad = max(self._widest_rad, hand.jaw_rad)
+        if self.closed_at_m is None:
+            if hand.jaw_rad < self._widest_rad - CLOSING_RAD and hand.middle_m[2] < LOW_M:
+                self.closed_at_m = hand.middle_m.copy()
+                self._narrowest_rad = hand.jaw_rad
+        else:
+            self._narrowest_rad = min(self._narrowest_rad, hand.jaw_rad)
+            if hand.middle_m[2] > self.closed_at_m[2] + RISE_M:
+                missed, self.closed_at_m = self.closed_at_m, None
+                self._widest_rad = hand.jaw_rad
+        return missed
+
+
+def _unknown(box: int, reason: str) -> BoxScore:
+    names = (
+        *("slot", "good", "du_mm", "dv_mm", "error_mm", "dz_mm", "yaw_deg", "tilt_deg", "overhang_mm"),
+        *("seconds", "drops"),
+    )
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return BoxScore(box=box, milestones={}, unmeasured=dict.fromkeys(names, reason), **nothing)

@@ -1,0 +1,207 @@
+"""What happens to one box, tick by tick: milestones, and what goes wrong with it.
+
+A `BoxWatch` is a small state machine over poses and touches. It does not know MuJoCo, so that whatever tracks
+a real box could feed it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_eval.palletizing.placement import Pose, inside_footprint
+from so101_eval.palletizing.record import Event
+from so101_eval.palletizing.reset import BoxStart, PalletStart
+
+STABLE_S = 2.0
+"""[s] a box must stand unmoved after it was let go."""
+STILL_M, STILL_RAD = 0.002, math.radians(2.0)
+"""Movement below this is none: a box that is let go settles by 1 mm."""
+SETTLE_S = 0.3  # [s] after the release, in which a box may still come to rest
+REACH_M = 0.025  # [m] from the middle between the jaws to a box that they can close on
+LIFT_M = 0.010  # [m] above where it lay
+DROP_M = 0.010  # [m] of fall after the release
+SLIP_M = 0.008  # [m] in the jaws, on the way
+SHOVE_M = 0.010  # [m] that a box which nobody grasps is pushed
+TOPPLE_RAD = math.radians(20.0)
+DEBOUNCE = 2  # ticks for which the jaws must touch, or not touch, a box
+
+
+class Hand(NamedTuple):
+    """The gripper at one moment."""
+
+    middle_m: NDArray[np.float64]
+    """(3,) between the pads."""
+    R_world_gripper: NDArray[np.float64]
+    """(3, 3)"""
+    jaw_rad: float
+
+
+class Sight(NamedTuple):
+    """A box at one moment."""
+
+    pose: Pose
+    held: bool
+    """Between both jaws."""
+    fingers: bool
+    """Touched by the arm."""
+    supported: bool
+    """Touches the bench, the pallet or another box: pressed on those it may move in the jaws."""
+
+
+class _Rest(NamedTuple):
+    """Where a box came to rest, and when."""
+
+    pose: Pose
+    time_s: float
+
+
+@dataclass
+class BoxWatch:
+    """One box through an attempt."""
+
+    index: int
+    start: BoxStart
+    pallet: PalletStart
+
+    def __post_init__(self) -> None:
+        self.times: dict[str, float] = {}
+        """Milestones passed once and for all."""
+        self.events: list[Event] = []
+        self.drops = 0
+        self.held = False
+        self.lifted = False
+        self.released_s: float | None = None
+        """The last time the jaws let go of it after a lift."""
+        self.carry_from_s: float | None = None
+        self.unmoved_since_s: float | None = None
+        """It has stood still and free since."""
+        self._touching = 0
+        self._grip: NDArray[np.float64] | None = None
+        self._release: Pose | None = None
+        self._rest = _Rest(Pose((self.start.x_m, self.start.y_m, self.start.edge_m / 2), 0.0, 0.0), 0.0)
+        self._settled = True
+        self._slipped = self._shoved = self._toppled = False
+
+    @property
+    def lying_m(self) -> tuple[float, float, float]:
+        """Where it lies or last lay."""
+        return self._rest.pose.position_m
+
+    def see(self, time_s: float, sight: Sight, hand: Hand) -> None:
+        """A moment later."""
+        between = float(np.linalg.norm(hand.middle_m - sight.pose.position_m)) < REACH_M
+        if between:
+            self.times.setdefault("reached", time_s)
+        self._hold(time_s, sight, hand)
+        if self.held:
+            self._carry(time_s, sight, hand)
+        else:
+            self._lie(time_s, sight, between)
+
+    def stable(self, time_s: float) -> bool:
+        """Let go of, and unmoved for two seconds."""
+        since_s = self.unmoved_since_s
+        return self.released_s is not None and since_s is not None and time_s - since_s >= STABLE_S - 1e-6
+
+    def _hold(self, time_s: float, sight: Sight, hand: Hand) -> None:
+        """Enter and leave the jaws, after a debounce."""
+        same = sight.held == self.held
+        self._touching = 0 if same else self._touching + 1
+        if self._touching < DEBOUNCE:
+            return
+        self._touching = 0
+        self.held = sight.held
+        if self.held:
+            self.times.setdefault("grasped", time_s)
+            self.unmoved_since_s, self._grip, self._release = None, None, None
+            self._slipped = False
+        else:
+            self._let_go(time_s, sight)
+
+    def _carry(self, time_s: float, sight: Sight, hand: Hand) -> None:
+        height_m = sight.pose.position_m[2] - self.lying_m[2]
+        if height_m > LIFT_M and not self.lifted:
+            self.lifted = True
+            self.carry_from_s = time_s
+            self.times.setdefault("lifted", time_s)
+        if not self.lifted:
+            return
+        if inside_footprint(self.pallet, sight.pose.position_m):
+            self.times.setdefault("over_pallet", time_s)
+        self._watch_grip(time_s, sight, hand)
+
+    def _watch_grip(self, time_s: float, sight: Sight, hand: Hand) -> None:
+        in_hand = hand.R_world_gripper.T @ (np.array(sight.pose.position_m) - hand.middle_m)
+        # along the jaws' closing direction (x) a box moves when they open or the servos give: that is no slip
+        if self._grip is None:
+            self._grip = in_hand
+        slid_m = float(np.linalg.norm((in_hand - self._grip)[1:]))
+        if slid_m > SLIP_M and not self._slipped and not sight.supported:
+            self._slipped = True
+            self._note(time_s, "slip", "carry", f"{slid_m * 1000:.0f} mm in the jaws")
+
+    def _let_go(self, time_s: float, sight: Sight) -> None:
+        if self.lifted:
+            self.released_s = time_s
+            if inside_footprint(self.pallet, sight.pose.position_m):
+                self.times.setdefault("released", time_s)
+        elif sight.pose.position_m[2] > self.lying_m[2] + 0.002:
+            self._note(time_s, "slip", "grasp", "lost before it was lifted")
+        self.lifted = False
+        self.carry_from_s = None
+        self._release, self._settled = sight.pose, False
+        self._rest = _Rest(sight.pose, time_s)
+        self._shoved = self._toppled = False
+
+    def _lie(self, time_s: float, sight: Sight, between: bool) -> None:
+        """Free: comes to rest, is pushed, topples."""
+        moved = _moved(sight.pose, self._rest.pose)
+        if not self._settled:
+            if moved:
+                self._rest = _Rest(sight.pose, time_s)
+            elif time_s - self._rest.time_s >= SETTLE_S:
+                self._come_to_rest(time_s, sight)
+            return
+        if sight.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
+            self._toppled = True
+            self._note(time_s, "topple", "rest", f"tilted by {math.degrees(sight.pose.tilt_rad):.0f} degrees")
+        if moved:
+            self._move(time_s, sight, between)
+
+    def _move(self, time_s: float, sight: Sight, between: bool) -> None:
+        """It lay and is moved. Between the jaws that is a try; elsewhere somebody ran into it."""
+        self.unmoved_since_s = None
+        pushed_m = math.dist(sight.pose.position_m, self.lying_m)
+        if pushed_m > SHOVE_M and not between and not self._shoved:
+            self._shoved = True
+            self._note(time_s, "collision", "rest", f"pushed by {pushed_m * 1000:.0f} mm")
+        if between or self._shoved or not sight.fingers:
+            self._settled = False
+            self._rest = _Rest(sight.pose, time_s)
+
+    def _come_to_rest(self, time_s: float, sight: Sight) -> None:
+        self._settled, self._shoved = True, False
+        self.unmoved_since_s = self._rest.time_s
+        if self._release is None:
+            return
+        fall_m = self._release.position_m[2] - sight.pose.position_m[2]
+        if self.released_s is not None and fall_m > DROP_M:
+            self.drops += 1
+            phase = "place" if inside_footprint(self.pallet, self._release.position_m) else "carry"
+            self._note(self.released_s, "drop", phase, f"fell {fall_m * 1000:.0f} mm")
+        self._release = None
+
+    def _note(self, time_s: float, kind: str, phase: str, detail: str) -> None:
+        self.events.append(Event(time_s, kind, phase, self.index, detail))
+
+
+def _moved(now: Pose, before: Pose) -> bool:
+    turn_rad = (now.yaw_rad - before.yaw_rad + math.pi) % (2 * math.pi) - math.pi
+    return (
+        math.dist(now.position_m, before.position_m) > STILL_M
+        or abs(turn_rad) > STILL_RAD
+        or abs(now.tilt_rad - before.tilt_rad) > STILL_RAD
+    )
