@@ -41,8 +41,8 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if config.robot.port != MOCK:  # leave the loop a core of its own
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    # Leave a core to the loop. Threads that wait for each other on busy cores cost far more than they bring.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
     return ActPolicy.load(path, device, per_head=config.per_head)
 
 

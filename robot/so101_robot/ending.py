@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .cameras import Frame
     from .guard import Guard
 
-ARRIVED = 3.0
+ARRIVED = 5.0
 """How close to home is there [deg, percent of the gripper]: a P-only servo sags by 1 to 2 deg under load."""
 
 SETTLE_S = 0.5

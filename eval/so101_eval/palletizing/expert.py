@@ -31,9 +31,9 @@ from so101_eval.palletizing.tasks import PALLET_M, Slot, load_task
 if TYPE_CHECKING:
     from so101_eval.attempt import Observation
 
-PACE_RAD_S = 1.5
+PACE_RAD_S = 2.1
 """Fastest joint on a way through the air."""
-LINE_M_S = 0.10
+LINE_M_S = 0.13
 """Fastest up or down."""
 LEAST_S = 0.4
 """Even the shortest way takes this long."""

@@ -394,7 +394,7 @@ def _table(knobs: Knobs, rng: np.random.Generator) -> str:
     return TABLE_LOOKS[_PLAIN] if knobs.plain_background else look
 
 
-_SPREAD_M = ((0.06, 0.36), (-0.25, 0.25))  # x, y: what the front camera sees of the table
+_SPREAD_M = ((0.06, 0.32), (-0.22, 0.24))  # x, y: what the front camera sees of the table
 _CLEAR_M = {"pick": 0.035, "pallet": 0.095, "arm": 0.125, "each other": 0.055}
 
 

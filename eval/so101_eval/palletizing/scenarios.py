@@ -131,7 +131,7 @@ _AXES = (
     _axis(
         "light-direction", "key light from elsewhere", True, _FACTOR_WORLD, light_turn_deg=(20.0, 60.0, 150.0)
     ),
-    _axis("light-colour", "warmer or colder light", True, _COLOSSEUM, light_tint=(0.08, 0.20, 0.40)),
+    _axis("light-colour", "warmer or colder light", True, _COLOSSEUM, light_tint=(0.06, 0.14, 0.25)),
     _axis("camera-pose", "cameras moved and turned", True, _COLOSSEUM, **_WIDER_SHIFT),
     _axis(
         "camera-pose-plain",

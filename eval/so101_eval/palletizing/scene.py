@@ -44,7 +44,10 @@ DECK_M, BLOCK_M, RUNNER_M = 0.0030, 0.0045, 0.0025  # [m] heights, together the 
 BOARDS, BOARD_GAP_M = 5, 0.0045
 MARK_RGBA = (0.97, 0.95, 0.90, 1.0)
 MARK_FILL_RGBA = (0.36, 0.27, 0.19, 1.0)
-OUTLINE_RGBA = (0.40, 0.43, 0.46, 1.0)
+FRONT_CAMERA_M, FRONT_FOVY_DEG = (0.505, 0.012, 0.41), 42.0
+"""The bench's own, a little wider: in a square picture pick area and pallet reach from edge to edge."""
+OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG = (0.155, 0.015, 0.60), 35.0
+OUTLINE_RGBA = (0.93, 0.94, 0.95, 1.0)
 
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
 
@@ -63,6 +66,10 @@ class PalletizingScene:
     def build(self) -> mujoco.MjSpec:
         spec = mujoco.MjSpec()
         dress(spec)
+        front = spec.camera("front")
+        front.pos, front.fovy = FRONT_CAMERA_M, FRONT_FOVY_DEG
+        overhead = spec.camera("overhead")
+        overhead.pos, overhead.fovy = OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG
         add_table_looks(spec)
         _add_pick_outline(spec, self.task)
         _add_pallet(spec, self.task)
@@ -171,7 +178,7 @@ def _add_pallet(spec: mujoco.MjSpec, task: Task) -> None:
 
 def _add_mark(body: mujoco.MjsBody, index: int, u_m: float, v_m: float) -> None:
     """A slot: a dark field with a light frame, as wide as a box."""
-    half_m, line_m, lift_m = BOX_M / 2 + 0.0015, 0.0016, 0.0003
+    half_m, line_m, lift_m = BOX_M / 2 + 0.0025, 0.0026, 0.0003
     _seen(body, f"slot/{index}/field", (half_m, half_m, lift_m / 2), (u_m, v_m, lift_m / 2), MARK_FILL_RGBA)
     for side, (du, dv) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
         size_m = (line_m / 2, half_m, lift_m) if du else (half_m, line_m / 2, lift_m)
@@ -211,7 +218,7 @@ def _add_pick_outline(spec: mujoco.MjSpec, task: Task) -> None:
         length_m, yaw_rad = math.dist(start, end), math.atan2(end[1] - start[1], end[0] - start[0])
         middle_m = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, 0.0001)
         line = _seen(
-            spec.worldbody, f"pick/{i}", (length_m / 2 + 0.0008, 0.0010, 0.0002), middle_m, OUTLINE_RGBA
+            spec.worldbody, f"pick/{i}", (length_m / 2 + 0.0012, 0.0015, 0.0002), middle_m, OUTLINE_RGBA
         )
         line.quat = [math.cos(yaw_rad / 2), 0, 0, math.sin(yaw_rad / 2)]
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class MockProcess:
         self._options = {"camera_port": 0, **options}
         self._child: subprocess.Popen[bytes] | None = None
         self._partial = b""
+        self._temporary: Path | None = None
 
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
@@ -70,6 +72,8 @@ class MockProcess:
         self.port = str(ready["port"])
         self.zmq_port = int(ready["zmq_port"])
         self.calibration_dir = Path(ready["calibration_dir"])
+        if "calibration_dir" not in self._options:
+            self._temporary = self.calibration_dir
         self.robot_id = str(ready["robot_id"])
         self.renderer = str(ready["renderer"])
         return self
@@ -111,6 +115,8 @@ class MockProcess:
         if child.poll() is None:
             child.kill()
             child.wait()
+        if self._temporary is not None and child.returncode < 0:  # killed before it could tidy up
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         end_s = time.monotonic() + timeout_s
