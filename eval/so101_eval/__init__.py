@@ -1,1 +1,1 @@
-"""Which policy is better: scenes, expert, episodes, statistics and the report. Filled by the palletizing and evaluation work."""
+"""Which policy is better: scenes, an expert, attempts and scores."""

@@ -1,8 +1,8 @@
 """What can go wrong in the robot room, as exceptions that speak to the person at the bench.
 
-Every class derives from `RobotError`, so a command catches one type, prints one message and exits with a code. Classes
-also derive from the standard-library exception that a caller would expect. A message says what was asked, what was found
-and what is possible.
+Every class derives from `RobotError`, so a command catches one type, prints one message and exits with a code.
+Classes also derive from the standard-library exception that a caller would expect. A message says what was asked,
+what was found and what is possible.
 """
 
 

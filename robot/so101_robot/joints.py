@@ -1,7 +1,7 @@
 """The six joints of an SO-101, in the order and with the names that LeRobot's recordings use.
 
-Joint values at the robot border are LeRobot's: degrees from the middle of the calibrated range, and 0 (closed) to 100 (open)
-percent for the gripper. Datasets and checkpoints carry these, so nothing above the bus uses other units.
+Joint values at the robot border are LeRobot's: degrees from the middle of the calibrated range, and 0 (closed) to 100
+(open) percent for the gripper. Datasets and checkpoints carry these, so nothing above the bus uses other units.
 """
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from so101_robot.demo.recording import record_demonstrations
 from so101_robot.mock.process import MockProcess
 from so101_robot.runlog import read_ticks
@@ -22,9 +21,18 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "hf"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+        [str(BIN / command[0]), *command[1:]],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, f"{command[0]}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
     return done
@@ -68,7 +76,9 @@ def checkpoint(folder: Path) -> Path:
     return train / "checkpoints" / "last" / "pretrained_model"
 
 
-def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(checkpoint: Path, folder: Path) -> None:
+def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(
+    checkpoint: Path, folder: Path
+) -> None:
     out = folder / "run"
     run(
         [
@@ -92,7 +102,9 @@ def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(che
     assert all(tick["guard"] for tick in ticks)
 
 
-def test_lerobot_rollout_drives_the_mock_arm_through_the_pseudo_terminal(checkpoint: Path, folder: Path) -> None:
+def test_lerobot_rollout_drives_the_mock_arm_through_the_pseudo_terminal(
+    checkpoint: Path, folder: Path
+) -> None:
     camera = f"type: zmq, server_address: 127.0.0.1, width: {SIZE}, height: {SIZE}, fps: 30"
     with MockProcess(width=SIZE, height=SIZE) as mock:
         cameras = ", ".join(

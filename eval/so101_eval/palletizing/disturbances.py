@@ -1,5 +1,6 @@
 """What stands between the robot and who drives it: noise, delays, blur, a black camera, late actions.
- `Disturbances` wraps one attempt at the border of the robot: measured joints and pictures pass through
+
+`Disturbances` wraps one attempt at the border of the robot: measured joints and pictures pass through
 `sense`, actions through `act`, once per control tick each. It never touches the physics, the guard or the
 wire. All randomness comes from the reset's own seed, tick by tick, so that an attempt can be run again.
 """

@@ -15,27 +15,25 @@ import itertools
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from so101_robot.arm import SO101
 from so101_robot.joints import GRIPPER
 from so101_robot.mock.world import World
 
+from so101_eval.attempt import Attempt, Bench, Observation
 from so101_eval.palletizing.grips import Box, room_m, ways
-from so101_eval.palletizing.ik import PAN, PAN_AXIS_M, ROLL, ArmModel, Grasp, Vector, gripper_rad
+from so101_eval.palletizing.ik import LEVER_M, PAN, PAN_AXIS_M, ROLL, ArmModel, Grasp, Vector, gripper_rad
 from so101_eval.palletizing.motion import JointUnits, ServoLaw, Tracker, min_jerk, ticks_for
-from so101_eval.palletizing.reset import Reset, stream
-from so101_eval.palletizing.tasks import PALLET_M, Slot, load_task
-
-if TYPE_CHECKING:
-    from so101_eval.attempt import Observation
+from so101_eval.palletizing.reset import Reset, draw, stream
+from so101_eval.palletizing.tasks import PALLET_M, Slot, Task, load_task
 
 PACE_RAD_S = 2.1
 """Fastest joint on a way through the air."""
 LINE_M_S = 0.13
 """Fastest up or down."""
 LEAST_S = 0.4
+LEAST_LINE_S = 0.3
 """Even the shortest way takes this long."""
 
 CARRY_M, CARRY_HIGH_M = 0.062, 0.074
@@ -65,8 +63,8 @@ DROP_M = 0.0010
 LOOK_M = 0.010
 """Height above the slot at which the arm stops and looks again."""
 
-IN_JAWS_M = 0.012
-"""A box whose middle is farther than this from where the jaws hold boxes is not in them."""
+ALONG_M = 0.020
+"""A box that is farther than this below the pads, on the way, is not between them."""
 TRIES = 2
 SETTLE_TICKS = 15
 SETTLED_RAD = math.radians(0.35)
@@ -125,17 +123,17 @@ class Expert:
         self._stands: dict[Slot, int] = {}
         self._waiting = [i for i, box in enumerate(reset.boxes) if box.present]
         self._measured_rad: Vector = np.zeros(GRIPPER + 1)
-        self._here_rad: Vector | None = None
+        self._here_rad = self._measured_rad
         self._jaws_rad = 0.0
         self._work = self._palletize()
         self.phase = "start"
         """What it is doing, for logs."""
 
-    def __call__(self, observation: "Observation") -> Vector | None:
+    def __call__(self, observation: Observation) -> Vector | None:
         """The joint target (6,) for this tick in LeRobot units; None when the work is done."""
         self._measured_rad = self._units.to_rad(observation.state.position)
-        if self._here_rad is None:
-            self._here_rad = self._measured_rad.copy()
+        if self.phase == "start":
+            self._here_rad = self._measured_rad
             self._jaws_rad = float(self._here_rad[GRIPPER])
         reference_rad = next(self._work, None)
         if reference_rad is None:
@@ -146,8 +144,7 @@ class Expert:
     # the work -----
 
     def _palletize(self) -> Motion:
-        assert self._here_rad is not None
-        home_rad = self._here_rad.copy()
+        home_rad = self._here_rad
         for slot in self._task.slots:
             if self._waiting:
                 yield from self._bring(self._next_box(), slot)
@@ -221,7 +218,6 @@ class Expert:
         goal = self._highest(grasp, self._height_m())
         goal_rad = self._arm.solve(goal).joint_rad
         start_rad = self._here_rad
-        assert start_rad is not None
         start = self._arm.grasp(start_rad)
         if not self._arm.solve(start, start_rad).reached:
             yield from self._through_joints(goal_rad)
@@ -243,7 +239,8 @@ class Expert:
         start = self._here()
         way_m = goal.position_m - start.position_m
         turn_rad = math.remainder(goal.yaw_rad - start.yaw_rad, math.tau)
-        ticks = ticks_for(float(np.linalg.norm(way_m)) + 0.05 * abs(turn_rad), LINE_M_S * self.style.pace)
+        length_m = float(np.linalg.norm(way_m)) + LEVER_M * abs(turn_rad)
+        ticks = ticks_for(length_m, LINE_M_S * self.style.pace, LEAST_LINE_S)
         joint_rad = self._here_rad
         for tick in range(1, ticks + 1):
             s = min_jerk(tick / ticks)
@@ -253,19 +250,16 @@ class Expert:
 
     def _through_joints(self, goal_rad: Vector) -> Motion:
         start_rad = self._here_rad
-        assert start_rad is not None
         ticks = self._ticks(goal_rad - start_rad)
         for tick in range(1, ticks + 1):
             yield self._with_jaws(start_rad + min_jerk(tick / ticks) * (goal_rad - start_rad))
 
     def _wait(self, ticks: int) -> Motion:
-        assert self._here_rad is not None
         for _ in range(ticks):
             yield self._with_jaws(self._here_rad)
 
     def _settle(self) -> Motion:
         """Stand until the joints are where they should be, or will not come closer."""
-        assert self._here_rad is not None
         for tick in range(SETTLE_TICKS):
             yield self._with_jaws(self._here_rad)
             off_rad = np.abs(self._here_rad - self._measured_rad)[:GRIPPER].max()
@@ -285,7 +279,6 @@ class Expert:
 
     def _with_jaws(self, joint_rad: Vector) -> Vector:
         """The reference with the jaws on their way to `_jaws_rad`."""
-        assert self._here_rad is not None
         now_rad = self._here_rad[GRIPPER]
         step_rad = min(max(self._jaws_rad - now_rad, -JAW_RAD_PER_TICK), JAW_RAD_PER_TICK)
         reference_rad = joint_rad.copy()
@@ -297,7 +290,6 @@ class Expert:
 
     def _here(self) -> Grasp:
         """The grasp frame of the reference."""
-        assert self._here_rad is not None
         return self._arm.grasp(self._here_rad)
 
     # where to -----
@@ -317,7 +309,6 @@ class Expert:
         picks = [self._valued(way, PICK_CLEARANCE_M, gap_m, others) for way in ways(box)]
         gap_m = box.edge_m + RELEASE_M
         places = [self._valued(way, 0.0, gap_m, [*others, *neighbours]) for way in ways(in_slot)]
-        assert self._here_rad is not None
         roll_rad = self._here_rad[ROLL]
 
         def cost(pair: tuple[tuple[Grasp, float, float], tuple[Grasp, float, float]]) -> float:
@@ -390,9 +381,8 @@ class Expert:
         return Box(np.array([x_m, y_m, ground_m + edge_m / 2]), pallet.yaw_rad, edge_m)
 
     def _holds(self, index: int) -> bool:
-        """Whether the box is between the pads."""
-        now = self._arm.grasp(self._measured_rad).shifted(along_m=self._edge_m(index) / 2)
-        return bool(np.linalg.norm(self._box(index).centre_m - now.position_m) < IN_JAWS_M)
+        """Whether the box has come along, seen from its height on the way."""
+        return bool(abs(self._box(index).centre_m[2] - self._here().position_m[2]) < ALONG_M)
 
 
 def _azimuth_rad(point_m: Vector) -> float:
@@ -409,3 +399,17 @@ def _from_cylinder(cylinder: Vector) -> Grasp:
     azimuth_rad, radius_m, height_m, yaw_rad = cylinder.tolist()
     x_m, y_m = radius_m * math.cos(azimuth_rad), radius_m * math.sin(azimuth_rad)
     return Grasp(np.array([PAN_AXIS_M[0] + x_m, PAN_AXIS_M[1] + y_m, height_m]), yaw_rad)
+
+
+def run_expert(
+    task: Task | str, scenario: str = "nominal", level: int = 0, seed: int = 0, bench: Bench | None = None
+) -> Attempt:
+    """One attempt of the expert; on `bench` if there is one for the task already.
+
+    Raises `ConfigError` and `LayoutError` as `reset.draw`.
+    """
+    reset = draw(task, scenario, level, seed)
+    if bench is not None:
+        return bench.attempt(reset, lambda b: Expert(b.world, b.robot, reset))
+    with Bench(task) as own:
+        return run_expert(task, scenario, level, seed, own)

@@ -39,8 +39,10 @@ SLOW_RAD_S = 0.05
 
 TRIM_GAIN = 0.2
 """Share of the error at standstill that is corrected per tick. The joint's answer takes some five ticks."""
-TRIM_DEAD_RAD = (1.5 * RAD_PER_STEP,) * 5
-MAX_TRIM_RAD = math.radians(4.0)
+TRIM_DEAD_RAD = np.array([3.0, 1.5, 1.5, 1.5, 3.0]) * RAD_PER_STEP
+"""Errors that are let be. Pan and roll carry no load, so the play of their gears is free: corrections as small
+as the play would keep them swinging in it."""
+MAX_TRIM_RAD = math.radians(2.5)
 STILL_RAD_S = 0.02
 """References that move slower than this stand still."""
 

@@ -72,11 +72,14 @@ def _verdict(box: BoxScore | None) -> Rgb:
 
 
 def _outline_slots(pen: ImageDraw.ImageDraw, world: World, scene: PalletizingScene, score: Score) -> None:
-    """On the photograph, the top layer's slots last."""
+    """On the photograph, round the upper faces of the boxes that have none on top."""
     assert scene.current is not None
-    for index, slot in enumerate(scene.task.slots):
-        corners = _square(slot.u_m, slot.v_m, 0.0, BOX_M + 0.006)
-        top_m = PALLET_M[2] + slot.bottom_m
+    slots = scene.task.slots
+    for index, slot in enumerate(slots):
+        if any((other.u_m, other.v_m) == (slot.u_m, slot.v_m) for other in slots[index + 1 :]):
+            continue
+        corners = _square(slot.u_m, slot.v_m, 0.0, BOX_M + 0.004)
+        top_m = PALLET_M[2] + slot.bottom_m + BOX_M
         places = [(*in_world(scene.current.pallet, u, v), top_m) for u, v in corners]
         line = [_pixel(world, place) for place in places]
         pen.line([*line, line[0]], fill=_verdict(score.slot(index)), width=2 * _FINE, joint="curve")
@@ -146,7 +149,8 @@ def _draw_layer(
     pen: ImageDraw.ImageDraw, plan: _Plan, layer: int, task: Task, score: Score, colours: Sequence[Rgb]
 ) -> None:
     u_m, v_m, _ = PALLET_M
-    deck = [plan.at(u, v) for u, v in ((u_m / 2, v_m / 2), (-u_m / 2, v_m / 2), (-u_m / 2, -v_m / 2), (u_m / 2, -v_m / 2))]
+    corners = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    deck = [plan.at(a * u_m / 2, b * v_m / 2) for a, b in corners]
     pen.polygon(deck, _WOOD, _WOOD_EDGE, _FINE)
     if task.pattern.layers > 1:
         name = "on the deck" if layer == 0 else f"layer {layer + 1}"

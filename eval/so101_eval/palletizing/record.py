@@ -1,5 +1,6 @@
 """What is known about an attempt when it is over: one schema for the simulation and for the real arm.
- A field that could not be measured is None, and `unmeasured` says why; a record with an unexplained None
+
+A field that could not be measured is None, and `unmeasured` says why; a record with an unexplained None
 cannot be made. Times are seconds from the start of the attempt.
 """
 

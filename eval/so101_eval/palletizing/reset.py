@@ -1,26 +1,50 @@
-"""How an attempt starts: everything that was drawn, as data.
- `draw` is a pure function of (suite, task, scenario, level, seed). Every factor has a random stream of its
-own, keyed by the suite, the factor and the seed and by nothing else, and a scenario only says how far its
-factors may go. So switching one factor on does not move the others, a perturbed attempt pairs with the
-nominal one of the same seed, and the levels of a scenario go the same way, farther each.
+"""How an attempt starts: drawing a `Reset`.
 
-A `Reset` is stored as JSON with the attempt and is all that is needed to run it again.
+`draw` is a pure function of (suite, task, scenario, level, seed). Every factor has a random stream of its own,
+keyed by the suite, the factor and the seed and by nothing else, and a scenario only says how far its factors
+may go. So switching one factor on does not move the others, a perturbed attempt pairs with the nominal one of
+the same seed, and the levels of a scenario go the same way, farther each.
 """
 
 import colorsys
 import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass
 
-import draccus
 import numpy as np
 from so101_robot.joints import JOINTS
 from so101_robot.mock.world import HOME_POSE_RAD
 
-from so101_eval.errors import ConfigError, LayoutError, RecordError
+from so101_eval.errors import ConfigError, LayoutError
+from so101_eval.palletizing.layout import TRIES, lay_out_boxes
 from so101_eval.palletizing.scenarios import NOMINAL, Knobs, load_scenario
-from so101_eval.palletizing.tasks import BOX_M, PALLET_PLACE_M, PAN_AXIS_M, PickArea, Task, load_task
+from so101_eval.palletizing.start import (
+    BOX_LOOKS,
+    CAMERAS,
+    DISTRACTORS,
+    PALLET_LOOKS,
+    TABLE_LOOKS,
+    BoxStart,
+    CameraShift,
+    Distractor,
+    Light,
+    PalletStart,
+    Reset,
+    Senses,
+)
+from so101_eval.palletizing.tasks import BOX_M, PALLET_PLACE_M, PAN_AXIS_M, Task, load_task
+
+__all__ = [
+    "DEMO_SEEDS",
+    "EVAL_SEEDS",
+    "SUITE",
+    "BoxStart",
+    "PalletStart",
+    "Reset",
+    "Senses",
+    "check_seed",
+    "draw",
+    "stream",
+]
 
 SUITE = "v1"
 """Names the rules in this file: a change that draws other scenes from the same seeds gets a new name."""
@@ -36,137 +60,10 @@ BOX_RGB = (
     (0.93, 0.22, 0.17), (0.14, 0.42, 0.90), (0.17, 0.68, 0.36), (0.98, 0.68, 0.08),
     (0.56, 0.27, 0.80), (0.05, 0.66, 0.72), (0.95, 0.42, 0.65), (0.48, 0.34, 0.24),
 )  # fmt: skip
-LABEL_RGB = (0.95, 0.91, 0.80)
-BOX_LOOKS = ("label", "cross", "band", "lid", "plain")
-TABLE_LOOKS = ("checker", "wood", "slate", "mat", "stripes", "speckle", "plain")
-PALLET_LOOKS = ("wood", "weathered", "blue", "grey", "mixed")
-DISTRACTORS = ("cup", "ball", "pen", "tape")
-CAMERAS = ("front", "wrist")
 WRIST_SHIFT_SHARE = 0.1
-
 _PLAIN = TABLE_LOOKS.index("plain")
 _GRIPPER_STARTS = HOME_POSE_RAD[-1]
-_TRIES = 200  # of a point, and of a whole layout
-_LIFT_REACH_M = (0.110, 0.240)
-"""[m] from the pan axis: where a box can be carried over its neighbours (0.09 to 0.24 m at 60 mm height)."""
 _PALLET_REACH_M = (0.115, 0.240)
-_PICK_SIDE_M = 0.010  # [m] boxes stay on their side of the table: y above this
-
-
-@dataclass(frozen=True)
-class BoxStart:
-    """A box: where it lies, what it is, how it looks."""
-
-    x_m: float
-    y_m: float
-    yaw_rad: float
-    edge_m: float
-    mass_kg: float
-    friction: float
-    rgb: tuple[float, float, float]
-    look: str
-    """One of `BOX_LOOKS`."""
-    present: bool
-
-
-@dataclass(frozen=True)
-class PalletStart:
-    """The pallet's place on the table; `look` is one of `PALLET_LOOKS`."""
-
-    x_m: float
-    y_m: float
-    yaw_rad: float
-    look: str
-
-
-@dataclass(frozen=True)
-class Light:
-    """Of the lamps: brightness and colour against nominal, and where the key light comes from."""
-
-    gain: float
-    tint: float
-    """Red times (1 + tint), blue times (1 - tint)."""
-    turn_rad: float
-
-
-@dataclass(frozen=True)
-class CameraShift:
-    """A camera moved by `shift_m` along its own axes (right, up, back) and turned by the vector
-    `turn_rad`."""
-
-    shift_m: tuple[float, float, float]
-    turn_rad: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Distractor:
-    """A thing to be seen and not touched; `kind` is one of `DISTRACTORS`."""
-
-    kind: str
-    x_m: float
-    y_m: float
-    yaw_rad: float
-    rgb: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Senses:
-    """What stands between the robot and who drives it; see `disturbances`."""
-
-    joint_noise_deg: float
-    joint_bias_deg: tuple[float, ...]
-    """(6,) added to what is measured; percent for the gripper."""
-    stuck_joint: str
-    stuck_from_s: float
-    stuck_s: float
-    """0: no joint is stuck."""
-    joint_delay_ticks: int
-    blur: float
-    exposure_stops: float
-    frame_drop: float
-    image_delay_ticks: int
-    black_camera: str
-    black_share: float
-    action_latency_s: float
-    seed: int
-    """Of noise, dropped frames and black spells, tick by tick."""
-
-
-@dataclass(frozen=True)
-class Reset:
-    """Everything that an attempt starts from."""
-
-    suite: str
-    task: str
-    scenario: str
-    level: int
-    seed: int
-    boxes: tuple[BoxStart, ...]
-    pallet: PalletStart
-    surface_friction: float
-    """Of table and pallet."""
-    arm_rad: tuple[float, ...]
-    """(6,) true joint angles at the start."""
-    servo_strength: tuple[float, ...]
-    """(6,) stall torque against nominal."""
-    light: Light
-    cameras: dict[str, CameraShift]
-    table_look: str
-    """One of `TABLE_LOOKS`."""
-    distractors: tuple[Distractor, ...]
-    senses: Senses
-
-    def to_json(self) -> str:
-        """One line; floats to the last bit."""
-        return json.dumps(asdict(self), allow_nan=False)
-
-    @staticmethod
-    def from_json(text: str) -> "Reset":
-        """Back from `to_json`, equal to the last bit. Raises `RecordError` for anything else."""
-        try:
-            return draccus.decode(Reset, json.loads(text))
-        except (json.JSONDecodeError, draccus.ParsingError, TypeError, ValueError) as error:
-            raise RecordError(f"this is not a stored reset: {error}") from error
 
 
 def check_seed(seed: int, use: str) -> int:
@@ -177,8 +74,8 @@ def check_seed(seed: int, use: str) -> int:
     if seed not in ranges[use]:
         allowed = ranges[use]
         raise ConfigError(
-            f"seed {seed} is not for {use}; {use} seeds are {allowed.start} to {allowed.stop - 1}, so that no "
-            "policy is judged on a scene that was demonstrated"
+            f"seed {seed} is not for {use}; {use} seeds are {allowed.start} to {allowed.stop - 1}, so that "
+            "no policy is judged on a scene that was demonstrated"
         )
     return seed
 
@@ -231,7 +128,7 @@ type _Streams = dict[str, np.random.Generator]
 def _span(rng: np.random.Generator, span: tuple[float, float]) -> float:
     """A factor from `span`: the nominal 1 in the middle of the draw, each side scaled on its own.
 
-    The same draw u in (-1, 1) gives 1 - |u| (1 - low) or 1 + |u| (high - 1), so that a wider span takes
+    A draw u in (-1, 1) gives 1 - |u| (1 - low) or 1 + |u| (high - 1), so that a wider span takes
     the same draw further in the same direction.
     """
     u = rng.uniform(-1.0, 1.0)
@@ -285,56 +182,11 @@ def _turned(rgb: tuple[float, float, float], share: float) -> tuple[float, float
     return colorsys.hsv_to_rgb((hue + share) % 1.0, saturation, value) if share else rgb
 
 
-def lay_out_boxes(
-    area: PickArea,
-    count: int,
-    rng: np.random.Generator,
-    band_m: tuple[float, float] | None = None,
-    band_boxes: int = 0,
-) -> list[tuple[float, float]]:
-    """Places (x, y) [m] for `count` boxes, uniform over the area, apart from each other.
-
-    With `band_m`, the first `band_boxes` of them at that signed distance [m] from the area's border
-    instead of anywhere inside. Raises `LayoutError` when there is no room.
-    """
-    inside = (-math.inf, 0.0)
-    for _ in range(_TRIES):
-        placed: list[tuple[float, float]] = []
-        for _ in range(_TRIES * count):
-            low_m, high_m = band_m if band_m and len(placed) < band_boxes else inside
-            point = _point(area, max(high_m, 0.0), rng)
-            if low_m <= area.beyond_m(*point) <= high_m and _may_lie(area, point, placed):
-                placed.append(point)
-                if len(placed) == count:
-                    return placed
-    raise LayoutError(
-        f"{count} boxes do not fit {area.separation_m * 1000:.0f} mm apart in the band {band_m} [m]"
-    )
-
-
-def _point(area: PickArea, around_m: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Uniform over the sector and `around_m` about it."""
-    near_m, far_m = area.radius_m[0] - around_m, area.radius_m[1] + around_m
-    radius_m = math.sqrt(rng.uniform(near_m**2, far_m**2))
-    wider_rad = around_m / area.radius_m[0]
-    azimuth_rad = rng.uniform(area.azimuth_rad[0] - wider_rad, area.azimuth_rad[1] + wider_rad)
-    return (
-        PAN_AXIS_M[0] + radius_m * math.cos(azimuth_rad),
-        PAN_AXIS_M[1] + radius_m * math.sin(azimuth_rad),
-    )
-
-
-def _may_lie(area: PickArea, point: tuple[float, float], placed: list[tuple[float, float]]) -> bool:
-    radius_m = math.dist(point, PAN_AXIS_M)
-    reachable = _LIFT_REACH_M[0] <= radius_m <= _LIFT_REACH_M[1] and point[1] >= _PICK_SIDE_M
-    return reachable and all(math.dist(point, other) >= area.separation_m for other in placed)
-
-
 def _pallet(task: Task, knobs: Knobs, streams: _Streams) -> PalletStart:
     look = _look(streams["pallet_look"], PALLET_LOOKS, knobs.pallet_looks)
     rng = streams["pallet"]
     yaw_rad = _either_way(rng, knobs.pallet_yaw_rad, knobs.pallet_yaw_within)
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         if knobs.pallet_shift_within:
             dx_m, dy_m = knobs.pallet_shift_m * rng.uniform(-1, 1, 2)
         else:
@@ -399,7 +251,7 @@ _CLEAR_M = {"pick": 0.035, "pallet": 0.095, "arm": 0.125, "each other": 0.055}
 
 
 def _distractors(task: Task, knobs: Knobs, rng: np.random.Generator) -> tuple[Distractor, ...]:
-    """In view, but beside the boxes, the pallet and the folded arm. All four are drawn, the first few
+    """In view, but beside the boxes, the pallet and the arm's foot. All four are drawn, the first few
     shown."""
     kinds = rng.permutation(len(DISTRACTORS))
     found: list[Distractor] = []

@@ -1,5 +1,6 @@
 """What an evaluation changes on purpose, one axis at a time, in levels 0 to 3.
- A scenario is a row of `Knobs`, one per level; level 0 is always the nominal scene, and level 2 is the
+
+A scenario is a row of `Knobs`, one per level; level 0 is always the nominal scene, and level 2 is the
 severity that others have published where anybody has (`source`). Knobs say how far a factor may be off;
 the direction is drawn by `reset.draw` from the factor's own stream, so that level 3 is level 1 taken
 further in the same direction, and that two scenarios never move each other's factors.

@@ -1,5 +1,6 @@
 """The score of an attempt in the simulated scene: what happened, read from the world's truth.
- `Scorer.observe` is called once per control tick and looks only; `result` may be asked at any time and
+
+`Scorer.observe` is called once per control tick and looks only; `result` may be asked at any time and
 speaks of the attempt so far. Contacts are seen at the ticks: a bump between two looks that moves nothing
 is missed. The schema (`record.Score`) is shared with the real arm.
 """

@@ -1,5 +1,6 @@
 """What is to be built: patterns of slots on a pallet, and named tasks with a time limit.
- Everything here is data in the pallet's frame: origin in the middle of its deck, u and v along its edges
+
+Everything here is data in the pallet's frame: origin in the middle of its deck, u and v along its edges
 (x and y of the world while the pallet is not turned), w up from the deck. Placing happens in the order of
 the slots:
 layer by layer, and in a layer the farthest from the pick side first, so that no box is carried across one
