@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 REGISTERS = ("so101_robot.config_arm",)
-"""Modules whose import registers something; each imports configuration only, no torch and no MuJoCo."""
+"""Modules whose import registers something; each imports configuration only, no MuJoCo and no numba."""
 
 
 def _is_there(module: str) -> bool:

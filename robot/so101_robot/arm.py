@@ -32,7 +32,7 @@ from .config_arm import SO101Config
 from .errors import BusError, BusTimeoutError, CalibrationError, CameraError, ConfigError, UnsafeActionError
 from .guard import Guard
 from .joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
-from .mock.arm import CAMERAS as MOCK_CAMERAS
+from .mock.config import CAMERAS as MOCK_CAMERAS
 from .registers import BY_NAME
 from .sdk import Opener
 

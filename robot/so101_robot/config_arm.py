@@ -13,7 +13,7 @@ from lerobot.robots.config import RobotConfig
 from .errors import ConfigError
 from .guard import GuardLimits
 from .joints import JOINTS
-from .mock.arm import MockConfig
+from .mock.config import MockConfig
 
 for _type in ("opencv", "realsense", "zmq"):  # importing its configuration makes a camera type known to flags
     import_module(f"lerobot.cameras.{_type}.configuration_{_type}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from so101_robot.joints import JOINTS
 
-from so101_eval.palletizing.reset import Senses
+from so101_eval.palletizing.start import Senses
 
 BLACK_SPELL_S = 1.0
 """How long a camera that is black at times stays so, and the grid on which spells lie."""
@@ -50,7 +50,7 @@ class Disturbances:
         self, time_s: float, position: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]
     ) -> Sensed:
         """What is measured `time_s` after the start of the attempt, as it arrives."""
-        return Sensed(self._measure(time_s, position), self._look(time_s, dict(images)))
+        return Sensed(self.joints(time_s, position), self.pictures(time_s, images))
 
     def act(self, time_s: float, action: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The action (6,) that reaches the robot now: the newest asked for a latency ago. None: none yet."""
@@ -64,7 +64,8 @@ class Disturbances:
 
     # joints
 
-    def _measure(self, time_s: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def joints(self, time_s: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The part of `sense` for joints (6,)."""
         senses = self.senses
         measured = self._unstick(time_s, position)
         if any(senses.joint_bias_deg):
@@ -88,8 +89,9 @@ class Disturbances:
 
     # pictures
 
-    def _look(self, time_s: float, images: Images) -> Images:
-        senses = self.senses
+    def pictures(self, time_s: float, images: Mapping[str, NDArray[np.uint8]]) -> Images:
+        """The part of `sense` for pictures."""
+        senses, images = self.senses, dict(images)
         if senses.frame_drop:
             dropped = self._drop_rng.random(len(images)) < senses.frame_drop
             for (name, image), lost in zip(images.items(), dropped.tolist(), strict=True):

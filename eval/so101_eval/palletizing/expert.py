@@ -304,7 +304,9 @@ class Expert:
         box = self._box(index)
         others = [self._box(i) for i in range(len(self._reset.boxes)) if i != index]
         in_slot = self._slot_box(slot, box.edge_m)
-        neighbours = [self._slot_box(s, box.edge_m) for s in self._task.slots if s != slot and s.layer == slot.layer]
+        neighbours = [
+            self._slot_box(s, box.edge_m) for s in self._task.slots if s != slot and s.layer == slot.layer
+        ]
         gap_m = box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M
         picks = [self._valued(way, PICK_CLEARANCE_M, gap_m, others) for way in ways(box)]
         gap_m = box.edge_m + RELEASE_M

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 TEXELS = 256
 type Rgb = tuple[float, float, float]
 
-WOOD_RGB: Rgb = (0.80, 0.62, 0.41)
+BOX_RGB: tuple[Rgb, ...] = (
+    (0.93, 0.22, 0.17), (0.14, 0.42, 0.90), (0.17, 0.68, 0.36), (0.98, 0.68, 0.08),
+    (0.56, 0.27, 0.80), (0.05, 0.66, 0.72), (0.95, 0.42, 0.65), (0.48, 0.34, 0.24),
+)  # fmt: skip
+"""Boxes in turn: saturated, and told apart from the arm's yellow and the pallet's wood."""
+LABEL_RGB: Rgb = (0.95, 0.91, 0.80)
+PRINTED: dict[str, tuple[str, ...]] = {
+    "label": ("strip",),
+    "cross": ("strip", "cross"),
+    "band": ("band",),
+    "lid": ("lid",),
+    "plain": (),
+}
+"""Which prints a box's look shows (`parts.PRINTS`)."""
 PALLET_RGB: dict[str, tuple[Rgb, Rgb, Rgb]] = {  # deck boards, in turn; blocks and runners are darker
     "wood": ((0.83, 0.65, 0.43), (0.78, 0.59, 0.38), (0.86, 0.69, 0.48)),
     "weathered": ((0.58, 0.54, 0.49), (0.52, 0.48, 0.43), (0.63, 0.59, 0.54)),

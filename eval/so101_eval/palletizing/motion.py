@@ -87,7 +87,9 @@ class ServoLaw:
 
     def squeeze_rad(self, duty: float) -> float:
         """How far beyond a blocked joint its goal has to be for `duty` (0..1)."""
-        return ((duty - STARTUP_DUTY) / (DUTY_PER_STEP_AND_P * self.p_coefficient) + DEAD_STEPS) * RAD_PER_STEP
+        return (
+            (duty - STARTUP_DUTY) / (DUTY_PER_STEP_AND_P * self.p_coefficient) + DEAD_STEPS
+        ) * RAD_PER_STEP
 
 
 class Tracker:

@@ -1,3 +1,40 @@
+"""What stands on the bench: the slatted pallet with its marked slots, boxes, the pick area's outline, distractors.
+
+Built once with the model; `scene` moves, resizes and recolours these parts at every reset. What is only looked
+at (slats, marks, prints, distractors) has no mass and touches nothing.
+"""
+
+import math
+
+import mujoco
+import numpy as np
+from so101_robot.mock.table import OBJECT_FRICTION
+
+from so101_eval.palletizing.looks import BOX_RGB
+from so101_eval.palletizing.tasks import BOX_KG, BOX_M, PALLET_M, PAN_AXIS_M, Task
+
+LARGEST_BOX_M = 0.032
+"""[m] edge, as compiled; a reset makes boxes smaller, so that every bound that MuJoCo keeps stays true."""
+HIDDEN_GROUP = 3  # geoms that touch and are not drawn
+
+DECK_M, BLOCK_M, RUNNER_M = 0.0030, 0.0045, 0.0025  # [m] heights, together the pallet's
+BOARDS, BOARD_GAP_M = 5, 0.0045
+MARK_RGBA = (0.97, 0.95, 0.90, 1.0)
+MARK_FILL_RGBA = (0.36, 0.27, 0.19, 1.0)
+OUTLINE_RGBA = (0.93, 0.94, 0.95, 1.0)
+
+PROUD = 1.012  # a print stands out of the box by 0.15 mm
+PRINTS: dict[str, tuple[tuple[float, float, float], float]] = {
+    "strip": ((PROUD, 0.26, PROUD), 0.0),
+    "cross": ((0.26, PROUD, PROUD), 0.0),
+    "band": ((PROUD, PROUD, 0.22), 0.0),
+    "lid": ((0.82, 0.82, 0.03), 1.0),
+}
+"""Bodies of the prints on a box: half sizes, and height of the middle, in half edges of the box."""
+
+_BOX = mujoco.mjtGeom.mjGEOM_BOX
+
+
 def _seen(
     body: mujoco.MjsBody,
     name: str,
@@ -12,7 +49,7 @@ def _seen(
     return geom
 
 
-def _add_pallet(spec: mujoco.MjSpec, task: Task) -> None:
+def add_pallet(spec: mujoco.MjSpec, task: Task) -> None:
     """Its frame is the deck's middle; one hidden block is what boxes stand on."""
     (u_m, v_m, height_m), body = PALLET_M, spec.worldbody.add_body(name="pallet", pos=[0, 0, PALLET_M[2]])
     solid = body.add_geom(name="pallet", type=_BOX, size=[u_m / 2, v_m / 2, height_m / 2], mass=0)
@@ -57,27 +94,17 @@ def _add_mark(body: mujoco.MjsBody, index: int, u_m: float, v_m: float) -> None:
         _seen(body, f"slot/{index}/side/{side}", size_m, place_m, MARK_RGBA)
 
 
-def _add_box(spec: mujoco.MjSpec, i: int) -> None:
+def add_box(spec: mujoco.MjSpec, i: int) -> None:
     body = spec.worldbody.add_body(name=f"box/{i}")
     body.add_freejoint(name=f"box/{i}")
     half_m = LARGEST_BOX_M / 2
     cube = body.add_geom(name=f"box/{i}", type=_BOX, size=[half_m] * 3, mass=BOX_KG, rgba=[*BOX_RGB[i], 1])
     cube.contype, cube.conaffinity, cube.condim, cube.friction = 1, 3, 3, OBJECT_FRICTION
-    for part in _PRINTS:
+    for part in PRINTS:
         _seen(body, f"box/{i}/{part}", (half_m, half_m, half_m), (0, 0, 1e-4), (0, 0, 0, 0))
 
 
-_PROUD = 1.012  # a print stands out of the box by 0.15 mm
-_PRINTS: dict[str, tuple[tuple[float, float, float], float]] = {  # half sizes and height, in half edges
-    "strip": ((_PROUD, 0.26, _PROUD), 0.0),
-    "cross": ((0.26, _PROUD, _PROUD), 0.0),
-    "band": ((_PROUD, _PROUD, 0.22), 0.0),
-    "lid": ((0.82, 0.82, 0.03), 1.0),
-}
-_PRINTED = {"label": ("strip",), "cross": ("strip", "cross"), "band": ("band",), "lid": ("lid",), "plain": ()}
-
-
-def _add_pick_outline(spec: mujoco.MjSpec, task: Task) -> None:
+def add_pick_outline(spec: mujoco.MjSpec, task: Task) -> None:
     """Painted on the table round the pick area, a finger's width outside of where centres may lie."""
     around_m, area = 0.020, task.pick_area
     near_m, far_m = area.radius_m[0] - around_m, area.radius_m[1] + around_m
@@ -94,7 +121,7 @@ def _add_pick_outline(spec: mujoco.MjSpec, task: Task) -> None:
         line.quat = [math.cos(yaw_rad / 2), 0, 0, math.sin(yaw_rad / 2)]
 
 
-def _add_distractor(spec: mujoco.MjSpec, kind: str) -> None:
+def add_distractor(spec: mujoco.MjSpec, kind: str) -> None:
     """Drawn where it stands; under the table until it is wanted."""
     body = spec.worldbody.add_body(name=f"distractor/{kind}", pos=[0, 0, -1])
     cylinder, name = mujoco.mjtGeom.mjGEOM_CYLINDER, f"distractor/{kind}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from so101_eval.palletizing.reset import PalletStart
+from so101_eval.palletizing.start import PalletStart
 from so101_eval.palletizing.tasks import (
     PALLET_M,
     POSITION_TOLERANCE_MM,

@@ -16,6 +16,7 @@ from so101_robot.mock.world import HOME_POSE_RAD
 
 from so101_eval.errors import ConfigError, LayoutError
 from so101_eval.palletizing.layout import TRIES, lay_out_boxes
+from so101_eval.palletizing.looks import BOX_RGB
 from so101_eval.palletizing.scenarios import NOMINAL, Knobs, load_scenario
 from so101_eval.palletizing.start import (
     BOX_LOOKS,
@@ -31,7 +32,15 @@ from so101_eval.palletizing.start import (
     Reset,
     Senses,
 )
-from so101_eval.palletizing.tasks import BOX_M, PALLET_PLACE_M, PAN_AXIS_M, Task, load_task
+from so101_eval.palletizing.tasks import (
+    BOX_FRICTION,
+    BOX_KG,
+    BOX_M,
+    PALLET_PLACE_M,
+    PAN_AXIS_M,
+    Task,
+    load_task,
+)
 
 __all__ = [
     "DEMO_SEEDS",
@@ -54,16 +63,10 @@ EVAL_SEEDS = range(1_000_000)
 DEMO_SEEDS = range(1_000_000, 2_000_000)
 """Seeds for demonstrations, and for playing."""
 
-BOX_KG = 0.020
-BOX_FRICTION = 0.8
-BOX_RGB = (
-    (0.93, 0.22, 0.17), (0.14, 0.42, 0.90), (0.17, 0.68, 0.36), (0.98, 0.68, 0.08),
-    (0.56, 0.27, 0.80), (0.05, 0.66, 0.72), (0.95, 0.42, 0.65), (0.48, 0.34, 0.24),
-)  # fmt: skip
 WRIST_SHIFT_SHARE = 0.1
-_PLAIN = TABLE_LOOKS.index("plain")
-_GRIPPER_STARTS = HOME_POSE_RAD[-1]
-_PALLET_REACH_M = (0.115, 0.240)
+"""Of what the front camera is moved: the wrist camera sits on a printed mount, not on a stand."""
+PALLET_REACH_M = (0.115, 0.240)
+"""[m] from the pan axis: where every slot can be reached at the height of the second layer."""
 
 
 def check_seed(seed: int, use: str) -> int:
@@ -193,9 +196,7 @@ def _pallet(task: Task, knobs: Knobs, streams: _Streams) -> PalletStart:
             direction_rad = rng.uniform(-math.pi, math.pi)
             dx_m, dy_m = (knobs.pallet_shift_m * f(direction_rad) for f in (math.cos, math.sin))
         pallet = PalletStart(PALLET_PLACE_M[0] + float(dx_m), PALLET_PLACE_M[1] + float(dy_m), yaw_rad, look)
-        if all(
-            _PALLET_REACH_M[0] <= reach_m <= _PALLET_REACH_M[1] for reach_m in _slot_reach_m(task, pallet)
-        ):
+        if all(PALLET_REACH_M[0] <= reach_m <= PALLET_REACH_M[1] for reach_m in _slot_reach_m(task, pallet)):
             return pallet
     raise LayoutError(f"no pallet {knobs.pallet_shift_m} m off its place can be reached")
 
@@ -214,7 +215,7 @@ def _slot_reach_m(task: Task, pallet: PalletStart) -> list[float]:
 def _arm(knobs: Knobs, rng: np.random.Generator) -> tuple[float, ...]:
     """The home pose, joints of the arm off it; the jaws start as they are."""
     off_rad = [_either_way(rng, knobs.start_pose_rad, knobs.start_pose_within) for _ in JOINTS[:-1]]
-    return (*(home + off for home, off in zip(HOME_POSE_RAD[:-1], off_rad, strict=True)), _GRIPPER_STARTS)
+    return (*(home + off for home, off in zip(HOME_POSE_RAD[:-1], off_rad, strict=True)), HOME_POSE_RAD[-1])
 
 
 def _light(knobs: Knobs, rng: np.random.Generator) -> Light:
@@ -243,7 +244,7 @@ def _vector(rng: np.random.Generator, length: float) -> tuple[float, float, floa
 
 def _table(knobs: Knobs, rng: np.random.Generator) -> str:
     look = _look(rng, TABLE_LOOKS, knobs.table_looks)
-    return TABLE_LOOKS[_PLAIN] if knobs.plain_background else look
+    return "plain" if knobs.plain_background else look
 
 
 _SPREAD_M = ((0.06, 0.32), (-0.22, 0.24))  # x, y: what the front camera sees of the table

@@ -1,11 +1,7 @@
 """The scene: a bench, boxes in a pick area, a slatted pallet with marked slots, things beside the way.
 
-The pallet and the distractors are fixed bodies that a reset moves; boxes are free cubes. What is only
-seen (slats, marks, prints, distractors) touches nothing. Boxes are compiled at the largest size and made
-smaller by a reset, so that every bound that MuJoCo keeps stays true.
-
-The physics of boxes and pallet (condim 3, friction) is that of the bench's blocks: with condim 4 resting
-boxes spin by themselves.
+The pallet and the distractors are fixed bodies that a reset moves; boxes are free cubes. The physics of boxes
+and pallet (condim 3, friction) is that of the bench's blocks: with condim 4 resting boxes spin by themselves.
 """
 
 import math
@@ -18,27 +14,29 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.motor import STALL_TORQUE_NM, MotorParameters
 from so101_robot.mock.plant import MujocoPlant
-from so101_robot.mock.table import OBJECT_FRICTION, dress
+from so101_robot.mock.table import dress
 
-from so101_eval.palletizing.looks import PALLET_RGB, add_table_looks
-from so101_eval.palletizing.reset import (
-    BOX_KG,
-    BOX_RGB,
+from so101_eval.palletizing.looks import LABEL_RGB, PALLET_RGB, PRINTED, add_table_looks
+from so101_eval.palletizing.parts import PRINTS, add_box, add_distractor, add_pallet, add_pick_outline
+from so101_eval.palletizing.reset import DEMO_SEEDS, draw
+from so101_eval.palletizing.start import (
     CAMERAS,
-    DEMO_SEEDS,
     DISTRACTORS,
-    LABEL_RGB,
     BoxStart,
     CameraShift,
     Distractor,
     Light,
     PalletStart,
     Reset,
-    draw,
 )
-from so101_eval.palletizing.tasks import BOX_M, PALLET_M, PAN_AXIS_M, Task, load_task
+from so101_eval.palletizing.tasks import Task, load_task
 
-@@CONSTS
+FRONT_CAMERA_M, FRONT_FOVY_DEG = (0.505, 0.012, 0.41), 42.0
+"""The bench's own, a little wider: in a square picture pick area and pallet reach from edge to edge."""
+OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG = (0.155, 0.015, 0.60), 35.0
+"""Straight down on the pick area and the pallet; for pictures."""
+AWAY_M = (-1.6, 0.0)  # where a box lies that is not there: behind the arm, out of every picture
+
 
 class PalletizingScene:
     """The scene of a task, for `World`.
@@ -62,12 +60,12 @@ class PalletizingScene:
         overhead = spec.camera("overhead")
         overhead.pos, overhead.fovy = OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG
         add_table_looks(spec)
-        _add_pick_outline(spec, self.task)
-        _add_pallet(spec, self.task)
+        add_pick_outline(spec, self.task)
+        add_pallet(spec, self.task)
         for i in range(self.task.boxes):
-            _add_box(spec, i)
+            add_box(spec, i)
         for kind in DISTRACTORS:
-            _add_distractor(spec, kind)
+            add_distractor(spec, kind)
         return spec
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
@@ -141,8 +139,8 @@ def _make_box(model: mujoco.MjModel, i: int, box: BoxStart) -> None:
     cube.rgba[:] = (*box.rgb, float(box.present))
     model.body_mass[body] = box.mass_kg
     model.body_inertia[body] = box.mass_kg * box.edge_m**2 / 6
-    shown = _PRINTED[box.look] if box.present else ()
-    for part, (halves, height) in _PRINTS.items():
+    shown = PRINTED[box.look] if box.present else ()
+    for part, (halves, height) in PRINTS.items():
         geom = model.geom(f"box/{i}/{part}")
         geom.size[:] = np.multiply(halves, half_m)
         geom.pos[2] = height * half_m

@@ -11,15 +11,15 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 from so101_robot.joints import JOINTS
 from so101_robot.mock.world import World
 
+from so101_eval.palletizing.carries import Carries
 from so101_eval.palletizing.contacts import COLLISION_N, Toucher, Touches
+from so101_eval.palletizing.jaws import JawWatch
 from so101_eval.palletizing.placement import Placement, Pose, assign, measure
 from so101_eval.palletizing.record import BoxScore, Event, Score
-from so101_eval.palletizing.reset import Reset
-from so101_eval.palletizing.smoothness import FEWEST, log_dimensionless_jerk, sparc, speeds
+from so101_eval.palletizing.start import Reset
 from so101_eval.palletizing.tasks import SECONDS_PER_BOX, load_task
 from so101_eval.palletizing.watch import STABLE_S, BoxWatch, Hand, Sight
 
@@ -28,9 +28,6 @@ __all__ = ["BoxScore", "Event", "Score", "Scorer"]
 MOVED_RAD = math.radians(3.0)
 """An arm whose joints have all stayed within this of the start has never moved: it sags by up to 3
 degrees."""
-LOW_M = 0.040  # [m] height of the fingertips' middle below which closing jaws are meant to grasp
-CLOSING_RAD = 0.10  # the jaws have closed when they are this far from their widest
-RISE_M = 0.030  # [m] above where the jaws closed: whatever is not in them was missed
 NEAR_M = 0.040  # [m] from a box, beside it: a missed grasp; farther away the jaws closed on nothing
 PRESSES_APART_S = 0.5  # pressing on the bench is one collision until it has stopped for so long
 GRACE_S = STABLE_S + 0.5
@@ -50,7 +47,7 @@ class Scorer:
         self._jaw_qpos = int(world.joint_qpos[JOINTS.index("gripper")])
         self._toucher = Toucher(world, len(reset.boxes))
         self.watches = [BoxWatch(i, box, reset.pallet) for i, box in enumerate(reset.boxes) if box.present]
-        self._jaws = _JawWatch()
+        self._jaws = JawWatch()
         self._events: list[Event] = []
         self._collisions = 0
         self._last_press_s = -math.inf
@@ -59,9 +56,7 @@ class Scorer:
         self._ticks = 0
         self._start_rad = self._data.qpos[world.joint_qpos].copy()
         self._strayed_rad = 0.0
-        self._path: list[NDArray[np.float64]] = []
-        self._carries: list[tuple[int, int]] = []
-        self._carry_from: int | None = None
+        self._carries = Carries()
         self._progress: tuple[int, float] = (0, 0.0)
         self._broken = False
 
@@ -78,7 +73,6 @@ class Scorer:
             self.abort("nan", "the physics state is not a number")
             return
         hand = self._hand()
-        self._path.append(hand.middle_m)
         touches = self._toucher.read()
         for watch in self.watches:
             i = watch.index
@@ -86,7 +80,7 @@ class Scorer:
             watch.see(self._time_s, sight, hand)
         self._watch_jaws(hand)
         self._watch_collisions(touches)
-        self._watch_carries()
+        self._carries.see(hand.middle_m, any(watch.held and watch.lifted for watch in self.watches))
         self._watch_progress()
         self._ticks += 1
 
@@ -114,7 +108,9 @@ class Scorer:
         """Nothing can change any more: all boxes stand as they should for two seconds, or time is up."""
         if self._broken or self._time_s >= self.task.time_limit_s + GRACE_S:
             return True
-        if not self.watches or any(watch.held or not watch.stable(self._time_s) for watch in self.watches):
+        if len(self.watches) < len(self.reset.boxes):
+            return False  # a catch trial: whether it reaches for what is not there shows to the end
+        if any(watch.held or not watch.stable(self._time_s) for watch in self.watches):
             return False
         return all(placement.good for _, placement in self._standing().values())
 
@@ -152,15 +148,6 @@ class Scorer:
                 detail = f"{touches.partner}: {touches.press_n:.0f} N"
                 self._events.append(Event(self._time_s, "collision", self.phase, None, detail))
             self._last_press_s = self._time_s
-
-    def _watch_carries(self) -> None:
-        """From a lift to the release: pieces of the path, by index."""
-        carrying = any(watch.held and watch.lifted for watch in self.watches)
-        if carrying and self._carry_from is None:
-            self._carry_from = self._ticks
-        elif not carrying and self._carry_from is not None:
-            self._carries.append((self._carry_from, self._ticks))
-            self._carry_from = None
 
     def _watch_progress(self) -> None:
         passed = sum(len(watch.times) for watch in self.watches)
@@ -204,7 +191,10 @@ class Scorer:
             unmeasured["seconds_per_box"] = "no box stands as it should"
         if robot_s <= 0:
             unmeasured["boxes_per_hour"] = "no time has passed"
-        spectral, jerk = self._smoothness(unmeasured)
+        rate_hz = self._ticks / self._time_s if self._time_s > 0 else 0.0
+        spectral, jerk = self._carries.smoothness(rate_hz)
+        if spectral is None:
+            unmeasured["sparc"] = unmeasured["ldlj"] = "no box was carried to its release"
         return Score(
             task=self.reset.task,
             suite=self.reset.suite,
@@ -259,22 +249,6 @@ class Scorer:
             unmeasured={"seconds": "never let go of after a lift"} if released_s is None else {},
         )  # fmt: skip
 
-    def _smoothness(self, unmeasured: dict[str, str]) -> tuple[float | None, float | None]:
-        """SPARC and log dimensionless jerk, means over the carries. Never raises: an arm that did not move
-        has no smoothness."""
-        pieces = [piece for piece in self._carries if piece[1] - piece[0] >= 2 * FEWEST]
-        values: list[tuple[float, float]] = []
-        rate_hz = self._ticks / self._time_s if self._time_s > 0 else 0.0
-        for start, end in pieces:
-            speed = speeds(np.array(self._path[start:end]), rate_hz)
-            if speed.sum() > 0:
-                values.append((sparc(speed, rate_hz), log_dimensionless_jerk(speed, rate_hz)))
-        if not values:
-            unmeasured["sparc"] = unmeasured["ldlj"] = "no box was carried to its release"
-            return None, None
-        spectral, jerk = np.mean(values, axis=0).tolist()
-        return spectral, jerk
-
     def _all_events(self) -> tuple[Event, ...]:
         events = self._events + [event for watch in self.watches for event in watch.events]
         return tuple(sorted(events, key=lambda event: event.time_s))
@@ -310,38 +284,6 @@ _BAD = [
 ]
 """MuJoCo resets a state that has blown up, and counts it here."""
 _PASSED = ("reached", "grasped", "lifted", "over_pallet", "released")
-
-
-class _JawWatch:
-    """Notices jaws that closed low down, and then rose with nothing in them."""
-
-    def __init__(self) -> None:
-        self.on_nothing = 0
-        self.closed_at_m: NDArray[np.float64] | None = None
-        self._widest_rad = -math.inf
-        self._narrowest_rad = math.inf
-
-    def see(self, hand: Hand, holding: bool) -> NDArray[np.float64] | None:
-        """Where the jaws had closed (3,) [m], at the moment when that has turned out to be on nothing."""
-        missed = None
-        if holding:
-            self.closed_at_m = None
-            self._widest_rad = hand.jaw_rad
-            return None
-        if hand.jaw_rad > self._narrowest_rad + CLOSING_RAD / 2:  # opening again
-            missed, self.closed_at_m = self.closed_at_m, None
-            self._widest_rad, self._narrowest_rad = hand.jaw_rad, math.inf
-        self._widest_rad = max(self._widest_rad, hand.jaw_rad)
-        if self.closed_at_m is None:
-            if hand.jaw_rad < self._widest_rad - CLOSING_RAD and hand.middle_m[2] < LOW_M:
-                self.closed_at_m = hand.middle_m.copy()
-                self._narrowest_rad = hand.jaw_rad
-        else:
-            self._narrowest_rad = min(self._narrowest_rad, hand.jaw_rad)
-            if hand.middle_m[2] > self.closed_at_m[2] + RISE_M:
-                missed, self.closed_at_m = self.closed_at_m, None
-                self._widest_rad = hand.jaw_rad
-        return missed
 
 
 def _unknown(box: int, reason: str) -> BoxScore:

@@ -17,6 +17,9 @@ from so101_eval.errors import ConfigError
 BOX_M = 0.025
 """[m] edge of a box. 20 to 30 mm are held flat by the jaws, and 25 mm is what people print."""
 
+BOX_KG, BOX_FRICTION = 0.020, 0.8
+"""A printed 25 mm cube, half filled; plastic on wood and on a painted table."""
+
 PITCH_U_M, PITCH_V_M = 0.032, 0.038
 """[m] between slot centres. The jaws open along v: the outer finger needs 13 mm beside a neighbour."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from so101_eval.palletizing.placement import Pose, inside_footprint
 from so101_eval.palletizing.record import Event
-from so101_eval.palletizing.reset import BoxStart, PalletStart
+from so101_eval.palletizing.start import BoxStart, PalletStart
 
 STABLE_S = 2.0
 """[s] a box must stand unmoved after it was let go."""

@@ -1,15 +1,33 @@
 """The virtual SO-101: a mock at the wire, backed by physics.
 
-It is asked for by name (`port=mock`); nothing falls back to it.
+It is asked for by name (`port=mock`); nothing falls back to it. Names are imported when they are used: MuJoCo and
+numba take seconds, and LeRobot imports this package's configuration with every command.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from so101_robot.mock.backend import let_mujoco_import
 
+if TYPE_CHECKING:
+    from so101_robot.mock.arm import MockArm
+    from so101_robot.mock.config import CAMERAS, MockConfig
+    from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
+    from so101_robot.mock.process import MockProcess
+    from so101_robot.mock.terminal import PtyServer
+
 let_mujoco_import()
 
-from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig  # noqa: E402 (MuJoCo is imported from here on)
-from so101_robot.mock.port import LockstepClock, LockstepLink, LockstepSerial, PtyServer  # noqa: E402
-from so101_robot.mock.process import MockProcess  # noqa: E402
+_HOMES = {
+    "CAMERAS": "config",
+    "LockstepClock": "lockstep",
+    "LockstepLink": "lockstep",
+    "LockstepSerial": "lockstep",
+    "MockArm": "arm",
+    "MockConfig": "config",
+    "MockProcess": "process",
+    "PtyServer": "terminal",
+}
 
 __all__ = [
     "CAMERAS",
@@ -21,3 +39,9 @@ __all__ = [
     "MockProcess",
     "PtyServer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

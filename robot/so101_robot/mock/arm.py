@@ -19,7 +19,7 @@ from so101_robot.cameras import Frame
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.captures import TICK_US, Capture, Shutter
-from so101_robot.mock.config import MockConfig
+from so101_robot.mock.config import CAMERAS, MockConfig
 from so101_robot.mock.faults import Event, FaultPlan, PortEvent
 from so101_robot.mock.hand import Hand
 from so101_robot.mock.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
@@ -36,9 +36,6 @@ if (
     from so101_robot.mock.render import Renderer
 
 __all__ = ["CAMERAS", "MockArm", "MockConfig"]
-
-CAMERAS = ("front", "wrist")
-"""The cameras that every scene has."""
 
 
 class MockArm:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from so101_robot.errors import ConfigError
 
+CAMERAS = ("front", "wrist")
+"""The cameras that every scene has."""
+
 
 @dataclass
 class MockConfig:
