@@ -65,7 +65,7 @@ class Controller(Protocol):
 class Tick(NamedTuple):
     """All that happened on one tick, for whoever records."""
 
-    index: int
+    number: int
     observation: Observation
     asked: NDArray[np.float64] | None
     """(6,) by the controller; None when it has finished."""

@@ -111,7 +111,7 @@ class SO101Bus(FeetechMotorsBus):
             self._unanswered = 0
         else:
             answer, answered = self._salvage(question, data)
-        steps = np.array(answer.position_steps, np.int32)
+        steps = answer.position_steps
         if self._unanswered:
             steps = np.where(answered, steps, self._last_steps)
         self._last_steps = steps
@@ -119,7 +119,7 @@ class SO101Bus(FeetechMotorsBus):
             time_s,
             steps,
             answered,
-            np.array(answer.errors, np.uint8),
+            answer.errors,
             health_of(answer, answered) if health else None,
         )
 
@@ -133,7 +133,7 @@ class SO101Bus(FeetechMotorsBus):
             UnsafeActionError: a goal that cannot be sent.
             PortError: the port is gone.
         """
-        self._link.send(goal_frame(np.asarray(goal_steps).tolist()))
+        self._link.send(goal_frame(goal_steps))
 
     def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
         """Joint values (6,) in LeRobot units of encoder steps (6,). Raises CalibrationError without a

@@ -6,14 +6,15 @@ last bit, and with them datasets and checkpoints. That includes two habits worth
 steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
 the step below.
 
-Plain arithmetic, joint by joint: for six numbers numpy costs more than it saves, and this runs in every tick.
+It runs in every tick, and for six numbers numpy costs more than it saves: so it is compiled (numba, cached on
+disk), without any licence to reorder the arithmetic.
 """
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import CalibrationError, UnsafeActionError
@@ -53,27 +54,15 @@ class Scale:
             )
         self.lower_steps = np.array([row.range_min for row in rows], np.int32)
         self.upper_steps = np.array([row.range_max for row in rows], np.int32)
-        self._middles = tuple((row.range_min + row.range_max) / 2 for row in rows[:GRIPPER])
+        self._middles = np.array([(row.range_min + row.range_max) / 2 for row in rows[:GRIPPER]])
         gripper = rows[GRIPPER]
-        self._closed, self._open = gripper.range_min, gripper.range_max
-        self._inverted = bool(gripper.drive_mode)
+        self._gripper = (gripper.range_min, gripper.range_max, bool(gripper.drive_mode))
 
     def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
         """Joint values (6,) of encoder steps (6,): degrees, gripper percent (cut to 0..100)."""
-        a, b, c, d, e, gripper = np.asarray(position_steps).tolist()
-        am, bm, cm, dm, em = self._middles
-        low, high = self._closed, self._open
-        percent = (min(high, max(low, gripper)) - low) / (high - low) * 100
-        return np.array(
-            (
-                (a - am) * 360 / COUNTS,
-                (b - bm) * 360 / COUNTS,
-                (c - cm) * 360 / COUNTS,
-                (d - dm) * 360 / COUNTS,
-                (e - em) * 360 / COUNTS,
-                100 - percent if self._inverted else percent,
-            )
-        )
+        joint = np.empty(len(JOINTS))
+        _to_joint(np.asarray(position_steps, np.int64), self._middles, *self._gripper, joint)
+        return joint
 
     def to_steps(self, joint: ArrayLike) -> NDArray[np.int32]:
         """Encoder steps (6,) of joint values (6,), truncated towards zero. Only the gripper is cut to its
@@ -82,26 +71,32 @@ class Scale:
         Raises:
             UnsafeActionError: a value is not a number, or no servo counts as far.
         """
-        values = np.asarray(joint, np.float64).tolist()
-        a, b, c, d, e, gripper = values
-        am, bm, cm, dm, em = self._middles
-        percent = min(100.0, max(0.0, 100 - gripper if self._inverted else gripper))
-        if not math.isfinite(gripper):  # min and max would make a percentage of it
-            raise UnsafeActionError(_out_of_reach(values))
-        try:
-            return np.array(
-                (
-                    int(a * COUNTS / 360 + am),
-                    int(b * COUNTS / 360 + bm),
-                    int(c * COUNTS / 360 + cm),
-                    int(d * COUNTS / 360 + dm),
-                    int(e * COUNTS / 360 + em),
-                    int(percent / 100 * (self._open - self._closed) + self._closed),
-                ),
-                np.int32,
-            )
-        except (ValueError, OverflowError) as error:  # from int or int32: not a number, or too large for one
-            raise UnsafeActionError(_out_of_reach(values)) from error
+        values = np.asarray(joint, np.float64)
+        steps = np.empty(len(JOINTS), np.int32)
+        if values.shape != steps.shape or not _to_steps(values, self._middles, *self._gripper, steps):
+            raise UnsafeActionError(_out_of_reach(values.tolist()))
+        return steps
+
+
+@njit(cache=True)
+def _to_joint(steps: Any, middles: Any, closed: int, opened: int, inverted: bool, joint: Any) -> None:
+    for i in range(GRIPPER):
+        joint[i] = (steps[i] - middles[i]) * 360 / COUNTS
+    percent = (min(opened, max(closed, steps[GRIPPER])) - closed) / (opened - closed) * 100
+    joint[GRIPPER] = 100 - percent if inverted else percent
+
+
+@njit(cache=True)
+def _to_steps(joint: Any, middles: Any, closed: int, opened: int, inverted: bool, steps: Any) -> bool:
+    """False if a value is not finite or cannot be counted."""
+    for i in range(len(joint)):
+        if not abs(joint[i]) < FARTHEST:  # written so that NaN is too far
+            return False
+    for i in range(GRIPPER):
+        steps[i] = int(joint[i] * COUNTS / 360 + middles[i])
+    percent = min(100.0, max(0.0, 100 - joint[GRIPPER] if inverted else joint[GRIPPER]))
+    steps[GRIPPER] = int(percent / 100 * (opened - closed) + closed)
+    return True
 
 
 def _out_of_reach(values: list[float]) -> str:

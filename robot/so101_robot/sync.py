@@ -4,23 +4,23 @@ none answers.
 A `Question` is a SYNC_READ with its bytes made beforehand; it knows what its answer looks like, frame by
 frame, and nothing else counts as one. `goal_frame` is the SYNC_WRITE of six goals.
 
-Written for the usual answer, six valid replies in order: one `struct` call and plain Python numbers, because
-numpy's overhead per call is larger than six numbers are worth. Any other answer goes through the tolerant
+Both run in every tick, so they are compiled (numba, cached on disk): in plain Python they cost several times
+the system calls around them. An answer that is not six valid replies in order goes through the tolerant
 parser of `protocol`.
 """
 
-import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
 
 from . import protocol, registers
 from .errors import UnsafeActionError
 from .joints import SERVO_IDS
 from .protocol import Status
-from .registers import BY_NAME, Register
+from .registers import BY_NAME
 
 N = len(SERVO_IDS)
 
@@ -34,19 +34,18 @@ bytes."""
 LARGEST_GOAL_STEPS = 32766
 """One more would be FF FF on the wire, which a servo takes for the header of the next frame."""
 
-FIELDS = tuple(
-    BY_NAME[name]
-    for name in (
-        "Present_Position",
-        "Present_Velocity",
-        "Present_Load",
-        "Present_Voltage",
-        "Present_Temperature",
-        "Moving",
-        "Present_Current",
-    )
+FIELDS = (
+    ("Present_Velocity", 1.0),
+    ("Present_Load", 0.1),
+    ("Present_Voltage", registers.VOLTAGE_UNIT_V),
+    ("Present_Temperature", 1.0),
+    ("Present_Current", registers.CURRENT_UNIT_A * 1e3),
+    ("Moving", 1.0),
 )
-"""What is read out of an answer, in the order of addresses; the rest of the block is skipped."""
+"""What is read out of a long answer, with its unit, in the order of `Health`."""
+
+_PARAMS = 5
+"""Where the params of a reply begin: behind FF FF, id, length and error byte."""
 
 
 class Health(NamedTuple):
@@ -62,19 +61,13 @@ class Health(NamedTuple):
     """1 while the servo moves."""
 
 
-_UNITS = np.array([[1.0], [0.1], [registers.VOLTAGE_UNIT_V], [1.0], [registers.CURRENT_UNIT_A * 1e3], [1.0]])
-"""Of the fields of `Health`, in its order."""
-
-
 class Answer(NamedTuple):
-    """The numbers of one answer, servo by servo."""
+    """One answer, servo by servo."""
 
-    heads: tuple[bytes, ...]
-    """Header, id and length of each reply."""
-    errors: tuple[int, ...]
-    position_steps: Sequence[int]
-    rest: tuple[tuple[int, ...], ...]
-    """The other `FIELDS`, as they are on the wire; empty in a short answer."""
+    position_steps: NDArray[np.int32]
+    errors: NDArray[np.uint8]
+    data: NDArray[np.uint8]
+    """The bytes of all replies."""
 
 
 class Question:
@@ -91,12 +84,7 @@ class Question:
         self.request = protocol.sync_read(POSITION.address, size, self.ids)
         self.frame_size = protocol.reply_size(size)
         self.reply_size = protocol.reply_size(size, len(self.ids))
-        inside = [register for register in FIELDS if register.end <= POSITION.address + size]
-        self._stride = 2 + len(inside)
-        self._layout = struct.Struct("<" + _frame_layout(inside, size) * len(self.ids))
-        self._heads = tuple(protocol.HEADER + bytes((servo_id, size + 2)) for servo_id in self.ids)
-        starts = range(0, self.reply_size, self.frame_size)
-        self._protected = [(start + 2, start + self.frame_size) for start in starts]
+        self._ids = np.array(self.ids, np.uint8)
 
     def answer(self, data: bytes) -> Answer | None:
         """The numbers in `data` if it is one valid reply of each servo, in order, and nothing else; None
@@ -104,19 +92,14 @@ class Question:
         if len(data) != self.reply_size:
             return None
         answer = self.decode(data)
-        if answer.heads != self._heads:
-            return None
-        for start, end in self._protected:
-            # the checksum is the complement of the sum of what it protects, so together they are FF
-            if sum(data[start:end]) & 0xFF != 0xFF:
-                return None
-        return answer
+        return answer if _is_clean(answer.data, self._ids) else None
 
     def decode(self, data: bytes) -> Answer:
-        """The numbers in an answer, unchecked."""
-        numbers, stride = self._layout.unpack(data), self._stride
-        rest = tuple([numbers[field::stride] for field in range(3, stride)]) if stride > 3 else ()
-        return Answer(numbers[0::stride], numbers[1::stride], signed(numbers[2::stride], POSITION), rest)
+        """The numbers in an answer of the right length, unchecked."""
+        raw = np.frombuffer(data, np.uint8)
+        answer = Answer(np.empty(len(self.ids), np.int32), np.empty(len(self.ids), np.uint8), raw)
+        _decode(raw, answer.position_steps, answer.errors)
+        return answer
 
     def replies(self, data: bytes) -> dict[int, Status]:
         """Every valid reply in `data` that can belong to this question; of two with one id the first."""
@@ -139,53 +122,95 @@ def questions(size: int) -> tuple[Question, ...]:
 
 def health_of(answer: Answer, answered: NDArray[np.bool_]) -> Health:
     """Health in units, from a long answer. Numbers of servos that are not in `answered` (6,) are blank."""
-    velocity, load, voltage, temperature, moving, current = answer.rest
-    numbers = np.array(
-        (
-            signed(velocity, FIELDS[1]),
-            signed(load, FIELDS[2]),
-            voltage,
-            temperature,
-            signed(current, FIELDS[6]),
-            moving,
-        ),
-        np.float64,
-    )
-    numbers *= _UNITS
-    if not answered.all():
-        numbers[:, ~answered] = np.nan
+    numbers = np.empty((len(FIELDS), len(answered)))
+    _read_fields(answer.data, answered, _OFFSETS, _SIZES, _SIGNS, _UNITS, numbers)
     return Health(*numbers)
 
 
-def signed(words: Sequence[int], register: Register) -> Sequence[int]:
-    """Sign and magnitude to numbers."""
-    assert register.sign_bit is not None
-    sign = 1 << register.sign_bit
-    if max(words) < sign:  # the usual case
-        return words
-    return [-(word & sign - 1) if word & sign else word & sign - 1 for word in words]
-
-
-def goal_frame(goal_steps: Sequence[int]) -> bytes:
+def goal_frame(goal_steps: ArrayLike) -> bytes:
     """The SYNC_WRITE of six goal positions. Raises UnsafeActionError for goals that cannot be sent."""
-    if len(goal_steps) != N or max(goal_steps) > LARGEST_GOAL_STEPS or min(goal_steps) < -LARGEST_GOAL_STEPS:
+    goals = np.asarray(goal_steps, np.int64)
+    frame = np.empty(len(_GOALS_BLANK), np.uint8)
+    if goals.shape != (N,) or not _put_goals(goals, _GOALS_BLANK, frame):
         raise UnsafeActionError(
-            f"cannot send goals {list(goal_steps)}; {N} steps within +-{LARGEST_GOAL_STEPS} are possible"
+            f"cannot send goals {goals.tolist()}; {N} steps within +-{LARGEST_GOAL_STEPS} are possible"
         )
-    a, b, c, d, e, f = [steps if steps >= 0 else -steps | 0x8000 for steps in goal_steps]
-    frame = bytearray(_GOALS.pack(_GOALS_HEAD, 1, a, 2, b, 3, c, 4, d, 5, e, 6, f, 0))
-    frame[-1] = ~sum(frame[2:]) & 0xFF
-    return bytes(frame)
+    return frame.tobytes()
 
 
-_GOALS = struct.Struct("<7s" + "BH" * N + "B")
-_GOALS_HEAD = protocol.sync_write(GOAL.address, dict.fromkeys(SERVO_IDS, bytes(GOAL.size)))[:7]
+@njit(cache=True)
+def _is_clean(data: Any, ids: Any) -> bool:
+    """Every reply has its header, its servo's id, its length and the right checksum."""
+    size = len(data) // len(ids)
+    for i in range(len(ids)):
+        start = i * size
+        if data[start] != 0xFF or data[start + 1] != 0xFF:
+            return False
+        if data[start + 2] != ids[i] or data[start + 3] != size - 4:
+            return False
+        total = 0
+        for k in range(start + 2, start + size):
+            total += data[k]
+        # the checksum is the complement of the sum of what it protects, so together they are FF
+        if total & 0xFF != 0xFF:
+            return False
+    return True
 
 
-def _frame_layout(fields: Sequence[Register], size: int) -> str:
-    """`struct` format of one reply: its head, the error byte, `fields`; the checksum is skipped."""
-    layout, address = "4sB", POSITION.address
-    for register in fields:
-        layout += "x" * (register.address - address) + {1: "B", 2: "H"}[register.size]
-        address = register.end
-    return layout + "x" * (POSITION.address + size - address) + "x"
+@njit(cache=True)
+def _decode(data: Any, position_steps: Any, errors: Any) -> None:
+    size = len(data) // len(position_steps)
+    for i in range(len(position_steps)):
+        start = i * size
+        errors[i] = data[start + 4]
+        word = int(data[start + 5]) | int(data[start + 6]) << 8
+        position_steps[i] = -(word & 0x7FFF) if word & 0x8000 else word
+
+
+@njit(cache=True)
+def _read_fields(
+    data: Any, answered: Any, offsets: Any, sizes: Any, signs: Any, units: Any, numbers: Any
+) -> None:
+    size = len(data) // len(answered)
+    for i in range(len(answered)):
+        for field in range(len(offsets)):
+            if not answered[i]:
+                numbers[field, i] = np.nan
+                continue
+            at = i * size + offsets[field]
+            word = int(data[at])
+            if sizes[field] == 2:
+                word |= int(data[at + 1]) << 8
+            if signs[field] and word & signs[field]:
+                word = -(word & (signs[field] - 1))
+            numbers[field, i] = word * units[field]
+
+
+@njit(cache=True)
+def _put_goals(goals: Any, blank: Any, frame: Any) -> bool:
+    """Fill a SYNC_WRITE; False if a goal does not fit."""
+    frame[:] = blank
+    for i in range(len(goals)):
+        steps = goals[i]
+        if abs(steps) > LARGEST_GOAL_STEPS:
+            return False
+        word = steps if steps >= 0 else -steps | 0x8000
+        frame[8 + 3 * i] = word & 0xFF
+        frame[9 + 3 * i] = word >> 8
+    total = 0
+    for k in range(2, len(frame) - 1):
+        total += frame[k]
+    frame[-1] = ~total & 0xFF
+    return True
+
+
+_GOALS_BLANK = np.frombuffer(
+    protocol.sync_write(GOAL.address, dict.fromkeys(SERVO_IDS, bytes(GOAL.size))), np.uint8
+)
+"""Six goals of 0, to be filled in: the low byte of joint i is at 8 + 3 i."""
+
+_ROWS = [BY_NAME[name] for name, _ in FIELDS]
+_OFFSETS = np.array([row.address - POSITION.address + _PARAMS for row in _ROWS])
+_SIZES = np.array([row.size for row in _ROWS])
+_SIGNS = np.array([0 if row.sign_bit is None else 1 << row.sign_bit for row in _ROWS])
+_UNITS = np.array([unit for _, unit in FIELDS])

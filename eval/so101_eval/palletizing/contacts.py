@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from so101_robot.mock.world import World
 
 JAWS = ("gripper", "moving_jaw")
-COLLISION_N = 5.0
-"""[N] between the arm and the bench or the pallet: half of what the shoulder's stall torque presses with at
-0.25 m. A finger that brushes the table while it closes on a box stays below."""
+COLLISION_N = 10.0
+"""[N] between the arm and the bench or the pallet: most of what the shoulder presses with when it stalls at a
+reach of 0.25 m (2.94 Nm). A fingertip that brushes the table while the jaws close stays below."""
 
 _OTHER, _FIXED_JAW, _MOVING_JAW, _ARM, _BENCH, _BOX_0 = range(6)  # a box i is _BOX_0 + i
 

@@ -67,7 +67,8 @@ ALONG_M = 0.020
 """A box that is farther than this below the pads, on the way, is not between them."""
 TRIES = 2
 SETTLE_TICKS = 15
-SETTLED_RAD = math.radians(0.35)
+SETTLED_RAD = np.radians([0.5, 0.3, 0.3, 0.3, 0.5])
+"""Errors at which the arm has arrived: for pan and roll as much as the play of their gears lets them swing."""
 
 ROOM_WANTED_M = 0.004
 ROOM_COST_RAD_M = 400.0
@@ -260,11 +261,13 @@ class Expert:
 
     def _settle(self) -> Motion:
         """Stand until the joints are where they should be, or will not come closer."""
+        self._tracker.trims = True
         for tick in range(SETTLE_TICKS):
             yield self._with_jaws(self._here_rad)
-            off_rad = np.abs(self._here_rad - self._measured_rad)[:GRIPPER].max()
-            if tick >= 2 and off_rad < SETTLED_RAD:
-                return
+            off_rad = np.abs(self._here_rad - self._measured_rad)[:GRIPPER]
+            if tick >= 2 and (off_rad < SETTLED_RAD).all():
+                break
+        self._tracker.trims = False
 
     def _close(self, edge_m: float) -> Motion:
         """Close until the jaws stand, then ease them to a duty that can be held for ever."""

@@ -151,6 +151,7 @@ class ArmModel:
         R_world_target = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         lower = self.lower_rad[:GRIPPER] + LIMIT_MARGIN_RAD
         upper = self.upper_rad[:GRIPPER] - LIMIT_MARGIN_RAD
+        off_m = off_rad = math.inf
         for _ in range(MAX_ITERATIONS):
             position_m, R_world_grasp = self.place(joint_rad)
             off = target.position_m - position_m

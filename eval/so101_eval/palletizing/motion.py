@@ -39,12 +39,10 @@ SLOW_RAD_S = 0.05
 
 TRIM_GAIN = 0.2
 """Share of the error at standstill that is corrected per tick. The joint's answer takes some five ticks."""
-TRIM_DEAD_RAD = np.array([3.0, 1.5, 1.5, 1.5, 3.0]) * RAD_PER_STEP
-"""Errors that are let be. Pan and roll carry no load, so the play of their gears is free: corrections as small
-as the play would keep them swinging in it."""
+TRIM_DEAD_RAD = np.array([5.0, 1.5, 1.5, 1.5, 5.0]) * RAD_PER_STEP
+"""Errors that are let be. Pan and roll carry no load, so that the play of their gears (10 steps) is free:
+correcting errors of its size only swings them from one end of it to the other."""
 MAX_TRIM_RAD = math.radians(2.5)
-STILL_RAD_S = 0.02
-"""References that move slower than this stand still."""
 
 
 class JointUnits:
@@ -105,6 +103,8 @@ class Tracker:
         self._window: tuple[Vector, ...] = ()
         self.load_kg = 0.0
         """What hangs at the pads."""
+        self.trims = False
+        """Whether to correct what is left of the error: at a standstill."""
 
     def goal(self, next_rad: Vector, measured_rad: Vector) -> Vector:
         """Goal angles (6,) for this tick.
@@ -118,7 +118,7 @@ class Tracker:
         before, now, after = (reference[:GRIPPER] for reference in window)
         speed_rad_s = (after - now) / TICK_S
         acceleration_rad_s2 = (after - 2 * now + before) / TICK_S**2
-        if np.abs(speed_rad_s).max() < STILL_RAD_S:
+        if self.trims:
             self._trim(now - measured_rad[:GRIPPER])
         middle_rad = (now + after) / 2
         torque_nm = self._arm.torque_nm(

@@ -4,12 +4,10 @@ A field that could not be measured is None, and `unmeasured` says why; a record 
 cannot be made. Times are seconds from the start of the attempt.
 """
 
-import json
-from dataclasses import asdict, dataclass, field, fields
-
-import draccus
+from dataclasses import dataclass, field, fields
 
 from so101_eval.errors import RecordError
+from so101_eval.palletizing.stored import from_json, to_json
 
 SCHEMA = 1
 
@@ -129,15 +127,12 @@ class Score:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return to_json(self)
 
     @staticmethod
     def from_json(text: str) -> "Score":
         """Back from `to_json`. Raises `RecordError` for anything else."""
-        try:
-            return draccus.decode(Score, json.loads(text))
-        except (json.JSONDecodeError, draccus.ParsingError, TypeError, ValueError) as error:
-            raise RecordError(f"this is not a stored score: {error}") from error
+        return from_json(Score, text, "a stored score")
 
 
 def _explain(

@@ -7,6 +7,7 @@ is missed. The schema (`record.Score`) is shared with the real arm.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import mujoco
@@ -30,6 +31,7 @@ MOVED_RAD = math.radians(3.0)
 degrees."""
 NEAR_M = 0.040  # [m] from a box, beside it: a missed grasp; farther away the jaws closed on nothing
 PRESSES_APART_S = 0.5  # pressing on the bench is one collision until it has stopped for so long
+PLACING_S = 1.0  # after the release, while the fingers leave the box
 GRACE_S = STABLE_S + 0.5
 """[s] after the time limit until nothing can change: the last box must be let go in time and then stand."""
 
@@ -46,7 +48,11 @@ class Scorer:
         self._gripper = model.body("gripper").id
         self._jaw_qpos = int(world.joint_qpos[JOINTS.index("gripper")])
         self._toucher = Toucher(world, len(reset.boxes))
-        self.watches = [BoxWatch(i, box, reset.pallet) for i, box in enumerate(reset.boxes) if box.present]
+        self.watches = [
+            BoxWatch(i, box, reset.pallet, partial(self._fits, box.edge_m))
+            for i, box in enumerate(reset.boxes)
+            if box.present
+        ]
         self._jaws = JawWatch()
         self._events: list[Event] = []
         self._collisions = 0
@@ -58,7 +64,7 @@ class Scorer:
         self._strayed_rad = 0.0
         self._carries = Carries()
         self._progress: tuple[int, float] = (0, 0.0)
-        self._broken = False
+        self._aborted: Event | None = None
 
     # during the attempt
 
@@ -66,7 +72,7 @@ class Scorer:
         """Look at the world. The first call sets time zero; call it before the first action."""
         if self._zero_s is None:
             self._zero_s = time_s
-        if self._broken or (self._ticks and time_s - self._zero_s <= self._time_s):
+        if self._aborted is not None or (self._ticks and time_s - self._zero_s <= self._time_s):
             return
         self._time_s = time_s - self._zero_s
         if not self._sane():
@@ -74,10 +80,11 @@ class Scorer:
             return
         hand = self._hand()
         touches = self._toucher.read()
+        phase = self.phase
         for watch in self.watches:
             i = watch.index
             sight = Sight(self._pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
-            watch.see(self._time_s, sight, hand)
+            watch.see(self._time_s, sight, hand, phase)
         self._watch_jaws(hand)
         self._watch_collisions(touches)
         self._carries.see(hand.middle_m, any(watch.held and watch.lifted for watch in self.watches))
@@ -89,15 +96,17 @@ class Scorer:
 
         `kind` is one of `record.FAILURES`; nothing is watched afterwards.
         """
-        self._events.append(Event(self._time_s, kind, self.phase, None, detail))
-        self._broken = True
+        self._aborted = Event(self._time_s, kind, self.phase, None, detail)
+        self._events.append(self._aborted)
 
     @property
     def phase(self) -> str:
         """What the arm is about; one of `record.PHASES`."""
         held = next((watch for watch in self.watches if watch.held), None)
         if held is not None:
-            return "carry" if held.lifted else "grasp"
+            return ("place" if held.over_pallet else "carry") if held.lifted else "grasp"
+        if any(self._time_s - (watch.released_s or -math.inf) < PLACING_S for watch in self.watches):
+            return "place"
         if self._jaws.closed_at_m is not None:
             return "grasp"
         waiting = any(watch.released_s is None for watch in self.watches)
@@ -106,7 +115,7 @@ class Scorer:
     @property
     def done(self) -> bool:
         """Nothing can change any more: all boxes stand as they should for two seconds, or time is up."""
-        if self._broken or self._time_s >= self.task.time_limit_s + GRACE_S:
+        if self._aborted is not None or self._time_s >= self.task.time_limit_s + GRACE_S:
             return True
         if len(self.watches) < len(self.reset.boxes):
             return False  # a catch trial: whether it reaches for what is not there shows to the end
@@ -146,7 +155,8 @@ class Scorer:
             if self._time_s - self._last_press_s > PRESSES_APART_S:
                 self._collisions += 1
                 detail = f"{touches.partner}: {touches.press_n:.0f} N"
-                self._events.append(Event(self._time_s, "collision", self.phase, None, detail))
+                held = next((watch.index for watch in self.watches if watch.held), None)
+                self._events.append(Event(self._time_s, "collision", self.phase, held, detail))
             self._last_press_s = self._time_s
 
     def _watch_progress(self) -> None:
@@ -155,6 +165,10 @@ class Scorer:
             self._progress = passed, self._time_s
         strayed_rad = np.abs(self._data.qpos[self._world.joint_qpos] - self._start_rad).max()
         self._strayed_rad = max(self._strayed_rad, float(strayed_rad))
+
+    def _fits(self, edge_m: float, pose: Pose) -> bool:
+        """Whether a box stands in some slot as it should."""
+        return any(measure(pose, edge_m, slot, self.reset.pallet).good for slot in self.task.slots)
 
     def _standing(self) -> dict[int, tuple[int, Placement]]:
         """Box -> the slot that it counts for, and how it stands there."""
@@ -173,14 +187,14 @@ class Scorer:
 
     def result(self) -> Score:
         """The score of the attempt so far."""
-        standing = {} if self._broken and not self._sane() else self._standing()
+        standing = {} if self._aborted is not None and not self._sane() else self._standing()
         boxes = self._box_scores(standing)
         present = [box for box in boxes if box.milestones]
         unmeasured: dict[str, str] = {}
         catch = len(self.watches) < len(self.reset.boxes)
         all_good = all(box.good for box in present) and not any(watch.drops for watch in self.watches)
         last_s = max((watch.released_s or 0.0 for watch in self.watches), default=0.0)
-        success = all_good and last_s <= self.task.time_limit_s and not self._broken
+        success = all_good and last_s <= self.task.time_limit_s and self._aborted is None
         good = sum(bool(box.good) for box in present)
         robot_s = last_s if success and not catch else min(self._time_s, self.task.time_limit_s)
         if catch:
@@ -255,21 +269,18 @@ class Scorer:
 
     def _failure(self, boxes: Sequence[BoxScore]) -> Event:
         """The earliest event that was not made good again, else what can be said at the end."""
-        bad = {box.box for box in boxes if not box.good}
-        events = [e for e in self._all_events() if e.box is None or e.box in bad or e.kind == "drop"]
-        aborted = next((event for event in events if event.kind == "nan"), None)
-        if aborted is not None:
-            return aborted
+        if self._aborted is not None:
+            return self._aborted
         if self._strayed_rad < MOVED_RAD:
             return Event(self._time_s, "never_moved", "approach")
-        misplaced = [
-            Event(watch.released_s, "misplace", "place", watch.index)
-            for watch in self.watches
-            if watch.index in bad and watch.released_s is not None and watch.stable(self._time_s)
+        bad = {box.box for box in boxes if not box.good}
+        events = [
+            e for e in self._all_events() if e.box in bad or e.kind == "drop" or (bad and e.box is None)
         ]
-        events = sorted(events + misplaced, key=lambda event: event.time_s)
         if events:
             return events[0]
+        if any(watch.index in bad and watch.stable(self._time_s) for watch in self.watches):
+            return Event(self._time_s, "misplace", "rest", None, "two boxes for one slot, or moved on")
         progressing = self._time_s - self._progress[1] < SECONDS_PER_BOX
         return Event(self._time_s, "timeout_progressing" if progressing else "timeout_stuck", self.phase)
 

@@ -3,12 +3,9 @@
 A `Reset` is stored as JSON with the attempt and is all that is needed to lay it out again, bit for bit.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import draccus
-
-from so101_eval.errors import RecordError
+from so101_eval.palletizing.stored import from_json, to_json
 
 BOX_LOOKS = ("label", "cross", "band", "lid", "plain")
 TABLE_LOOKS = ("checker", "wood", "slate", "mat", "stripes", "speckle", "plain")
@@ -122,12 +119,9 @@ class Reset:
 
     def to_json(self) -> str:
         """One line; floats to the last bit."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return to_json(self)
 
     @staticmethod
     def from_json(text: str) -> "Reset":
         """Back from `to_json`, equal to the last bit. Raises `RecordError` for anything else."""
-        try:
-            return draccus.decode(Reset, json.loads(text))
-        except (json.JSONDecodeError, draccus.ParsingError, TypeError, ValueError) as error:
-            raise RecordError(f"this is not a stored reset: {error}") from error
+        return from_json(Reset, text, "a stored reset")

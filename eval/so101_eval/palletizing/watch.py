@@ -5,6 +5,7 @@ a real box could feed it.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +66,8 @@ class BoxWatch:
     index: int
     start: BoxStart
     pallet: PalletStart
+    fits: Callable[[Pose], bool]
+    """Whether a box that rests like this stands in some slot as it should."""
 
     def __post_init__(self) -> None:
         self.times: dict[str, float] = {}
@@ -73,15 +76,18 @@ class BoxWatch:
         self.drops = 0
         self.held = False
         self.lifted = False
+        self.over_pallet = False
+        """While it is carried."""
         self.released_s: float | None = None
         """The last time the jaws let go of it after a lift."""
-        self.carry_from_s: float | None = None
         self.unmoved_since_s: float | None = None
         """It has stood still and free since."""
+        self._phase = "rest"
         self._touching = 0
         self._grip: NDArray[np.float64] | None = None
         self._release: Pose | None = None
-        self._rest = _Rest(Pose((self.start.x_m, self.start.y_m, self.start.edge_m / 2), 0.0, 0.0), 0.0)
+        start = self.start
+        self._rest = _Rest(Pose((start.x_m, start.y_m, start.edge_m / 2), start.yaw_rad, 0.0), 0.0)
         self._settled = True
         self._slipped = self._shoved = self._toppled = False
 
@@ -90,8 +96,9 @@ class BoxWatch:
         """Where it lies or last lay."""
         return self._rest.pose.position_m
 
-    def see(self, time_s: float, sight: Sight, hand: Hand) -> None:
-        """A moment later."""
+    def see(self, time_s: float, sight: Sight, hand: Hand, phase: str = "rest") -> None:
+        """A moment later. `phase` is what the arm is about, for what befalls a box that nobody holds."""
+        self._phase = phase
         between = float(np.linalg.norm(hand.middle_m - sight.pose.position_m)) < REACH_M
         if between:
             self.times.setdefault("reached", time_s)
@@ -125,11 +132,11 @@ class BoxWatch:
         height_m = sight.pose.position_m[2] - self.lying_m[2]
         if height_m > LIFT_M and not self.lifted:
             self.lifted = True
-            self.carry_from_s = time_s
             self.times.setdefault("lifted", time_s)
         if not self.lifted:
             return
-        if inside_footprint(self.pallet, sight.pose.position_m):
+        self.over_pallet = inside_footprint(self.pallet, sight.pose.position_m)
+        if self.over_pallet:
             self.times.setdefault("over_pallet", time_s)
         self._watch_grip(time_s, sight, hand)
 
@@ -148,10 +155,11 @@ class BoxWatch:
             self.released_s = time_s
             if inside_footprint(self.pallet, sight.pose.position_m):
                 self.times.setdefault("released", time_s)
-        elif sight.pose.position_m[2] > self.lying_m[2] + 0.002:
+        elif sight.pose.position_m[2] > self.lying_m[2] + STILL_M:
             self._note(time_s, "slip", "grasp", "lost before it was lifted")
-        self.lifted = False
-        self.carry_from_s = None
+        else:
+            self._note(time_s, "missed_grasp", "grasp", "let go before it was lifted")
+        self.lifted = self.over_pallet = False
         self._release, self._settled = sight.pose, False
         self._rest = _Rest(sight.pose, time_s)
         self._shoved = self._toppled = False
@@ -167,7 +175,9 @@ class BoxWatch:
             return
         if sight.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
             self._toppled = True
-            self._note(time_s, "topple", "rest", f"tilted by {math.degrees(sight.pose.tilt_rad):.0f} degrees")
+            self._note(
+                time_s, "topple", self._phase, f"tilted by {math.degrees(sight.pose.tilt_rad):.0f} degrees"
+            )
         if moved:
             self._move(time_s, sight, between)
 
@@ -177,7 +187,7 @@ class BoxWatch:
         pushed_m = math.dist(sight.pose.position_m, self.lying_m)
         if pushed_m > SHOVE_M and not between and not self._shoved:
             self._shoved = True
-            self._note(time_s, "collision", "rest", f"pushed by {pushed_m * 1000:.0f} mm")
+            self._note(time_s, "collision", self._phase, f"pushed by {pushed_m * 1000:.0f} mm")
         if between or self._shoved or not sight.fingers:
             self._settled = False
             self._rest = _Rest(sight.pose, time_s)
@@ -185,14 +195,21 @@ class BoxWatch:
     def _come_to_rest(self, time_s: float, sight: Sight) -> None:
         self._settled, self._shoved = True, False
         self.unmoved_since_s = self._rest.time_s
-        if self._release is None:
-            return
-        fall_m = self._release.position_m[2] - sight.pose.position_m[2]
-        if self.released_s is not None and fall_m > DROP_M:
-            self.drops += 1
-            phase = "place" if inside_footprint(self.pallet, self._release.position_m) else "carry"
-            self._note(self.released_s, "drop", phase, f"fell {fall_m * 1000:.0f} mm")
+        if self._release is not None and self.released_s is not None:
+            self._judge_release(self.released_s, self._release, sight.pose)
         self._release = None
+
+    def _judge_release(self, time_s: float, before: Pose, after: Pose) -> None:
+        fall_m = before.position_m[2] - after.position_m[2]
+        if fall_m > DROP_M:
+            self.drops += 1
+            phase = "place" if inside_footprint(self.pallet, before.position_m) else "carry"
+            self._note(time_s, "drop", phase, f"fell {fall_m * 1000:.0f} mm")
+        elif after.tilt_rad > TOPPLE_RAD:
+            self._toppled = True
+            self._note(time_s, "topple", "place", f"tilted by {math.degrees(after.tilt_rad):.0f} degrees")
+        elif not self.fits(after):
+            self._note(time_s, "misplace", "place", "let go where it does not belong")
 
     def _note(self, time_s: float, kind: str, phase: str, detail: str) -> None:
         self.events.append(Event(time_s, kind, phase, self.index, detail))

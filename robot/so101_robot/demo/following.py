@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from so101_robot.arm import SO101
 from so101_robot.demo.motion import LOOP_S, RISE_S, block_position, tip_position
-from so101_robot.demo.recording import FPS
+from so101_robot.demo.recording import FPS, world_of
 
 
 class Chunks(Protocol):
@@ -42,8 +42,7 @@ LOW_M, RAISED_M = 0.09, 0.13
 
 def follow(policy: Chunks, robot: SO101, loops: float = 2.0) -> Followed:
     """Drive `robot`, a connected mock arm in its start pose, by whole chunks of `n_action_steps`."""
-    assert robot.mock is not None and robot.mock.world is not None
-    world = robot.mock.world
+    world = world_of(robot)
     ticks = round((RISE_S + loops * LOOP_S) * FPS)
     chunk = np.empty((0, 6), np.float32)
     path = np.empty((ticks, 3))
@@ -60,7 +59,9 @@ def follow(policy: Chunks, robot: SO101, loops: float = 2.0) -> Followed:
     risen = round(RISE_S * FPS)
     lowest = _dips(path[risen:, 2]) + risen
     off_m = np.linalg.norm(path[lowest, :2] - block_position(world)[:2], axis=1)
-    return Followed(len(lowest), tuple(off_m.tolist()), tuple(path[lowest, 2].tolist()), float(np.ptp(pan_deg[risen:])))
+    return Followed(
+        len(lowest), tuple(off_m.tolist()), tuple(path[lowest, 2].tolist()), float(np.ptp(pan_deg[risen:]))
+    )
 
 
 def _dips(height_m: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -107,10 +107,11 @@ def reach(world: World, target_m: ArrayLike, height_m: float) -> NDArray[np.floa
         pitch_rad = math.atan2(-turn[:, 2] @ radial, turn[2, 2])
         return np.array([(tip_m - x_axis_m) @ radial - distance_m, tip_m[2] - height_m, pitch_rad])
 
-    bend_rad = np.deg2rad([-20.0, 40.0, 70.0])
+    bend_rad: NDArray[np.float64] = np.deg2rad([-20.0, 40.0, 70.0])
     for _ in range(20):
         error = miss(bend_rad)
         slope = np.stack([(miss(bend_rad + step) - error) / 1e-5 for step in 1e-5 * np.eye(3)], axis=1)
-        bend_rad = bend_rad + np.clip(np.linalg.lstsq(slope, -error, rcond=1e-6)[0], -0.2, 0.2)
+        step_rad = np.linalg.lstsq(slope, -error, rcond=1e-6)[0].astype(np.float64)
+        bend_rad = bend_rad + np.clip(step_rad, -0.2, 0.2)
     joint_rad = np.array([-azimuth_rad, *bend_rad, 0.0, 0.0])
     return np.rad2deg(joint_rad - np.append(HOME_RAD[:5], 0.0))

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from so101_robot.arm import SO101
 from so101_robot.config_arm import SO101Config
 from so101_robot.demo.motion import LOOP_S, RISE_S, Sweep, plan_sweep
+from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.world import World
 
 FPS = 30
 EPISODE_S = RISE_S + 1.25 * LOOP_S
@@ -43,11 +45,11 @@ class Moment(NamedTuple):
 
 
 @contextmanager
-def mock_robots(config: MockConfig) -> Generator[Iterator[SO101]]:
+def mock_robots(config: MockConfig) -> Generator[Generator[SO101]]:
     """The mock arm in scene after scene: seeds config.seed, config.seed + 1, ... in lockstep, as fast as possible."""
     arm = MockArm(replace(config, realtime_factor=0.0))
 
-    def scenes() -> Iterator[SO101]:
+    def scenes() -> Generator[SO101]:
         seed = config.seed
         while True:
             arm.reset(seed)
@@ -80,10 +82,16 @@ def demonstrate(robot: SO101, sweep: Sweep, seed: int, wobble: bool, fps: int = 
         robot.clock.sleep_until(start_s + (tick + 1) / fps)
 
 
+def world_of(robot: SO101) -> World:
+    """The scene that a connected mock arm stands in. Raises ConfigError for any other arm."""
+    if robot.mock is None or robot.mock.world is None:
+        raise ConfigError("the scripted motion needs the mock arm in a scene (--robot.port=mock)")
+    return robot.mock.world
+
+
 def plan_for(robot: SO101, seed: int) -> Sweep:
     """The scripted motion for the scene that `robot` stands in."""
-    assert robot.mock is not None and robot.mock.world is not None
-    return plan_sweep(robot.mock.world, robot.read().position, seed)
+    return plan_sweep(world_of(robot), robot.read().position, seed)
 
 
 def record_demonstrations(
@@ -122,11 +130,14 @@ def record_demonstrations(
         for episode, robot in zip(range(episodes), robots, strict=False):
             if dataset is None:
                 features = hw_to_dataset_features(robot.observation_features, OBS_STR, use_videos)
-                features |= hw_to_dataset_features(robot.action_features, ACTION, use_videos)
+                actions: dict[str, type | tuple[int, ...]] = {**robot.action_features}
+                features |= hw_to_dataset_features(actions, ACTION, use_videos)
                 dataset = LeRobotDataset.create(
                     repo_id, fps, features, root=out_dir, robot_type=robot.name, use_videos=use_videos
                 )
-            for moment in demonstrate(robot, plan_for(robot, seed + episode), seed + episode, episode % 4 > 0, fps):
+            for moment in demonstrate(
+                robot, plan_for(robot, seed + episode), seed + episode, episode % 4 > 0, fps
+            ):
                 names = list(robot.action_features)
                 values = dict(zip(names, moment.state.tolist(), strict=True))
                 values |= {name: frame.image for name, frame in robot.frames().items()}
