@@ -72,17 +72,17 @@ def draw(snapshots: Snapshots) -> None:
     moment = snapshots.taken[LOWEST_TICKS.start + int(lift_deg.argmax())]
     model = snapshots.world.model
     with open_renderer(model, 1280, 800, shadows=True) as renderer:
-        Image.fromarray(renderer.render(moment, "hero")).quantize(192).save(FOLDER / "arm.png", optimize=True)
+        Image.fromarray(renderer.render(moment, "hero")).save(FOLDER / "arm.png", optimize=True)
     with open_renderer(model, 640, 480, shadows=True) as renderer:
         pair = np.concatenate([renderer.render(moment, name) for name in ("front", "wrist")], axis=1)
-    Image.fromarray(pair).quantize(192).save(FOLDER / "cameras.png", optimize=True)
+    Image.fromarray(pair).save(FOLDER / "cameras.png", optimize=True)
 
 
 def main() -> None:
     checkpoint = demo_checkpoint()
     draw(drive(checkpoint))
     picture = FOLDER / "dashboard.svg"
-    so101_run([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=off", f"--picture={picture}"])
+    so101_run([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=plain", f"--picture={picture}"])
 
 
 if __name__ == "__main__":

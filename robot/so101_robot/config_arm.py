@@ -18,7 +18,7 @@ from .mock.config import MockConfig
 for _type in ("opencv", "realsense", "zmq"):  # importing its configuration makes a camera type known to flags
     import_module(f"lerobot.cameras.{_type}.configuration_{_type}")
 
-HOME = (0.0, -98.0, 92.0, 75.0, 0.0, 5.0)
+HOME = (0.0, -98.0, 92.0, 65.0, 0.0, 5.0)
 """A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed.
 Released there, the mock arm settles by 0.6 degrees."""
 

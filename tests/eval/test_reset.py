@@ -80,7 +80,9 @@ def differences(one: Reset, other: Reset) -> set[str]:
 
 @settings(max_examples=60, deadline=None)
 @given(CELLS)
-def test_a_reset_survives_json_to_the_last_bit_and_is_drawn_equal_twice(cell: tuple[str, str, int, int]) -> None:
+def test_a_reset_survives_json_to_the_last_bit_and_is_drawn_equal_twice(
+    cell: tuple[str, str, int, int],
+) -> None:
     reset = draw(*cell)
     assert Reset.from_json(reset.to_json()) == reset
     assert draw(*cell) == reset
@@ -95,10 +97,12 @@ def test_the_suite_draws_what_it_drew_when_it_got_its_name() -> None:
     first = draw("palletize-4", "randomised", 2, 7)
     places_mm = [(round(box.x_m * 1e3, 2), round(box.y_m * 1e3, 2)) for box in first.boxes]
     assert places_mm == GOLDEN_PLACES_MM
+    assert [round(box.yaw_rad, 3) for box in first.boxes] == GOLDEN_YAWS
     assert (round(first.pallet.x_m * 1e3, 3), round(first.pallet.yaw_rad, 5)) == GOLDEN_PALLET
 
 
 GOLDEN_PLACES_MM = [(201.31, 139.1), (154.48, 109.5), (227.13, 74.73), (185.48, 38.21)]
+GOLDEN_YAWS = [1.034, -0.987, -2.917, -1.775]
 GOLDEN_PALLET = (196.214, -0.18908)
 
 
@@ -134,9 +138,13 @@ def test_levels_go_the_same_way_farther_each() -> None:
         turns = [draw("palletize-2", "pallet-yaw", level, seed).pallet.yaw_rad for level in (1, 2, 3)]
         assert np.all(np.diff(np.abs(turns)) > 0)
         assert len({math.copysign(1, turn) for turn in turns}) == 1
-        shifts = [draw("palletize-2", "camera-pose", level, seed).cameras["front"].shift_m for level in (1, 2, 3)]
+        shifts = [
+            draw("palletize-2", "camera-pose", level, seed).cameras["front"].shift_m for level in (1, 2, 3)
+        ]
         np.testing.assert_allclose(np.array(shifts[2]) / 0.10, np.array(shifts[0]) / 0.02, atol=1e-12)
-        masses = [draw("palletize-2", "box-mass", level, seed).boxes[0].mass_kg - 0.020 for level in (1, 2, 3)]
+        masses = [
+            draw("palletize-2", "box-mass", level, seed).boxes[0].mass_kg - 0.020 for level in (1, 2, 3)
+        ]
         assert np.all(np.diff(np.abs(masses)) > 0)
 
 

@@ -23,7 +23,9 @@ def test_every_axis_exists_and_a_few_combinations() -> None:
 
 
 def test_every_knob_is_turned_by_some_scenario() -> None:
-    turned = {knob for scenario in SCENARIOS.values() for level in LEVELS for knob in changed(scenario.knobs(level))}
+    turned = {
+        knob for scenario in SCENARIOS.values() for level in LEVELS for knob in changed(scenario.knobs(level))
+    }
     assert turned == {field.name for field in fields(Knobs)}
 
 
@@ -59,7 +61,9 @@ def test_a_combination_turns_the_knobs_of_its_parts_at_the_same_level() -> None:
 
 
 def test_an_unknown_scenario_and_a_level_that_does_not_exist_say_what_does() -> None:
-    with pytest.raises(ConfigError, match=r"no scenario 'fog'; available: nominal, light-intensity, .*catch-trial"):
+    with pytest.raises(
+        ConfigError, match=r"no scenario 'fog'; available: nominal, light-intensity, .*catch-trial"
+    ):
         load_scenario("fog")
     with pytest.raises(ConfigError, match=r"'distractors' has no level 4; possible are 0, 1, 2, 3"):
         load_scenario("distractors").knobs(4)

@@ -11,7 +11,7 @@ from so101_eval.palletizing.reset import draw
 from so101_eval.palletizing.scenarios import SCENARIOS, load_scenario
 from so101_eval.palletizing.scene import AWAY_M, PalletizingScene, hold, lay_out
 from so101_eval.palletizing.start import TABLE_LOOKS, Reset
-from so101_eval.palletizing.tasks import BOX_M, PALLET_M, TASKS, load_task
+from so101_eval.palletizing.tasks import BOX_M, PALLET_M, PALLET_PLACE_M, TASKS, load_task
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.render import Renderer, open_renderer
 from so101_robot.mock.world import REST_POSE_RAD, World
@@ -48,7 +48,8 @@ def put(world: World, reset: Reset) -> None:
 
 
 def run(world: World, steps: int = 120) -> str:
-    """The digest after a while in which the arm falls on the boxes."""
+    """The digest after a while in which the arm falls on boxes and one box on the edge of the pallet."""
+    world.data.joint("box/0").qpos[:3] = (PALLET_PLACE_M[0] + 0.036, PALLET_PLACE_M[1] + 0.042, 0.03)
     for _ in range(steps):
         mujoco.mj_step(world.model, world.data)
     return world.digest()
@@ -86,7 +87,9 @@ def test_a_scenario_of_the_senses_changes_neither_physics_nor_the_true_pictures(
 
 
 @pytest.mark.parametrize("scenario", PHYSICAL)
-def test_a_physical_scenario_changes_physics(scenario: str, world: World, nominal: tuple[str, object]) -> None:
+def test_a_physical_scenario_changes_physics(
+    scenario: str, world: World, nominal: tuple[str, object]
+) -> None:
     reset = draw(TASK, scenario, 3, SEED)
     put(world, reset)
     assert run(world) != nominal[0]
@@ -109,7 +112,6 @@ def test_nothing_of_a_reset_outlives_it(
 def test_the_model_is_what_the_reset_says(world: World) -> None:
     reset = draw(TASK, "other-boxes", 3, SEED)
     put(world, reset)
-    extent, center = world.model.stat.extent, world.model.stat.center.copy()
     for i, box in enumerate(reset.boxes):
         cube, body = world.model.geom(f"box/{i}"), world.model.body(f"box/{i}")
         np.testing.assert_allclose(cube.size, box.edge_m / 2)
@@ -122,9 +124,24 @@ def test_the_model_is_what_the_reset_says(world: World) -> None:
         moved = world.model.body_invweight0[body.id][0]
         assert moved == pytest.approx(1 / box.mass_kg)  # derived constants follow
     assert world.model.geom("table").friction[0] == pytest.approx(reset.surface_friction)
+    assert (
+        world.model.stat.extent == 0.8
+    )  # as the bench chose it: the pictures' near and far planes hang on it
+    np.testing.assert_array_equal(world.model.stat.center, [0.15, 0, 0.1])
+
+
+def test_lamps_and_cameras_are_where_the_reset_says(world: World) -> None:
     put(world, draw(TASK, seed=SEED))
-    assert world.model.stat.extent == extent  # the pictures' near and far planes hang on these
-    np.testing.assert_array_equal(world.model.stat.center, center)
+    key, lamps, ambient = world.model.light("key").dir.copy(), world.model.light_diffuse.copy(), 0.40
+    front = world.model.camera("front").pos.copy()
+    reset = draw(TASK, "another-room", 3, SEED)
+    put(world, reset)
+    tint = np.array([1 + reset.light.tint, 1, 1 - reset.light.tint]) * reset.light.gain
+    np.testing.assert_allclose(world.model.light_diffuse, lamps * tint, rtol=1e-6)
+    np.testing.assert_allclose(world.model.vis.headlight.ambient, ambient * tint, rtol=1e-6)
+    turned = np.arctan2(*world.model.light("key").dir[1::-1]) - np.arctan2(*key[1::-1])
+    assert math.remainder(turned - reset.light.turn_rad, math.tau) == pytest.approx(0, abs=1e-6)
+    assert np.linalg.norm(world.model.camera("front").pos - front) == pytest.approx(0.10)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -154,7 +171,8 @@ def test_boxes_stand_still_on_the_pallet_in_two_layers(world: World) -> None:
         world.data.joint(f"box/{i}").qpos[:] = (pallet[0] + u_m, pallet[1] + v_m, height_m, 1, 0, 0, 0)
     world.place_arm(REST_POSE_RAD)
     before = np.array([world.data.joint(f"box/{i}").qpos for i in range(4)])
-    run(world, 1500)
+    for _ in range(1500):
+        mujoco.mj_step(world.model, world.data)
     after = np.array([world.data.joint(f"box/{i}").qpos for i in range(4)])
     assert np.abs(after - before)[:, :3].max() < 5e-4
     assert max(np.abs(world.data.joint(f"box/{i}").qvel).max() for i in range(4)) < 1e-3

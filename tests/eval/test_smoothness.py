@@ -23,7 +23,9 @@ def test_the_jerk_of_a_minimum_jerk_reach_is_that_of_the_formula() -> None:
 def test_the_jerk_of_a_sine_reach_is_that_of_the_formula() -> None:
     # v = sin(pi t): v'' = -pi^2 v, integral of v''^2 = pi^4 / 2, peak 1
     t = np.linspace(0, 1, 4001)
-    assert log_dimensionless_jerk(np.sin(np.pi * t), 4000) == pytest.approx(-math.log(np.pi**4 / 2), abs=0.005)
+    assert log_dimensionless_jerk(np.sin(np.pi * t), 4000) == pytest.approx(
+        -math.log(np.pi**4 / 2), abs=0.005
+    )
 
 
 def test_the_spectral_arc_of_one_smooth_reach_is_the_published_value() -> None:
@@ -76,7 +78,13 @@ def test_speed_of_a_circle_is_its_radius_times_its_rate() -> None:
 @pytest.mark.parametrize("measure", [sparc, log_dimensionless_jerk])
 @pytest.mark.parametrize(
     ("speed", "rate_hz"),
-    [([1.0, 2.0, 1.0], 30), ([0.0] * 20, 30), ([1.0, float("nan")] * 9, 30), (minimum_jerk(30), 0), ([[1.0] * 9], 30)],
+    [
+        ([1.0, 2.0, 1.0], 30),
+        ([0.0] * 20, 30),
+        ([1.0, float("nan")] * 9, 30),
+        (minimum_jerk(30), 0),
+        ([[1.0] * 9], 30),
+    ],
 )
 def test_what_has_no_smoothness_is_an_error(measure: object, speed: object, rate_hz: float) -> None:
     assert callable(measure)

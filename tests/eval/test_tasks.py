@@ -60,11 +60,13 @@ def test_the_patterns_of_the_issue_exist() -> None:
 
 
 def test_a_box_at_the_tolerance_covers_its_own_slot_more_than_any_other() -> None:
-    assert POSITION_TOLERANCE_MM / 1000 < min(PITCH_U_M, PITCH_V_M) / 2
+    assert min(PITCH_U_M, PITCH_V_M) / 2 > POSITION_TOLERANCE_MM / 1000
 
 
 def test_an_unknown_task_names_those_that_exist() -> None:
-    with pytest.raises(ConfigError, match=r"no task 'palletize-9'; available: palletize-1, .*palletize-8") as caught:
+    with pytest.raises(
+        ConfigError, match=r"no task 'palletize-9'; available: palletize-1, .*palletize-8"
+    ) as caught:
         load_task("palletize-9")
     assert isinstance(caught.value, EvalError)
     assert isinstance(caught.value, ValueError)

@@ -39,7 +39,8 @@ LEAST_LINE_S = 0.3
 CARRY_M, CARRY_HIGH_M = 0.062, 0.074
 """Height of the pads on the way: a box passes over one layer on the pallet, over two. Above this the arm can
 hardly hold its fingers upright: wrist_flex ends."""
-LOWER_BY_M = 0.004
+LOWEST_M, LOWER_BY_M = 0.048, 0.004
+"""Where it cannot at this height, it tries lower, down to where a held box clears those on the table."""
 
 PICK_CLEARANCE_M = 0.006
 """From the fixed pad to the box when the fingers go down."""
@@ -58,15 +59,16 @@ RELEASE_RAD, RELEASE_M = 0.16, 0.0125
 """The jaws open by this to let go: an angle, and what it is between the pads."""
 BACK_OFF_M = 0.0020
 """Fixed pad from the box before the fingers rise: friction would lift the box's edge."""
-DROP_M = 0.0010
-"""Underside of a box above what it will stand on, when the jaws open."""
+PRESS_M = 0.0005
+"""The arm sets a box down by aiming this much too low, with less than its own weight. One that falls the last
+millimetre scrapes along the fixed pad and turns by up to 10 degrees."""
 LOOK_M = 0.010
 """Height above the slot at which the arm stops and looks again."""
 
 ALONG_M = 0.020
 """A box that is farther than this below the pads, on the way, is not between them."""
 TRIES = 2
-SETTLE_TICKS = 15
+SETTLE_TICKS, TOUCH_TICKS = 15, 6
 SETTLED_RAD = np.radians([0.5, 0.3, 0.3, 0.3, 0.5])
 """Errors at which the arm has arrived: for pan and roll as much as the play of their gears lets them swing."""
 
@@ -158,7 +160,8 @@ class Expert:
             pick, place = self._choose(index, slot)
             yield from self._grasp(index, pick)
             if self._holds(index):
-                yield from self._carry(index, place)
+                self.phase = "carry"
+                yield from self._over(place)
             if self._holds(index):
                 yield from self._set_down(index, slot, place)
                 self._stands[slot] = index
@@ -171,7 +174,6 @@ class Expert:
         self._jaws_rad = gripper_rad(edge_m + PICK_CLEARANCE_M + PICK_OPEN_M)
         beside = pick.shifted(along_m=-PICK_CLEARANCE_M)
         yield from self._over(beside)
-        yield from self._settle()
         self.phase = "descend"
         yield from self._line(beside)
         yield from self._settle()
@@ -181,18 +183,13 @@ class Expert:
         self._tracker.load_kg = self._mass_kg(index)
         yield from self._line(self._highest(self._here(), self._height_m()))
 
-    def _carry(self, index: int, place: Grasp) -> Motion:
-        self.phase = "carry"
-        yield from self._over(place)
-        yield from self._settle()
-
     def _set_down(self, index: int, slot: Slot, place: Grasp) -> Motion:
         self.phase = "lower"
         yield from self._line(self._to_stand(index, slot, place).shifted(up_m=LOOK_M))
         yield from self._settle()
         stand = self._to_stand(index, slot, place)
         yield from self._line(stand)
-        yield from self._settle()
+        yield from self._settle(TOUCH_TICKS)
         self.phase = "release"
         self._jaws_rad = float(self._measured_rad[GRIPPER]) + RELEASE_RAD
         yield from self._wait(6)
@@ -259,10 +256,10 @@ class Expert:
         for _ in range(ticks):
             yield self._with_jaws(self._here_rad)
 
-    def _settle(self) -> Motion:
-        """Stand until the joints are where they should be, or will not come closer."""
+    def _settle(self, most_ticks: int = SETTLE_TICKS) -> Motion:
+        """Stand until the joints are where they should be, or for so long."""
         self._tracker.trims = True
-        for tick in range(SETTLE_TICKS):
+        for tick in range(most_ticks):
             yield self._with_jaws(self._here_rad)
             off_rad = np.abs(self._here_rad - self._measured_rad)[:GRIPPER]
             if tick >= 2 and (off_rad < SETTLED_RAD).all():
@@ -329,13 +326,13 @@ class Expert:
     ) -> tuple[Grasp, float, float]:
         """A grasp with its roll angle and what speaks against it [rad]; jaws `gap_m` apart, the fixed one
         `beside_m` from the box."""
-        solution = self._arm.solve(way)
-        high = self._arm.solve(self._highest(way, self._height_m()))
-        room = room_m(way.shifted(along_m=-beside_m), gap_m, others)
+        beside = way.shifted(along_m=-beside_m)
+        room = room_m(beside, gap_m, others)
         cost = ROOM_COST_RAD_M * max(0.0, ROOM_WANTED_M - room)
-        for found in (solution, high):
+        solutions = [self._arm.solve(grasp) for grasp in (beside, self._highest(beside, self._height_m()))]
+        for found in solutions:
             cost += 0.0 if found.reached else 10.0 + 100.0 * found.off_m + 10.0 * found.off_rad
-        return way, float(solution.joint_rad[ROLL]), cost
+        return way, float(solutions[0].joint_rad[ROLL]), cost
 
     def _to_stand(self, index: int, slot: Slot, place: Grasp) -> Grasp:
         """Where the jaws have to be for the box in them to stand in its slot, from how it hangs there now."""
@@ -345,7 +342,7 @@ class Expert:
         turn_rad = math.remainder(goal.yaw_rad - box.yaw_rad, math.pi / 2)
         cos, sin = math.cos(turn_rad), math.sin(turn_rad)
         dx_m, dy_m, dz_m = (box.centre_m - now.position_m).tolist()
-        turned = np.array([cos * dx_m - sin * dy_m, sin * dx_m + cos * dy_m, dz_m - DROP_M])
+        turned = np.array([cos * dx_m - sin * dy_m, sin * dx_m + cos * dy_m, dz_m + PRESS_M])
         return Grasp(goal.centre_m - turned, now.yaw_rad + turn_rad)
 
     def _height_m(self) -> float:
@@ -353,12 +350,11 @@ class Expert:
         return (CARRY_HIGH_M if layers else CARRY_M) + self.style.higher_m
 
     def _highest(self, grasp: Grasp, height_m: float) -> Grasp:
-        """Above `grasp`, as high as the arm reaches with its fingers down, up to `height_m`."""
-        while height_m > grasp.position_m[2]:
-            if self._arm.solve(grasp.at_height(height_m)).reached:
-                return grasp.at_height(height_m)
+        """Above `grasp`, as high as the arm reaches with its fingers down: at `height_m` if it can, not below
+        `LOWEST_M`."""
+        while height_m > LOWEST_M and not self._arm.solve(grasp.at_height(height_m)).reached:
             height_m -= LOWER_BY_M
-        return grasp
+        return grasp.at_height(max(height_m, LOWEST_M, float(grasp.position_m[2])))
 
     # eyes -----
 

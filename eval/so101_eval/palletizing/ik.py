@@ -38,8 +38,9 @@ MAX_STEP_RAD = 0.35
 MAX_ITERATIONS = 60
 POSITION_TOLERANCE_M = 5e-5
 TILT_TOLERANCE_RAD = 1e-3
-LIMIT_MARGIN_RAD = math.radians(0.5)
-"""Distance that solutions keep from the joints' ends."""
+REACHED_M, REACHED_RAD = 0.001, math.radians(2.0)
+LIMIT_MARGIN_RAD = math.radians(3.0)
+"""Distance that solutions keep from the joints' ends: room for a goal that leads, and for corrections."""
 
 SEED_POSE_RAD = (0.0, -0.3, 0.6, 1.2, 0.0, 0.35)
 """Fingers down over the middle of the bench: from here the solver finds the elbow-up branch."""
@@ -77,7 +78,8 @@ class Solution(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        return self.off_m < 20 * POSITION_TOLERANCE_M and self.off_rad < math.radians(3)
+        """Close enough to grasp a box."""
+        return self.off_m < REACHED_M and self.off_rad < REACHED_RAD
 
 
 class ArmModel:

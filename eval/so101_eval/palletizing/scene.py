@@ -148,9 +148,13 @@ def _make_box(model: mujoco.MjModel, i: int, box: BoxStart) -> None:
 
 
 def _settle_constants(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """What MuJoCo derives from masses; the scene's extent, which it would derive too, stays as chosen."""
-    extent, center = model.stat.extent, model.stat.center.copy()
+    """What MuJoCo derives from masses. It leaves the state at zero and derives the scene's extent anew: both go
+    back to what they were.
+    """
+    extent, center, qpos = model.stat.extent, model.stat.center.copy(), data.qpos.copy()
     mujoco.mj_setConst(model, data)
+    mujoco.mj_resetData(model, data)
+    data.qpos[:] = qpos
     model.stat.extent, model.stat.center[:] = extent, center
 
 

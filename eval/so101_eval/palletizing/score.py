@@ -83,7 +83,7 @@ class Scorer:
         phase = self.phase
         for watch in self.watches:
             i = watch.index
-            sight = Sight(self._pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
+            sight = Sight(self.pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
             watch.see(self._time_s, sight, hand, phase)
         self._watch_jaws(hand)
         self._watch_collisions(touches)
@@ -128,7 +128,8 @@ class Scorer:
     def _sane(self) -> bool:
         return bool(np.all(np.isfinite(self._data.qpos))) and not self._data.warning.number[_BAD].any()
 
-    def _pose(self, box: int) -> Pose:
+    def pose(self, box: int) -> Pose:
+        """Where a box is now."""
         address = self._box_qpos[box]
         return Pose.of(self._data.qpos[address : address + 7])
 
@@ -175,7 +176,7 @@ class Scorer:
         boxes = [watch.index for watch in self.watches]
         table = [
             [
-                measure(self._pose(i), self.reset.boxes[i].edge_m, slot, self.reset.pallet)
+                measure(self.pose(i), self.reset.boxes[i].edge_m, slot, self.reset.pallet)
                 for slot in self.task.slots
             ]
             for i in boxes

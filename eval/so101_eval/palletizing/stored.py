@@ -6,7 +6,7 @@ from typing import Any
 
 import draccus
 
-from so101_eval.errors import RecordError
+from so101_eval.errors import EvalError, RecordError
 
 
 def to_json(record: Any) -> str:
@@ -23,4 +23,7 @@ def from_json[T](kind: type[T], text: str, what: str) -> T:
         return draccus.decode(kind, fields)
     except (json.JSONDecodeError, draccus.ParsingError, TypeError, ValueError, AttributeError) as error:
         # draccus takes a dictionary for granted where a dataclass is nested: AttributeError
-        raise RecordError(f"this is not {what}: {error}") from error
+        cause = error.__cause__
+        raise RecordError(
+            f"this is not {what}: {cause if isinstance(cause, EvalError) else error}"
+        ) from error

@@ -87,14 +87,15 @@ class BoxWatch:
         self._grip: NDArray[np.float64] | None = None
         self._release: Pose | None = None
         start = self.start
-        self._rest = _Rest(Pose((start.x_m, start.y_m, start.edge_m / 2), start.yaw_rad, 0.0), 0.0)
+        self._lay = Pose((start.x_m, start.y_m, start.edge_m / 2), start.yaw_rad, 0.0)
+        self._rest = _Rest(self._lay, 0.0)
         self._settled = True
         self._slipped = self._shoved = self._toppled = False
 
     @property
     def lying_m(self) -> tuple[float, float, float]:
         """Where it lies or last lay."""
-        return self._rest.pose.position_m
+        return self._lay.position_m
 
     def see(self, time_s: float, sight: Sight, hand: Hand, phase: str = "rest") -> None:
         """A moment later. `phase` is what the arm is about, for what befalls a box that nobody holds."""
@@ -138,7 +139,8 @@ class BoxWatch:
         self.over_pallet = inside_footprint(self.pallet, sight.pose.position_m)
         if self.over_pallet:
             self.times.setdefault("over_pallet", time_s)
-        self._watch_grip(time_s, sight, hand)
+        if sight.held:
+            self._watch_grip(time_s, sight, hand)
 
     def _watch_grip(self, time_s: float, sight: Sight, hand: Hand) -> None:
         in_hand = hand.R_world_gripper.T @ (np.array(sight.pose.position_m) - hand.middle_m)
@@ -165,36 +167,30 @@ class BoxWatch:
         self._shoved = self._toppled = False
 
     def _lie(self, time_s: float, sight: Sight, between: bool) -> None:
-        """Free: comes to rest, is pushed, topples."""
-        moved = _moved(sight.pose, self._rest.pose)
-        if not self._settled:
-            if moved:
-                self._rest = _Rest(sight.pose, time_s)
-            elif time_s - self._rest.time_s >= SETTLE_S:
-                self._come_to_rest(time_s, sight)
-            return
-        if sight.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
-            self._toppled = True
-            self._note(
-                time_s, "topple", self._phase, f"tilted by {math.degrees(sight.pose.tilt_rad):.0f} degrees"
-            )
-        if moved:
-            self._move(time_s, sight, between)
+        """Free: stands still, is pushed, comes to rest again, topples."""
+        if between and self._release is None:
+            self._lay = sight.pose  # what moves it now is a try, and nobody running into it
+        self._watch_pushes(time_s, sight)
+        if _moved(sight.pose, self._rest.pose):
+            self._rest = _Rest(sight.pose, time_s)
+            self._settled, self.unmoved_since_s = False, None
+        elif not self._settled and time_s - self._rest.time_s >= SETTLE_S:
+            self._come_to_rest(sight)
 
-    def _move(self, time_s: float, sight: Sight, between: bool) -> None:
-        """It lay and is moved. Between the jaws that is a try; elsewhere somebody ran into it."""
-        self.unmoved_since_s = None
+    def _watch_pushes(self, time_s: float, sight: Sight) -> None:
+        if self._release is not None:
+            return  # it is being let go; `_judge_release` will tell
         pushed_m = math.dist(sight.pose.position_m, self.lying_m)
-        if pushed_m > SHOVE_M and not between and not self._shoved:
+        if pushed_m > SHOVE_M and not self._shoved:
             self._shoved = True
             self._note(time_s, "collision", self._phase, f"pushed by {pushed_m * 1000:.0f} mm")
-        if between or self._shoved or not sight.fingers:
-            self._settled = False
-            self._rest = _Rest(sight.pose, time_s)
+        if sight.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
+            self._toppled = True
+            self._note(time_s, "topple", self._phase, _tilt(sight.pose))
 
-    def _come_to_rest(self, time_s: float, sight: Sight) -> None:
+    def _come_to_rest(self, sight: Sight) -> None:
         self._settled, self._shoved = True, False
-        self.unmoved_since_s = self._rest.time_s
+        self._lay, self.unmoved_since_s = sight.pose, self._rest.time_s
         if self._release is not None and self.released_s is not None:
             self._judge_release(self.released_s, self._release, sight.pose)
         self._release = None
@@ -207,12 +203,16 @@ class BoxWatch:
             self._note(time_s, "drop", phase, f"fell {fall_m * 1000:.0f} mm")
         elif after.tilt_rad > TOPPLE_RAD:
             self._toppled = True
-            self._note(time_s, "topple", "place", f"tilted by {math.degrees(after.tilt_rad):.0f} degrees")
+            self._note(time_s, "topple", "place", _tilt(after))
         elif not self.fits(after):
             self._note(time_s, "misplace", "place", "let go where it does not belong")
 
     def _note(self, time_s: float, kind: str, phase: str, detail: str) -> None:
         self.events.append(Event(time_s, kind, phase, self.index, detail))
+
+
+def _tilt(pose: Pose) -> str:
+    return f"tilted by {math.degrees(pose.tilt_rad):.0f} degrees"
 
 
 def _moved(now: Pose, before: Pose) -> bool:

@@ -86,8 +86,9 @@ def _make(folder: Path, recipe: Recipe, console: Console) -> None:
     columns = TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
     with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
         looking = bars.add_task("recording the motion", total=1.0)
-        learning = bars.add_task("training", total=1.0)
+        learning = bars.add_task("training", total=1.0, start=False)
         recordings = record(recipe, lambda done: bars.update(looking, completed=done))
+        bars.start_task(learning)
         save(folder, recordings, recipe, lambda done: bars.update(learning, completed=done))
     console.print("Done. It knows this one motion and this one scene, and is no measure of what ACT can do.")
 
