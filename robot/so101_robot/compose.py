@@ -168,5 +168,7 @@ def renderer(config: "RunConfig") -> str:
 
 
 def shortened(path: Path, parts: int = 4) -> str:
-    """The end of a path: what tells one checkpoint from another."""
+    """The end of a path, and `~` for the user's folder: what tells one checkpoint from another."""
+    if path.is_relative_to(Path.home()):
+        path = "~" / path.relative_to(Path.home())
     return str(path) if len(path.parts) <= parts + 1 else "…/" + "/".join(path.parts[-parts:])

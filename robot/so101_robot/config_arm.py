@@ -20,7 +20,7 @@ for _type in ("opencv", "realsense", "zmq"):  # importing its configuration make
 
 HOME = (0.0, -98.0, 92.0, 65.0, 0.0, 5.0)
 """A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed.
-Released there, the mock arm settles by 0.6 degrees."""
+Released there, the mock arm settles by less than 2 degrees."""
 
 
 @RobotConfig.register_subclass("so101")

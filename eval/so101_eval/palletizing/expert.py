@@ -152,6 +152,7 @@ class Expert:
             if self._waiting:
                 yield from self._bring(self._next_box(), slot)
         self.phase = "home"
+        self._jaws_rad = float(home_rad[GRIPPER])
         yield from self._through_joints(home_rad)
 
     def _bring(self, index: int, slot: Slot) -> Motion:

@@ -26,8 +26,8 @@ from so101_eval.palletizing.watch import STABLE_S, BoxWatch, Hand, Sight
 
 __all__ = ["BoxScore", "Event", "Score", "Scorer"]
 
-MOVED_RAD = math.radians(3.0)
-"""An arm whose joints have all stayed within this of the start has never moved: it sags by up to 3
+MOVED_RAD = math.radians(5.0)
+"""An arm whose joints have all stayed within this of the start has never moved: under its own weight it sags by 3
 degrees."""
 NEAR_M = 0.040  # [m] from a box, beside it: a missed grasp; farther away the jaws closed on nothing
 PRESSES_APART_S = 0.5  # pressing on the bench is one collision until it has stopped for so long
@@ -58,7 +58,7 @@ class Scorer:
         self._collisions = 0
         self._last_press_s = -math.inf
         self._zero_s: float | None = None
-        self._time_s = self._previous_s = 0.0
+        self._time_s = 0.0
         self._ticks = 0
         self._start_rad = self._data.qpos[world.joint_qpos].copy()
         self._strayed_rad = 0.0
