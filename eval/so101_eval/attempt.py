@@ -158,7 +158,16 @@ class Bench:
             RobotError: the arm failed in a way that no attempt should have to take (a fault plan).
         """
         self.lay_out(reset)
-        return _Run(self, reset, make(self), on_tick).run()
+        controller, run = make(self), Run(self, reset, on_tick)
+        while run.advance():
+            observation = run.look()
+            run.act(None if run.finished else controller(observation))
+        return run.result()
+
+    def begin(self, reset: Reset) -> "Run":
+        """Lay out `reset` for a caller that goes through the ticks itself. Raises as `attempt`."""
+        self.lay_out(reset)
+        return Run(self, reset)
 
     def lay_out(self, reset: Reset) -> None:
         """Boxes, pallet, lights and cameras as in `reset`, the arm held at its start and connected.
@@ -197,17 +206,11 @@ def attempt(
         return bench.attempt(reset, make, on_tick)
 
 
-class _Run:
-    """An attempt while it runs."""
+class Run:
+    """An attempt while it runs. On every tick: `advance`, and while that is true `look`, then `act`."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        reset: Reset,
-        controller: Controller,
-        on_tick: Callable[[Tick], None] | None,
-    ) -> None:
-        self._bench, self._reset, self._controller, self._on_tick = bench, reset, controller, on_tick
+    def __init__(self, bench: Bench, reset: Reset, on_tick: Callable[[Tick], None] | None = None) -> None:
+        self._bench, self._reset, self._on_tick = bench, reset, on_tick
         self._robot, self._clock = bench.robot, bench.robot.clock
         guard = bench.robot.guard
         assert guard is not None  # it is connected
@@ -220,46 +223,66 @@ class _Run:
         self._goal: NDArray[np.float64] | None = None
         self._stopped_since_s: float | None = None
         self._finished_s: float | None = None
+        self._begin_s = self._clock.now_s()
+        self._index = -1
+        self._seen: tuple[ArmState, Observation] | None = None
 
-    def run(self) -> Attempt:
-        begin_s = self._clock.now_s()
-        index = 0
-        while True:
-            self._clock.sleep_until(begin_s + index / FPS)
-            time_s = index / FPS
-            self._scorer.observe(time_s)
-            if self._is_over(time_s):
-                break
-            self._tick(index, time_s)
-            index += 1
+    @property
+    def finished(self) -> bool:
+        """Nothing is asked of the arm any more; the boxes have to stand for a while."""
+        return self._finished_s is not None
+
+    @property
+    def _time_s(self) -> float:
+        return self._index / FPS
+
+    def advance(self) -> bool:
+        """On to the next tick, the first one being the start. Whether the attempt goes on."""
+        self._index += 1
+        self._clock.sleep_until(self._begin_s + self._time_s)
+        self._scorer.observe(self._time_s)
+        rested = self._finished_s is not None and self._time_s - self._finished_s > REST_S
+        return not (self._scorer.done or rested)
+
+    def look(self) -> Observation:
+        """This tick's observation, once a tick."""
+        state = self._robot.read()
+        self._eyes.tick(self._time_s)
+        sensed = self._senses.sense(self._time_s, state.position, {})
+        observation = Observation(self._time_s, state._replace(position=sensed.position), self._eyes.images)
+        self._seen = state, observation
+        return observation
+
+    def act(self, asked: ArrayLike | None) -> None:
+        """Send what is asked for on this tick, after `look`; the first None says that the work is done."""
+        assert self._seen is not None  # nothing is sent without a look
+        state, observation = self._seen
+        if asked is None and self._finished_s is None:
+            self._finished_s = self._time_s
+        verdict, sent = self._send(self._time_s, state, asked)
+        self._rows.append(
+            (self._time_s, state.position, state.position if self._goal is None else self._goal)
+        )
+        if self._on_tick is not None:
+            asked = None if asked is None else np.array(asked, np.float64)
+            self._on_tick(Tick(self._index, observation, asked, verdict, sent))
+
+    def score(self) -> Score:
+        """Of the attempt so far."""
+        return self._scorer.result()
+
+    def result(self) -> Attempt:
+        """How it went."""
         times, positions, targets = zip(*self._rows, strict=True) if self._rows else ((), (), ())
         shape = (len(times), 6)
         return Attempt(
             self._reset,
-            self._scorer.result(),
+            self.score(),
             Trajectory(np.array(times), np.reshape(positions, shape), np.reshape(targets, shape)),
             dict(self._interventions),
-            self._finished_s is not None,
+            self.finished,
             self._bench.arm.state_hash(),
         )
-
-    def _is_over(self, time_s: float) -> bool:
-        rested = self._finished_s is not None and time_s - self._finished_s > REST_S
-        return self._scorer.done or rested
-
-    def _tick(self, index: int, time_s: float) -> None:
-        state = self._robot.read()
-        self._eyes.tick(time_s)
-        sensed = self._senses.sense(time_s, state.position, {})
-        observation = Observation(time_s, state._replace(position=sensed.position), self._eyes.images)
-        asked = None if self._finished_s is not None else self._controller(observation)
-        if asked is None and self._finished_s is None:
-            self._finished_s = time_s
-        verdict, sent = self._send(time_s, state, asked)
-        self._rows.append((time_s, state.position, state.position if self._goal is None else self._goal))
-        if self._on_tick is not None:
-            asked = None if asked is None else np.array(asked, np.float64)
-            self._on_tick(Tick(index, observation, asked, verdict, sent))
 
     def _send(
         self, time_s: float, state: ArmState, asked: ArrayLike | None

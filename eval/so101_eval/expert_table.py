@@ -32,6 +32,8 @@ from so101_eval.palletizing.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.tasks import TASKS, load_task
 
 ALL = "all"
+WIDTH = 150
+"""Characters of the table where it is written to a file."""
 
 
 class Cell(NamedTuple):
@@ -54,7 +56,7 @@ class Run(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. One message for what cannot be done."""
     options = _parser().parse_args(arguments)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
         cells = _cells(options.task, options.scenario, options.level)
         seeds = range(options.first_seed, options.first_seed + options.episodes)

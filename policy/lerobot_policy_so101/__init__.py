@@ -7,7 +7,7 @@ left out.
 from importlib import import_module
 from importlib.util import find_spec
 
-REGISTERS = ("so101_robot.config_arm",)
+REGISTERS = ("so101_robot.config_arm", "so101_eval.config_env")
 """Modules whose import registers something; each imports configuration only, no MuJoCo and no numba."""
 
 

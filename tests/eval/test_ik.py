@@ -102,9 +102,7 @@ def test_standing_torque_is_what_the_simulated_arm_needs_to_float(world: World):
     for joint_rad in some_poses(5):
         world.place_arm(joint_rad)
         mujoco.mj_forward(world.model, world.data)
-        np.testing.assert_allclose(
-            ARM.torque_nm(joint_rad), world.data.qfrc_bias[world.joint_dof], atol=1e-6
-        )
+        np.testing.assert_allclose(ARM.torque_nm(joint_rad), world.data.qfrc_bias[world.joint_dof], atol=1e-6)
 
 
 def test_a_load_needs_its_weight_times_how_much_each_joint_lifts_it():

@@ -8,12 +8,14 @@ import lerobot_policy_so101
 import pytest
 
 
-def test_importing_it_registers_the_robot_without_loading_physics():
+def test_importing_it_registers_robot_and_environment_without_loading_physics():
     program = (
         "import sys, lerobot_policy_so101; from lerobot.robots import RobotConfig; "
         "assert 'so101' in RobotConfig.get_known_choices(); "
-        "heavy = {'mujoco', 'numba', 'so101_policy.checkpoint', 'so101_robot.arm'} & set(sys.modules); "
-        "assert not heavy, heavy"
+        "from lerobot.envs.configs import EnvConfig; "
+        "assert 'so101_palletizing' in EnvConfig.get_known_choices(); "
+        "heavy = {'mujoco', 'numba', 'so101_policy.checkpoint', 'so101_robot.arm', 'so101_eval.env'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -31,4 +33,4 @@ def test_a_room_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", find_nothing)
     monkeypatch.setattr("importlib.import_module", refuse)
     reload(lerobot_policy_so101)
-    assert asked == ["so101_robot"]
+    assert asked == ["so101_robot", "so101_eval"]

@@ -39,8 +39,9 @@ MAX_ITERATIONS = 60
 POSITION_TOLERANCE_M = 5e-5
 TILT_TOLERANCE_RAD = 1e-3
 REACHED_M, REACHED_RAD = 0.001, math.radians(2.0)
-LIMIT_MARGIN_RAD = math.radians(3.0)
-"""Distance that solutions keep from the joints' ends: room for a goal that leads, and for corrections."""
+LIMIT_MARGIN_RAD = np.radians([1.0, 0.5, 0.5, 0.5, 3.0])
+"""Distance that solutions keep from the joints' ends: room for a goal that leads, and for corrections. Hardly any
+for wrist_flex, whose end decides how high the arm can hold its fingers upright."""
 
 SEED_POSE_RAD = (0.0, -0.3, 0.6, 1.2, 0.0, 0.35)
 """Fingers down over the middle of the bench: from here the solver finds the elbow-up branch."""

@@ -128,6 +128,12 @@ class Task:
         return self.pattern.slots[: self.boxes]
 
     @property
+    def instruction(self) -> str:
+        """The task in words, for recordings and for policies that read."""
+        boxes = "the box" if self.boxes == 1 else f"the {self.boxes} boxes"
+        return f"Put {boxes} into the marked slots of the pallet."
+
+    @property
     def pick_area(self) -> PickArea:
         return WIDE_PICK_AREA if self.boxes >= WIDE_FROM_BOXES else PICK_AREA
 

@@ -1,0 +1,246 @@
+"""Demonstrations: what LeRobot reads, what can be replayed, what an interruption costs, and what is refused."""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from rich.console import Console
+from so101_eval import demos
+from so101_eval.attempt import Bench, Observation
+from so101_eval.demos import SETTINGS, STAGING, WOBBLE_DEG, Outcome, Recovering, Settings, main, play
+from so101_eval.errors import EvalError
+from so101_eval.palletizing.expert import Expert
+from so101_eval.palletizing.reset import DEMO_SEEDS, Reset, draw
+from so101_robot.joints import JOINTS
+
+SMALL = Settings("palletize-1", 2, width=32, height=32)
+FIRST = DEMO_SEEDS.start
+
+
+def command(out: Path, *more: str, task: str = "palletize-1") -> list[str]:
+    size = ["--width", "32", "--height", "32"]
+    return ["--task", task, "--episodes", "2", "--out", str(out), "--jobs", "1", *size, *more]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two episodes."""
+    out = tmp_path_factory.mktemp("demos") / "set"
+    assert main(command(out)) == 0
+    return out
+
+
+def read(root: Path) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset("local/so101_demos", root=root)
+
+
+def column(dataset: Any, key: str) -> np.ndarray[Any, Any]:
+    return np.array(dataset.hf_dataset[key][:])
+
+
+def lines(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "meta" / demos.EPISODES).read_text().splitlines()]
+
+
+def test_lerobot_loads_the_dataset_with_its_own_names_and_shapes(made: Path):
+    dataset = read(made)
+    assert (dataset.num_episodes, dataset.fps, dataset.meta.robot_type) == (2, 30, "so101_follower")
+    for key in ("action", "observation.state"):
+        assert dataset.meta.features[key]["names"] == [f"{joint}.pos" for joint in JOINTS]
+    first, last = dataset[0], dataset[len(dataset) - 1]
+    for camera in ("front", "wrist"):
+        assert tuple(first[f"observation.images.{camera}"].shape) == (3, 32, 32)
+        assert abs(first[f"observation.images.{camera}"] - last[f"observation.images.{camera}"]).max() > 0.1
+    assert "box" in first["task"]
+    off = np.abs(column(dataset, "action") - column(dataset, "observation.state"))[:, :5]
+    assert 0.05 < off.mean() < 6.0  # the arm follows what is recorded, and it is not what was measured
+    assert {path.name for path in made.iterdir()} == {"data", "meta", "videos"}
+
+
+def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
+    dataset, records = read(made), lines(made)
+    assert [record["seed"] for record in records] == [FIRST, FIRST + 1]
+    with demos.open_bench(SMALL) as bench:
+        again = play(SMALL, bench, FIRST + 1)
+    assert again.record == {key: value for key, value in records[1].items() if key != "episode_index"}
+    assert Reset.from_json(json.dumps(records[1]["reset"])) == draw("palletize-1", seed=FIRST + 1)
+    assert records[1]["score"]["success"] is True
+    rows = column(dataset, "episode_index") == 1
+    assert np.array_equal(column(dataset, "observation.state")[rows], again.state)
+    assert np.array_equal(column(dataset, "action")[rows], again.action)
+    shown = (
+        dataset[int(np.flatnonzero(rows)[40])]["observation.images.front"].numpy().transpose(1, 2, 0) * 255
+    )
+    assert np.abs(shown - demos._from_png(again.pictures["front"][40])).mean() < 12  # pyright: ignore[reportPrivateUsage]
+
+
+def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of_jobs(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "set"
+
+    def play_one(settings: Settings, bench: Bench, seed: int) -> demos.Episode:
+        if seed > FIRST:
+            raise KeyboardInterrupt
+        return play(settings, bench, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demos, "play", play_one)
+        assert main(command(out)) == 130
+    assert "same command again" in capsys.readouterr().err
+    staged = out / STAGING / f"{FIRST}.npz"
+    when_ns = staged.stat().st_mtime_ns
+    kept: list[int] = []
+    assemble = demos._assemble  # pyright: ignore[reportPrivateUsage]
+
+    def look(*arguments: Any) -> None:
+        kept.append(staged.stat().st_mtime_ns)
+        assemble(*arguments)
+
+    monkeypatch.setattr(demos, "_assemble", look)
+    assert main([*command(out), "--jobs", "2"]) == 0
+    assert kept == [when_ns]  # not played again
+    assert lines(out) == lines(made)
+    for key in ("action", "observation.state", "timestamp", "episode_index"):
+        assert np.array_equal(column(read(out), key), column(read(made), key))
+    videos = [path.relative_to(made) for path in made.rglob("*.mp4")]
+    assert len(videos) == 2
+    frame, same = read(made)[100], read(out)[100]
+    assert all(
+        bool((frame[f"observation.images.{c}"] == same[f"observation.images.{c}"]).all())
+        for c in ("front", "wrist")
+    )
+    capsys.readouterr()
+    assert main(command(out)) == 0
+    assert "is complete" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full(file: Any, **arrays: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    nothing = np.zeros((0, 6), np.float32)
+    empty = demos.Episode(nothing, nothing, {"front": [], "wrist": []}, {"success": True, "frames": 0})
+    monkeypatch.setattr(demos, "play", lambda *_: empty)
+    monkeypatch.setattr(np, "savez", full)
+    assert main(command(tmp_path / "set")) == 2
+    error = capsys.readouterr().err
+    assert "the disk is full" in error
+    assert "Traceback" not in error
+    assert {path.name for path in (tmp_path / "set" / STAGING).iterdir()} == {"lock", SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--task", "palletize-99"], "palletize-2"),
+        (["--scenario", "rain"], "randomised"),
+        (["--scenario", "randomised", "--level", "4"], "no level 4"),
+        (["--fps", "7"], "possible are"),
+        (["--fps", "0"], "possible are"),
+        (["--width", "33"], "even"),
+        (["--height", "0"], "even"),
+        (["--episodes", "0"], "1 or more"),
+        (["--jobs", "0"], "1 or more"),
+        (["--seed", "-1"], "possible are 0 to"),
+        (["--seed", "999999"], "possible are 0 to"),
+    ],
+)
+def test_what_cannot_be_is_one_message_and_touches_nothing(
+    wrong: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main([*command(tmp_path / "set"), *wrong]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "set").exists()
+
+
+def test_folders_of_others_and_of_other_settings_are_left_alone(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine.txt").write_text("precious")
+    assert main(command(tmp_path)) == 2
+    assert "not made by so101-demos" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert main(command(tmp_path / "mine.txt")) == 2
+    assert "not made by so101-demos" in capsys.readouterr().err
+    assert main(command(made, "--recovery", "--seed", "5")) == 2
+    assert "--seed 0 (now 5), --recovery False (now True)" in capsys.readouterr().err
+    assert main(command(tmp_path / "mine.txt" / "below")) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_first_seeds_that_succeed_are_kept_whoever_finishes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    @contextmanager
+    def players(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
+        def attempt(seed: int) -> Outcome:
+            time.sleep(0.001 * (seed * 7 % 5))
+            return Outcome(seed, seed % 3 != 1, 10)
+
+        with ThreadPoolExecutor(4) as pool:
+            yield lambda seed: pool.submit(attempt, seed)
+
+    monkeypatch.setattr(demos, "_players", players)
+    expected = [seed for seed in range(FIRST, FIRST + 100) if seed % 3 != 1][:12]
+    for jobs in (1, 4):
+        seeds, _ = demos._play_all(Settings("palletize-1", 12), tmp_path, jobs, Console(quiet=True))  # pyright: ignore[reportPrivateUsage]
+        assert seeds == expected
+
+
+def test_an_expert_that_never_succeeds_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    @contextmanager
+    def players(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
+        with ThreadPoolExecutor(1) as pool:
+            yield lambda seed: pool.submit(Outcome, seed, False, 0)
+
+    monkeypatch.setattr(demos, "_players", players)
+    with pytest.raises(EvalError, match="failed in 20 of 20"):
+        demos._play_all(Settings("palletize-1", 5), tmp_path, 1, Console(quiet=True))  # pyright: ignore[reportPrivateUsage]
+
+
+class Still:
+    """An expert that stands."""
+
+    phase = "carry"
+
+    def __call__(self, observation: Observation) -> np.ndarray[Any, Any]:
+        return np.zeros(6)
+
+
+def test_recovery_pushes_the_command_and_records_what_the_expert_asked_for():
+    still = Still()
+    recovering = Recovering(cast(Expert, still), draw("palletize-1", seed=FIRST))
+    observation = cast(Observation, None)
+    commands = np.array([recovering(observation) for _ in range(6000)])
+    assert recovering.clean is not None
+    assert not recovering.clean.any()
+    assert np.allclose(commands.std(axis=0), WOBBLE_DEG, rtol=0.25)
+    still.phase = "close"
+    assert not np.array([recovering(observation) for _ in range(20)])[10:].any()
+
+
+def test_recovery_starts_elsewhere_and_the_boxes_lie_as_before():
+    settings = Settings("palletize-1", 1, recovery=True)
+    nominal, off = draw("palletize-1", seed=FIRST), demos.draw_demo(settings, FIRST)
+    assert off.boxes == nominal.boxes
+    moved_rad = np.abs(np.array(off.arm_rad) - nominal.arm_rad)
+    assert 0.03 < moved_rad.max() <= demos.START_OFF_RAD
+    assert off == demos.draw_demo(settings, FIRST)
+    with pytest.raises(EvalError, match="not for demo"):
+        demos.draw_demo(settings, 7)
