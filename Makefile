@@ -35,6 +35,7 @@ bench: .venv/.dev ## measure: bus, attention shares, lockstep (both sides interl
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
+	$(BIN)/python docs/pictures/draw_palletizing.py
 
 clean: ## remove the environment and everything that was made in this folder
 	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis outputs dist
