@@ -1,11 +1,13 @@
 """The serial link against the far end of a pseudo-terminal: deadlines, stale input, echoes, lost ports."""
 
 import os
+import subprocess
 import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import serial
@@ -58,12 +60,6 @@ def far_end(*pieces: bytes | float) -> Iterator[FarEnd]:
         yield end
     finally:
         end.close()
-
-
-def open_until_refused(path: str) -> None:
-    for _ in range(100):
-        open_serial(path).close()
-        time.sleep(0.02)
 
 
 def test_a_complete_answer_is_returned_long_before_the_deadline():
@@ -170,16 +166,24 @@ def test_a_port_in_use_is_refused_to_the_second_and_free_again_after_closing():
         open_serial(end.path).close()
 
 
+def is_open(path: str, pid: int) -> bool:
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed since it was listed
+            if os.readlink(fd) == path:
+                return True
+    return False
+
+
 def test_a_port_that_another_process_uses_without_asking_is_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(link, "_is_adapter", lambda port: True)
-    with far_end() as end:
-        pid = os.spawnlp(os.P_NOWAIT, "tail", "tail", "-f", end.path)
+    with far_end() as end, subprocess.Popen(["tail", "-f", end.path]) as reader:
         try:
-            with pytest.raises(PortError, match=rf"in use by process {pid} \(tail\)"):
-                open_until_refused(end.path)
+            while not is_open(end.path, reader.pid):
+                time.sleep(0.01)
+            with pytest.raises(PortError, match=rf"in use by process {reader.pid} \(tail\)"):
+                open_serial(end.path)
         finally:
-            os.kill(pid, 15)
-            os.waitpid(pid, 0)
+            reader.kill()
 
 
 def test_a_port_without_permission_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
