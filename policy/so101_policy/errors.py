@@ -11,3 +11,15 @@ class PolicyError(Exception):
 
 class CheckpointError(PolicyError, ValueError):
     """A checkpoint is not there, is damaged, or is not what was asked for."""
+
+
+class RegularizerError(PolicyError, ValueError):
+    """A regularizer was asked for something that contradicts itself, is out of range, or does not exist."""
+
+
+class TrainError(PolicyError, ValueError):
+    """A training run that was asked for cannot be: settings, data and policy do not go together."""
+
+
+class StoppedError(TrainError):
+    """A training run that had begun could not go on; what it had reached is kept."""
