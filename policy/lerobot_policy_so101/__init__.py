@@ -7,7 +7,11 @@ left out.
 from importlib import import_module
 from importlib.util import find_spec
 
-REGISTERS = ("so101_robot.config_arm", "so101_eval.config_env")
+REGISTERS = (
+    "so101_robot.config_arm",
+    "so101_eval.config_env",
+    "so101_policy.configuration_regularized_act",
+)
 """Modules whose import registers something; each imports configuration only, no MuJoCo and no numba."""
 
 

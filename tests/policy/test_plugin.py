@@ -8,13 +8,16 @@ import lerobot_policy_so101
 import pytest
 
 
-def test_importing_it_registers_robot_and_environment_without_loading_physics():
+def test_importing_it_registers_robot_policy_and_environment_without_loading_physics():
     program = (
         "import sys, lerobot_policy_so101; from lerobot.robots import RobotConfig; "
         "assert 'so101' in RobotConfig.get_known_choices(); "
         "from lerobot.envs.configs import EnvConfig; "
         "assert 'so101_palletizing' in EnvConfig.get_known_choices(); "
-        "heavy = {'mujoco', 'numba', 'so101_policy.checkpoint', 'so101_robot.arm', 'so101_eval.env'}; "
+        "from lerobot.configs import PreTrainedConfig; "
+        "assert 'regularized_act' in PreTrainedConfig.get_known_choices(); "
+        "heavy = {'mujoco', 'numba', 'so101_policy.checkpoint', 'so101_robot.arm', 'so101_eval.env', "
+        "'so101_policy.modeling_regularized_act'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -33,4 +36,4 @@ def test_a_room_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", find_nothing)
     monkeypatch.setattr("importlib.import_module", refuse)
     reload(lerobot_policy_so101)
-    assert asked == ["so101_robot", "so101_eval"]
+    assert asked == ["so101_robot", "so101_eval", "so101_policy"]
