@@ -19,3 +19,7 @@ class RecordError(EvalError, ValueError):
 
 class LayoutError(EvalError, ValueError):
     """Boxes cannot be laid out as asked: there is no room."""
+
+
+class StudyError(EvalError, RuntimeError):
+    """A stage of a study did not come to its end."""

@@ -1,0 +1,124 @@
+"""What a study compares, as data: arms, demonstrations, training and evaluation.
+
+A study is described by one `Design`, stored as JSON in its folder before anything is made. A folder belongs to its
+design: a study that is asked for with another one is refused, since its numbers would not be comparable.
+
+An arm is a way to train; its policies, one per training seed, differ in nothing else: same demonstrations, size,
+number of steps, order of samples.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from so101_eval.errors import ConfigError
+from so101_eval.palletizing.scenarios import load_scenario
+from so101_eval.palletizing.stored import from_json, to_json
+from so101_eval.palletizing.tasks import load_task
+
+DESIGN = "design.json"
+
+
+class Arm(NamedTuple):
+    """A way to train."""
+
+    flags: tuple[str, ...]
+    """For `so101-train`."""
+    says: str
+    """For tables and pictures."""
+
+
+ARMS: Mapping[str, Arm] = {
+    "baseline": Arm(("--regularizer.preset=none",), "ACT as it is"),
+    "phase1": Arm(("--regularizer.preset=phase1",), "state dropout 0.3"),
+    "phase2": Arm(("--regularizer.preset=phase2",), "the basic loss on cross-attention"),
+    "phase3": Arm(("--regularizer.preset=phase3",), "that loss with a floor"),
+    "isolation": Arm(("--regularizer.preset=isolation",), "isolated encoder"),
+    "isolation-ceiling": Arm(("--regularizer.preset=isolation_ceiling",), "isolation, ceiling 0.2"),
+    "isolation-band": Arm(("--regularizer.preset=isolation_band",), "isolation, band 0.05 to 0.2"),
+    "isolation-band-dropout": Arm(
+        ("--regularizer.preset=isolation_band_dropout",), "isolation, band, state dropout 0.3"
+    ),
+}
+"""The arms by name. The first one is what the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything that a study's numbers depend on."""
+
+    task: str = "palletize-1"
+    arms: tuple[str, ...] = tuple(ARMS)
+    train_seeds: tuple[int, ...] = (0, 1, 2)
+
+    demonstrations: int = 300
+    demo_fps: int = 10
+    """Frames per second of the demonstrations, and so the policy's rate: fewer labels, each of them a longer step."""
+    recovery: float = 0.5
+    """Share of the demonstrations that start off the nominal path and are pushed off it."""
+    image_px: int = 96
+    """Height and width of both cameras."""
+
+    model: str = "small"
+    steps: int = 4000
+    batch_size: int = 16
+
+    scenarios: tuple[str, ...] = ("box-start-outside", "home-pose")
+    """Evaluated besides the nominal one, and recorded for the loss under shift."""
+    level: int = 2
+    shifted_demonstrations: int = 30
+    """Per scenario, for the loss under shift; never trained on."""
+    episodes: int = 200
+    """Paired episodes per cell of the evaluation."""
+
+    def __post_init__(self) -> None:
+        load_task(self.task)
+        for name in self.scenarios:
+            load_scenario(name).knobs(self.level)
+        if unknown := [name for name in self.arms if name not in ARMS]:
+            raise ConfigError(f"there is no arm {unknown[0]!r}; possible: {', '.join(ARMS)}")
+        if not self.arms or not self.train_seeds:
+            raise ConfigError("a study needs at least one arm and one training seed")
+        if min(self.demonstrations, self.steps, self.batch_size, self.episodes) < 1:
+            raise ConfigError("demonstrations, steps, batch size and episodes are 1 or more each")
+
+    def to_json(self) -> str:
+        """One line."""
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> "Design":
+        """Back from `to_json`. Raises RecordError for anything else."""
+        return from_json(Design, text, "a stored design of a study")
+
+    def settle(self, folder: Path) -> None:
+        """Make `folder` this study's, or see that it is.
+
+        Raises:
+            ConfigError: it is another study's, or holds something else.
+        """
+        file = folder / DESIGN
+        if file.exists():
+            self._check_same(file)
+            return
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty and holds no study; give a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / f".{DESIGN}.new"
+        new.write_text(self.to_json() + "\n")
+        os.replace(new, file)
+
+    def _check_same(self, file: Path) -> None:
+        found = Design.from_json(file.read_text())
+        if changed := [
+            x.name for x in dataclasses.fields(self) if getattr(self, x.name) != getattr(found, x.name)
+        ]:
+            differences = ", ".join(
+                f"{x}: {getattr(found, x)} there, {getattr(self, x)} asked" for x in changed
+            )
+            raise ConfigError(
+                f"{file.parent} holds another study ({differences}); give the same settings or a new folder"
+            )
