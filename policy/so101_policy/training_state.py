@@ -1,0 +1,256 @@
+"""Checkpoints that are whole or not there, in LeRobot's layout, and what makes a resumed run go on exactly.
+
+    checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json
+    checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
+    checkpoints/last -> 000500             checkpoints/best -> 000400 (lowest held-out L1)
+
+A checkpoint is written into a hidden folder beside its place, flushed to the disk and renamed, and the links are
+replaced by a rename too, so kill -9 or a power cut at any moment leaves the previous checkpoint and its link whole.
+What such an end leaves behind is removed by the next save.
+
+LeRobot's own files carry the random states of this process; in a run of several, those of the others lie beside.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lerobot.common.train_utils import get_step_identifier, load_training_state, save_checkpoint
+from lerobot.utils.constants import (
+    CHECKPOINTS_DIR,
+    LAST_CHECKPOINT_LINK,
+    PRETRAINED_MODEL_DIR,
+    TRAINING_STATE_DIR,
+)
+from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from so101_policy.errors import StoppedError, TrainError
+
+BEST_CHECKPOINT_LINK = "best"
+PROGRESS = "so101_training.json"
+WRITING, SET_ASIDE = ".writing-", "set-aside-"
+
+
+@dataclass
+class Progress:
+    """How far a run has come, beyond what LeRobot's files say."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    batch: int = 0
+    """Samples per step, of all processes together."""
+    processes: int = 1
+    best_l1: float | None = None
+    """Lowest held-out L1 so far, and the step whose checkpoint has it."""
+    best_step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the data was: frames, episodes, joints, cameras (`train_data`)."""
+    losses: list[float] = field(default_factory=list)
+    """Recent losses, which tell a diverging one (`divergence`)."""
+
+
+@dataclass
+class Trained:
+    """What a checkpoint holds and a resume restores."""
+
+    config: Any
+    policy: Any
+    optimizer: Any
+    scheduler: Any
+    preprocessor: Any
+    postprocessor: Any
+
+
+class Checkpoints:
+    """The folder `checkpoints` of a run. Only the main process writes."""
+
+    def __init__(self, output_dir: Path, total_steps: int):
+        self.folder = output_dir / CHECKPOINTS_DIR
+        self._total_steps = total_steps
+
+    def of(self, step: int) -> Path:
+        return self.folder / get_step_identifier(step, self._total_steps)
+
+    def save(
+        self,
+        trained: Trained,
+        progress: Progress,
+        random_states: list[dict[str, Tensor]],
+        best: bool = False,
+        keep_every: int = 1,
+    ) -> Path:
+        """Write the checkpoint of `progress.step`, then point `last` (and `best`) at it.
+
+        Args:
+            random_states: of every process, in their order; see `random_state`.
+            best: it is the best so far; the one that was before is removed unless its step is one of
+                `keep_every`.
+
+        Raises:
+            StoppedError: the disk is full or refuses; nothing half-written is left and `last` is as before.
+        """
+        place = self.of(progress.step)
+        if not place.exists():
+            self._write(place, trained, progress, random_states)
+        self.link(LAST_CHECKPOINT_LINK, place)
+        if best:
+            before = (self.folder / BEST_CHECKPOINT_LINK).resolve()
+            self.link(BEST_CHECKPOINT_LINK, place)
+            superseded = before.name.isdecimal() and before != place.resolve()
+            if superseded and not (keep_every > 0 and int(before.name) % keep_every == 0):
+                _remove(before)
+        return place
+
+    def save_aside(
+        self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
+    ) -> Path:
+        """Write a state that shall be looked at and not gone on from; no link points at it."""
+        place = self.folder / f"{name}-{get_step_identifier(progress.step, self._total_steps)}"
+        if not place.exists():
+            self._write(place, trained, progress, random_states)
+        return place
+
+    def link(self, name: str, place: Path) -> None:
+        """Point `name` at a checkpoint, in one step: it is never missing."""
+        new = self.folder / f"{WRITING}{name}"
+        new.unlink(missing_ok=True)
+        new.symlink_to(place.name)
+        new.replace(self.folder / name)
+        _flush(self.folder)
+
+    def go_back_to(self, place: Path, progress: Progress) -> None:
+        """Make a checkpoint the newest one: links point at it or before, later ones are set aside by name."""
+        later = [folder for folder in self._steps() if int(folder.name) > progress.step]
+        self.link(LAST_CHECKPOINT_LINK, place)
+        if later and progress.best_step is not None:
+            best = [folder for folder in self._steps() if int(folder.name) == progress.best_step]
+            self.link(BEST_CHECKPOINT_LINK, best[0] if best else place)
+        for folder in later:
+            folder.rename(_free(folder.with_name(f"{SET_ASIDE}{folder.name}")))
+
+    def _steps(self) -> list[Path]:
+        return [folder for folder in self.folder.glob("[0-9]*") if folder.name.isdecimal()]
+
+    def _write(
+        self, place: Path, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
+    ) -> None:
+        new = place.with_name(WRITING + place.name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left_behind in self.folder.glob(WRITING + "*"):
+                _remove(left_behind)
+            _write_lerobots(new, trained, progress)
+            state = new / TRAINING_STATE_DIR
+            for rank, random_state in enumerate(random_states[1:], start=1):
+                save_file(random_state, state / _random_states_of(rank))
+            (state / PROGRESS).write_text(json.dumps(asdict(progress)) + "\n")
+            for path in (*new.rglob("*"), new):
+                _flush(path)
+            new.rename(place)
+            _flush(self.folder)
+        except OSError as problem:
+            _remove(new)
+            raise StoppedError(
+                f"the checkpoint {place} could not be written: {problem.strerror or problem}; "
+                "the one before it is whole. Make room, or choose another --output_dir"
+            ) from problem
+
+
+def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
+    """Optimizer, scheduler and random states as they were; the policy's weights are loaded with the policy.
+
+    Raises:
+        TrainError: the folder is no checkpoint that can be gone on from.
+    """
+    state = checkpoint / TRAINING_STATE_DIR
+    try:
+        load_training_state(checkpoint, trained.optimizer, trained.scheduler)
+        if rank > 0:
+            flat = load_file(state / _random_states_of(rank))
+            deserialize_rng_state(flat)
+    except (OSError, KeyError, ValueError) as problem:
+        raise TrainError(f"{checkpoint} cannot be gone on from: {problem}") from problem
+    return read_progress(checkpoint)
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """What `so101-train` wrote about a run; of a checkpoint of `lerobot-train`, what can be known.
+
+    Raises:
+        TrainError: there is no training state in this folder.
+    """
+    state = checkpoint / TRAINING_STATE_DIR
+    try:
+        if (state / PROGRESS).is_file():
+            return Progress(**json.loads((state / PROGRESS).read_text()))
+        said = json.loads((state / "training_step.json").read_text())
+    except (OSError, ValueError, TypeError) as problem:
+        raise TrainError(f"{checkpoint} has no training state to go on from: {problem}") from problem
+    processes = said.get("num_processes") or 1
+    return Progress(said["step"], (said.get("batch_size") or 0) * processes, processes)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Of python, numpy and torch, in this process."""
+    return serialize_rng_state()
+
+
+def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
+    """LeRobot's files, by LeRobot."""
+    with _saying_nothing():
+        save_checkpoint(
+            folder,
+            progress.step,
+            trained.config,
+            trained.policy,
+            trained.optimizer,
+            trained.scheduler,
+            trained.preprocessor,
+            trained.postprocessor,
+            num_processes=progress.processes,
+            batch_size=progress.batch // progress.processes,
+        )
+    if not (folder / PRETRAINED_MODEL_DIR).is_dir():
+        raise OSError(f"LeRobot wrote no {PRETRAINED_MODEL_DIR}")
+
+
+@contextlib.contextmanager
+def _saying_nothing() -> Any:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _random_states_of(rank: int) -> str:
+    return f"rng_state_{rank}.safetensors"
+
+
+def _flush(path: Path) -> None:
+    """To the disk, so that a rename is never older than what it names."""
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _free(path: Path) -> Path:
+    """`path`, or with a number behind it where that exists."""
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}-{number}")
+    return free

@@ -1,0 +1,95 @@
+"""Wrong input: one readable message, exit code 2, nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from so101_policy.train import main
+
+Train = Callable[..., Path]
+Flags = Callable[..., list[str]]
+Record = Callable[..., Path]
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("so101-train:") == 1
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--regularizer.floor=0.9", "floor"),
+        ("--policy.dim_modle=3", "did you mean --policy.dim_model?"),
+        ("--steps=many", "steps"),
+        ("--precision=fp8", "fp32, bf16"),
+        ("--cache.size=big", "HEIGHTxWIDTH"),
+        ("--held_out=0.9999", "leaves none to train on"),
+        ("--dataset.episodes=[0,9]", "episodes 0 to 3"),
+        ("--policy.vision_backbone=resnet18", "frozen"),
+        ("--trackers=mlflow", "tensorboard"),
+        ("--dataset.streaming=true", "lerobot-train does"),
+    ],
+)
+def test_settings_that_cannot_be(
+    tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str], flag: str, told: str
+):
+    more = ["--regularizer.preset=phase3"] if "floor" in flag else []
+    more += ["--policy.pretrained_backbone_weights=null"] if "resnet18" in flag else []
+    assert told in refused(flags(tmp_path / "run", *more, flag), capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]):
+    said = refused(flags(tmp_path / "run", root=tmp_path / "nowhere"), capsys)
+    assert "there is no dataset folder" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"cameras": {"front": (32, 32), "top": (32, 32)}}, "sees through wrist"),
+        ({"cameras": {"front": (32, 64), "wrist": (32, 64)}}, "--cache.size=32x32"),
+        ({"joints": ("a.pos", "b.pos")}, "the policy has 3 joint targets, the dataset has 2"),
+        ({"joints": ("a.pos", "b.pos", "z.pos")}, "another robot"),
+    ],
+)
+def test_a_dataset_of_another_robot(
+    tmp_path: Path,
+    train: Train,
+    flags: Flags,
+    recorded: Record,
+    capsys: pytest.CaptureFixture[str],
+    other: dict[str, object],
+    told: str,
+):
+    trained = train(tmp_path / "first", "--steps=1")
+    root = recorded(tmp_path / "other", lengths=(5, 5), **other)
+    data = [flag for flag in flags(tmp_path / "run", root=root) if not flag.startswith("--policy.")]
+    source = f"--policy.path={trained / 'checkpoints/last/pretrained_model'}"
+    assert told in refused([*data, source], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shifted_dataset_must_look_like_the_one_trained_on(
+    tmp_path: Path, train: Train, flags: Flags, recorded: Record, capsys: pytest.CaptureFixture[str]
+):
+    other = recorded(tmp_path / "other", lengths=(5,), cameras={"front": (32, 32)})
+    assert "wrist: missing" in refused(flags(tmp_path / "run", f"--shifted.root={other}"), capsys)
+    alike = recorded(tmp_path / "alike", lengths=(5, 6), seed=4)
+    out = train(tmp_path / "run", f"--shifted.root={alike}", "--eval_steps=3", "--steps=3")
+    assert "shifted_l1" in (out / "metrics.jsonl").read_text()
+
+
+def test_a_folder_that_is_taken(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "run").mkdir()
+    assert "already exists" in refused(flags(tmp_path / "run"), capsys)
+
+
+def test_help_comes_without_torch(capsys: pytest.CaptureFixture[str]):
+    assert main(["--help"]) == 0
+    assert "--regularizer.preset" in capsys.readouterr().out
