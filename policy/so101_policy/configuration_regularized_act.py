@@ -61,6 +61,9 @@ class RegularizedACTConfig(ACTConfig):
     """Train by `fused.py`: the same numbers (to rounding, at dropout 0) in less time. With any regularizer on, training
     goes that way anyway. Inference never does."""
 
+    fps: float | None = None
+    """Frames per second of the demonstrations, so the rate of the actions; `so101-train` fills it in."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.vision_backbone not in TORCHVISION + OURS:

@@ -67,16 +67,18 @@ class Design:
     batch_size: int = 16
 
     scenarios: tuple[str, ...] = ("box-start-outside", "home-pose")
-    """Evaluated besides the nominal one, and recorded for the loss under shift."""
+    """Evaluated besides the nominal one."""
     level: int = 2
+    shifted_by: str = "box-start-outside"
+    """Scenario of the demonstrations on which the loss under shift is measured; empty: none."""
     shifted_demonstrations: int = 30
-    """Per scenario, for the loss under shift; never trained on."""
+    """Of those; never trained on."""
     episodes: int = 200
     """Paired episodes per cell of the evaluation."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
-        for name in self.scenarios:
+        for name in filter(None, (*self.scenarios, self.shifted_by)):
             load_scenario(name).knobs(self.level)
         if unknown := [name for name in self.arms if name not in ARMS]:
             raise ConfigError(f"there is no arm {unknown[0]!r}; possible: {', '.join(ARMS)}")

@@ -1,0 +1,177 @@
+"""so101-study: does a cure for blindness help? From nothing to the answer, with one command.
+
+so101-study --out outputs/study
+so101-study --out outputs/quick --arms baseline isolation --train-seeds 0 --demonstrations 60 --steps 500 --episodes 10
+so101-study --out outputs/study --until probes
+
+    demonstrations -> training, every arm with every seed -> probes -> paired episodes -> report
+
+Each stage takes up what is there, so the same command after Ctrl-C, a power cut or kill -9 goes on where it stopped.
+The folder says what was asked (design.json); another question needs another folder.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from so101_policy.errors import PolicyError
+from so101_robot.errors import RobotError
+
+from so101_eval import running
+from so101_eval.demos.command import make_dataset
+from so101_eval.demos.settings import Settings
+from so101_eval.episodes import Plan, parse_cells
+from so101_eval.errors import EvalError
+from so101_eval.palletizing.scenarios import NOMINAL
+from so101_eval.players import local_players
+from so101_eval.playing import AUTO, LATENCY_S
+from so101_eval.policies import check_unseen, parse_policies
+from so101_eval.study.design import ARMS, Design
+from so101_eval.study.probing import Findings, probe
+from so101_eval.study.table import draw, markdown
+from so101_eval.study.training import runs_of, train_all
+
+OK, WRONG, INTERRUPTED = 0, 2, 130
+SHIFTED_SEED = 100_000
+"""Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""
+
+
+class Place(NamedTuple):
+    """A study's folder."""
+
+    folder: Path
+
+    @property
+    def demonstrations(self) -> Path:
+        return self.folder / "demonstrations" / "nominal"
+
+    def shifted(self, scenario: str) -> Path:
+        return self.folder / "demonstrations" / scenario
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code. One message for what cannot be done."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        design = _design(options)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        design.settle(options.out)
+        place = Place(options.out.resolve())
+        for name, stage in STAGES.items():
+            console.rule(name, align="left", style="dim")
+            stage(design, place, options.jobs, console)
+            if name == options.until:
+                break
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command again goes on from there", INTERRUPTED)
+    except (EvalError, PolicyError, RobotError, OSError) as error:
+        return _complain(str(error), WRONG)
+    return OK
+
+
+def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> None:
+    """Nominal demonstrations to learn from, and shifted ones to look at."""
+    common = {"width": design.image_px, "height": design.image_px, "fps": design.demo_fps}
+    nominal = Settings(design.task, design.demonstrations, recovery=design.recovery, **common)
+    make_dataset(nominal, place.demonstrations, jobs, console)
+    if scenario := design.shifted_by:
+        shifted = Settings(
+            design.task, design.shifted_demonstrations, scenario, design.level, SHIFTED_SEED, **common
+        )
+        make_dataset(shifted, place.shifted(scenario), jobs, console)
+
+
+def train(design: Design, place: Place, jobs: int, console: Console) -> None:
+    """Every arm with every seed."""
+    shifted = place.shifted(design.shifted_by) if design.shifted_by else None
+    train_all(design, place.folder, place.demonstrations, shifted, jobs, console)
+
+
+def probe_all(design: Design, place: Place, jobs: int, console: Console) -> None:
+    """What each policy relies on; a table and a picture."""
+    findings: list[Findings] = []
+    for run in runs_of(design, place.folder):
+        console.print(f"probing {run.name}", style="dim")
+        findings.append(probe(run, place.demonstrations))
+    (place.folder / "reliance.md").write_text(markdown(findings))
+    draw(findings, place.folder / "reliance.png")
+    console.print(f"written: {place.folder / 'reliance.md'} and reliance.png")
+
+
+def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
+    """Paired episodes of all policies."""
+    named = [f"{run.arm}:{run.seed}={run.checkpoint}" for run in runs_of(design, place.folder)]
+    specs = parse_policies(named, float(design.demo_fps))
+    cells = parse_cells(",".join((NOMINAL, *design.scenarios)), design.level)
+    plan = Plan(
+        design.task, cells, design.episodes, specs, 0, LATENCY_S, AUTO, design.image_px, design.image_px
+    )
+    check_unseen(plan.policies, plan.seeds)
+    running.run(plan, place.evaluation, local_players(plan, jobs), console)
+
+
+STAGES: dict[str, Callable[[Design, Place, int, Console], None]] = {
+    "demonstrations": demonstrate,
+    "training": train,
+    "probes": probe_all,
+    "evaluation": evaluate,
+}
+
+
+def _design(options: argparse.Namespace) -> Design:
+    stored = options.out / "design.json"
+    given: dict[str, Any] = vars(options)
+    fields = {name: given[name] for name in Design.__dataclass_fields__ if given.get(name) is not None}
+    fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    if stored.is_file() and not fields:
+        return Design.from_json(stored.read_text())
+    return Design(**fields)
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Design()
+    parser = argparse.ArgumentParser(
+        prog="so101-study",
+        description="Does a cure for blindness help? Demonstrations, training, probes, paired episodes, report.",
+        epilog="examples:\n" + "\n\n".join((__doc__ or "").split("\n\n")[1:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("outputs/study"), help="the study's folder (default: %(default)s)")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    add("--until", choices=STAGES, help="stop after this stage")
+    add("--task", help=f"default: {default.task}")
+    add("--arms", nargs="+", metavar="ARM", help=f"of {', '.join(ARMS)} (default: all)")
+    add("--train-seeds", dest="train_seeds", nargs="+", type=int, metavar="SEED",
+        help=f"default: {' '.join(map(str, default.train_seeds))}")  # fmt: skip
+    add("--demonstrations", type=int, help=f"to learn from (default: {default.demonstrations})")
+    add("--steps", type=int, help=f"of training (default: {default.steps})")
+    add("--batch-size", dest="batch_size", type=int, help=f"default: {default.batch_size}")
+    add(
+        "--scenarios",
+        nargs="+",
+        metavar="NAME",
+        help=f"besides nominal (default: {' '.join(default.scenarios)})",
+    )
+    add("--level", type=int, help=f"of the scenarios (default: {default.level})")
+    add("--episodes", type=int, help=f"paired, per policy and scenario (default: {default.episodes})")
+    return parser
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"so101-study: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What the trained policies of a study rely on: `so101-reliance` for each, all on the same held-out frames.
+
+A policy's findings lie beside its training and are made once; they belong to the checkpoint whose hash they carry.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from so101_policy import reliance_command
+
+from so101_eval.errors import StudyError
+from so101_eval.study.training import TrainRun
+
+FRAMES = 320
+HELD_OUT = "held-out:0.1"
+"""The episodes that `so101-train` holds out unless told otherwise."""
+
+
+class Findings(NamedTuple):
+    """A trained policy of a study, in numbers."""
+
+    run: TrainRun
+    metrics: dict[str, float]
+    """Of its last step, as `so101-train` logged them."""
+    reliance: dict[str, Any]
+    """Its entry in reliance.json."""
+
+    def value(self, *path: str) -> float:
+        """An estimate of the probes, e.g. `value("reliance", "any", "executed")`."""
+        found: Any = self.reliance
+        for key in path:
+            found = found[key]
+        return float(found["value"])
+
+    def share(self, part: str) -> float:
+        """Of the decoder's cross-attention: "state", "latent", "vision"."""
+        return float(self.reliance["attention"]["shares"][part])
+
+
+def probe(run: TrainRun, data: Path) -> Findings:
+    """What a trained policy relies on, from its file or by the probes.
+
+    Raises:
+        StudyError: the run is not trained, or the probes failed.
+    """
+    out = run.folder.parent / f"{run.name}.reliance"
+    file = out / "reliance.json"
+    if not file.exists() or _policy(file)["sha256"] != _sha256(run):
+        code = reliance_command.main(
+            [f"--policy.path={run.name}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
+             f"--frames={FRAMES}", f"--out={out}", "--no-picture"]
+        )  # fmt: skip
+        if code:
+            raise StudyError(f"the probes of {run.name} failed; see above")
+    return Findings(run, _last_evaluated(run), _policy(file))
+
+
+def _policy(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())["policies"][0]
+
+
+def _sha256(run: TrainRun) -> str:
+    weights = run.checkpoint / "model.safetensors"
+    if not weights.exists():
+        raise StudyError(f"{run.name} is not trained: there is no {weights}")
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _last_evaluated(run: TrainRun) -> dict[str, float]:
+    evaluated = [line for line in run.metrics() if "heldout_l1" in line]
+    if not evaluated:
+        raise StudyError(f"{run.name} has no held-out loss in {run.folder / 'metrics.jsonl'}")
+    return evaluated[-1]

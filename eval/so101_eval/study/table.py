@@ -1,0 +1,85 @@
+"""A study's trained policies as a table and a picture: what attention says, what probes say, what is lost under shift.
+
+Every training seed is shown: with two or three of them a mean would hide what they differ by.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from so101_eval.study.design import ARMS
+from so101_eval.study.probing import Findings
+
+
+class Column(NamedTuple):
+    """A column of the table: its heading and a policy's figure."""
+
+    heading: str
+    figure: Callable[[Findings], float]
+
+
+COLUMNS = (
+    Column("share: state", lambda x: x.share("state")),
+    Column("latent", lambda x: x.share("latent")),
+    Column("vision", lambda x: x.share("vision")),
+    Column("reliance on state", lambda x: x.value("reliance", "any", "executed")),
+    Column("same phase", lambda x: x.value("reliance", "phase", "executed")),
+    Column("cue conflict: follows the image", lambda x: x.value("cue_conflict", "executed")),
+    Column("held-out L1", lambda x: x.metrics["heldout_l1"]),
+    Column("shifted L1", lambda x: x.metrics.get("shifted_l1", float("nan"))),
+)
+
+
+def markdown(findings: Sequence[Findings]) -> str:
+    """One line an arm, the figures of its training seeds beside each other."""
+    lines = [
+        "| arm | " + " | ".join(column.heading for column in COLUMNS) + " |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for arm, policies in by_arm(findings).items():
+        cells = [" / ".join(f"{column.figure(policy):.2f}" for policy in policies) for column in COLUMNS]
+        lines.append(f"| **{arm}**: {ARMS[arm].says} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def by_arm(findings: Sequence[Findings]) -> dict[str, list[Findings]]:
+    """Policies of each arm in the order of their seeds; arms in the order of `ARMS`."""
+    return {
+        arm: sorted((x for x in findings if x.run.arm == arm), key=lambda x: x.run.seed)
+        for arm in ARMS
+        if any(x.run.arm == arm for x in findings)
+    }
+
+
+def draw(findings: Sequence[Findings], file: Path) -> None:
+    """Share against reliance, and reliance against the loss under shift: a dot a policy, a colour an arm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for (arm, policies), colour, marker in zip(by_arm(findings).items(), COLOURS, MARKERS, strict=False):
+        share = [policy.share("state") for policy in policies]
+        reliance = [policy.value("reliance", "any", "executed") for policy in policies]
+        shifted = [policy.metrics.get("shifted_l1", float("nan")) for policy in policies]
+        style = {"color": colour, "marker": marker, "s": 64, "edgecolors": "white", "linewidths": 0.8}
+        left.scatter(share, reliance, label=arm, **style)
+        right.scatter(reliance, shifted, **style)
+    left.set(
+        xlabel="joint state's share of the decoder's cross-attention", ylabel="reliance on the joint state"
+    )
+    left.set(xlim=(0, None), ylim=(0, 1), title="Where it looks, and what it goes by")
+    right.set(xlabel="reliance on the joint state (0: cameras alone)", ylabel="L1 where boxes have moved")
+    right.set(xlim=(0, 1), ylim=(0, None), title="What it goes by, and its error under shift")
+    for axes in (left, right):
+        axes.grid(color="#e5e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#7f3c8d")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
+"""Okabe and Ito's colours, which the colour-blind tell apart, and a shape each for print."""
