@@ -33,10 +33,12 @@ FUSED_OPTIMIZERS = {AdamWConfig: torch.optim.AdamW, AdamConfig: torch.optim.Adam
 
 
 def settle_features(policy: Any, data: Description) -> None:
-    """A new policy takes and gives what the dataset has."""
+    """A new policy takes and gives what the dataset has; whichever it is, it acts at the dataset's rate."""
     policy.output_features = {k: f for k, f in data.features.items() if f.type is FeatureType.ACTION}
     if not policy.input_features:
         policy.input_features = {k: f for k, f in data.features.items() if f.type is not FeatureType.ACTION}
+    if isinstance(policy, RegularizedACTConfig):
+        policy.fps = float(data.dataset.meta.fps)
 
 
 def make_trained(config: Any, data: Description, device: torch.device) -> Trained:
@@ -86,7 +88,7 @@ def _policy(config: Any) -> Any:
     folder = find_checkpoint(source)
     if isinstance(config.policy, RegularizedACTConfig) and not config.resume:  # mask tokens begin afresh
         ours = {f.name: getattr(config.policy, f.name) for f in fields(ACTConfig) if f.init}
-        ours |= {"fused": config.policy.fused, "pretrained_backbone_weights": None}
+        ours |= {"fused": config.policy.fused, "fps": config.policy.fps, "pretrained_backbone_weights": None}
         return from_act(folder, config.policy.regularizer, **ours)
     read_config(folder, str(config.policy.device))  # says what is wrong with it
     built = copy.copy(config.policy)

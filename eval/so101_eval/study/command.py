@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,12 +81,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> None:
     """Nominal demonstrations to learn from, and shifted ones to look at."""
-    common = {"width": design.image_px, "height": design.image_px, "fps": design.demo_fps}
-    nominal = Settings(design.task, design.demonstrations, recovery=design.recovery, **common)
+    nominal = Settings(
+        design.task,
+        design.demonstrations,
+        recovery=design.recovery,
+        fps=design.demo_fps,
+        width=design.image_px,
+        height=design.image_px,
+    )
     make_dataset(nominal, place.demonstrations, jobs, console)
     if scenario := design.shifted_by:
-        shifted = Settings(
-            design.task, design.shifted_demonstrations, scenario, design.level, SHIFTED_SEED, **common
+        shifted = replace(
+            nominal,
+            episodes=design.shifted_demonstrations,
+            scenario=scenario,
+            level=design.level,
+            seed=SHIFTED_SEED,
+            recovery=0.0,
         )
         make_dataset(shifted, place.shifted(scenario), jobs, console)
 
