@@ -14,7 +14,7 @@ from so101_eval.palletizing.layout import lay_out_boxes
 from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS, check_seed, draw, stream
 from so101_eval.palletizing.scenarios import SCENARIOS, load_scenario
 from so101_eval.palletizing.start import Reset
-from so101_eval.palletizing.tasks import PALLET_PLACE_M, PICK_AREA, TASKS, load_task
+from so101_eval.palletizing.tasks import PALLET_PLACE_M, PAN_AXIS_M, PICK_AREA, TASKS, load_task
 
 CELLS = st.tuples(
     st.sampled_from(sorted(TASKS)),
@@ -224,3 +224,13 @@ def test_a_damaged_record_is_one_clear_error(damage: str) -> None:
         text = json.dumps({**record, "arm_rad": "home"})
     with pytest.raises(RecordError, match="not a stored reset"):
         Reset.from_json(text)
+
+
+def test_straight_boxes_point_away_from_the_arm_and_lie_where_turned_ones_do():
+    for seed in range(40):
+        straight, turned = draw("palletize-1-straight", seed=seed), draw("palletize-1", seed=seed)
+        (box,), (other,) = straight.boxes, turned.boxes
+        assert (box.x_m, box.y_m) == (other.x_m, other.y_m)
+        radial_rad = math.atan2(box.y_m - PAN_AXIS_M[1], box.x_m - PAN_AXIS_M[0])
+        assert abs(box.yaw_rad - radial_rad) <= math.radians(20.0)
+    assert max(abs(draw("palletize-1", seed=seed).boxes[0].yaw_rad) for seed in range(40)) > 2.0

@@ -161,7 +161,7 @@ def _boxes(task: Task, knobs: Knobs, streams: _Streams) -> tuple[BoxStart, ...]:
         boxes.append(
             BoxStart(
                 x_m, y_m,
-                yaw_rad=float(streams["yaw"].uniform(-math.pi, math.pi)),
+                yaw_rad=_yaw_rad(streams["yaw"], task.yaw_span_rad, x_m, y_m),
                 edge_m=BOX_M * _span(streams["size"], knobs.box_scale),
                 mass_kg=BOX_KG * _log_span(streams["mass"], knobs.box_mass),
                 friction=BOX_FRICTION * _span(streams["friction"], knobs.friction),
@@ -171,6 +171,14 @@ def _boxes(task: Task, knobs: Knobs, streams: _Streams) -> tuple[BoxStart, ...]:
             )
         )  # fmt: skip
     return tuple(boxes)
+
+
+def _yaw_rad(rng: np.random.Generator, span_rad: float, x_m: float, y_m: float) -> float:
+    """Any yaw, or one near the direction from the pan axis; the same draw for both."""
+    yaw_rad = float(rng.uniform(-math.pi, math.pi))
+    if span_rad >= math.pi:
+        return yaw_rad
+    return math.atan2(y_m - PAN_AXIS_M[1], x_m - PAN_AXIS_M[0]) + yaw_rad / math.pi * span_rad
 
 
 def _look(rng: np.random.Generator, looks: tuple[str, ...], others: int) -> str:

@@ -207,4 +207,5 @@ palletize_1, palletize_2, palletize_3, palletize_4, palletize_5, palletize_6, pa
     partial(PalletizingScene, f"palletize-{count}") for count in range(1, 9)
 )
 palletize_4_layers = partial(PalletizingScene, "palletize-4-layers")
+palletize_1_straight = partial(PalletizingScene, "palletize-1-straight")
 palletize_2_along = partial(PalletizingScene, "palletize-2-along")

@@ -121,6 +121,9 @@ class Task:
     pattern: Pattern
     boxes: int
     time_limit_s: float
+    yaw_span_rad: float = math.pi
+    """How far boxes lie turned at the start [rad]: any way at all, or at most this much off the direction from the
+    arm's pan axis."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -138,16 +141,29 @@ class Task:
         return WIDE_PICK_AREA if self.boxes >= WIDE_FROM_BOXES else PICK_AREA
 
 
-def _task(name: str, columns: int, rows: int, layers: int = 1, boxes: int | None = None) -> Task:
+STRAIGHT_RAD = math.radians(20.0)
+"""Of the tasks whose boxes lie about straight: one way to grasp is always the obvious one, so a small policy learns
+from few demonstrations."""
+
+
+def _task(
+    name: str,
+    columns: int,
+    rows: int,
+    layers: int = 1,
+    boxes: int | None = None,
+    yaw_span_rad: float = math.pi,
+) -> Task:
     pattern = Pattern(columns, rows, layers)
     count = len(pattern.slots) if boxes is None else boxes
-    return Task(name, pattern, count, SECONDS_PER_BOX * count)
+    return Task(name, pattern, count, SECONDS_PER_BOX * count, yaw_span_rad)
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         _task("palletize-1", 1, 1),
+        _task("palletize-1-straight", 1, 1, yaw_span_rad=STRAIGHT_RAD),
         _task("palletize-2", 1, 2),
         _task("palletize-2-along", 2, 1),
         _task("palletize-3", 2, 2, boxes=3),
