@@ -1,0 +1,106 @@
+"""so101-eval report RUNS...: the page that is read, and report.json with all that it shows.
+
+runs -> records -> data -> report.json -> episodes played again -> report.html
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from so101_eval.demos.progress import progress
+from so101_eval.errors import ConfigError
+from so101_eval.players import one_thread
+from so101_eval.records import EpisodeRecord, read_runs, write_whole
+from so101_eval.report.data import report_data
+from so101_eval.report.media import BUDGET, Clip, Films, make_media
+from so101_eval.report.page import render
+from so101_eval.report.reliance import read_reliance
+from so101_eval.report.table import BASELINE
+from so101_eval.running import plan_of
+
+PAGE, DATA, MEDIA = "report.html", "report.json", "media"
+METRICS = "metrics.jsonl"
+MEGABYTE = 2**20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags."""
+    add = parser.add_argument
+    add("folders", metavar="run", nargs="+", type=Path, help="run folders; their episodes go on one page")
+    add("--out", type=Path, metavar="DIR", help="where to (default: report/ in the first run)")
+    add(
+        "--baseline",
+        metavar="ARM",
+        help="what others are compared with (default: baseline, else the first policy)",
+    )
+    add(
+        "--reliance", nargs="+", type=Path, default=[], metavar="FILE", help="reliance.json of so101-reliance"
+    )
+    add("--training", nargs="+", default=[], metavar="POLICY=DIR",
+        help="output folders of so101-train: is the loss a predictor of success?")  # fmt: skip
+    add("--no-videos", dest="videos", action="store_false", help="play nothing again: no pictures, no clips")
+    add("--megabytes", type=float, default=BUDGET / MEGABYTE, metavar="N",
+        help="most that pictures and clips may take (default: %(default)g)")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Raises what is wrong with the request."""
+    console, out = Console(stderr=True), options.out or options.folders[0] / "report"
+    records = read_runs(options.folders)
+    reliance = [read_reliance(path) for path in options.reliance]
+    training = dict(last_figures(text) for text in options.training)
+    baseline = options.baseline or first_arm(records, options.folders[0])
+    data = report_data(records, reliance, training, baseline)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / DATA, json.dumps(data, indent=1) + "\n")
+    clips, problems = _media(data, records, options, out, console) if options.videos else ({}, [])
+    write_whole(out / PAGE, render(data, clips, problems))
+    output = Console()
+    output.print(data["sentence"]["headline"], style="bold", markup=False, soft_wrap=True)
+    output.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def first_arm(records: Sequence[EpisodeRecord], folder: Path) -> str | None:
+    """`baseline` where there is such an arm, else that of the first policy which the run was asked for."""
+    arms = {record.arm for record in records}
+    if BASELINE in arms:
+        return BASELINE
+    return next((spec.arm for spec in plan_of(folder).policies if spec.arm in arms), None)
+
+
+def last_figures(text: str) -> tuple[str, Mapping[str, float]]:
+    """`POLICY=DIR` -> the policy and the last value of every figure in the folder's metrics.jsonl.
+
+    Raises:
+        ConfigError: that is no folder of so101-train.
+    """
+    name, sign, folder = text.partition("=")
+    file = Path(folder) / METRICS
+    if not sign or not file.is_file():
+        raise ConfigError(f"--training {text}: needed is POLICY=DIR, with DIR/{METRICS} of so101-train")
+    figures: dict[str, float] = {}
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):  # the last one may still be written
+            figures |= json.loads(line)
+    return name, figures
+
+
+def _media(
+    data: Mapping[str, Any],
+    records: Sequence[EpisodeRecord],
+    options: argparse.Namespace,
+    out: Path,
+    console: Console,
+) -> tuple[dict[str, Clip], list[str]]:
+    one_thread()
+    choices = data["choices"]
+    with Films(options.folders, records) as films, progress(console) as bar:
+        task = bar.add_task("playing again", total=sum(map(len, choices.values())))
+        return make_media(
+            choices, films.film, out / MEDIA, round(options.megabytes * MEGABYTE), lambda _: bar.advance(task)
+        )

@@ -1,0 +1,217 @@
+"""Report data -> one HTML page that needs nothing but itself: no script, no font, no request leaves it.
+
+The page's own policy (Content-Security-Policy) forbids whatever is not inside it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from so101_eval.palletizing.tasks import POSITION_TOLERANCE_MM
+from so101_eval.report import curves, evidence, forest, funnel, heat, probes, rates, scatter
+from so101_eval.report.clips import Clip, clip_key
+from so101_eval.report.svg import arm_numbers, colour
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Part(NamedTuple):
+    """A heading, how to read what follows, and what draws it."""
+
+    id: str
+    title: str
+    lead: str
+    draw: Callable[[dict[str, Any]], Markup]
+
+
+class Section(NamedTuple):
+    """A part, drawn."""
+
+    id: str
+    title: str
+    lead: str
+    figure: Markup
+
+
+MAIN = (
+    Part(
+        "success",
+        "How often does each arm succeed?",
+        "{main}: all boxes in their slots, none dropped, within {limit:g} s. The shape is how likely each success rate "
+        "is after these episodes (uniform prior); dot and whisker are the rate and its 95 % interval.{dots}{letters}",
+        rates.posteriors,
+    ),
+    Part(
+        "differences",
+        "Where does it make a difference?",
+        "Difference to {baseline} on the same scenes, in percentage points with its 95 % interval. A filled dot is "
+        "resolved after Holm over all {comparisons} comparisons of this picture; a hollow one could not be told from "
+        "none, which is not the same as equal.",
+        forest.forest,
+    ),
+    Part(
+        "scenarios",
+        "How does it hold up when things shift?",
+        "Success rate and 95 % interval in every scenario, arms in the order of the legend; the number after the colon "
+        "is the severity.{dots}",
+        rates.by_cell,
+    ),
+    Part(
+        "severity",
+        "And the further they shift?",
+        "Difference to {baseline} in points, by scenario and severity, with the number of scenes. Blue is better, "
+        "orange worse; a frame and bold digits: resolved after Holm. Where a cell is underlined, it leads to episodes "
+        "in which only one of the two succeeded.",
+        heat.heat,
+    ),
+    Part(
+        "evidence",
+        "How did the evidence come in?",
+        "The e-value against “{baseline} is as good”, scene after scene, for these checkpoints on further scenes. If "
+        "there were no difference, it would ever reach the line in at most {alpha:g} % of studies, however often one "
+        "looks.{decides}",
+        evidence.e_paths,
+    ),
+    Part(
+        "time",
+        "How fast?",
+        "Share of episodes that had succeeded by a time, with 95 % bands (Wilson, at each time).{pooled}",
+        curves.success_curves,
+    ),
+    Part(
+        "throughput",
+        "What does that make in an hour?",
+        "Good boxes per hour of robot time, and mishaps per hundred boxes, with exact 95 % Poisson intervals "
+        "(Garwood).{pooled}",
+        curves.throughput,
+    ),
+    Part(
+        "milestones",
+        "Where are boxes lost?",
+        "Share of boxes that passed each milestone, with 95 % intervals (Wilson, boxes taken as independent).{mark}"
+        "{pooled}",
+        funnel.funnel,
+    ),
+    Part(
+        "placement",
+        "How well do they stand?",
+        "Pallets from above, to scale; every dot is a good box, every cross one that did not count. The dashed circle "
+        "is the tolerance of {tolerance:g} mm.",
+        scatter.scatter,
+    ),
+)
+RELIANCE = (
+    Part(
+        "probes",
+        "Probes",
+        "What happens to the action when an input is exchanged, on {frames} recorded frames: this is what a policy "
+        "depends on. 95 % intervals are bootstrapped over episodes.",
+        probes.probes,
+    ),
+    Part(
+        "phases", "Phase by phase", "The same reliance, in each phase of a pick and place.", probes.by_phase
+    ),
+    Part(
+        "attention",
+        "Attention shares: a diagnostic",
+        "Where decoders look: from dark to light the shares of state, vision and latent, mean over the episodes. The "
+        "mark is the share of state under uniform attention. Some losses move these numbers by design, so they are no "
+        "evidence of what a policy relies on.",
+        probes.attention,
+    ),
+    Part(
+        "predictors",
+        "Does any of it predict success?",
+        "A dot is a checkpoint; upwards is its success in the nominal scene. Rank correlations over all checkpoints, "
+        "and within arms, where only the training seed differs. Intervals by Fisher’s z; where there are too few "
+        "checkpoints, no number is given.",
+        probes.predictors,
+    ),
+)
+
+
+def render(
+    data: Mapping[str, Any], media: Mapping[str, Clip] | None = None, problems: Sequence[str] = ()
+) -> str:
+    """The page. `media` holds clips and pictures by `clip_key`, `problems` says what could not be shown."""
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = _percent
+    plain = dict(data)
+    numbers = arm_numbers(plain)
+    return environment.get_template("page.html").render(
+        data=plain,
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        arms=[(arm, colour(numbers[arm["name"]])) for arm in plain["arms"]],
+        colours={name: colour(number) for name, number in numbers.items()},
+        sections=drawn(MAIN, plain),
+        reliance=drawn(RELIANCE, plain),
+        media=media or {},
+        problems=problems,
+        key=clip_key,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def drawn(parts: Sequence[Part], data: dict[str, Any]) -> list[Section]:
+    """Those of them for which there are data, in order."""
+    known, words = available(data), _words(data)
+    return [
+        Section(part.id, part.title, part.lead.format(**words), part.draw(data))
+        for part in parts
+        if known[part.id]
+    ]
+
+
+def available(data: dict[str, Any]) -> dict[str, bool]:
+    """Which parts there is something to say in."""
+    policies = data["reliance"]["policies"]
+    played = any(arm["times"]["episodes"] for arm in data["arms"])
+    return {
+        "success": played,
+        "differences": bool(data["contrasts"]),
+        "scenarios": len(data["cells"]) > 1,
+        "severity": len(data["cells"]) > 1 and bool(data["contrasts"]),
+        "evidence": bool(data["evidence"]),
+        "time": played,
+        "throughput": any(arm["throughput"] for arm in data["arms"]),
+        "milestones": played,
+        "placement": played,
+        "probes": any(value for row in policies for value in row["probes"].values()),
+        "phases": any(value for row in policies for value in row["phases"].values()),
+        "attention": any(row["episodes_with_shares"] for row in policies),
+        "predictors": bool(data["reliance"]["predictors"]),
+    }
+
+
+def _words(data: dict[str, Any]) -> dict[str, Any]:
+    """What leads are filled with."""
+    baseline = data["arms"][0]["name"]
+    several, seeds = len(data["arms"]) > 1, any(len(arm["train_seeds"]) > 1 for arm in data["arms"])
+    pairs = data["letters"]["pairs"]
+    family = f" (Holm over {pairs} pairs)" if pairs > 1 else ""
+    letters = f" Arms that share a letter could not be told apart{family}."
+    return {
+        "baseline": baseline,
+        "main": data["main"],
+        "limit": data["task"]["time_limit_s"],
+        "comparisons": len(data["contrasts"]),
+        "alpha": 100 * data["alpha"],
+        "tolerance": POSITION_TOLERANCE_MM,
+        "frames": sum(study["frames"] for study in data["reliance"]["frames"]),
+        "letters": letters if several else "",
+        "mark": f" The vertical mark is {baseline}." if several else "",
+        "dots": " Rings are single training seeds." if seeds else "",
+        "decides": " It may decide where the luck of training leaves the ways to train open."
+        if seeds
+        else "",
+        "pooled": " Of these checkpoints together, without the luck of training." if seeds else "",
+    }
