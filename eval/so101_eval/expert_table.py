@@ -2,38 +2,54 @@
 
 python -m so101_eval.expert_table --task palletize-2 --episodes 200 --jobs 2
 python -m so101_eval.expert_table --task palletize-1 palletize-4 --scenario nominal randomised --level 2
-python -m so101_eval.expert_table --task palletize-2 --scenario all --level 2 --episodes 20 --json scores.jsonl
+python -m so101_eval.expert_table --task palletize-2 --scenario all --level 2 --episodes 20 --out runs.jsonl
 
-Evaluation seeds by default. No pictures are rendered: the expert does not look through the cameras.
+With --out every attempt is kept as a line, and attempts that are in the file already are not played again: an
+interrupted table goes on, and one with more episodes or scenarios begins with what is known. The table itself is
+Markdown. Evaluation seeds by default. No pictures are rendered: the expert does not look through the cameras.
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from so101_robot.errors import RobotError
 
 from so101_eval.attempt import Bench
-from so101_eval.errors import ConfigError, EvalError
+from so101_eval.children import deaf_to_ctrl_c
+from so101_eval.errors import ConfigError, EvalError, RecordError
 from so101_eval.palletizing.expert import run_expert
 from so101_eval.palletizing.record import Score
-from so101_eval.palletizing.reset import EVAL_SEEDS
+from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS, SUITE
 from so101_eval.palletizing.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.tasks import TASKS, load_task
+from so101_eval.statistics.intervals import wilson
 
 ALL = "all"
-WIDTH = 150
-"""Characters of the table where it is written to a file."""
+HEAD = (
+    "task",
+    "scenario",
+    "success",
+    "95 % (Wilson)",
+    "error mm",
+    "yaw deg",
+    "s per box",
+    "guard",
+    "CPU s",
+    "failures",
+)
+"""Errors: mean / largest over the boxes that stand as they should."""
 
 
 class Cell(NamedTuple):
@@ -52,58 +68,97 @@ class Run(NamedTuple):
     """Ticks and joints on which the guard had something to change."""
     cpu_s: float
 
+    @property
+    def key(self) -> tuple[Cell, int]:
+        """What was asked for: cell and seed."""
+        return Cell(self.score.task, self.score.scenario, self.score.level), self.score.seed
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({**self._asdict(), "score": json.loads(self.score.to_json())})
+
+    @staticmethod
+    def from_json(text: str) -> "Run":
+        """Back from `to_json`. Raises `RecordError` for anything else."""
+        try:
+            fields = json.loads(text)
+            score = Score.from_json(json.dumps(fields["score"]))
+            return Run(score, int(fields["interventions"]), float(fields["cpu_s"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"this is not a stored attempt: {error}") from error
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. One message for what cannot be done."""
     options = _parser().parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
         cells = _cells(options.task, options.scenario, options.level)
-        seeds = range(options.first_seed, options.first_seed + options.episodes)
-        output = options.json.open("x") if options.json is not None else None
-    except (EvalError, OSError) as error:
-        return _complain(error)
-    runs: list[Run] = []
-    try:
-        for run in _with_progress(attempts(cells, seeds, options.jobs), len(cells) * len(seeds), console):
-            runs.append(run)
-            if output is not None:
-                output.write(run.score.to_json() + "\n")
-                output.flush()
-    except KeyboardInterrupt:
-        console.print(f"interrupted after {len(runs)} attempts")
+        asked = [(cell, seed) for cell in cells for seed in _seeds(options.first_seed, options.episodes)]
+        known = {} if options.out is None else {run.key: run for run in stored(options.out)}
+        runs = [known[key] for key in asked if key in known]
+        missing = [key for key in asked if key not in known]
+        code = _play(missing, options.jobs, options.out, runs)
     except (EvalError, RobotError, OSError) as error:
-        return _complain(error)
-    finally:
-        if output is not None:
-            output.close()
-    console.print(_table(cells, runs))
-    _print_failures(console, runs)
+        print(f"expert_table: {error}", file=sys.stderr)
+        return 2
+    print(markdown(cells, runs))
+    _print_failures(runs)
+    return code
+
+
+def stored(path: Path) -> list[Run]:
+    """The attempts of a file, none if there is no file yet. A last line that was cut off is removed.
+
+    Raises:
+        RecordError: the file holds something else, or was made with another version.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    runs: list[Run] = []
+    for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
+        try:
+            runs.append(Run.from_json(line))
+        except RecordError as error:
+            raise RecordError(f"{path}, line {number}: {error}; choose another --out") from error
+        if runs[-1].score.suite != SUITE:
+            raise RecordError(f"{path}, line {number}: of suite {runs[-1].score.suite!r}, this is {SUITE!r}")
+    if data and not runs:
+        raise RecordError(f"{path} holds no attempts; choose another --out, or remove it")
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return runs
+
+
+def _play(work: Sequence[tuple[Cell, int]], jobs: int, out: Path | None, runs: list[Run]) -> int:
+    """Play what is missing, add it to `runs` and to the file; returns the exit code."""
+    with nullcontext() if out is None else out.open("a") as file:
+        try:
+            for run in _with_progress(attempts(work, jobs), len(work)):
+                runs.append(run)
+                if file is not None:
+                    file.write(run.to_json() + "\n")
+                    file.flush()
+        except KeyboardInterrupt:
+            again = "" if out is None else "; the same command again goes on from there"
+            print(f"expert_table: interrupted after {len(runs)} attempts{again}", file=sys.stderr)
+            return 130
     return 0
 
 
-def attempts(cells: Iterable[Cell], seeds: range, jobs: int) -> Generator[Run]:
+def attempts(work: Sequence[tuple[Cell, int]], jobs: int) -> Generator[Run]:
     """All attempts, in the order in which they end."""
-    work = [(cell, seed) for cell in cells for seed in seeds]
-    if jobs == 1:
+    if jobs == 1 or not work:
         yield from map(_attempt, work)
         return
     # spawned, not forked: LeRobot's libraries have threads by the time they are imported
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with deaf_to_ctrl_c():
+        pool = multiprocessing.get_context("spawn").Pool(jobs)
+    with pool:
         yield from pool.imap_unordered(_attempt, work, chunksize=max(1, min(8, len(work) // (4 * jobs))))
-
-
-def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Interval for a probability, 95 % by default.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    share, weight = successes / trials, z * z / trials
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 _benches: dict[str, Bench] = {}
@@ -134,9 +189,16 @@ def _cells(tasks: Sequence[str], scenarios: Sequence[str], level: int) -> list[C
     return [Cell(task, name, 0 if name == NOMINAL else level) for task in tasks for name in names]
 
 
-def _with_progress(runs: Iterable[Run], total: int, console: Console) -> Generator[Run]:
+def _seeds(first: int, count: int) -> range:
+    """Raises ConfigError for seeds that do not exist."""
+    if first < 0 or first + count > DEMO_SEEDS.stop:
+        raise ConfigError(f"seed {first} and {count - 1} more: possible are 0 to {DEMO_SEEDS.stop - 1}")
+    return range(first, first + count)
+
+
+def _with_progress(runs: Iterable[Run], total: int) -> Generator[Run]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         bar, good, known = progress.add_task("expert", total=total), 0, 0
         for run in runs:
             yield run
@@ -144,23 +206,19 @@ def _with_progress(runs: Iterable[Run], total: int, console: Console) -> Generat
             progress.update(bar, advance=1, description=f"expert {good}/{known}")
 
 
-def _table(cells: Iterable[Cell], runs: Sequence[Run]) -> Table:
-    table = Table(title="scripted expert", caption="errors: over the boxes that stand as they should")
-    for name in ("task", "scenario"):
-        table.add_column(name)
-    for name in ("success", "95 %", "error mm", "yaw deg", "s/box", "guard", "CPU s"):
-        table.add_column(name, justify="right")
-    table.add_column("failures")
+def markdown(cells: Iterable[Cell], runs: Sequence[Run]) -> str:
+    """The table: a row a cell."""
+    rows: list[Sequence[str]] = [HEAD, ("---", "---", *["---:"] * (len(HEAD) - 3), "---")]
     for cell in cells:
-        found = [run for run in runs if Cell(run.score.task, run.score.scenario, run.score.level) == cell]
-        table.add_row(cell.task, f"{cell.scenario} {cell.level}", *_row(found))
-    return table
+        scenario = cell.scenario if cell.scenario == NOMINAL else f"{cell.scenario} {cell.level}"
+        rows.append((cell.task, scenario, *_row([run for run in runs if run.key[0] == cell])))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _row(runs: Sequence[Run]) -> list[str]:
     known = [run.score for run in runs if run.score.success is not None]
     if not known:
-        return ["-"] * 8
+        return ["-"] * (len(HEAD) - 2)
     successes = sum(bool(score.success) for score in known)
     low, high = wilson(successes, len(known))
     good = [box for score in known for box in score.boxes if box.good]
@@ -181,14 +239,14 @@ def _mean_and_max(values: Sequence[float]) -> str:
     return f"{np.mean(values):.2f} / {max(values):.2f}" if values else "-"
 
 
-def _print_failures(console: Console, runs: Iterable[Run]) -> None:
+def _print_failures(runs: Iterable[Run]) -> None:
     for score in (run.score for run in runs):
         if score.failure is not None:
             at = f"{score.failure.kind} in phase {score.failure.phase} at {score.failure.time_s:.1f} s"
             box = "" if score.failure.box is None else f", box {score.failure.box}"
             detail = f" ({score.failure.detail})" if score.failure.detail else ""
             where = f"{score.task} {score.scenario} {score.level} seed {score.seed}"
-            console.print(f"{where}: {at}{box}{detail}", highlight=False, markup=False)
+            print(f"{where}: {at}{box}{detail}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,7 +263,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=_positive, default=20, help="attempts per row (default: 20)")
     parser.add_argument("--first-seed", type=int, default=EVAL_SEEDS.start, help="default: %(default)s")
     parser.add_argument("--jobs", type=_positive, default=1, help="processes (default: 1)")
-    parser.add_argument("--json", type=Path, help="write every score to this new file, one line each")
+    parser.add_argument(
+        "--out", type=Path, help="file of attempts, a line each; what it has is not played again"
+    )
     return parser
 
 
@@ -214,11 +274,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value}: needed is 1 or more")
     return value
-
-
-def _complain(error: Exception) -> int:
-    print(f"expert_table: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Demonstrations: what LeRobot reads, what can be replayed, what an interruption costs, and what is refused."""
 
+import dataclasses
 import errno
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +13,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pexpect
 import pytest
 from rich.console import Console
-from so101_eval import demos
-from so101_eval.attempt import Bench, Observation
-from so101_eval.demos import SETTINGS, STAGING, WOBBLE_DEG, Outcome, Recovering, Settings, main, play
+from so101_eval.attempt import Bench, Controller, Observation
+from so101_eval.demos import command as demos_command
+from so101_eval.demos import players, staging
+from so101_eval.demos.command import main
+from so101_eval.demos.dataset import EPISODES
+from so101_eval.demos.episode import Episode, draw_demo, from_png, open_bench, play
+from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
+from so101_eval.demos.recovery import START_OFF_RAD, WOBBLE_DEG, Recovering, recovers
+from so101_eval.demos.settings import Settings
+from so101_eval.demos.staging import Outcome
 from so101_eval.errors import EvalError
 from so101_eval.palletizing.expert import Expert
 from so101_eval.palletizing.reset import DEMO_SEEDS, Reset, draw
@@ -49,7 +59,7 @@ def column(dataset: Any, key: str) -> np.ndarray[Any, Any]:
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "meta" / demos.EPISODES).read_text().splitlines()]
+    return [json.loads(line) for line in (root / "meta" / EPISODES).read_text().splitlines()]
 
 
 def test_lerobot_loads_the_dataset_with_its_own_names_and_shapes(made: Path):
@@ -70,7 +80,7 @@ def test_lerobot_loads_the_dataset_with_its_own_names_and_shapes(made: Path):
 def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
     dataset, records = read(made), lines(made)
     assert [record["seed"] for record in records] == [FIRST, FIRST + 1]
-    with demos.open_bench(SMALL) as bench:
+    with open_bench(SMALL) as bench:
         again = play(SMALL, bench, FIRST + 1)
     assert again.record == {key: value for key, value in records[1].items() if key != "episode_index"}
     assert Reset.from_json(json.dumps(records[1]["reset"])) == draw("palletize-1", seed=FIRST + 1)
@@ -81,7 +91,7 @@ def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
     shown = (
         dataset[int(np.flatnonzero(rows)[40])]["observation.images.front"].numpy().transpose(1, 2, 0) * 255
     )
-    assert np.abs(shown - demos._from_png(again.pictures["front"][40])).mean() < 12  # pyright: ignore[reportPrivateUsage]
+    assert np.abs(shown - from_png(again.pictures["front"][40])).mean() < 12
 
 
 def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of_jobs(
@@ -89,25 +99,25 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
 ):
     out = tmp_path / "set"
 
-    def play_one(settings: Settings, bench: Bench, seed: int) -> demos.Episode:
+    def play_one(settings: Settings, bench: Bench, seed: int) -> Episode:
         if seed > FIRST:
             raise KeyboardInterrupt
         return play(settings, bench, seed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(demos, "play", play_one)
+        patch.setattr(staging, "play", play_one)
         assert main(command(out)) == 130
     assert "same command again" in capsys.readouterr().err
-    staged = out / STAGING / f"{FIRST}.npz"
+    staged = staging.path_of(out / STAGING, FIRST)
     when_ns = staged.stat().st_mtime_ns
     kept: list[int] = []
-    assemble = demos._assemble  # pyright: ignore[reportPrivateUsage]
+    assemble = demos_command.assemble
 
     def look(*arguments: Any) -> None:
         kept.append(staged.stat().st_mtime_ns)
         assemble(*arguments)
 
-    monkeypatch.setattr(demos, "_assemble", look)
+    monkeypatch.setattr(demos_command, "assemble", look)
     assert main([*command(out), "--jobs", "2"]) == 0
     assert kept == [when_ns]  # not played again
     assert lines(out) == lines(made)
@@ -133,8 +143,8 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     nothing = np.zeros((0, 6), np.float32)
-    empty = demos.Episode(nothing, nothing, {"front": [], "wrist": []}, {"success": True, "frames": 0})
-    monkeypatch.setattr(demos, "play", lambda *_: empty)
+    empty = Episode(nothing, nothing, {"front": [], "wrist": []}, {"success": True, "frames": 0})
+    monkeypatch.setattr(staging, "play", lambda *_: empty)
     monkeypatch.setattr(np, "savez", full)
     assert main(command(tmp_path / "set")) == 2
     error = capsys.readouterr().err
@@ -155,6 +165,8 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
         (["--height", "0"], "even"),
         (["--episodes", "0"], "1 or more"),
         (["--jobs", "0"], "1 or more"),
+        (["--recovery", "1.5"], "0 to 1"),
+        (["--recovery", "nan"], "0 to 1"),
         (["--seed", "-1"], "possible are 0 to"),
         (["--seed", "999999"], "possible are 0 to"),
     ],
@@ -179,7 +191,7 @@ def test_folders_of_others_and_of_other_settings_are_left_alone(
     assert main(command(tmp_path / "mine.txt")) == 2
     assert "not made by so101-demos" in capsys.readouterr().err
     assert main(command(made, "--recovery", "--seed", "5")) == 2
-    assert "--seed 0 (now 5), --recovery False (now True)" in capsys.readouterr().err
+    assert "--seed 0 (now 5), --recovery 0.0 (now 1.0)" in capsys.readouterr().err
     assert main(command(tmp_path / "mine.txt" / "below")) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
@@ -188,7 +200,7 @@ def test_the_first_seeds_that_succeed_are_kept_whoever_finishes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     @contextmanager
-    def players(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
+    def threads(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
         def attempt(seed: int) -> Outcome:
             time.sleep(0.001 * (seed * 7 % 5))
             return Outcome(seed, seed % 3 != 1, 10)
@@ -196,22 +208,22 @@ def test_the_first_seeds_that_succeed_are_kept_whoever_finishes_first(
         with ThreadPoolExecutor(4) as pool:
             yield lambda seed: pool.submit(attempt, seed)
 
-    monkeypatch.setattr(demos, "_players", players)
+    monkeypatch.setattr(players, "players", threads)
     expected = [seed for seed in range(FIRST, FIRST + 100) if seed % 3 != 1][:12]
     for jobs in (1, 4):
-        seeds, _ = demos._play_all(Settings("palletize-1", 12), tmp_path, jobs, Console(quiet=True))  # pyright: ignore[reportPrivateUsage]
+        seeds, _ = players.play_all(Settings("palletize-1", 12), tmp_path, jobs, Console(quiet=True))
         assert seeds == expected
 
 
 def test_an_expert_that_never_succeeds_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     @contextmanager
-    def players(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
+    def threads(*_: object) -> Generator[Callable[[int], Future[Outcome]]]:
         with ThreadPoolExecutor(1) as pool:
             yield lambda seed: pool.submit(Outcome, seed, False, 0)
 
-    monkeypatch.setattr(demos, "_players", players)
+    monkeypatch.setattr(players, "players", threads)
     with pytest.raises(EvalError, match="failed in 20 of 20"):
-        demos._play_all(Settings("palletize-1", 5), tmp_path, 1, Console(quiet=True))  # pyright: ignore[reportPrivateUsage]
+        players.play_all(Settings("palletize-1", 5), tmp_path, 1, Console(quiet=True))
 
 
 class Still:
@@ -237,10 +249,133 @@ def test_recovery_pushes_the_command_and_records_what_the_expert_asked_for():
 
 def test_recovery_starts_elsewhere_and_the_boxes_lie_as_before():
     settings = Settings("palletize-1", 1, recovery=True)
-    nominal, off = draw("palletize-1", seed=FIRST), demos.draw_demo(settings, FIRST)
+    nominal, off = draw("palletize-1", seed=FIRST), draw_demo(settings, FIRST)
     assert off.boxes == nominal.boxes
     moved_rad = np.abs(np.array(off.arm_rad) - nominal.arm_rad)
-    assert 0.03 < moved_rad.max() <= demos.START_OFF_RAD
-    assert off == demos.draw_demo(settings, FIRST)
+    assert 0.03 < moved_rad.max() <= START_OFF_RAD
+    assert off == draw_demo(settings, FIRST)
     with pytest.raises(EvalError, match="not for demo"):
-        demos.draw_demo(settings, 7)
+        draw_demo(settings, 7)
+
+
+def test_a_share_of_the_seeds_recovers_and_a_larger_share_keeps_them():
+    seeds = range(FIRST, FIRST + 1000)
+    half, most = ({seed for seed in seeds if recovers(share, seed)} for share in (0.5, 0.8))
+    assert 450 < len(half) < 550
+    assert half < most
+    assert not any(recovers(0.0, seed) for seed in seeds)
+    assert all(recovers(1.0, seed) for seed in seeds)
+    settings = Settings("palletize-1", 1, recovery=0.5)
+    for seed in seeds[:10]:
+        moved = draw_demo(settings, seed).arm_rad != draw("palletize-1", seed=seed).arm_rad
+        assert moved == (seed in half)
+
+
+@pytest.mark.parametrize(
+    ("asked", "share"), [([], 0.0), (["--recovery"], 1.0), (["--recovery", "0.25"], 0.25)]
+)
+def test_recovery_is_for_all_episodes_or_for_a_share_of_them(
+    asked: list[str], share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[Settings] = []
+    monkeypatch.setattr(demos_command, "make_dataset", lambda settings, *_: told.append(settings))
+    assert main(command(tmp_path / "set", *asked)) == 0
+    assert told[0].recovery == share
+
+
+SLOW = Settings("palletize-1", 1, width=16, height=16, fps=10)
+
+
+@pytest.mark.parametrize("recovery", [0.0, 1.0])
+def test_at_a_lower_rate_a_frame_has_what_is_seen_at_its_start_and_what_is_asked_for_at_its_end(
+    recovery: float,
+):
+    settings = dataclasses.replace(SLOW, recovery=recovery)
+    with open_bench(settings) as bench:
+        slow = play(settings, bench, FIRST)
+        fast = play(dataclasses.replace(settings, fps=30), bench, FIRST)
+    ends = np.minimum(np.arange(len(slow.state)) * 3 + 2, len(fast.state) - 1)
+    assert np.array_equal(slow.state, fast.state[::3])
+    assert np.array_equal(slow.action, fast.action[ends])
+    for camera in ("front", "wrist"):
+        assert all(map(np.array_equal, slow.pictures[camera], fast.pictures[camera][::3]))
+    assert slow.record["state_hash"] == fast.record["state_hash"]
+    assert slow.record["recovery"] is bool(recovery)
+
+
+def test_straight_lines_between_the_actions_of_a_lower_rate_do_the_task():
+    with open_bench(SLOW) as bench:
+        action = play(SLOW, bench, FIRST).action.astype(np.float64)
+
+        def replay(bench: Bench) -> Controller:
+            corners = np.vstack([bench.robot.read().position, action])
+            ticks = np.arange(1, 3 * len(action) + 1) / 3
+            targets = zip(*(np.interp(ticks, range(len(corners)), joint) for joint in corners.T), strict=True)
+            return lambda observation: None if (row := next(targets, None)) is None else np.array(row)
+
+        again = bench.attempt(draw_demo(SLOW, FIRST), replay)
+    assert again.score.success, again.score.failure
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a terminal, where Ctrl-C goes to the playing processes too."""
+    out = tmp_path / "set"
+    asked = [*command(out), "--episodes", "3", "--jobs", "2"]
+    run = pexpect.spawn(sys.executable, ["-m", "so101_eval.demos", *asked], encoding="utf-8", timeout=240)
+    run.expect("1/3")
+    run.sendintr()
+    run.expect(pexpect.EOF)
+    run.close()
+    assert run.exitstatus == 130
+    said = str(run.before)
+    assert said.count("interrupted; finished episodes are kept") == 1
+    assert "Traceback" not in said
+    kept = {outcome.seed for outcome in staging.outcomes(out / STAGING)}
+    assert kept
+    played: list[int] = []
+
+    def play_one(settings: Settings, bench: Bench, seed: int) -> Episode:
+        played.append(seed)
+        return play(settings, bench, seed)
+
+    monkeypatch.setattr(staging, "play", play_one)
+    assert main([*asked, "--jobs", "1"]) == 0
+    assert not kept & set(played)
+    assert [record["seed"] for record in lines(out)] == sorted(kept | set(played))
+
+
+@pytest.mark.parametrize(
+    "seam", ["PIL.Image.Image.save", "lerobot.datasets.lerobot_dataset.LeRobotDataset.save_episode"]
+)
+def test_a_disk_that_is_full_while_the_dataset_is_written_is_one_message_and_costs_no_episode(
+    seam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "set"
+    folder = out / STAGING
+    folder.mkdir(parents=True)
+    write_settings(folder / SETTINGS, SMALL)
+    with open_bench(SMALL) as bench:
+        short = play(SMALL, bench, FIRST)
+    short = Episode(
+        short.state[:20], short.action[:20], {n: p[:20] for n, p in short.pictures.items()}, short.record
+    )
+    for seed in (FIRST, FIRST + 1):
+        staging.store(folder, seed, short._replace(record={**short.record, "seed": seed}))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seam, full)
+        assert main(command(out)) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert "the disk is full" in said[-1]
+    assert not [line for line in said if "Traceback" in line or "ERROR" in line]
+    assert [path.name for path in out.iterdir()] == [STAGING]
+    assert not (folder / "dataset").exists()
+    assert len(list(staging.outcomes(folder))) == 2
+    assert main(command(out)) == 0
+    assert len(read(out)) == 40

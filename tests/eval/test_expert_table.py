@@ -1,53 +1,84 @@
-"""The expert's success table: its interval, its command line, and that it says what is wrong with a request."""
+"""The expert's success table: its rows, its file, its command line, and that it says what is wrong with a request."""
 
-import json
+import dataclasses
 from pathlib import Path
 
 import pytest
-from so101_eval.expert_table import Cell, attempts, main, wilson
+from so101_eval import expert_table
+from so101_eval.expert_table import Cell, Run, attempts, main, stored
+
+ASKED = ["--task", "palletize-1", "--scenario", "nominal", "randomised"]
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [  # source: Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_the_interval_is_the_published_one(successes: int, trials: int, low: float, high: float):
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=6e-5)
-    mirrored = wilson(trials - successes, trials)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=6e-5)
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a table with an attempt a row."""
+    out = tmp_path_factory.mktemp("table") / "runs.jsonl"
+    assert main([*ASKED, "--episodes", "1", "--out", str(out)]) == 0
+    return out
 
 
-def test_nothing_tried_tells_nothing():
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
-def test_the_table_has_a_row_per_task_and_scenario_and_every_score_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_table_has_a_row_per_task_and_scenario_and_every_attempt_is_kept(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    scores = tmp_path / "scores.jsonl"
-    asked = ["--task", "palletize-1", "--scenario", "nominal", "randomised", "--episodes", "1"]
-    assert main([*asked, "--json", str(scores)]) == 0
-    said = capsys.readouterr().out
-    assert "nominal 0" in said
-    assert "randomised 2" in said
-    assert said.count("1/1") >= 2
-    rows = [json.loads(line) for line in scores.read_text().splitlines()]
-    assert [(row["scenario"], row["level"], row["success"]) for row in rows] == [
-        ("nominal", 0, True),
-        ("randomised", 2, True),
+    runs = stored(kept)
+    assert [run.key for run in runs] == [
+        (Cell("palletize-1", "nominal", 0), 0),
+        (Cell("palletize-1", "randomised", 2), 0),
     ]
+    assert all(run.score.success for run in runs)
+    assert [Run.from_json(run.to_json()) for run in runs] == runs
+    monkeypatch.setattr(expert_table, "run_expert", lambda *_: pytest.fail("it was played already"))
+    assert main([*ASKED, "--episodes", "1", "--out", str(kept)]) == 0
+    table = [line.split(" | ") for line in capsys.readouterr().out.strip().splitlines()]
+    assert [row[1] for row in table] == ["scenario", "---", "nominal", "randomised 2"]
+    assert [row[2] for row in table[2:]] == ["1/1", "1/1"]
+    assert {len(row) for row in table} == {len(expert_table.HEAD)}
+
+
+def test_an_interrupted_table_goes_on_and_loses_at_most_the_line_that_was_cut_off(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    out, whole = tmp_path / "runs.jsonl", kept.read_text()
+    out.write_text(whole + whole[:100])
+    first = stored(kept)[0]
+    played: list[int] = []
+
+    def play(work: tuple[Cell, int]) -> Run:
+        if len(played) == 1:
+            raise KeyboardInterrupt
+        played.append(work[1])
+        return first._replace(score=dataclasses.replace(first.score, seed=work[1]))
+
+    monkeypatch.setattr(expert_table, "_attempt", play)
+    asked = ["--task", "palletize-1", "--episodes", "3", "--out", str(out)]
+    assert main(asked) == 130
+    assert "interrupted after 2 attempts; the same command again goes on" in capsys.readouterr().err
+    played[:] = [-1, -2]
+    assert main(asked) == 0
+    assert played == [-1, -2, 2]
+    assert "| 3/3 |" in capsys.readouterr().out
+    assert out.read_text().startswith(whole)
+    assert [run.score.seed for run in stored(out)] == [0, 0, 1, 2]
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for text in ("precious\n", "precious", '{"score": 3}\n'):
+        out = tmp_path / "mine.txt"
+        out.write_text(text)
+        assert main([*ASKED, "--out", str(out)]) == 2
+        complaint = capsys.readouterr().err
+        assert "choose another --out" in complaint
+        assert complaint.count("\n") == 1
+        assert out.read_text() == text
 
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds():
     cells = [Cell("palletize-1", "nominal", 0), Cell("palletize-2", "randomised", 2)]
-    alone = sorted(run.score.to_json() for run in attempts(cells, range(3), jobs=1))
-    together = sorted(run.score.to_json() for run in attempts(cells, range(3), jobs=2))
+    work = [(cell, seed) for cell in cells for seed in range(3)]
+    alone = sorted(run.score.to_json() for run in attempts(work, jobs=1))
+    together = sorted(run.score.to_json() for run in attempts(work, jobs=2))
     assert alone == together
 
 
@@ -57,7 +88,7 @@ def test_two_processes_find_what_one_finds():
         (["--task", "palletize-9"], "there is no task 'palletize-9'; available: palletize-1"),
         (["--scenario", "fog"], "there is no scenario 'fog'; available: nominal"),
         (["--scenario", "randomised", "--level", "4"], "no level 4; possible are 0, 1, 2, 3"),
-        (["--json", "/proc/none/scores.jsonl"], "/proc/none/scores.jsonl"),
+        (["--out", "/proc/none/runs.jsonl"], "/proc/none/runs.jsonl"),
         (["--first-seed", "-1"], "seed -1"),
     ],
 )

@@ -17,7 +17,7 @@ from so101_eval.palletizing.contacts import Toucher
 from so101_eval.palletizing.jaws import JawWatch
 from so101_eval.palletizing.picture import overhead_picture
 from so101_eval.palletizing.placement import Placement, Pose, assign, in_world, measure, on_pallet
-from so101_eval.palletizing.record import FAILURES, MILESTONES, Event, Score
+from so101_eval.palletizing.record import FAILURES, MILESTONES, BoxScore, Event, Score
 from so101_eval.palletizing.reset import draw
 from so101_eval.palletizing.scene import PalletizingScene
 from so101_eval.palletizing.score import Scorer
@@ -439,6 +439,41 @@ def test_a_null_without_a_reason_cannot_be_recorded(world: World) -> None:
     with pytest.raises(RecordError, match="no event 'explosion'"):
         Event(0.0, "explosion", "carry")
     assert len(FAILURES) == 10
+
+
+def test_a_record_of_the_real_arm_has_reasons_where_a_person_with_a_ruler_cannot_tell() -> None:
+    unseen = "nobody watches the jaws"
+    measured = BoxScore(
+        box=0, slot=0, good=True, milestones={name: 3.0 + i for i, name in enumerate(MILESTONES)},
+        du_mm=3.0, dv_mm=-4.0, error_mm=5.0, dz_mm=None, yaw_deg=2.0, tilt_deg=None, overhang_mm=0.0,
+        seconds=8.0, drops=0, unmeasured={"dz_mm": "a ruler is too coarse", "tilt_deg": "seen to lie flat"},
+    )  # fmt: skip
+    lost = BoxScore(
+        box=1, slot=None, good=False, milestones={**dict.fromkeys(MILESTONES), "reached": 11.0},
+        du_mm=None, dv_mm=None, error_mm=None, dz_mm=None, yaw_deg=None, tilt_deg=None, overhang_mm=None,
+        seconds=None, drops=1,
+        unmeasured=dict.fromkeys(
+            ("slot", "du_mm", "dv_mm", "error_mm", "dz_mm", "yaw_deg", "tilt_deg", "overhang_mm", "seconds"),
+            "fell off the table",
+        ),
+    )  # fmt: skip
+    score = Score(
+        task="palletize-2", suite="v1", scenario="nominal", level=0, seed=7, backend="so101",
+        success=False, credit=(measured.credit + lost.credit) / 2, boxes=(measured, lost),
+        drops=1, collisions=None, empty_grasps=None, duration_s=31.0, robot_s=30.0,
+        seconds_per_box=30.0, boxes_per_hour=120.0, sparc=None, ldlj=None,
+        failure=Event(14.0, "drop", "carry", 1),
+        unmeasured={
+            "collisions": "no force is measured", "empty_grasps": unseen,
+            "sparc": "boxes are not tracked", "ldlj": "boxes are not tracked",
+        },
+    )  # fmt: skip
+    assert Score.from_json(score.to_json()) == score
+    assert (measured.credit, lost.credit) == (1.0, pytest.approx(1 / 7))
+    with pytest.raises(RecordError, match="lacks collisions and does not say why"):
+        dataclasses.replace(score, unmeasured={**score.unmeasured, "collisions": ""})
+    with pytest.raises(RecordError, match="box 1 lacks seconds"):
+        dataclasses.replace(lost, unmeasured={**lost.unmeasured, "seconds": ""})
 
 
 def test_contacts_are_seen_as_held_touched_supported_and_pressed(world: World) -> None:

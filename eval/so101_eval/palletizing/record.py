@@ -139,6 +139,6 @@ def _explain(
     record: BoxScore | Score, reasons: dict[str, str], what: str, allowed: tuple[str, ...] = ()
 ) -> None:
     nulls = {field.name for field in fields(record) if getattr(record, field.name) is None} - set(allowed)
-    unexplained = sorted(nulls - set(reasons))
+    unexplained = sorted(nulls - {name for name, reason in reasons.items() if reason})
     if unexplained:
         raise RecordError(f"{what} lacks {', '.join(unexplained)} and does not say why")

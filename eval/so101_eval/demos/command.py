@@ -1,0 +1,144 @@
+"""so101-demos: demonstrations of a task by the scripted expert, as a LeRobotDataset v3.
+
+so101-demos --task palletize-2 --episodes 100 --out data/palletize-2
+so101-demos --task palletize-4 --episodes 50 --out data/varied --scenario randomised --level 2 --jobs 4
+so101-demos --task palletize-2 --episodes 50 --out data/mixed --fps 10 --recovery 0.5 --seed 1000
+
+Processes play episodes and stage each finished one as a file in OUT/.so101-demos. When there are enough, one writer
+makes the dataset of them in seed order and the staged files go. So the dataset does not depend on the number of
+jobs, and whatever interrupts the command costs at most the episodes that were being played: the same command again
+goes on from there.
+
+`action` is the joint target that the expert asked for on that tick; at a lower rate, on the last of the ticks up to
+the next frame, so that a straight line from action to action follows what it did. With --recovery the episode, or
+that share of the episodes, starts in another pose and the arm is pushed off the expert's commands by a slow wobble;
+what is recorded is still what the expert asked for, which is the way back. Every episode has a line in
+OUT/meta/so101_episodes.jsonl: its seed, whether it is a recovery, its reset and its score.
+"""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from rich.console import Console
+from so101_robot.errors import RobotError
+
+from so101_eval.attempt import FPS
+from so101_eval.demos.dataset import assemble
+from so101_eval.demos.folder import STAGING, lock, prepare
+from so101_eval.demos.players import play_all
+from so101_eval.demos.settings import Settings
+from so101_eval.errors import ConfigError, EvalError
+from so101_eval.palletizing.reset import DEMO_SEEDS
+from so101_eval.palletizing.scenarios import NOMINAL, SCENARIOS
+from so101_eval.palletizing.tasks import TASKS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code. One message for what cannot be done."""
+    options = vars(_parser().parse_args(argv))
+    out, jobs = Path(options.pop("out")), options.pop("jobs")
+    console = Console(stderr=True)
+    try:
+        if jobs < 1:
+            raise ConfigError(f"--jobs {jobs}: needed is 1 or more")
+        settings = Settings(**options)
+        settings.check()
+        make_dataset(settings, out, jobs, console)
+    except KeyboardInterrupt:
+        return _complain(
+            "interrupted; finished episodes are kept, and the same command again goes on from there", 130
+        )
+    except BrokenProcessPool:
+        return _complain("a playing process was killed (out of memory?); the same command again goes on", 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _complain(str(error), 2)
+        return _complain(
+            f"the disk is full ({out}); make room, and the same command again goes on from the finished episodes",
+            2,
+        )
+    except (EvalError, RobotError) as error:
+        return _complain(str(error), 2)
+    return 0
+
+
+def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> None:
+    """The dataset of `settings` in the folder `out`, or what is missing of it.
+
+    Raises:
+        ConfigError: `out` holds something else, or is being worked on.
+        EvalError: the expert hardly ever succeeds.
+        OSError: the disk is full, or does not let itself be written.
+        BrokenProcessPool: a playing process was killed.
+    """
+    if not prepare(settings, out):
+        console.print(f"{out} is complete: {settings.episodes} episodes", highlight=False, markup=False)
+        return
+    staging = out / STAGING
+    with lock(out):
+        started_s = time.perf_counter()
+        seeds, frames = play_all(settings, staging, jobs, console)
+        played_s, episode_s = time.perf_counter() - started_s, frames / settings.fps
+        console.print(f"writing the dataset of {len(seeds)} episodes", highlight=False)
+        assemble(settings, out, seeds, console)
+        all_s = time.perf_counter() - started_s
+    if frames:
+        console.print(
+            f"{episode_s:.0f} episode seconds played in {played_s:.0f} s with {jobs} {'job' if jobs == 1 else 'jobs'}, "
+            f"{all_s:.0f} s with writing: {episode_s / played_s:.2f} and {episode_s / all_s:.2f} episode seconds per "
+            "wall second",
+            highlight=False,
+            soft_wrap=True,
+        )
+    shutil.rmtree(staging)
+    console.print(f"done: {out}", highlight=False, markup=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="so101-demos",
+        description="Demonstrations of a task by the scripted expert, as a LeRobotDataset v3.",
+        epilog="examples:\n" + "\n\n".join((__doc__ or "").split("\n\n")[1:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--task", required=True, help=f"of {', '.join(TASKS)}")
+    add("--episodes", type=int, required=True, help="how many the dataset is to have")
+    add("--out", required=True, help="folder of the dataset; new, or of the same command before")
+    add("--scenario", default=NOMINAL, help=f"of {', '.join(SCENARIOS)} (default: {NOMINAL})")
+    add("--level", type=int, default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
+    add("--seed", type=int, default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
+    add("--width", type=int, default=96, help="of both cameras, pixels (default: 96)")
+    add("--height", type=int, default=96, help="default: 96")
+    add(
+        "--fps",
+        type=int,
+        default=int(FPS),
+        help=f"frames per second, a divisor of {FPS:.0f} (default: {FPS:.0f})",
+    )
+    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: one a core)")
+    add(
+        "--recovery",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SHARE",
+        help="episodes that start off the nominal path, are pushed off it, and find back: all, or this share",
+    )
+    add("--keep-failures", action="store_true", help="episodes in which the expert failed, too")
+    add("--shadows", action="store_true", help="better pictures, four times the rendering cost")
+    return parser
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"so101-demos: {message}", file=sys.stderr)
+    return code
