@@ -31,8 +31,9 @@ from so101_eval.palletizing.scenarios import NOMINAL
 from so101_eval.players import local_players
 from so101_eval.playing import AUTO, LATENCY_S
 from so101_eval.policies import check_unseen, parse_policies
+from so101_eval.report import command as report
 from so101_eval.study.design import ARMS, Design
-from so101_eval.study.probing import Findings, probe
+from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import draw, markdown
 from so101_eval.study.training import runs_of, train_all
 
@@ -121,7 +122,7 @@ def probe_all(design: Design, place: Place, jobs: int, console: Console) -> None
 
 def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
     """Paired episodes of all policies."""
-    named = [f"{run.arm}:{run.seed}={run.checkpoint}" for run in runs_of(design, place.folder)]
+    named = [f"{run.policy}={run.checkpoint}" for run in runs_of(design, place.folder)]
     specs = parse_policies(named, float(design.demo_fps))
     cells = parse_cells(",".join((NOMINAL, *design.scenarios)), design.level)
     plan = Plan(
@@ -131,11 +132,23 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
     running.run(plan, place.evaluation, local_players(plan, jobs), console)
 
 
+def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
+    """The page that is read."""
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    runs = runs_of(design, place.folder)
+    wanted = [str(place.evaluation), f"--out={place.folder / 'report'}", f"--baseline={design.arms[0]}"]
+    wanted += ["--reliance", *(str(run.reliance / RELIANCE) for run in runs)]
+    wanted += ["--training", *(f"{run.policy}={run.folder}" for run in runs)]
+    report.run(parser.parse_args(wanted))
+
+
 STAGES: dict[str, Callable[[Design, Place, int, Console], None]] = {
     "demonstrations": demonstrate,
     "training": train,
     "probes": probe_all,
     "evaluation": evaluate,
+    "report": tell,
 }
 
 

@@ -13,6 +13,7 @@ from so101_policy import reliance_command
 from so101_eval.errors import StudyError
 from so101_eval.study.training import TrainRun
 
+RELIANCE = "reliance.json"
 FRAMES = 320
 HELD_OUT = "held-out:0.1"
 """The episodes that `so101-train` holds out unless told otherwise."""
@@ -45,12 +46,11 @@ def probe(run: TrainRun, data: Path) -> Findings:
     Raises:
         StudyError: the run is not trained, or the probes failed.
     """
-    out = run.folder.parent / f"{run.name}.reliance"
-    file = out / "reliance.json"
+    file = run.reliance / RELIANCE
     if not file.exists() or _policy(file)["sha256"] != _sha256(run):
         code = reliance_command.main(
-            [f"--policy.path={run.name}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
-             f"--frames={FRAMES}", f"--out={out}", "--no-picture"]
+            [f"--policy.path={run.policy}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
+             f"--frames={FRAMES}", f"--out={run.reliance}", "--no-picture"]
         )  # fmt: skip
         if code:
             raise StudyError(f"the probes of {run.name} failed; see above")

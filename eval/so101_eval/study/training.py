@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from so101_eval.errors import StudyError
 from so101_eval.study.design import ARMS, Design
 
+PROGRAM = ("-m", "so101_policy.train")
 LOOK_S = 1.0
 """How often running trainings are looked at."""
 STOP_S = 120.0
@@ -38,9 +39,19 @@ class TrainRun(NamedTuple):
         return f"{self.arm}-s{self.seed}"
 
     @property
+    def policy(self) -> str:
+        """As `so101-eval` calls it: arms of several training seeds are taken together by what is before the colon."""
+        return f"{self.arm}:{self.seed}"
+
+    @property
     def checkpoint(self) -> Path:
         """Of the last step so far: `lerobot-train`'s layout."""
         return self.folder / "checkpoints" / "last" / "pretrained_model"
+
+    @property
+    def reliance(self) -> Path:
+        """Folder of what the probes found."""
+        return self.folder.parent / f"{self.name}.reliance"
 
     @property
     def log(self) -> Path:
@@ -135,7 +146,7 @@ def _start(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with run.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "so101_policy.train", *command(run, design, data, shifted)],
+            [sys.executable, *PROGRAM, *command(run, design, data, shifted)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,180 @@
+"""A study's bookkeeping: its folder, its trainings as processes, its table. The trainings themselves are played by a
+script that leaves what so101-train leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from so101_eval.errors import ConfigError, StudyError
+from so101_eval.study import training
+from so101_eval.study.command import main
+from so101_eval.study.design import ARMS, Design
+from so101_eval.study.probing import Findings
+from so101_eval.study.table import draw, markdown
+from so101_eval.study.training import TrainRun, command, runs_of, train_all
+
+QUICK = Design(arms=("baseline", "phase1"), train_seeds=(0, 1), steps=40)
+
+TRAINER = """
+import json, sys
+from pathlib import Path
+flags = dict(x.removeprefix("--").split("=", 1) for x in sys.argv[1:])
+log = Path(sys.argv[0]).with_name("calls.jsonl")
+with log.open("a") as file:
+    file.write(json.dumps(flags) + "\\n")
+if flags.get("seed") == FAILING:
+    sys.exit("so101-train: the disk is full")
+out = Path(flags["output_dir"]) if "output_dir" in flags else Path(flags["config_path"]).parents[3]
+folder = out / "checkpoints" / "000040"
+(folder / "pretrained_model").mkdir(parents=True, exist_ok=True)
+link = out / "checkpoints" / "last"
+link.unlink(missing_ok=True)
+link.symlink_to(folder.name)
+(out / "metrics.jsonl").write_text(json.dumps({"step": 40, "heldout_l1": 0.1}) + "\\n")
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a script in the trainer's place; gives the flags that it was called with."""
+
+    def install(failing: str = "none"):
+        script = tmp_path / "trainer.py"
+        script.write_text(TRAINER.replace("FAILING", repr(failing)))
+        monkeypatch.setattr(training, "PROGRAM", (str(script),))
+        monkeypatch.setattr(training, "LOOK_S", 0.02)
+
+    def calls() -> list[dict[str, str]]:
+        file = tmp_path / "calls.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    install.calls = calls  # type: ignore[attr-defined]
+    return install
+
+
+def train(folder: Path) -> None:
+    train_all(QUICK, folder, folder / "demos", None, 2, Console(quiet=True))
+
+
+def test_a_folder_belongs_to_its_design_and_refuses_another(tmp_path: Path):
+    QUICK.settle(tmp_path / "study")
+    QUICK.settle(tmp_path / "study")
+    assert Design.from_json((tmp_path / "study" / "design.json").read_text()) == QUICK
+    with pytest.raises(ConfigError, match=r"steps: 40 there, 50 asked"):
+        Design(arms=QUICK.arms, train_seeds=QUICK.train_seeds, steps=50).settle(tmp_path / "study")
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(ConfigError, match="is not empty and holds no study"):
+        QUICK.settle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"arms": ("baseline", "phase9")}, "no arm 'phase9'; possible: baseline, phase1"),
+        ({"arms": ()}, "at least one arm"),
+        ({"task": "juggling"}, "no task 'juggling'"),
+        ({"scenarios": ("earthquake",)}, "earthquake"),
+        ({"steps": 0}, "1 or more"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused(fields: dict[str, Any], says: str):
+    with pytest.raises(ConfigError, match=says):
+        Design(**fields)
+
+
+def test_every_arm_is_trained_with_every_seed_once(tmp_path: Path, trainer: Any):
+    trainer()
+    train(tmp_path)
+    train(tmp_path)  # nothing is left to do
+    seen = sorted((Path(call["output_dir"]).name, call["regularizer.preset"]) for call in trainer.calls())
+    assert seen == [
+        *[("baseline-s0", "none"), ("baseline-s1", "none")],
+        *[("phase1-s0", "phase1"), ("phase1-s1", "phase1")],
+    ]
+    assert all(run.step() == 40 for run in runs_of(QUICK, tmp_path))
+
+
+def test_a_training_that_stopped_halfway_is_resumed_from_its_checkpoint(tmp_path: Path, trainer: Any):
+    trainer()
+    run = runs_of(QUICK, tmp_path)[0]
+    (run.folder / "checkpoints" / "000020" / "pretrained_model").mkdir(parents=True)
+    (run.folder / "checkpoints" / "last").symlink_to("000020")
+    train(tmp_path)
+    resumed = [call for call in trainer.calls() if "resume" in call]
+    assert [call["config_path"] for call in resumed] == [str(run.checkpoint / "train_config.json")]
+    assert run.step() == 40
+
+
+def test_a_training_that_never_saved_begins_again_beside_what_it_left(tmp_path: Path, trainer: Any):
+    trainer()
+    run = runs_of(QUICK, tmp_path)[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "metrics.jsonl").write_text('{"step": 10}\n')
+    train(tmp_path)
+    assert run.step() == 40
+    assert len(list(run.folder.parent.glob(f"{run.folder.name}.abandoned-*"))) == 1
+
+
+def test_one_failed_training_is_named_and_the_others_are_finished_first(tmp_path: Path, trainer: Any):
+    trainer(failing="0")
+    with pytest.raises(
+        StudyError, match=r"baseline-s0 failed: so101-train: the disk is full.*phase1-s0 failed"
+    ):
+        train(tmp_path)
+    assert [run.step() for run in runs_of(QUICK, tmp_path)] == [0, 0, 40, 40]
+
+
+def test_a_line_of_metrics_that_is_still_being_written_does_not_count(tmp_path: Path):
+    run = TrainRun("baseline", 0, tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 10}\n{"step": 2')
+    assert run.metrics() == [{"step": 10}]
+
+
+def test_arms_differ_in_their_flags_and_in_nothing_else(tmp_path: Path):
+    def flags(arm: str) -> set[str]:
+        run = TrainRun(arm, 0, tmp_path / "same")
+        return set(command(run, QUICK, tmp_path / "demos", None))
+
+    common = flags("baseline") - set(ARMS["baseline"].flags)
+    assert all(flags(arm) == common | set(ARMS[arm].flags) for arm in ARMS)
+
+
+def findings(arm: str, seed: int, share: float, reliance: float) -> Findings:
+    reliance_json: dict[str, Any] = {
+        "reliance": {kind: {"executed": {"value": reliance}} for kind in ("any", "phase")},
+        "cue_conflict": {"executed": {"value": 1 - reliance}},
+        "attention": {"shares": {"state": share, "latent": 0.1, "vision": 0.9 - share}},
+    }
+    return Findings(TrainRun(arm, seed, Path(arm)), {"heldout_l1": 0.11, "shifted_l1": 0.22}, reliance_json)
+
+
+def test_the_table_shows_every_training_seed_in_order_and_arms_as_they_are_defined():
+    found = [
+        findings("phase1", 1, 0.2, 0.3),
+        findings("phase1", 0, 0.25, 0.4),
+        findings("baseline", 0, 0.3, 0.9),
+    ]
+    rows = markdown(found).splitlines()[2:]
+    assert rows == [
+        "| **baseline**: ACT as it is | 0.30 | 0.10 | 0.60 | 0.90 | 0.90 | 0.10 | 0.11 | 0.22 |",
+        "| **phase1**: state dropout 0.3 | 0.25 / 0.20 | 0.10 / 0.10 | 0.65 / 0.70 | 0.40 / 0.30 | 0.40 / 0.30 "
+        "| 0.60 / 0.70 | 0.11 / 0.11 | 0.22 / 0.22 |",
+    ]
+
+
+def test_the_picture_is_drawn(tmp_path: Path):
+    draw([findings(arm, 0, 0.1 + 0.05 * i, 0.1 * i) for i, arm in enumerate(ARMS)], tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--out", str(tmp_path / "study"), "--arms", "phase9"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("so101-study: there is no arm 'phase9'")
+    assert "Traceback" not in error
+    assert not (tmp_path / "study").exists()
