@@ -63,7 +63,13 @@ def draw(findings: Sequence[Findings], file: Path) -> None:
         share = [policy.share("state") for policy in policies]
         reliance = [policy.value("reliance", "any", "executed") for policy in policies]
         shifted = [policy.metrics.get("shifted_l1", float("nan")) for policy in policies]
-        style = {"color": colour, "marker": marker, "s": 64, "edgecolors": "white", "linewidths": 0.8}
+        style = {
+            "color": colour,
+            "marker": marker,
+            "s": 120 if marker == "*" else 64,
+            "edgecolors": "white",
+            "linewidths": 0.8,
+        }
         left.scatter(share, reliance, label=arm, **style)
         right.scatter(reliance, shifted, **style)
     left.set(
