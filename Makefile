@@ -28,10 +28,14 @@ format: .venv/.dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev ## measure: bus, attention shares, lockstep (both sides interleaved in one run)
+bench: .venv/.dev ## measure: bus, shares, lockstep, loading, training (both sides interleaved in one run)
 	$(BIN)/python tests/benchmarks/bench_bus.py
 	$(BIN)/python tests/benchmarks/bench_shares.py
 	$(BIN)/python tests/benchmarks/bench_lockstep.py
+	$(BIN)/python tests/benchmarks/bench_loading.py
+	$(BIN)/python tests/benchmarks/bench_step.py
+	$(BIN)/python tests/benchmarks/bench_train.py
+	$(BIN)/python tests/benchmarks/bench_train.py --large
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
