@@ -114,7 +114,7 @@ def test_the_adaptive_ceiling_must_leave_room_to_rise() -> None:
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "phase4"}, r"'phase4' is unknown; possible: off, phase1, phase2"),
+    ({"preset": "phase4"}, r"'phase4' is unknown; possible: none, phase1, phase2"),
     *(
         ({name: "no"}, f"{name}='no' is unknown; possible: {possible[0]}")
         for name, possible in CHOICES.items()

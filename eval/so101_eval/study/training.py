@@ -113,6 +113,7 @@ def train_all(
                 progress.update(bar, completed=steps, description=f"training {done}/{total} ({names})")
         finally:
             _stop(running.values())
+    failed.sort(key=lambda run: (run.seed, design.arms.index(run.arm)))
     if failed:
         raise StudyError("; ".join(f"training {run.name} failed: {_last_words(run)}" for run in failed))
 
