@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. One message for what cannot be done."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     asked = next((word for word in arguments if not word.startswith("-")), None)
-    options = _parser(asked).parse_args(arguments)
     try:
+        options = _parser(asked).parse_args(arguments)
         return import_module(f"so101_eval.{COMMANDS[options.command][0]}").run(options)
     except KeyboardInterrupt:
         return _complain(

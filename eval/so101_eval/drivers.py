@@ -80,20 +80,23 @@ def hiding(policy: "ActPolicy", without: Sequence[str]) -> "Predict":
     what its own normalisation turns into nothing."""
     if not without:
         return policy.predict
-    pose = mean_of(policy, "observation.state", len(JOINTS))
-    pictures = {
-        name: np.tile(
-            np.rint(255 * mean_of(policy, f"observation.images.{name}", 3)).astype(np.uint8), (*size, 1)
-        )
-        for name, size in policy.cameras.items()
-    }
+    pose = mean_of(policy, "observation.state", len(JOINTS)) if "state" in without else None
+    pictures = mean_pictures(policy) if "images" in without else None
 
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> "Prediction":
-        return policy.predict(
-            pose if "state" in without else state, pictures if "images" in without else images
-        )
+        return policy.predict(state if pose is None else pose, images if pictures is None else pictures)
 
     return predict
+
+
+def mean_pictures(policy: "ActPolicy") -> dict[str, NDArray[np.uint8]]:
+    """Camera -> (height, width, 3) of one colour: the mean in the training data. Raises as `mean_of`."""
+    config: Any = policy.policy.config
+    # statistics have the policy's own names, cameras those before its preprocessor renames them
+    return {
+        name: np.tile(np.rint(255 * mean_of(policy, feature, 3)).astype(np.uint8), (*size, 1))
+        for feature, (name, size) in zip(config.image_features, policy.cameras.items(), strict=True)
+    }
 
 
 def mean_of(policy: "ActPolicy", feature: str, size: int) -> NDArray[np.float64]:

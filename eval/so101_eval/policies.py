@@ -139,6 +139,9 @@ def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
         raise ConfigError(
             f"--policies {text}: @{unknown[0]} does not exist; possible are @{', @'.join(WITHOUT)}"
         )
+    if not path or path in BUILT_IN or (hidden and path.endswith(".npy")):
+        what = "a checkpoint to hide something from" if hidden else "a checkpoint"
+        raise ConfigError(f"--policies {text}: needed is {what}, NAME=PATH; {path or 'nothing'!r} is none")
     if path.endswith(".npy"):
         return _recording(name, Path(path).expanduser())
     return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps)
@@ -286,7 +289,7 @@ def read_recording(path: Path) -> NDArray[np.float64]:
     """(n, 6). Raises `ConfigError` for anything else."""
     try:
         actions = np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError) as error:  # an empty file; several arrays in one
         raise ConfigError(f"{path} is no recording: {error}") from error
     if (
         actions.ndim != 2

@@ -6,8 +6,8 @@ compared, and a video shows what happened.
 """
 
 import argparse
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from so101_robot.mock.render import open_renderer
+from so101_robot.mock.render import Renderer, open_renderer
 
 from so101_eval.attempt import FPS, Tick
 from so101_eval.episodes import Player
@@ -32,6 +32,9 @@ EVERY = 2
 CODEC = "libx264"
 SAME, DIFFERENT = 0, 1
 
+type Show = Callable[[NDArray[np.uint8]], None]
+"""Takes pictures (h, w, 3) RGB, one after the other."""
+
 
 class Replayed(NamedTuple):
     """An episode and its repetition."""
@@ -41,9 +44,15 @@ class Replayed(NamedTuple):
 
     @property
     def differing(self) -> list[str]:
-        """Names of what is not as it was; `timing` and paths do not count."""
+        """Names of what is not as it was; `timing`, paths and versions do not count."""
         before, now = self.record.comparable(), self.again.comparable()
-        return [name for name in before if before[name] != now[name] and name != "media"]
+        return [name for name in before if before[name] != now[name] and name not in ("media", "versions")]
+
+    @property
+    def other_versions(self) -> list[str]:
+        """Names of what has another version now."""
+        before, now = self.record.versions, self.again.versions
+        return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
     replayed = replay(options.folder, record, video)
     if video is not None:
         console.print(f"video: {video}", highlight=False, markup=False, soft_wrap=True)
+    if replayed.other_versions:
+        console.print(f"other versions than recorded: {', '.join(replayed.other_versions)}", highlight=False)
     if not replayed.differing:
         console.print(f"repeated to the last bit: state {(record.state_hash or '')[:16]}", highlight=False)
         return SAME
@@ -131,49 +142,62 @@ def replay(folder: Path, record: EpisodeRecord, video: Path | None = None) -> Re
 
     Raises:
         RecordError: the run cannot be read.
-        ConfigError: its checkpoint has changed.
+        ConfigError: its checkpoint has changed, or it was no simulation.
         CheckpointError: its checkpoint is gone.
     """
+    if record.kind != "simulation":
+        raise ConfigError(f"{record.key}: played on the {record.kind} arm; only a simulation can be repeated")
     with Player(plan_of(folder)) as player:
         if video is None:
             return Replayed(record, player.play(record.key))
-        with film(video) as show:
-            return Replayed(record, player.play(record.key, _camera(player, show)))
-
-
-def _camera(player: Player, show: Any) -> Any:
-    """Films every `EVERY`th tick through a renderer of its own, which the episode does not notice."""
-    renderers: list[Any] = []
-
-    def on_tick(tick: Tick) -> None:
-        if tick.number % EVERY:
-            return
-        world = player.bench.world
-        if not renderers:  # only now is everything laid out
-            renderers.append(open_renderer(world.model, WIDTH, HEIGHT, player.plan.renderer))
-        snapshot = world.snapshot()
-        show(np.hstack([renderers[0].render(snapshot, name) for name in CAMERAS]))
-
-    return on_tick
+        with film(video) as show, camera(player, show, (WIDTH, HEIGHT), EVERY, CAMERAS) as on_tick:
+            return Replayed(record, player.play(record.key, on_tick))
 
 
 @contextmanager
-def film(path: Path) -> Generator[Any]:
+def camera(
+    player: Player, show: Show, size: tuple[int, int], every: int, cameras: Sequence[str]
+) -> Generator[Callable[[Tick], None]]:
+    """Films every so many ticks of one episode, its cameras side by side.
+
+    The renderer of (width, height) [px] a camera is its own, which the episode does not notice.
+    """
+    with ExitStack() as stack:
+        renderers: list[Renderer] = []
+
+        def on_tick(tick: Tick) -> None:
+            if tick.number % every:
+                return
+            world = player.bench.world
+            if not renderers:  # only now is everything laid out
+                renderer = open_renderer(world.model, *size, player.plan.renderer)
+                renderers.append(stack.enter_context(renderer))
+            snapshot = world.snapshot()
+            show(np.hstack([renderers[0].render(snapshot, name) for name in cameras]))
+
+        yield on_tick
+
+
+@contextmanager
+def film(path: Path) -> Generator[Show]:
     """Gives a function that takes pictures (h, w, 3) RGB, one after the other; the file is there when all is well."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
-    with av.open(partial, "w", format="mp4") as container:
-        stream = cast_stream(container.add_stream(CODEC, rate=Fraction(FPS / EVERY)))
+    try:
+        with av.open(partial, "w", format="mp4") as container:
+            stream = cast_stream(container.add_stream(CODEC, rate=Fraction(FPS / EVERY)))
 
-        def show(picture: NDArray[np.uint8]) -> None:
-            stream.height, stream.width = picture.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            def show(picture: NDArray[np.uint8]) -> None:
+                stream.height, stream.width = picture.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
 
-        yield show
-        container.mux(stream.encode())
-    partial.replace(path)
+            yield show
+            container.mux(stream.encode())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def cast_stream(stream: Any) -> Any:

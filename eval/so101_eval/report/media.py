@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from so101_policy.errors import PolicyError
 from so101_robot.errors import RobotError
-from so101_robot.mock.render import open_renderer
 
-from so101_eval.attempt import FPS, Tick
+from so101_eval.attempt import FPS
 from so101_eval.episodes import Player
 from so101_eval.errors import EvalError
 from so101_eval.palletizing.start import CAMERAS
 from so101_eval.records import EpisodeRecord, Key
+from so101_eval.replaying import camera
 from so101_eval.report.clips import Clip, clip_key
 from so101_eval.running import plan_of
 
@@ -78,22 +78,9 @@ class Films:
             self._players[record.run] = Player(self._plans[record.run])
         pictures: list[Picture] = []
         player = self._players[record.run]
-        again = player.play(key, _camera(player, pictures.append))
+        with camera(player, pictures.append, (WIDTH, HEIGHT), EVERY, CAMERAS[:1]) as on_tick:
+            again = player.play(key, on_tick)
         return Filmed(pictures, again.state_hash == record.state_hash)
-
-
-def _camera(player: Player, show: Callable[[Picture], None]) -> Callable[[Tick], None]:
-    renderers: list[Any] = []
-
-    def on_tick(tick: Tick) -> None:
-        if tick.number % EVERY:
-            return
-        world = player.bench.world
-        if not renderers:  # only now is everything laid out
-            renderers.append(open_renderer(world.model, WIDTH, HEIGHT, player.plan.renderer))
-        show(renderers[0].render(world.snapshot(), CAMERAS[0]))
-
-    return on_tick
 
 
 def make_media(
@@ -109,10 +96,10 @@ def make_media(
     problems: list[str] = []
     seen, spent = set[str](), 0
     for name, episodes, make in _wanted(choices):
+        advance(name)
         if name in seen:
             continue
         seen.add(name)
-        advance(name)
         file = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{_states(episodes)}"
         try:
             path, same = _made(file, episodes, make, film)
