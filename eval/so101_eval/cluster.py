@@ -90,7 +90,7 @@ def _connect(ray: Any, address: str | None) -> None:
     )
     try:
         ray.init(**here, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConfigError(f"--cluster {address or ''}: there is no Ray cluster: {error}") from error
 
 
