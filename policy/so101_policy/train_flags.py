@@ -23,7 +23,7 @@ so101-train: train an ACT policy that uses its cameras, on any LeRobotDataset v3
 
   so101-train --dataset.repo_id=me/boxes --dataset.root=data/boxes --model=small \\
               --regularizer.preset=recommended --steps=8000 --output_dir=outputs/train/boxes
-      A small policy from scratch, with the cure that this project recommends; runs on a laptop.
+      A small policy from scratch, with isolation, a band and state dropout; runs on a laptop.
 
   so101-train --dataset.repo_id=me/boxes --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
               --regularizer.preset=phase1 --steps=5000 --output_dir=outputs/train/cured
