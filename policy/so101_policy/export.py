@@ -61,6 +61,9 @@ def _refuse_what_stock_cannot_do(source: Path, config: Any) -> None:
             f"{source} was trained with encoder isolation, which is at work at inference too; a stock ACT has no such "
             "mask and would act differently. Run it as it is, with this plugin installed"
         )
+    if config.regularizer.hides_state or config.regularizer.hides_images:
+        unseen = "the state" if config.regularizer.hides_state else "pictures"
+        raise ModelError(f"{source} is a control that never sees {unseen}; a stock ACT would")
     if config.image_features and config.vision_backbone in OURS:
         raise ModelError(
             f"{source} sees through {config.vision_backbone}, which a stock ACT cannot build; run it as it is, with "

@@ -70,6 +70,7 @@ def training_forward(
     p = float(model.config.dropout) if model.training else 0.0
     samples, device = len(batch[ACTION]), batch[ACTION].device
     losses = masking.draw(samples, device) if masking else None
+    batch = masking.hide(batch) if masking else batch
     if masking and losses and model.config.robot_state_feature:
         batch = batch | {OBS_STATE: masking.state(batch[OBS_STATE], losses)}
 

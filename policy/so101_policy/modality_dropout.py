@@ -12,6 +12,8 @@ No sample loses everything: where joint state and all cameras would go (and ther
 drawn at random, stays. The VAE encoder reads the state too, and would carry it into the latent in training only, so it
 gets the same masked state. At inference nothing is dropped.
 
+With a probability of 1 there is no dropout but a control: that modality is its mean, always, at inference too (`hide`).
+
 With a mask token after GR00T N1.6's `state_dropout_prob`; per-joint dropout and noise after the toy study in docs.
 
 Shapes: B batch, P joints of the state, C cameras, N tokens of a camera, D model width.
@@ -20,6 +22,7 @@ Shapes: B batch, P joints of the state, C cameras, N tokens of a camera, D model
 from typing import Any, NamedTuple
 
 import torch
+from lerobot.utils.constants import OBS_IMAGES, OBS_STATE
 from torch import Tensor, nn
 
 from so101_policy.regularizer_config import RegularizerConfig
@@ -49,9 +52,9 @@ def draw_losses(
         joints: size of the joint state, 0 without.
         spare: there is another modality that is never lost (an environment state), so all others may go.
     """
-    whole_B1 = _happens((samples, 1), config.state_dropout, device)
+    whole_B1 = _happens((samples, 1), 0.0 if config.hides_state else config.state_dropout, device)
     joints_BP = _happens((samples, joints), config.state_dim_dropout, device) | whole_B1
-    cameras_BC = _happens((samples, cameras), config.camera_dropout, device)
+    cameras_BC = _happens((samples, cameras), 0.0 if config.hides_images else config.camera_dropout, device)
     lost_BM = torch.cat([joints_BP.all(-1, keepdim=True), cameras_BC], dim=1) if joints else cameras_BC
     if not spare:
         lost_BM = keep_one(lost_BM)
@@ -60,6 +63,15 @@ def draw_losses(
         rescued_B = joints_BP.all(-1) & ~state_B
         return Losses(joints_BP & ~rescued_B[:, None], state_B, cameras_BC)
     return Losses(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
+
+
+def hide(config: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """A normalised batch of LeRobot's without what a policy of this configuration never sees: its mean in its place."""
+    regularizer: RegularizerConfig = config.regularizer
+    hidden = {OBS_STATE} if regularizer.hides_state else set[str]()
+    if regularizer.hides_images:
+        hidden |= {OBS_IMAGES, *config.image_features}
+    return batch | {key: _zeros(batch[key]) for key in hidden & batch.keys()}
 
 
 def keep_one(lost_BM: Tensor) -> Tensor:
@@ -73,16 +85,22 @@ class ModalityDropout(nn.Module):
 
     def __init__(self, config: Any):
         super().__init__()
+        self._of = config
         self.config: RegularizerConfig = config.regularizer
         self._cameras = len(config.image_features)
         self._joints = int(config.robot_state_feature.shape[0]) if config.robot_state_feature else 0
         self._spare = bool(config.env_state_feature)
         masks_state = bool(self._joints) and self.config.state_dropout_fill == "mask_token"
+        masks_state = masks_state and not self.config.hides_state
         masks_state = masks_state and (self.config.state_dropout > 0 or self.config.state_dim_dropout > 0)
         self.state_token = _token(config.dim_model) if masks_state else None
         self.vae_state_token = _token(config.dim_model) if masks_state and config.use_vae else None
-        masks_cameras = self.config.camera_dropout > 0 and self._cameras > 0
+        masks_cameras = 0 < self.config.camera_dropout < 1 and self._cameras > 0
         self.camera_tokens = _token(self._cameras, config.dim_model) if masks_cameras else None
+
+    def hide(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Without what the policy never sees."""
+        return hide(self._of, batch)
 
     def draw(self, samples: int, device: torch.device) -> Losses:
         """Who loses what in a batch of this many samples."""
@@ -104,6 +122,10 @@ class ModalityDropout(nn.Module):
         if self.camera_tokens is None:
             return token_BND
         return torch.where(losses.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
+
+
+def _zeros(value: Any) -> Any:
+    return [torch.zeros_like(x) for x in value] if isinstance(value, list) else torch.zeros_like(value)
 
 
 def _happens(shape: tuple[int, int], chance: float, device: torch.device) -> Tensor:

@@ -64,7 +64,7 @@ class LossTerms(NamedTuple):
 
 
 class RegularizedACT(ACT):
-    """ACT with a choice of backbones, an isolated encoder, and mask tokens; its `forward` is ACT's."""
+    """ACT with a choice of backbones, an isolated encoder, and mask tokens; its `forward` is ACT's, or a control's."""
 
     def __init__(self, config: RegularizedACTConfig):
         ours = config.vision_backbone in NAMES and bool(config.image_features)
@@ -78,6 +78,10 @@ class RegularizedACT(ACT):
         if config.regularizer.isolation:
             isolate(self.encoder, tokens_alone(config))
         self.modality_dropout = ModalityDropout(config) if config.regularizer.touches_inputs else None
+
+    def forward(self, batch: dict[str, Any]) -> Any:
+        """ACT's, without what a control never sees."""
+        return super().forward(batch if self.modality_dropout is None else self.modality_dropout.hide(batch))
 
 
 class RegularizedACTPolicy(ACTPolicy):

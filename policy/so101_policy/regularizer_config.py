@@ -50,7 +50,8 @@ class RegularizerConfig:
 
     # --- inputs (training only) ---
     state_dropout: float = AS_PRESET
-    """Probability, per sample, that the whole joint state is hidden, from the VAE encoder too. [0, 1)"""
+    """Probability, per sample, that the whole joint state is hidden, from the VAE encoder too. [0, 1]; 1: always, at
+    inference too (a control without state)."""
     state_dropout_fill: str = AS_PRESET
     """What a hidden state becomes: "mask_token" (learnt) or "mean_pose" (0 after normalisation, a legal pose)."""
     state_dim_dropout: float = AS_PRESET
@@ -58,7 +59,8 @@ class RegularizerConfig:
     state_noise: float = AS_PRESET
     """Standard deviation of Gaussian noise on the state, in normalised units (1 = the dataset's own spread)."""
     camera_dropout: float = AS_PRESET
-    """Probability, per sample and camera, that its image is hidden; never all modalities at once. [0, 1)"""
+    """Probability, per sample and camera, that its image is hidden; never all modalities at once. [0, 1]; 1: always, at
+    inference too (a control without images)."""
 
     # --- model ---
     isolation: bool = AS_PRESET
@@ -145,6 +147,16 @@ class RegularizerConfig:
         return max(self.state_dropout, self.state_dim_dropout, self.state_noise, self.camera_dropout) > 0
 
     @property
+    def hides_state(self) -> bool:
+        """The policy never sees where the arm is, in training or later."""
+        return self.state_dropout == 1
+
+    @property
+    def hides_images(self) -> bool:
+        """The policy never sees a picture."""
+        return self.camera_dropout == 1
+
+    @property
     def wants_attention(self) -> bool:
         """There is a loss on attention."""
         return self.weight > 0
@@ -173,8 +185,11 @@ class RegularizerConfig:
     def _check(self) -> None:
         for name, possible in CHOICES.items():
             _choice(name, getattr(self, name), possible)
-        for name in ("state_dropout", "state_dim_dropout", "camera_dropout"):
-            _range(name, getattr(self, name), 0.0, 1.0, "[0, 1)")
+        for name in ("state_dropout", "camera_dropout"):
+            _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
+        _range("state_dim_dropout", self.state_dim_dropout, 0.0, 1.0, "[0, 1)")
+        if self.hides_state and self.hides_images:
+            raise RegularizerError("state_dropout=1 and camera_dropout=1 leave a policy nothing to act on")
         for name in ("entropy_floor", "camera_balance"):
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("cvar_fraction", self.cvar_fraction, 0.0, 1.0, "(0, 1]")

@@ -75,4 +75,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     "isolation_band": _BAND,
     "isolation_band_dropout": _BAND_DROPOUT,
     "recommended": _BAND_DROPOUT,
+    # Controls: what a policy can do that never sees the arm's state, or never a picture.
+    "no_state": {"state_dropout": 1.0, "state_dropout_fill": "mean_pose"},
+    "no_images": {"camera_dropout": 1.0},
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lerobot.utils.constants import OBS_STATE
 from so101_policy.configuration_regularized_act import ModelError, RegularizedACTConfig
+from so101_policy.errors import RegularizerError
 from so101_policy.fused import training_forward
 from so101_policy.modality_dropout import Losses, ModalityDropout, draw_losses, keep_one
 from so101_policy.modeling_regularized_act import RegularizedACTPolicy
@@ -174,6 +175,45 @@ def test_nothing_is_dropped_in_eval_mode(make_config: MakeConfig, make_batch: Ma
     state = torch.get_rng_state()
     assert torch.equal(policy(batch)[0], policy(batch)[0])
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("use_vae", [True, False])
+@pytest.mark.parametrize(
+    ("preset", "hidden", "seen"),
+    [
+        ("no_state", OBS_STATE, "observation.images.front"),
+        ("no_images", "observation.images.front", OBS_STATE),
+    ],
+)
+def test_a_control_never_sees_what_it_has_to_do_without(
+    preset: str,
+    hidden: str,
+    seen: str,
+    training: bool,
+    use_vae: bool,
+    make_config: MakeConfig,
+    make_batch: MakeBatch,
+    sharpen: Sharpen,
+):
+    config = make_config(use_vae=use_vae, regularizer=RegularizerConfig(preset=preset), dropout=0.0)
+    policy = sharpen(RegularizedACTPolicy(config)).train(training)
+    assert isinstance(policy, RegularizedACTPolicy)
+    batch = make_batch(config)
+
+    def loss(changed: str | None) -> float:
+        torch.manual_seed(1)
+        other = {} if changed is None else {changed: batch[changed] + 1.0}
+        with torch.no_grad():
+            return policy(batch | other)[0].item()
+
+    assert loss(hidden) == loss(None) != loss(seen)
+    assert not list(policy.model.modality_dropout.parameters())  # pyright: ignore
+
+
+def test_a_control_that_sees_nothing_is_refused():
+    with pytest.raises(RegularizerError, match="nothing to act on"):
+        RegularizerConfig(state_dropout=1.0, camera_dropout=1.0)
 
 
 def test_a_policy_without_that_modality_refuses(make_config: MakeConfig):

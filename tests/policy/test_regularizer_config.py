@@ -119,7 +119,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         ({name: "no"}, f"{name}='no' is unknown; possible: {possible[0]}")
         for name, possible in CHOICES.items()
     ),
-    ({"state_dropout": 1.0}, r"state_dropout=1.0 is out of range; possible: \[0, 1\)"),
+    ({"state_dropout": 1.1}, r"state_dropout=1.1 is out of range; possible: \[0, 1\]"),
     ({"state_dim_dropout": -0.1}, r"state_dim_dropout=-0.1 is out of range"),
     ({"camera_dropout": float("nan")}, r"camera_dropout=nan is out of range"),
     ({"state_noise": float("inf")}, r"state_noise=inf is out of range"),

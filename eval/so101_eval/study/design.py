@@ -42,6 +42,8 @@ ARMS: Mapping[str, Arm] = {
     "isolation-band-dropout": Arm(
         ("--regularizer.preset=isolation_band_dropout",), "isolation, band, state dropout 0.3"
     ),
+    "no-state": Arm(("--regularizer.preset=no_state",), "control: never sees the joints"),
+    "no-images": Arm(("--regularizer.preset=no_images",), "control: never sees a picture"),
 }
 """The arms by name. The first one is what the others are compared with."""
 

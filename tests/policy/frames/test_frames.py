@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -150,20 +151,21 @@ def test_ctrl_c_while_decoding_ends_after_the_pieces_at_hand(
     assert names(tmp_path) == set()
 
 
+KILLED_WHILE_COMPARING = """
+import os, signal, sys
+from pathlib import Path
+from so101_policy import frames_build
+from so101_policy.dataset_files import open_dataset
+from so101_policy.frames import open_cache
+frames_build._compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+open_cache(open_dataset("local/tiny", Path(sys.argv[1])), folder=Path(sys.argv[2]))
+"""
+
+
 def test_what_a_killed_process_left_is_no_cache_and_goes_the_next_time(videos: Path, tmp_path: Path):
     dataset = dataset_of(videos)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a fork with threads: the child never uses theirs
-        child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        frames_build._compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # pyright: ignore
-        try:
-            open_cache(dataset, folder=tmp_path)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_COMPARING, videos, tmp_path], timeout=120)
+    assert killed.returncode == -signal.SIGKILL
     assert {Path(name).suffix for name in names(tmp_path)} == {PARTIAL, LOCK}
     (tmp_path / f"9x9-of-another{PARTIAL}").mkdir()
     cache = open_cache(dataset, folder=tmp_path)
