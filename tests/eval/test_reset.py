@@ -14,7 +14,14 @@ from so101_eval.palletizing.layout import lay_out_boxes
 from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS, check_seed, draw, stream
 from so101_eval.palletizing.scenarios import SCENARIOS, load_scenario
 from so101_eval.palletizing.start import Reset
-from so101_eval.palletizing.tasks import PALLET_PLACE_M, PAN_AXIS_M, PICK_AREA, TASKS, load_task
+from so101_eval.palletizing.tasks import (
+    PALLET_PLACE_M,
+    PAN_AXIS_M,
+    PICK_AREA,
+    SMALL_PICK_AREA,
+    TASKS,
+    load_task,
+)
 
 CELLS = st.tuples(
     st.sampled_from(sorted(TASKS)),
@@ -234,3 +241,13 @@ def test_straight_boxes_point_away_from_the_arm_and_lie_where_turned_ones_do():
         radial_rad = math.atan2(box.y_m - PAN_AXIS_M[1], box.x_m - PAN_AXIS_M[0])
         assert abs(box.yaw_rad - radial_rad) <= math.radians(20.0)
     assert max(abs(draw("palletize-1", seed=seed).boxes[0].yaw_rad) for seed in range(40)) > 2.0
+
+
+def test_the_small_pick_area_is_the_middle_of_the_large_one():
+    boxes = [draw("palletize-1-small", seed=seed).boxes[0] for seed in range(60)]
+    assert all(SMALL_PICK_AREA.beyond_m(box.x_m, box.y_m) <= 0 for box in boxes)
+    assert max(PICK_AREA.beyond_m(box.x_m, box.y_m) for box in boxes) < -0.015
+    for pick in (lambda box: box.x_m, lambda box: box.y_m):
+        assert np.ptp([pick(box) for box in boxes]) > 0.04
+    outside = draw("palletize-1-small", "box-start-outside", level=2, seed=3).boxes[0]
+    assert 0.015 <= SMALL_PICK_AREA.beyond_m(outside.x_m, outside.y_m) <= 0.030

@@ -208,4 +208,5 @@ palletize_1, palletize_2, palletize_3, palletize_4, palletize_5, palletize_6, pa
 )
 palletize_4_layers = partial(PalletizingScene, "palletize-4-layers")
 palletize_1_straight = partial(PalletizingScene, "palletize-1-straight")
+palletize_1_small = partial(PalletizingScene, "palletize-1-small")
 palletize_2_along = partial(PalletizingScene, "palletize-2-along")

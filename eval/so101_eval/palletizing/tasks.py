@@ -110,6 +110,8 @@ class PickArea(NamedTuple):
 PICK_AREA = PickArea((0.135, 0.225), (0.25, 0.95), 0.048)
 WIDE_PICK_AREA = PickArea((0.125, 0.218), (0.20, 1.50), 0.046)
 """For more boxes than four: as much of the table as the arm reaches from above."""
+SMALL_PICK_AREA = PickArea((0.155, 0.205), (0.40, 0.80), 0.048)
+"""The middle of the pick area, about half as wide and as deep: 50 by 72 mm."""
 WIDE_FROM_BOXES = 5
 
 
@@ -124,6 +126,8 @@ class Task:
     yaw_span_rad: float = math.pi
     """How far boxes lie turned at the start [rad]: any way at all, or at most this much off the direction from the
     arm's pan axis."""
+    small_area: bool = False
+    """The boxes start in the middle of the pick area."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -138,6 +142,8 @@ class Task:
 
     @property
     def pick_area(self) -> PickArea:
+        if self.small_area:
+            return SMALL_PICK_AREA
         return WIDE_PICK_AREA if self.boxes >= WIDE_FROM_BOXES else PICK_AREA
 
 
@@ -153,10 +159,11 @@ def _task(
     layers: int = 1,
     boxes: int | None = None,
     yaw_span_rad: float = math.pi,
+    small_area: bool = False,
 ) -> Task:
     pattern = Pattern(columns, rows, layers)
     count = len(pattern.slots) if boxes is None else boxes
-    return Task(name, pattern, count, SECONDS_PER_BOX * count, yaw_span_rad)
+    return Task(name, pattern, count, SECONDS_PER_BOX * count, yaw_span_rad, small_area)
 
 
 TASKS: dict[str, Task] = {
@@ -164,6 +171,7 @@ TASKS: dict[str, Task] = {
     for task in (
         _task("palletize-1", 1, 1),
         _task("palletize-1-straight", 1, 1, yaw_span_rad=STRAIGHT_RAD),
+        _task("palletize-1-small", 1, 1, yaw_span_rad=STRAIGHT_RAD, small_area=True),
         _task("palletize-2", 1, 2),
         _task("palletize-2-along", 2, 1),
         _task("palletize-3", 2, 2, boxes=3),
