@@ -32,8 +32,8 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
         "pretrained_backbone_weights": None,
         "chunk_size": 20,
         "n_action_steps": 5,
-        "optimizer_lr": 3e-4,
-        "optimizer_lr_backbone": 3e-4,
+        "optimizer_lr": 1e-3,  # held-out L1 after 1500 steps of 16 samples: .145; with 3e-4 .167
+        "optimizer_lr_backbone": 1e-3,
     },
 }
 """Named sizes: values for a policy's fields. `default` is LeRobot's ACT, 51.6 M parameters. `small` has 1.0 M, sees 20
