@@ -14,6 +14,7 @@ RGB.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -35,6 +36,7 @@ from so101_policy.checkpoint_files import (
     read_weights,
     steps_of,
 )
+from so101_policy.engine import Engine, Inferred, Normalise, Observation, check_engine, make_engine
 from so101_policy.errors import PolicyError
 
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -55,11 +57,19 @@ class ActPolicy:
     """A LeRobot ACT checkpoint, or one of a plugin's subclass of it, in eval mode. `load` makes one."""
 
     def __init__(
-        self, policy: ACTPolicy, preprocess: Any, postprocess: Any, path: Path, per_head: bool = False
+        self,
+        policy: ACTPolicy,
+        preprocess: Any,
+        postprocess: Any,
+        path: Path,
+        per_head: bool = False,
+        engine: Engine | None = None,
     ):
         self.policy = policy
+        self.engine = engine
+        """What computes in LeRobot's place once it is verified; None: nothing does."""
         self.path = path
-        self._preprocess, self._postprocess = preprocess, postprocess
+        self._normalise, self._postprocess = _normaliser(policy, preprocess), postprocess
         self._probe = AttentionProbe(policy, per_head=per_head)
         self._input_keys = _input_keys(policy, preprocess)
         config: Any = policy.config
@@ -73,13 +83,17 @@ class ActPolicy:
         self.n_action_steps: int = config.n_action_steps
         self.temporal_ensemble_coeff: float | None = config.temporal_ensemble_coeff
         """The checkpoint's wish for temporal ensembling: told to the runner, not applied here."""
+        self.fps: float | None = getattr(config, "fps", None)
+        """Actions per second, where the checkpoint says it; LeRobot's own do not."""
         self.type: str = config.type
         self.device = torch.device(config.device)
         self.n_parameters = sum(parameter.numel() for parameter in policy.parameters())
         self.sha256 = _sha256(path / WEIGHTS)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu", per_head: bool = False) -> Self:
+    def load(
+        cls, path: str | Path, device: str = "cpu", per_head: bool = False, engine: str = "plain"
+    ) -> Self:
         """Load a checkpoint.
 
         Args:
@@ -89,16 +103,22 @@ class ActPolicy:
                 allowed, from the network.
             device: torch device, e.g. "cpu", "cuda:0".
             per_head: report the attention shares of every head too.
+            engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
+                same numbers to 1e-5 in a fraction of the time, once they were verified on the first observation;
+                "auto", the fastest that this machine has.
 
         Raises:
             CheckpointError: there is no such checkpoint or device, or the checkpoint is not a whole ACT.
+            EngineError: there is no such engine, or it cannot run this policy or on this device.
         """
+        check_engine(engine)
         check_device(device)
         folder = find_checkpoint(path)
         config = read_config(folder, device)
         policy = read_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
-        return cls(policy, preprocess, postprocess, folder, per_head)
+        made = make_engine(engine, policy, _normaliser(policy, preprocess), per_head=per_head)
+        return cls(policy, preprocess, postprocess, folder, per_head, made)
 
     def predict(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         """The chunk for one observation.
@@ -110,18 +130,12 @@ class ActPolicy:
         Raises:
             PolicyError: a camera is missing, or a size differs from what the policy was trained with.
         """
-        config: Any = self.policy.config
-        if config.env_state_feature:
-            raise PolicyError(f"the policy {self.path} wants {ENVIRONMENT}; a robot has none to give")
-        batch = {
-            self._input_keys[key]: self._image(self._input_keys[key], images) for key in config.image_features
-        }
-        if config.robot_state_feature:
-            batch[self._input_keys[OBS_STATE]] = self._state(state)
-        with torch.no_grad(), self._probe:
-            actions_BTA = self.policy.predict_action_chunk(self._preprocess(batch))
-            actions_TA = self._postprocess(actions_BTA[0])
-        return Prediction(actions_TA.float().cpu().numpy(), self._probe.shares)
+        observation = self._observation(state, images)
+        plain = partial(self._plain, observation)
+        inferred = plain() if self.engine is None else self.engine(observation, plain)
+        with torch.no_grad():
+            actions_TA = self._postprocess(inferred.actions_TA)
+        return Prediction(actions_TA.float().cpu().numpy(), inferred.shares)
 
     def check_robot(self, joints: Sequence[str], cameras: Mapping[str, tuple[int, int]]) -> None:
         """Whether this policy fits a robot, asked before anything moves.
@@ -177,6 +191,25 @@ class ActPolicy:
                     f"{width}x{height}. Set its width to {w} and its height to {h} in --robot.cameras"
                 )
 
+    def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Observation:
+        config: Any = self.policy.config
+        if config.env_state_feature:
+            raise PolicyError(f"the policy {self.path} wants {ENVIRONMENT}; a robot has none to give")
+        vectors = {OBS_STATE: self._state(state)} if config.robot_state_feature else {}
+        pictures = {key: self._image(self._input_keys[key], images) for key in config.image_features}
+        return Observation(vectors, pictures)
+
+    def _plain(self, observation: Observation) -> Inferred:
+        """LeRobot's own forward, watched."""
+        # As LeRobot prepares frames for inference: scale first, then channels to the front.
+        pictures = {
+            key: (image_HWC.float() / 255).permute(2, 0, 1).contiguous()
+            for key, image_HWC in observation.images.items()
+        }
+        with torch.no_grad(), self._probe:
+            actions_BTA = self.policy.predict_action_chunk(self._normalise(pictures | observation.vectors))
+            return Inferred(actions_BTA[0], self._probe.shares)
+
     def _state(self, state: ArrayLike) -> Tensor:
         config: Any = self.policy.config
         values = np.array(state, dtype=np.float32)
@@ -199,8 +232,7 @@ class ActPolicy:
                 f"camera {name}: the policy takes uint8 images of ({height}, {width}, 3); "
                 f"got {image.dtype} of {image.shape}"
             )
-        # As LeRobot prepares frames for inference: scale first, then channels to the front.
-        return (torch.from_numpy(np.ascontiguousarray(image)).float() / 255).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.ascontiguousarray(image))
 
 
 def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
@@ -210,6 +242,12 @@ def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
     for step in steps_of(preprocess, RenameObservationsProcessorStep):
         keys |= {new: old for old, new in step.rename_map.items() if new in keys}
     return keys
+
+
+def _normaliser(policy: ACTPolicy, preprocess: Any) -> Normalise:
+    """The preprocessor by the policy's names of its inputs."""
+    keys = _input_keys(policy, preprocess)
+    return lambda raw: preprocess({keys[key]: value for key, value in raw.items()})
 
 
 def _joint_names(count: int) -> tuple[str, ...]:
