@@ -8,9 +8,11 @@ Without an address Ray is started on this machine alone, and listens on the loop
 """
 
 import atexit
+import contextlib
 import dataclasses
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Generator
 from concurrent.futures import Future
@@ -26,6 +28,13 @@ from so101_eval.records import EpisodeRecord, Key
 RETRIES = 5
 """How often an episode is begun anew because its worker died; a policy that kills five workers is at fault."""
 LOOPBACK = "127.0.0.1"
+CONNECT_S = 10.0
+"""How long an address may take to answer. Ray itself knocks without end, or ends the process after a minute."""
+GCS_PORT = 6379
+CLIENT_PORT = 10001
+"""Ray's own, of an address without one; the second for `ray://`."""
+CURRENT = Path("ray") / "ray_current_cluster"
+"""Where `ray start` leaves the address that `auto` is, in Ray's folder for temporary files."""
 
 type Files = dict[str, dict[str, bytes]]
 """Policy -> file -> content."""
@@ -36,7 +45,7 @@ def cluster_players(plan: Plan, address: str | None = None) -> Generator[Play]:
     """Plays on the cluster at `address`, as Ray writes it (`auto`, `host:port`, `ray://...`); None: on this machine.
 
     Raises:
-        ConfigError: Ray is not installed, or no cluster is there.
+        ConfigError: Ray is not installed, or no cluster answers within `CONNECT_S`.
         EvalError: an episode cannot be played, or the cluster went away.
     """
     ray = _ray()
@@ -79,6 +88,8 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    if address:
+        _knock(address)
     here = (
         {"address": address}
         if address
@@ -92,6 +103,28 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(**here, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConfigError(f"--cluster {address or ''}: there is no Ray cluster: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens there. Raises `ConfigError` within `CONNECT_S` per address of the host if not."""
+    name = address
+    if address == "auto":
+        name = os.environ.get("RAY_ADDRESS", "")
+        with contextlib.suppress(OSError):
+            name = name or (Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / CURRENT).read_text()
+    scheme, _, rest = name.strip().rpartition("://")
+    if not rest or rest in ("auto", "local"):
+        return  # Ray knows at once that there is none
+    host, colon, port = rest.partition("?")[0].rpartition(":")
+    host, port = (host, port) if colon else (port, str(CLIENT_PORT if scheme else GCS_PORT))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"--cluster {address}: nobody answers at {host}:{port} ({error}); needed is the address of a running "
+            "Ray cluster, host:port or ray://host:port; `ray start --head` begins one, and --cluster alone plays on "
+            "this machine"
+        ) from error
 
 
 # What travels

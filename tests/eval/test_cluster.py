@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from so101_eval import cluster
 from so101_eval.bench import WRONG_INPUT, main
 from so101_eval.cluster import cluster_players, pack, unpack
 from so101_eval.episodes import Plan, Player
-from so101_eval.errors import EvalError
+from so101_eval.errors import ConfigError, EvalError
 from so101_eval.players import local_players
 from so101_eval.policies import parse_policies, parse_policy
 from so101_eval.records import EPISODES, EpisodeRecord, read_episodes
@@ -77,6 +78,49 @@ def test_without_ray_it_says_what_to_install(
     said = capsys.readouterr().err
     assert "--cluster needs Ray, which is not installed: pip install 'lerobot_policy_so101[cluster]'" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_an_address_where_nobody_answers_is_one_message(form: str):
+    """Ray is not even asked: it would knock without end."""
+    with socket.socket() as bound:  # taken, and not listening
+        bound.bind(("127.0.0.1", 0))
+        address = form.format(f"127.0.0.1:{bound.getsockname()[1]}")
+        with pytest.raises(ConfigError, match=r"nobody answers at 127\.0\.0\.1:\d+ \(.*refused\)"):
+            cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_machine_that_swallows_what_is_sent_costs_a_stated_time(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[Any, float]] = []
+
+    def swallowed(where: Any, timeout_s: float) -> None:
+        asked.append((where, timeout_s))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", swallowed)
+    for address in ("10.0.0.9", "ray://10.0.0.9", "head:6000", "[fd00::1]:7"):
+        with pytest.raises(ConfigError, match="timed out"):
+            cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
+    hosts = [("10.0.0.9", 6379), ("10.0.0.9", 10001), ("head", 6000), ("fd00::1", 7)]
+    assert asked == [(host, cluster.CONNECT_S) for host in hosts]
+
+
+def test_a_cluster_that_was_here_once_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`ray start` leaves its address behind when the machine goes down."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        (tmp_path / "ray").mkdir()
+        (tmp_path / cluster.CURRENT).write_text(f"127.0.0.1:{bound.getsockname()[1]}")
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        with pytest.raises(ConfigError, match="--cluster auto: nobody answers"):
+            cluster._connect(None, "auto")  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("address", ["head:port", "head:70000", "nowhere.invalid:6379"])
+def test_what_is_no_address_is_refused(address: str):
+    with pytest.raises(ConfigError, match=f"--cluster {address}: nobody answers"):
+        cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
 
 
 # With Ray

@@ -15,11 +15,11 @@ from scipy import stats
 from so101_eval.errors import ConfigError, RecordError
 from so101_eval.records import EpisodeRecord
 from so101_eval.report import report_data
-from so101_eval.report.contrasts import over_seeds, rate_of
+from so101_eval.report.contrasts import rate_of
 from so101_eval.report.describe import milestones, placement, throughput, times
 from so101_eval.report.reliance import correlation, read_reliance
 from so101_eval.report.table import Cell, Table
-from so101_eval.statistics import cluster_bootstrap, e_path, wilson
+from so101_eval.statistics import e_path, wilson
 
 _spec = importlib.util.spec_from_file_location(
     "report_records", Path(__file__).with_name("report_records.py")
@@ -98,14 +98,6 @@ def test_five_seeds_of_which_one_carries_everything_decide_nothing():
     records = [r for seed in range(5) for r in outcomes("baseline", "-" * 20, seed)]
     records += [r for seed in range(5) for r in outcomes("ours", ("+" if seed == 0 else "-") * 20, seed)]
     assert report_data(records)["contrasts"][0]["verdict"] == "open"
-
-
-def test_equal_scenes_drawn_together_give_the_bootstrap_of_the_statistics():
-    rng = np.random.default_rng(0)
-    first, second = ((rng.random((3, 30)) < rate).astype(float) for rate in (0.7, 0.4))
-    fast, slow = over_seeds(first, second), cluster_bootstrap(first, second, resamples=4000)
-    assert fast.difference == slow.difference == pytest.approx(first.mean() - second.mean())
-    assert fast.interval == pytest.approx(slow.interval, abs=0.05)
 
 
 def test_a_p_value_over_seeds_is_below_alpha_exactly_when_the_interval_leaves_out_0(

@@ -2,20 +2,26 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Generator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from so101_eval.errors import EvalError
-from so101_eval.report import report_data
+from so101_eval.report import heat, probes, report_data
 from so101_eval.report.clips import Clip, clip_key
 from so101_eval.report.media import Filmed, encode, make_media
-from so101_eval.report.page import MAIN, RELIANCE, render
+from so101_eval.report.page import MAIN, RELIANCE, TEMPLATES, render
+from so101_eval.report.reliance import PROBES
+from so101_eval.report.svg import COLOURS, arm_numbers, colour, round_step, spread
 
 _spec = importlib.util.spec_from_file_location(
     "report_records", Path(__file__).with_name("report_records.py")
@@ -39,7 +45,7 @@ def film(episode: Mapping[str, Any]) -> Filmed:
 
 @pytest.fixture(scope="module")
 def data() -> dict[str, Any]:
-    cells = {("nominal", 0): 0.0, ("camera-pose", 2): -1.0}
+    cells = {("nominal", 0): 0.0, ("camera-pose", 1): -0.5, ("camera-pose", 2): -1.0}
     records = made.made_up({"baseline": 0.0, EVIL: 1.5}, 12, (0,), cells)
     return report_data(records, [made.reliance_file(records)])
 
@@ -106,6 +112,64 @@ def test_the_page_draws_plays_and_stays_at_home(
     assert narrow == wide > 10
     unnamed = "[...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length"
     assert page.evaluate(unnamed) == 0
+
+
+@pytest.fixture(scope="module")
+def study() -> dict[str, Any]:
+    """Nine arms of three training seeds, each policy probed in a file of its own."""
+    arms = {
+        name: skill
+        for skill, name in enumerate(["baseline", *(f"arm-with-a-long-name-{n}" for n in range(8))])
+    }
+    records = made.made_up(arms, 3, (0, 1, 2), {("nominal", 0): 0.0, ("camera-pose", 2): -1.0})
+    whole = made.reliance_file(records)
+    return report_data(records, [{**whole, "policies": [policy]} for policy in whole["policies"]])
+
+
+def test_nine_arms_have_nine_colours_in_light_and_dark(study: dict[str, Any]):
+    numbers = arm_numbers(study).values()
+    assert len({colour(number) for number in numbers}) == 9
+    style = (TEMPLATES / "style.css").read_text()
+    for theme in style.split("prefers-color-scheme: dark"):
+        found = dict(re.findall(r"--(c\d+): (#\w+);", theme))
+        assert len(set(found.values())) == len(found) == COLOURS
+
+
+def test_nine_arms_stand_in_one_table_of_colours_with_a_row_per_scenario(study: dict[str, Any]):
+    page = render(study)
+    assert page.count('id="glance"') == 1
+    assert 'id="severity"' not in page  # no scenario has two of them
+    assert str(heat.glance(study)).count("n 3<") == 2 * 8 * 2  # both widths, arms, scenarios
+
+
+def test_training_seeds_of_an_arm_share_its_name_in_the_probes(study: dict[str, Any]):
+    drawn = str(probes.probes(study)).partition("<details>")[0]
+    assert drawn.count("</title>baseline</text>") == len(PROBES)
+    assert all(drawn.count(f"<title>baseline-s{seed}: ") == len(PROBES) for seed in range(3))
+
+
+def test_policies_probed_one_by_one_were_shown_the_same_frames(study: dict[str, Any]):
+    assert len(study["reliance"]["frames"]) == 27
+    assert "on 320 recorded frames" in render(study)
+
+
+def test_labels_that_touch_move_apart_and_others_stay():
+    assert spread([10, 100, 100, 400], 15) == pytest.approx([10, 92.5, 107.5, 400])
+    assert spread([3, 1, 2], 10) == pytest.approx([12, -8, 2])
+    assert spread([], 10) == []
+
+
+@given(st.lists(st.floats(-1e3, 1e3), max_size=12))
+def test_spread_labels_keep_their_order_and_their_distance(places: list[float]):
+    found = spread(places, 15)
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    assert all(found[b] - found[a] >= 15 - 1e-6 for a, b in pairwise(order))
+    assert sum(found) == pytest.approx(sum(places), abs=1e-6)
+
+
+@pytest.mark.parametrize(("span", "step"), [(15, 5), (30, 10), (45, 10), (60, 20), (1, 0.2), (7, 2)])
+def test_axes_have_round_steps(span: float, step: float):
+    assert round_step(span) == pytest.approx(step)
 
 
 def test_names_are_text_and_never_markup(data: dict[str, Any]):

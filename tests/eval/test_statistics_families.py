@@ -94,6 +94,23 @@ def test_the_bootstrap_finds_the_spread_of_seeds_and_scenes():
     assert cluster_bootstrap(second, first).interval == pytest.approx(found.interval.mirrored(), abs=0.2)
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_equal_scenes_drawn_together_give_the_bootstrap_of_single_scenes(paired: bool):
+    """Against rows and columns drawn one by one; 0 and 1 make few kinds of columns."""
+    rng = np.random.default_rng(0)
+    first, second = ((rng.random((3, 30)) < rate).astype(float) for rate in (0.7, 0.4))
+    differences: list[float] = []
+    for _ in range(8000):
+        columns, rows = rng.integers(30, size=30), rng.integers(3, size=(2, 3))
+        others = rows[0] if paired else rows[1]
+        differences.append(first[rows[0]][:, columns].mean() - second[others][:, columns].mean())
+    tail = expanded_tail(3, 3, seeds_are_paired=paired)
+    found = cluster_bootstrap(first, second, seeds_are_paired=paired)
+    assert found.scenes == 30
+    assert found.difference == pytest.approx(first.mean() - second.mean())
+    assert found.interval == pytest.approx(np.quantile(differences, [tail, 1 - tail]), abs=0.04)
+
+
 def test_paired_seeds_take_out_what_they_share():
     rng = np.random.default_rng(5)
     seed_luck = rng.normal(0, 1, (6, 1))

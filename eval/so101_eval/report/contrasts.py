@@ -30,7 +30,6 @@ from so101_eval.statistics import (
     smallest_permutation_p,
     wilson,
 )
-from so101_eval.statistics.resampling import RESAMPLES, Bootstrap, expanded_tail
 from so101_eval.statistics.sequential import log_e_mean
 
 ENOUGH_SEEDS = 5
@@ -105,7 +104,7 @@ def _of_seeds(first: Arm, second: Arm, cell: Cell, a_SN: FloatArray, b_SN: Float
     difference = float(a_SN.mean() - b_SN.mean())
     over_scenes = sign_flip_test(a_SN.mean(axis=0) - b_SN.mean(axis=0))
     if min(seeds) > 1:
-        interval = over_seeds(a_SN, b_SN).interval
+        interval = cluster_bootstrap(a_SN, b_SN).interval
         freedom = sum(seeds) - 2
         inner = difference - interval.low if difference > 0 else interval.high - difference
         error = inner / -float(special.stdtrit(freedom, ALPHA / 2))
@@ -152,31 +151,6 @@ def _detectable(error: float, freedom: int) -> float | None:
     return found if 0 < found <= 1 else None
 
 
-def over_seeds(first_SN: FloatArray, second_SN: FloatArray, seeds_are_paired: bool = False) -> Bootstrap:
-    """`cluster_bootstrap`, with equal scenes drawn together.
-
-    So many scenes of a kind as the draws hold are multinomial too, so it has the same distribution; with outcomes of
-    0 and 1 there are few kinds, and it takes a tenth of the time.
-    """
-    columns = np.concatenate([first_SN, second_SN])
-    kinds, counts = np.unique(columns, axis=1, return_counts=True)
-    if len(counts) == columns.shape[1]:
-        return cluster_bootstrap(first_SN, second_SN, seeds_are_paired=seeds_are_paired)
-    first, second = kinds[: len(first_SN)], kinds[len(first_SN) :]
-    rng, scenes = np.random.default_rng(0), columns.shape[1]
-    weights = rng.multinomial(scenes, counts / scenes, size=RESAMPLES) / scenes
-    a = _draw(rng, len(first))
-    b = a if seeds_are_paired else _draw(rng, len(second))
-    tail = expanded_tail(len(first), len(second), seeds_are_paired)
-    low, high = np.quantile(np.sum((a @ first - b @ second) * weights, axis=1), [tail, 1 - tail])
-    estimate = float(first_SN.mean() - second_SN.mean())
-    return Bootstrap(estimate, Interval(float(low), float(high)), len(first), len(second), scenes)
-
-
-def _draw(rng: np.random.Generator, count: int) -> FloatArray:
-    return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-
-
 class Rate(NamedTuple):
     """An arm's success rate in a cell."""
 
@@ -199,7 +173,7 @@ def rate_of(outcomes: Outcomes) -> Rate | None:
     if len(success) == 1:
         interval = wilson(total, success.size)
     else:
-        low, high = over_seeds(success, np.zeros_like(success), seeds_are_paired=True).interval
+        low, high = cluster_bootstrap(success, np.zeros_like(success), seeds_are_paired=True).interval
         one = wilson(total, success.size)  # where all agree, resampling them shows nothing
         interval = Interval(max(0.0, min(low, one.low)), min(1.0, max(high, one.high)))
     return Rate(float(success.mean()), interval, total, success.size, counts)

@@ -5,12 +5,15 @@ from typing import Any
 from markupsafe import Markup
 
 from so101_eval.report.svg import (
+    NAME,
+    SIDE,
     Canvas,
     Scale,
     arm_numbers,
     both_widths,
     colour,
     dash,
+    round_step,
     shortened,
     spread,
     table,
@@ -18,26 +21,29 @@ from so101_eval.report.svg import (
 from so101_eval.statistics import wilson
 
 HEIGHT, TOP, BOTTOM = 300, 14, 40
+BANDS = 3
+"""Arms up to which curves have bands; more would be mud."""
 ROW = 17
 
 
 def success_curves(data: dict[str, Any]) -> Markup:
-    """Share of episodes that succeeded by a time; with Wilson's band point by point."""
+    """Share of episodes that succeeded by a time; with Wilson's band point by point where there are few arms."""
     arms = [arm for arm in data["arms"] if arm["times"]["episodes"]]
     limit, numbers = data["task"]["time_limit_s"], arm_numbers(data)
+    step = round_step(limit)
 
     def draw(width: float) -> Canvas:
         canvas = Canvas(width, HEIGHT, "Share of episodes that succeeded by a time")
-        x = Scale(0, limit, 46, width - (130 if width > 500 else 14))
+        x = Scale(0, limit, 46, width - (SIDE if width > 500 else 14))
         y = Scale(0, 1, HEIGHT - BOTTOM, TOP)
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             canvas.line(x.left, y(share), x.right, y(share), "grid")
             canvas.text(x.left - 6, y(share) + 4, f"{100 * share:.0f} %", "s", "end")
-        for share in (0, 0.25, 0.5, 0.75, 1):
-            canvas.text(x(share * limit), HEIGHT - BOTTOM + 16, f"{share * limit:g}", "s", "middle")
+        for tick in range(int(limit / step + 1e-9) + 1):
+            canvas.text(x(tick * step), HEIGHT - BOTTOM + 16, f"{tick * step:g}", "s", "middle")
         canvas.text((x.left + x.right) / 2, HEIGHT - 6, "seconds from the start", "s", "middle")
         curves = [_curve(arm["times"], limit) for arm in arms]
-        for arm, curve in zip(arms, curves, strict=True):
+        for arm, curve in zip(arms, curves, strict=True) if len(arms) <= BANDS else ():
             style = colour(numbers[arm["name"]])
             bands = [(t, wilson(n, arm["times"]["episodes"])) for t, n in curve]
             upper = [(x(t), y(band.high)) for t, band in bands]
@@ -51,7 +57,7 @@ def success_curves(data: dict[str, Any]) -> Markup:
             canvas.path([(x(t), y(n / of)) for t, n in curve], "curve", style=colour(number),
                         stroke_dasharray=dash(number), title=arm["name"])  # fmt: skip
             if width > 500:
-                canvas.text(x.right + 8, place + 4, shortened(arm["name"], 18), "k", style=colour(number))
+                canvas.text(x.right + 8, place + 4, shortened(arm["name"], NAME), "k", style=colour(number))
         return canvas
 
     rows = [
@@ -98,7 +104,7 @@ def throughput(data: dict[str, Any]) -> Markup:
         y = 4.0
         for name, rows in groups:
             most = _round_up(max(row["value"][2] for _, row in rows))
-            scale = Scale(0, most, 12, width - (130 if width > 500 else 20))
+            scale = Scale(0, most, 12, width - (SIDE if width > 500 else 20))
             canvas.text(12, y + 14, name, "b")
             for share in (0, 0.5, 1):
                 canvas.line(
@@ -127,7 +133,7 @@ def _rate_row(
     canvas.interval(scale, y, (low, high), style)
     canvas.dot(scale(value), y, 4, "mark", style=style, title=title)
     if has_room:
-        canvas.text(scale.right + 14, y + 4, shortened(arm, 18), "s")
+        canvas.text(scale.right + 14, y + 4, shortened(arm, NAME), "s")
 
 
 def _round_up(value: float) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 from markupsafe import Markup
 
 from so101_eval.report.svg import (
+    NAME,
+    SIDE,
     Canvas,
     Scale,
     arm_numbers,
@@ -29,7 +31,7 @@ def e_paths(data: dict[str, Any]) -> Markup:
 
     def draw(width: float) -> Canvas:
         canvas = Canvas(width, HEIGHT, "e-value after each scene, log scale")
-        x = Scale(0, longest, 46, width - (130 if width > 500 else 14))
+        x = Scale(0, longest, 46, width - (SIDE if width > 500 else 14))
         y = Scale(lowest, highest, HEIGHT - BOTTOM, TOP)
         _axes(canvas, x, y, limit, longest)
         ends = [y(path["log10_e"][-1]) for path in paths]
@@ -44,7 +46,7 @@ def e_paths(data: dict[str, Any]) -> Markup:
                 )
             if width > 500:
                 canvas.text(
-                    x(path["scenes"]) + 8, place + 4, shortened(path["arm"], 18), "k", style=colour(number)
+                    x(path["scenes"]) + 8, place + 4, shortened(path["arm"], NAME), "k", style=colour(number)
                 )
         return canvas
 

@@ -80,7 +80,7 @@ def _panel(
     for value in _ticks(reach):
         canvas.line(scale(value), HEAD, scale(value), bottom, "zero" if value == 0 else "grid")
         canvas.text(scale(value), bottom + 15, points(value), "s", "middle")
-    canvas.text(scale(0), bottom + 32, f"← {shortened(baseline, 12)} better · points · {shortened(name, 14)} better →",
+    canvas.text(scale(0), bottom + 32, f"← {shortened(baseline, 14)} better · {shortened(name, 22)} better →",
                 "s", "middle")  # fmt: skip
     for index, found in enumerate(rows):
         top = HEAD + index * step

@@ -3,6 +3,7 @@
 The page's own policy (Content-Security-Policy) forbids whatever is not inside it.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,14 @@ MAIN = (
         rates.posteriors,
     ),
     Part(
+        "glance",
+        "All at a glance",
+        "Difference to {baseline} in points, by scenario and arm, with the number of scenes. Blue is better, orange "
+        "worse; a frame and bold digits: resolved after Holm. Where a cell is underlined, it leads to episodes in "
+        "which only one of the two succeeded.",
+        heat.glance,
+    ),
+    Part(
         "differences",
         "Where does it make a difference?",
         "Difference to {baseline} on the same scenes, in percentage points with its 95 % interval. A filled dot is "
@@ -62,10 +71,9 @@ MAIN = (
     Part(
         "severity",
         "And the further they shift?",
-        "Difference to {baseline} in points, by scenario and severity, with the number of scenes. Blue is better, "
-        "orange worse; a frame and bold digits: resolved after Holm. Where a cell is underlined, it leads to episodes "
-        "in which only one of the two succeeded.",
-        heat.heat,
+        "Difference to {baseline} in points, by scenario and severity, with the number of scenes. Colours, frames and "
+        "links as above.",
+        heat.severities,
     ),
     Part(
         "evidence",
@@ -78,7 +86,7 @@ MAIN = (
     Part(
         "time",
         "How fast?",
-        "Share of episodes that had succeeded by a time, with 95 % bands (Wilson, at each time).{pooled}",
+        "Share of episodes that had succeeded by a time{bands}.{pooled}",
         curves.success_curves,
     ),
     Part(
@@ -179,7 +187,8 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
         "success": played,
         "differences": bool(data["contrasts"]),
         "scenarios": len(data["cells"]) > 1,
-        "severity": len(data["cells"]) > 1 and bool(data["contrasts"]),
+        "glance": len(data["cells"]) > 1 and bool(data["contrasts"]),
+        "severity": heat.has_severities(data) and bool(data["contrasts"]),
         "evidence": bool(data["evidence"]),
         "time": played,
         "throughput": any(arm["throughput"] for arm in data["arms"]),
@@ -195,6 +204,7 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
 def _words(data: dict[str, Any]) -> dict[str, Any]:
     """What leads are filled with."""
     baseline = data["arms"][0]["name"]
+    arms = sum(bool(arm["times"]["episodes"]) for arm in data["arms"])
     several, seeds = len(data["arms"]) > 1, any(len(arm["train_seeds"]) > 1 for arm in data["arms"])
     pairs = data["letters"]["pairs"]
     family = f" (Holm over {pairs} pairs)" if pairs > 1 else ""
@@ -206,7 +216,10 @@ def _words(data: dict[str, Any]) -> dict[str, Any]:
         "comparisons": len(data["contrasts"]),
         "alpha": 100 * data["alpha"],
         "tolerance": POSITION_TOLERANCE_MM,
-        "frames": sum(study["frames"] for study in data["reliance"]["frames"]),
+        "frames": _frames(data),
+        "bands": ", with 95 % bands (Wilson, at each time)"
+        if arms <= curves.BANDS
+        else "; medians are below",
         "letters": letters if several else "",
         "mark": f" The vertical mark is {baseline}." if several else "",
         "dots": " Rings are single training seeds." if seeds else "",
@@ -215,3 +228,9 @@ def _words(data: dict[str, Any]) -> dict[str, Any]:
         else "",
         "pooled": " Of these checkpoints together, without the luck of training." if seeds else "",
     }
+
+
+def _frames(data: dict[str, Any]) -> int:
+    """Policies that were probed one by one were shown the same ones."""
+    studies = {json.dumps(study, sort_keys=True): study["frames"] for study in data["reliance"]["frames"]}
+    return sum(studies.values())

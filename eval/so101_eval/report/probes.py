@@ -1,11 +1,13 @@
 """Reliance: causal probes first, attention shares greyed as diagnostics, and what of it predicts success."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from so101_eval.report.reliance import LEAST, PROBES
 from so101_eval.report.svg import (
+    NAME,
     PANEL,
     Canvas,
     Scale,
@@ -17,22 +19,20 @@ from so101_eval.report.svg import (
     table,
 )
 
-ROW = 19
-HEIGHT, LEFT, BOTTOM = 230, 40, 36
+ROW, SEED_ROW = 21, 13
+"""[px] A policy, and a further training seed of its arm."""
+LABELS = 148
+HEIGHT, LEFT, BOTTOM = 230, 46, 36
 
 
 def probes(data: dict[str, Any]) -> Markup:
     """Each probe of each policy, with its interval over episodes."""
     rows = [row for row in data["reliance"]["policies"] if any(row["probes"].values())]
     numbers = arm_numbers(data)
-    canvases: list[Canvas] = []
-    for name, _, how in PROBES:
-        found = [
-            (row["policy"], row["probes"][name], colour(numbers[row["arm"]]))
-            for row in rows
-            if row["probes"][name]
-        ]
-        canvases.append(_intervals(name, how, found))
+    canvases = [
+        _intervals(name, how, [(row, row["probes"][name]) for row in rows if row["probes"][name]], numbers)
+        for name, _, how in PROBES
+    ]
     cells = [
         (row["policy"], name, _figure(row["probes"][name]), row["probes"][name]["frames"],
          row["probes"][name]["episodes"])
@@ -50,8 +50,7 @@ def by_phase(data: dict[str, Any]) -> Markup:
     canvases = [
         _intervals(
             f"reliance on state: {phase}", "0 follows the cameras, 1 the joint state",
-            [(row["policy"], row["phases"][phase], colour(numbers[row["arm"]])) for row in rows
-             if row["phases"].get(phase)],
+            [(row, row["phases"][phase]) for row in rows if row["phases"].get(phase)], numbers,
         )
         for phase in phases
     ]  # fmt: skip
@@ -60,27 +59,49 @@ def by_phase(data: dict[str, Any]) -> Markup:
     return panels(canvases) + table(("policy", "phase", "reliance, 95 % interval"), cells)
 
 
-def _intervals(name: str, how: str, rows: list[tuple[str, dict[str, Any], str]]) -> Canvas:
-    canvas = Canvas(PANEL, 42 + ROW * len(rows) + 24, f"{name}: {how}")
+def _intervals(
+    name: str, how: str, rows: list[tuple[dict[str, Any], dict[str, Any]]], numbers: dict[str, int]
+) -> Canvas:
+    places, bottom = _places([row["arm"] for row, _ in rows], 42)
+    canvas = Canvas(PANEL, bottom + 24, f"{name}: {how}")
     values = [
-        value for _, row, _ in rows for value in (row["low"], row["high"], row["value"]) if value is not None
+        value for _, row in rows for value in (row["low"], row["high"], row["value"]) if value is not None
     ]
-    scale = Scale(min([0.0, *values]), max([1.0, *values]), 118, PANEL - 14)
+    scale = Scale(min([0.0, *values]), max([1.0, *values]), LABELS, PANEL - 14)
     canvas.text(0, 14, name, "b")
     canvas.text(0, 30, how, "s")
     for value in (0, 0.5, 1):
-        canvas.line(scale(value), 38, scale(value), 42 + ROW * len(rows), "grid")
-        canvas.text(scale(value), 57 + ROW * len(rows), f"{value:g}", "s", "middle")
-    for index, (policy, row, style) in enumerate(rows):
-        y = 42 + ROW * (index + 0.5)
-        canvas.text(0, y + 4, shortened(policy, 17), "s")
+        canvas.line(scale(value), 38, scale(value), bottom, "grid")
+        canvas.text(scale(value), bottom + 15, f"{value:g}", "s", "middle")
+    _names(canvas, [row for row, _ in rows], places)
+    for (of, row), y in zip(rows, places, strict=True):
+        style = colour(numbers[of["arm"]])
         if row["value"] is None:
             canvas.text(scale(0) + 4, y + 4, "cannot be told", "s")
             continue
         if row["low"] is not None and row["high"] is not None:
             canvas.interval(scale, y, (row["low"], row["high"]), style)
-        canvas.dot(scale(row["value"]), y, 4, "mark", style=style, title=f"{policy}: {_figure(row)}")
+        canvas.dot(scale(row["value"]), y, 3.5, "mark", style=style, title=f"{of['policy']}: {_figure(row)}")
     return canvas
+
+
+def _places(arms: Sequence[str], top: float) -> tuple[list[float], float]:
+    """Middles of rows, and where the last one ends: the training seeds of an arm are close to each other."""
+    y, before, places = top - (ROW - SEED_ROW) / 2, None, list[float]()
+    for arm in arms:
+        y += SEED_ROW if arm == before else ROW
+        places.append(y - SEED_ROW / 2)
+        before = arm
+    return places, y + (ROW - SEED_ROW) / 2
+
+
+def _names(canvas: Canvas, rows: Sequence[dict[str, Any]], places: Sequence[float]) -> None:
+    """An arm's name in the middle of its rows."""
+    middles: dict[str, list[float]] = {}
+    for row, y in zip(rows, places, strict=True):
+        middles.setdefault(row["arm"], []).append(y)
+    for arm, of in middles.items():
+        canvas.text(0, sum(of) / len(of) + 4, shortened(arm, NAME), "s", title=arm)
 
 
 def _figure(row: dict[str, Any]) -> str:
@@ -94,25 +115,24 @@ def attention(data: dict[str, Any]) -> Markup:
     """Where decoders look, in grey: the loss of some arms moves these numbers by itself."""
     rows = [row for row in data["reliance"]["policies"] if row["episodes_with_shares"]]
 
+    places, bottom = _places([row["arm"] for row in rows], 4)
+
     def draw(width: float) -> Canvas:
-        canvas = Canvas(
-            width, 8 + ROW * len(rows) + 24, "Attention shares of state, vision and latent: a diagnostic"
-        )
-        scale = Scale(0, 1, 130, width - 14)
-        for index, row in enumerate(rows):
-            y, at = 4 + ROW * index, 0.0
-            canvas.text(0, y + 13, shortened(row["policy"], 18), "s")
+        canvas = Canvas(width, bottom + 24, "Attention shares of state, vision and latent: a diagnostic")
+        scale = Scale(0, 1, LABELS, width - 14)
+        _names(canvas, rows, places)
+        for row, y in zip(rows, places, strict=True):
+            top, at = y - SEED_ROW / 2, 0.0
             for tone, (name, share) in enumerate(row["shares"].items()):
                 share = share or 0.0
                 title = f"{row['policy']}: {name} {share:.1%}, if uniform {row['uniform'][name] or 0:.1%}"
-                canvas.rect(
-                    scale(at), y + 2, scale(at + share) - scale(at), ROW - 5, f"grey{tone}", title=title
-                )
+                left, right = scale(at), scale(at + share)
+                canvas.rect(left, top + 1, right - left, SEED_ROW - 2, f"grey{tone}", title=title)
                 at += share
             if uniform := row["uniform"]["share of state"]:
-                canvas.line(scale(uniform), y, scale(uniform), y + ROW - 1, "reference")
+                canvas.line(scale(uniform), top - 1, scale(uniform), top + SEED_ROW + 1, "reference")
         for value in (0, 0.25, 0.5, 0.75, 1):
-            canvas.text(scale(value), 20 + ROW * len(rows), f"{100 * value:.0f} %", "s", "middle")
+            canvas.text(scale(value), bottom + 16, f"{100 * value:.0f} %", "s", "middle")
         return canvas
 
     cells = [

@@ -7,6 +7,8 @@ import numpy as np
 from markupsafe import Markup
 
 from so101_eval.report.svg import (
+    NAME,
+    SIDE,
     Canvas,
     Scale,
     arm_numbers,
@@ -79,7 +81,7 @@ def by_cell(data: dict[str, Any]) -> Markup:
 
     def draw(width: float) -> Canvas:
         canvas = Canvas(width, height + 26, "Success rate of every arm in every scenario")
-        scale = Scale(0, 1, 12, width - (130 if width > 500 else 20))
+        scale = Scale(0, 1, 12, width - (SIDE if width > 500 else 20))
         percent_axis(canvas, scale, 4, height + 4)
         y = 4.0
         for label, arms in groups:
@@ -108,7 +110,7 @@ def _rate_row(
         scale(rate["rate"]), y, 4, "mark", style=style, title=f"{arm}: {counted(rate)}, {interval_text(rate)}"
     )
     if has_room:
-        canvas.text(scale.right + 14, y + 4, shortened(arm, 18), "s")
+        canvas.text(scale.right + 14, y + 4, shortened(arm, NAME), "s")
 
 
 def counted(rate: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 Text is HTML-escaped here and nowhere else. Coordinates are CSS pixels at the figure's own width.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -11,7 +12,11 @@ from markupsafe import Markup
 
 NARROW, WIDE, PANEL = 346, 996, 346
 """[px] A phone's column, the page's column, one of several panels side by side."""
-COLOURS = 8
+SIDE = 172
+"""[px] Right of a wide figure, for the names of arms."""
+NAME = 24
+"""Letters of a name that have room there."""
+COLOURS = 10
 DASHES = ("", "6 3", "2 3", "9 3 2 3")
 
 
@@ -48,9 +53,16 @@ class Canvas:
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, cls=cls, **attributes)
 
     def text(
-        self, x: float, y: float, text: str, cls: str = "t", anchor: str = "start", **attributes: Any
+        self,
+        x: float,
+        y: float,
+        text: str,
+        cls: str = "t",
+        anchor: str = "start",
+        title: str = "",
+        **attributes: Any,
     ) -> None:
-        self.add("text", escape(text), x=x, y=y, cls=cls, text_anchor=anchor, **attributes)
+        self.add("text", escape(text), title, x=x, y=y, cls=cls, text_anchor=anchor, **attributes)
 
     def title(self, x: float, y: float, text: str, aside: str) -> None:
         """A name, and something smaller behind it."""
@@ -142,16 +154,32 @@ def percent_axis(canvas: Canvas, scale: Scale, top: float, bottom: float, step: 
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Labels moved apart until none is nearer than `gap` to the next, in their order."""
+    """Labels moved apart until none is nearer than `gap` to the next, in their order; crowds stay where they were.
+
+    Labels that touch are a block around the mean of where they belong (pooling of adjacent violators).
+    """
     order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = [places[index] for index in order]
-    for index in range(1, len(moved)):
-        moved[index] = max(moved[index], moved[index - 1] + gap)
-    excess = (moved[-1] - max(places)) / 2 if moved else 0.0
+    blocks: list[list[float]] = []
+    """Where each label's block would begin for it alone."""
+    for rank, index in enumerate(order):
+        blocks.append([places[index] - gap * rank])
+        while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    starts = [_mean(block) for block in blocks for _ in block]
     found = [0.0] * len(places)
-    for index, place in zip(order, moved, strict=True):
-        found[index] = place - excess
+    for rank, (index, start) in enumerate(zip(order, starts, strict=True)):
+        found[index] = start + gap * rank
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def round_step(span: float, most: int = 5) -> float:
+    """1, 2 or 5 times a power of ten, so that a span has at most so many steps."""
+    step = 10.0 ** math.floor(math.log10(span / most))
+    return next(size * step for size in (1, 2, 5, 10) if span / (size * step) <= most + 1e-9)
 
 
 def colour(number: int) -> str:

@@ -108,7 +108,9 @@ def cluster_bootstrap(
     """How far the difference of two arms' means is known, over training seeds S (rows) and scenes N (columns).
 
     Every sample draws seeds with replacement in each arm (the same rows in both for `seeds_are_paired`), then scenes
-    with replacement, the same for all seeds of both arms, because all of them met the same scenes. With few seeds the
+    with replacement, the same for all seeds of both arms, because all of them met the same scenes. Scenes with equal
+    results in all rows are drawn together: how many of a kind a sample holds is multinomial too, so the distribution
+    is the same, and with outcomes of 0 and 1 there are few kinds, which takes a tenth of the time. With few seeds the
     percentiles of such samples are too narrow; they are taken further out, at Phi(-sqrt(S / (S - 1)) t), with t the
     alpha / 2 point of Student's distribution for the seeds' degrees of freedom. It errs on the cautious side: with 8
     to 3 seeds per arm 95 % intervals held the truth in 97 to 99 % (`null_simulations`).
@@ -119,13 +121,14 @@ def cluster_bootstrap(
     """
     check_open("alpha", alpha)
     first, second = _check_arms(first_SN, second_SN, seeds_are_paired)
+    kinds, counts = _kinds(np.concatenate([first, second]))
     rng = np.random.default_rng(seed)
-    scenes = _draws(rng, resamples, first.shape[1])
-    first_seeds = _draws(rng, resamples, len(first))
-    second_seeds = first_seeds if seeds_are_paired else _draws(rng, resamples, len(second))
-    differences = np.sum((first_seeds @ first - second_seeds @ second) * scenes, axis=1)
+    scenes = _draws(rng, resamples, counts)
+    first_seeds = _draws(rng, resamples, np.ones(len(first)))
+    second_seeds = first_seeds if seeds_are_paired else _draws(rng, resamples, np.ones(len(second)))
+    by_kind = first_seeds @ kinds[: len(first)] - second_seeds @ kinds[len(first) :]
     tail = expanded_tail(len(first), len(second), seeds_are_paired, alpha)
-    low, high = np.quantile(differences, [tail, 1 - tail])
+    low, high = np.quantile(np.sum(by_kind * scenes, axis=1), [tail, 1 - tail])
     estimate = float(first.mean() - second.mean())
     return Bootstrap(estimate, Interval(float(low), float(high)), len(first), len(second), first.shape[1])
 
@@ -158,9 +161,18 @@ def _check_arms(
     return arms[0], arms[1]
 
 
-def _draws(rng: np.random.Generator, resamples: int, count: int) -> FloatArray:
-    """[resamples, count] weights of each item in samples of `count` with replacement; rows sum to 1."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+def _kinds(columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The different columns, and how often each is there; all of them in their order where no two are equal."""
+    kinds, counts = np.unique(columns, axis=1, return_counts=True)
+    if len(counts) == columns.shape[1]:
+        return columns, np.ones(len(counts))
+    return kinds, counts.astype(np.float64)
+
+
+def _draws(rng: np.random.Generator, resamples: int, counts: FloatArray) -> FloatArray:
+    """[resamples, K] share of each kind in samples with replacement from items of K kinds, as many as there are."""
+    total = round(float(counts.sum()))
+    return rng.multinomial(total, counts / total, size=resamples) / total
 
 
 def _as_large(sums: FloatArray, observed: float, is_complete: bool) -> float:
