@@ -1,27 +1,39 @@
 """The last word on every action: limits, speed, health of the data -> an action that may be sent, or a stop.
 
 What can be clamped is clamped and written down as an `Intervention`; what cannot be judged (not a number,
-data too old, a servo that does not answer) is a stop, and the loop holds the arm. Steps are measured from the
-last command, not from the measured position: a joint that lags under load would otherwise be held back by its
-own lag.
+data too old, a servo that does not answer) or must not go on (a servo that is overloaded or hot) is a stop, and
+the loop holds the arm. Steps are measured from the last command, not from the measured position: a joint that
+lags under load would otherwise be held back by its own lag.
 
-`Guard.check` is deterministic and touches nothing but its last command and its time. Whatever comes in, an
-action that comes out is finite, within the limits, and within one step of the last command.
+    is it a pose? -> is the data of now? -> budgets -> limits, speed, acceleration, step -> table, workspace, itself
+
+The first four cut joint by joint; the last three shorten the step as a whole. Braking is never cut: a joint may
+always stop within a tick, and the servos make it smooth.
+
+`Guard.check` is deterministic and touches nothing but what it remembers of earlier ticks. Whatever comes in, an
+action that comes out is finite, within the limits, and within one step of the last command; and if that was clear
+of table, walls and the arm itself, so is the action. What the limits are is in docs/limits.md.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .budgets import Budgets, Strain
 from .errors import ConfigError, UnsafeActionError
+from .freshness import Freshness
 from .joints import GRIPPER, JOINTS
+from .limits import GuardLimits, ages_of, motion_of
+from .rig import Rig
 
 if TYPE_CHECKING:
     from .arm import ArmState
+    from .collision import Shortened
+
+__all__ = ["Guard", "GuardLimits", "Intervention", "Verdict"]
 
 FIRST_TICK_S = 1 / 30
 """How long the first command after a reset is taken to last: nobody knows when the one before was."""
@@ -29,55 +41,30 @@ FIRST_TICK_S = 1 / 30
 LONGEST_S = 1.0
 """A longer pause gives no more room than this."""
 
+ACCELERATION_S = 1 / 30
+"""Speed may rise by the acceleration limit within this time, above its mean over about as long. So the limit means
+the same at every rate of ticks; steps between actions at 30 Hz that are played at 200 Hz do not meet it."""
+
 OUTSIDE_DEG = 5.0
 """How far outside its calibrated range a joint may stand at the start: backlash, a careless range recording,
 a bent stop. Farther out the calibration is another arm's, and moving the goal into the range would be a
 leap."""
 
-
-@dataclass(frozen=True)
-class GuardLimits:
-    """What the guard lets pass. A good ACT policy at 30 Hz meets none of these."""
-
-    joint_speed_deg_s: float = 180.0
-    """6 degrees a tick at 30 Hz. Demonstrated motion stays well below; the unloaded servo reaches about 270
-    (46 rpm)."""
-
-    gripper_speed_percent_s: float = 300.0
-    """Open to closed in a third of a second, which is as fast as the servo can (a range of about 110
-    degrees)."""
-
-    joint_step_deg: float = 12.0
-    """However late a tick is, a command goes no farther: the speed limit over two ticks at 30 Hz."""
-
-    gripper_step_percent: float = 20.0
-    """As `joint_step_deg`, for the gripper."""
-
-    margin_deg: float = 0.0
-    """Distance to the ends of the calibrated range. 0, because arms rest and demonstrations start at the
-    ends."""
-
-    max_state_age_s: float = 0.1
-    """Three ticks at 30 Hz; a read that waits for a silent servo takes 0.02 s."""
-
-    max_frame_age_s: float = 0.5
-    """LeRobot's limit. A camera at 30 Hz is 0.03 to 0.1 s old by the time it is seen."""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not (math.isfinite(value) and (value > 0 or (value == 0 and item.name == "margin_deg"))):
-                raise ConfigError(f"guard limit {item.name} = {value}; it has to be a number above 0")
+ROUNDING = 1e-9
+"""Of speeds times seconds [deg]."""
 
 
 class Intervention(NamedTuple):
     """One thing that the guard changed or refused."""
 
     rule: str
-    """`limit`, `speed` or `step` for a clamp; the reason of a stop otherwise."""
+    """`limit`, `speed`, `acceleration`, `step`, `approach` where a joint was clamped; `table`, `workspace`,
+    `self-collision` where the step was shortened; `overload (current)`, `overload (load)`, `temperature` where the
+    arm was slowed down; the reason of a stop otherwise."""
     joint: str | None
-    """The joint, the camera, or None where neither has to do with it."""
+    """The joint, the shape or two, the camera, or None where none has to do with it."""
     asked: float
+    """In the joint's unit; clearance [mm] of a shape, used percent of a budget, deg C, or seconds."""
     allowed: float
 
 
@@ -100,51 +87,110 @@ class Guard:
     """Judges actions, one a tick.
 
     Args:
-        limits: speeds, steps and ages.
+        limits: those that were given as flags.
         lower, upper: (6,) ends of the calibrated ranges in LeRobot units, degrees and gripper percent.
+        rig: the limits of the rig's file; by default the defaults.
 
     Raises:
-        ConfigError: the range that is left within the margin is empty.
+        ConfigError: the range that is left within margin and rig is empty.
     """
 
-    def __init__(self, limits: GuardLimits, lower: ArrayLike, upper: ArrayLike) -> None:
-        margin = _per_joint(limits.margin_deg, 0.0)
+    def __init__(
+        self, limits: GuardLimits, lower: ArrayLike, upper: ArrayLike, rig: Rig | None = None
+    ) -> None:
+        from .collision import Geometry  # compiled, so not before an arm is driven
+
         self.limits = limits
-        self.lower = np.asarray(lower, np.float64) + margin
-        self.upper = np.asarray(upper, np.float64) - margin
+        self.rig = rig = Rig() if rig is None else rig
+        rules = [rig.joints[joint] for joint in JOINTS]
+        margin = np.array([0.0 if i == GRIPPER else limits.margin_deg for i in range(len(JOINTS))])
+        self._ends = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
+        self.lower = np.maximum(
+            self._ends[0] + margin, [-np.inf if r.lower is None else r.lower for r in rules]
+        )
+        self.upper = np.minimum(
+            self._ends[1] - margin, [np.inf if r.upper is None else r.upper for r in rules]
+        )
         if not (self.lower < self.upper).all():  # also when a limit is not a number
             raise ConfigError(f"no room to move within limits {self.lower.tolist()} to {self.upper.tolist()}")
-        self._speed = _per_joint(limits.joint_speed_deg_s, limits.gripper_speed_percent_s)
-        self._step = _per_joint(limits.joint_step_deg, limits.gripper_step_percent)
+        self._motion = motion_of(limits, rig)
+        self._ages = ages_of(limits, rig)
+        self._state_fresh = Freshness(self._ages.state_s)
+        self._frames_fresh: dict[str, Freshness] = {}
+        self._budgets = Budgets(rig)
+        workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
+        gap_m = rig.self_gap_m if rig.self_collision else None
+        self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
+        self._approach_speed: float | None = None
+        self._parking = False
         self._last: NDArray[np.float64] | None = None
         self._last_s: float | None = None
+        self._velocity: NDArray[np.float64] = np.zeros(len(JOINTS))
 
     @property
     def last_command(self) -> NDArray[np.float64] | None:
         """(6,) what passed last, or where the arm was at the last `reset`; None before."""
         return None if self._last is None else self._last.copy()
 
+    @property
+    def approaching(self) -> bool:
+        """The approach has not reached what is asked yet."""
+        return self._approach_speed is not None
+
     def reset(self, position: ArrayLike) -> None:
-        """Take `position` (6,) as the last command: before the first action, and after every hold.
+        """Take `position` (6,) as the last command, at rest: before the first action, and after every hold.
+
+        An approach goes on, parking ends; what the servos have suffered stays.
 
         Raises:
             UnsafeActionError: it is not a pose of this arm, so no first step from it would be safe. Nothing
                 passes until a reset succeeds.
         """
-        self._last = None
+        self._last, self._parking = None, False
         pose = np.asarray(position, np.float64)
         if pose.shape != self.lower.shape or not np.isfinite(pose).all():
             raise UnsafeActionError(
                 f"cannot start from {pose.tolist()}; needed is one number for each of {', '.join(JOINTS)}"
             )
-        inside = np.clip(pose, self.lower, self.upper)
-        for i in np.flatnonzero(np.abs(pose - inside) > OUTSIDE_DEG + self.limits.margin_deg):
+        lower, upper = self._ends
+        inside = np.clip(pose, lower, upper)
+        for i in np.flatnonzero(np.abs(pose - inside) > OUTSIDE_DEG):
             raise UnsafeActionError(
-                f"{JOINTS[i]} stands at {pose[i]:.1f}, outside its calibrated range of {self.lower[i]:.1f} "
-                f"to {self.upper[i]:.1f} - move it by hand into its range, or calibrate the arm again"
+                f"{JOINTS[i]} stands at {pose[i]:.1f}, outside its calibrated range of {lower[i]:.1f} "
+                f"to {upper[i]:.1f} - move it by hand into its range, or calibrate the arm again"
             )
-        self._last = inside
-        self._last_s = None
+        self._last, self._last_s = inside, None
+        self._velocity = np.zeros(len(JOINTS))
+
+    def approach(self, speed: float | None = None) -> None:
+        """Go slowly until an action is reached: for the way from where the arm stands to a run's first pose.
+
+        Args:
+            speed: of the fastest joint [deg/s, percent/s]; by default the rig's `approach_speed`.
+        """
+        self._approach_speed = self.rig.approach_speed if speed is None else speed
+
+    def park(self, position: ArrayLike) -> None:
+        """`reset` for the way home: servos that are overloaded or hot slow it down and do not stop it, since an
+        arm that is stopped away from home falls when it is released. Ends with the next `reset`.
+
+        Raises:
+            UnsafeActionError: as `reset`.
+        """
+        self.reset(position)
+        self._approach_speed, self._parking = None, True
+
+    def objections(self, pose: ArrayLike) -> list[str]:
+        """Why the arm may not be led to `pose` (6,), in words: to be asked about a home, before anything moves."""
+        joint = np.asarray(pose, np.float64)
+        found = [
+            f"{JOINTS[i]} at {joint[i]:.1f} is not within {self.lower[i]:.1f} to {self.upper[i]:.1f}"
+            for i in np.flatnonzero((joint < self.lower) | (joint > self.upper))
+        ]
+        return found + [
+            f"{broken.shape}: {-1e3 * broken.clearance_m:.0f} mm too far ({broken.rule})"
+            for broken in self._geometry.violations(joint)
+        ]
 
     def check(
         self, action: ArrayLike, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
@@ -161,51 +207,99 @@ class Guard:
             The action that may be sent, clamped where needed, or a stop.
         """
         asked, fault = _as_pose(action, self.lower.shape)
-        fault = fault or self._stale(state, frame_ages_s, now_s)
-        if fault is not None or asked is None or self._last is None:
-            reason = fault or Intervention(
+        stale = self._stale(
+            state, frame_ages_s, now_s
+        )  # also when there is a fault: it remembers time stamps
+        strain = self._budgets.judge(state)
+        if self._parking and strain.stop:
+            strain = strain._replace(stop=False)
+        reason = fault or stale or (_intervention(strain) if strain.stop else None)
+        if reason is not None or asked is None or self._last is None:
+            reason = reason or Intervention(
                 "the guard was not told where the arm is (reset)", None, math.nan, math.nan
             )
             return Verdict(None, (reason,), _in_words(reason))
-        passed, interventions = self._clamped(asked, self._last, self._elapsed_s(now_s))
-        self._last, self._last_s = passed, now_s
-        return Verdict(passed.copy(), interventions, None)
-
-    def _elapsed_s(self, now_s: float) -> float:
-        return FIRST_TICK_S if self._last_s is None else min(max(now_s - self._last_s, 0.0), LONGEST_S)
+        elapsed_s = FIRST_TICK_S if self._last_s is None else min(max(now_s - self._last_s, 0.0), LONGEST_S)
+        clamped, interventions = self._clamped(asked, self._last, elapsed_s, strain)
+        shortened = self._geometry.shorten(self._last, clamped)
+        self._remember(shortened.joint, elapsed_s, now_s)
+        return Verdict(shortened.joint.copy(), (*interventions, *_shortenings(shortened)), None)
 
     def _clamped(
-        self, asked: NDArray[np.float64], last: NDArray[np.float64], elapsed_s: float
-    ) -> tuple[NDArray[np.float64], tuple[Intervention, ...]]:
-        inside = np.clip(asked, self.lower, self.upper)
-        by_speed = self._speed * elapsed_s
-        reach = np.minimum(by_speed, self._step)
-        passed = np.clip(inside, last - reach, last + reach)  # between two poses that are inside, so inside
+        self, asked: NDArray[np.float64], last: NDArray[np.float64], elapsed_s: float, strain: Strain
+    ) -> tuple[NDArray[np.float64], list[Intervention]]:
+        """Joint by joint: position, speed, acceleration and step."""
+        # a joint that stands outside of its limits may stay where it is, and come back
+        inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
+        by_speed = self._motion.speed * (strain.speed * elapsed_s)
+        approaching = self._approach_speed
+        if approaching is not None:
+            by_speed = np.minimum(by_speed, approaching * elapsed_s)
+        faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
+        up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
+        down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
+        reach = np.minimum(by_speed, self._motion.step)
+        # from one pose that is inside towards another, so inside
+        passed = np.minimum(np.maximum(inside, last - np.minimum(reach, down)), last + np.minimum(reach, up))
+        if approaching is not None and (passed == inside).all():
+            self._approach_speed = None
         if (passed == asked).all():
-            return passed, ()
+            return passed, []
         found: list[Intervention] = []
         for i, joint in enumerate(JOINTS):
             if inside[i] != asked[i]:
                 found.append(Intervention("limit", joint, float(asked[i]), float(inside[i])))
             if passed[i] != inside[i]:
-                rule = "speed" if by_speed[i] <= self._step[i] else "step"
+                by_acceleration = (up if inside[i] > last[i] else down)[i]
+                rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration, approaching is not None)
                 found.append(Intervention(rule, joint, float(inside[i]), float(passed[i])))
-        return passed, tuple(found)
+        if strain.speed < 1.0 and any(change.rule in ("speed", "approach") for change in found):
+            found.append(_intervention(strain))
+        return passed, found
+
+    def _remember(self, passed: NDArray[np.float64], elapsed_s: float, now_s: float) -> None:
+        assert self._last is not None  # or nothing would have passed
+        if elapsed_s > 0:
+            speed = (passed - self._last) / elapsed_s
+            self._velocity += min(1.0, elapsed_s / ACCELERATION_S) * (speed - self._velocity)
+        self._last, self._last_s = passed, now_s
 
     def _stale(
         self, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
     ) -> Intervention | None:
         """The first reason not to trust what is known about arm and scene."""
-        for i in np.flatnonzero(~np.asarray(state.answered, np.bool_) | ~np.isfinite(state.position)):
-            return Intervention("servo does not answer", JOINTS[i], math.nan, math.nan)
-        age_s = now_s - state.time_s
-        # written so that an age that is not a number, or lies in the future, is stale
-        if not abs(age_s) <= self.limits.max_state_age_s:
-            return Intervention("state too old", None, age_s, self.limits.max_state_age_s)
-        for name, frame_age_s in frame_ages_s.items():
-            if not abs(frame_age_s) <= self.limits.max_frame_age_s:
-                return Intervention("frame too old", name, frame_age_s, self.limits.max_frame_age_s)
-        return None
+        reasons: list[Intervention] = []
+        if not np.all(state.answered) or not np.isfinite(state.position).all():
+            silent = ~np.asarray(state.answered, np.bool_) | ~np.isfinite(state.position)
+            joint = JOINTS[int(np.argmax(silent))]
+            reasons.append(Intervention("servo does not answer", joint, math.nan, math.nan))
+        if found := self._state_fresh.judge(now_s - state.time_s, now_s):
+            reasons.append(Intervention(f"state {found.why}", None, found.found, found.allowed))
+        for name, age_s in frame_ages_s.items():
+            fresh = self._frames_fresh.get(name)
+            if fresh is None:
+                fresh = self._frames_fresh[name] = Freshness(self._ages.frame_s)
+            if found := fresh.judge(age_s, now_s):
+                reasons.append(Intervention(f"frame {found.why}", name, found.found, found.allowed))
+        return reasons[0] if reasons else None
+
+
+def _tightest(speed: float, step: float, acceleration: float, approaching: bool) -> str:
+    """The rule that cut a joint."""
+    if speed <= min(step, acceleration + ROUNDING):
+        return "approach" if approaching else "speed"
+    return "step" if step <= acceleration else "acceleration"
+
+
+def _intervention(strain: Strain) -> Intervention:
+    return Intervention(strain.cause, strain.joint, strain.found, strain.allowed)
+
+
+def _shortenings(shortened: "Shortened") -> list[Intervention]:
+    return [
+        Intervention(broken.rule, broken.shape, 1e3 * broken.clearance_m, 1e3 * left_m)
+        for broken, left_m in shortened.broken
+    ]
 
 
 def _as_pose(
@@ -228,7 +322,3 @@ def _in_words(reason: Intervention) -> str:
     found = "" if math.isnan(reason.asked) and math.isnan(reason.allowed) else f" ({reason.asked:.3g}"
     allowed = "" if math.isnan(reason.allowed) else f", allowed {reason.allowed:.3g}"
     return f"{reason.rule}{where}{found}{allowed}{')' if found else ''}"
-
-
-def _per_joint(degrees: float, percent: float) -> NDArray[np.float64]:
-    return np.array([percent if i == GRIPPER else degrees for i in range(len(JOINTS))])
