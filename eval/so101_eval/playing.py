@@ -3,9 +3,9 @@
 What happens on a tick is what `so101_robot.loop` does: the scheduler of `so101-run` decides when the policy is asked
 and how chunks join, the guard judges what comes out, and when the guard holds the arm the plan waits and is void
 after a while. Two things are different. Time is that of the lockstep clock, on which an answer is there exactly the
-stated latency after the tick of its observation, whatever the machine. And a policy that was trained on fewer frames
-a second than the arm has ticks plans at its own rate: action k is where the arm is to be at the end of window k, and
-in between the arm follows the straight line, as in the recordings of `so101-demos`.
+stated latency after the tick of its observation, whatever the machine. And a tick without an action that is ready asks
+for the last one again. A policy that was trained on fewer frames a second than the arm has ticks plans at its own rate
+(`so101_robot.interpolation`), as in the recordings of `so101-demos`.
 
 Pictures are rendered when the policy is asked, not before.
 """
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from so101_robot.chunks import CROSSFADE_TICKS, MODES, Mode, Planned, make_scheduler
+from so101_robot.chunks import MODES, Mode, Planned, make_scheduler
+from so101_robot.errors import ConfigError as RateError
+from so101_robot.interpolation import Interpolated, ticks_per_action
 from so101_robot.loop import VOID_PLAN_S
 from so101_robot.workers import InlineWorker, Predict
 from so101_robot.workers import Observation as Seen
@@ -47,14 +49,14 @@ class Playing(NamedTuple):
     @property
     def every(self) -> int:
         """Control ticks per action. Raises `ConfigError` for a rate that the control loop cannot be divided by."""
-        every = round(FPS / self.fps) if 0 < self.fps <= FPS else 0
-        if not every or abs(every * self.fps - FPS) > 1e-6:
+        try:
+            return ticks_per_action(self.fps, FPS)
+        except RateError as problem:
             possible = ", ".join(str(n) for n in range(1, int(FPS) + 1) if FPS % n == 0)
             raise ConfigError(
                 f"a policy at {self.fps:g} actions per second: the arm has {FPS:g} ticks per second, so possible "
                 f"are {possible}"
-            )
-        return every
+            ) from problem
 
 
 class PolicyController:
@@ -74,21 +76,19 @@ class PolicyController:
         self._guard = guard
         self._clock = _TickClock(bench.robot.clock.now_s())
         self._begin_s = self._clock.now_s()
-        self._every = playing.every
         coefficient = playing.ensemble_coefficient
-        self._scheduler = make_scheduler(
+        scheduler = make_scheduler(
             playing.mode,
             InlineWorker(predict, self._clock, playing.latency_s),
             fps=playing.fps,
             n_action_steps=playing.n_action_steps,
-            # as many seconds as at the full rate
-            crossfade_ticks=round(CROSSFADE_TICKS / self._every),
             **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
         )
+        self._scheduler = Interpolated(scheduler, playing.every, self._standing)
         self._tick = -1
-        self._from = self._to = self._command = start
+        self._command = start
         self._goal: NDArray[np.float64] | None = None
-        self._holding, self._stopped, self._void = True, False, False
+        self._stopped, self._void = False, False
         self._stopped_since_s: float | None = None
         self._shares: list[AttentionShares] = []
         self.inferences = 0
@@ -101,27 +101,15 @@ class PolicyController:
         """The joint target (6,) for this tick; where nothing is planned, the one before."""
         self._tick += 1
         self._clock.time_s = self._begin_s + observation.time_s
-        window, step = divmod(self._tick, self._every)
-        if step == 0:
-            self._plan(window, observation)
-        if self._holding:
-            self.held_ticks += 1
-        share = (step + 1) / self._every
-        self._command = self._to if step + 1 == self._every else self._from + share * (self._to - self._from)
+        planned = self._scheduler.next(self._tick, self._clock.now_s(), lambda: self._see(observation))
+        self._note(planned)
+        # while nothing is planned too: what the guard refused stays refused until there is a new plan
+        self._command = self._scheduler.command
         return self._command
 
-    def _plan(self, window: int, observation: Observation) -> None:
-        """What the arm is to do until the next window."""
-        planned = self._scheduler.next(window, self._clock.now_s(), lambda: self._see(observation))
-        self._note(planned)
-        self._holding = planned.action is None
-        self._from = self._goal if self._stopped and self._goal is not None else self._command
-        if planned.action is None:
-            self._to = self._command  # where the guard refused it, it stays refused until there is a new plan
-            return
-        self._to = planned.action
-        if self._void:
-            self._void, self._stopped_since_s = False, None
+    def _standing(self) -> NDArray[np.float64]:
+        """Where the arm has been told to be, for a line that begins anew."""
+        return self._goal if self._stopped and self._goal is not None else self._command
 
     def on_tick(self, tick: Tick) -> None:
         """While the guard holds the arm the plan waits, then it is void: as in `so101_robot.loop`."""
@@ -150,6 +138,10 @@ class PolicyController:
         return Seen(self._clock.now_s(), observation.state.position, observation.images())
 
     def _note(self, planned: Planned) -> None:
+        if planned.action is None:
+            self.held_ticks += 1
+        elif self._void:  # a new plan
+            self._void, self._stopped_since_s = False, None
         answer = planned.inference
         if answer is None:
             return

@@ -6,9 +6,12 @@ A policy answers one observation with T actions, one a tick. Three ways to play 
   LeRobot's `select_action` does, except that the loop keeps ticking while the answer is on its way.
 - **asynchronous**: ask early enough, going by the latency measured so far, that the answer is there before
   the chunk is used up. The chunk is joined on time: actions of ticks that have passed are skipped, and a
-  short linear cross-fade takes up the difference between the two plans, so nothing jumps.
+  short linear cross-fade takes up the difference between the two plans.
 - **ensembled**: ask whenever the policy is free, and play the weighted mean of every chunk that covers the
-  tick (temporal ensembling, Zhao et al. 2023, Algorithm 2; the weights are LeRobot's).
+  tick (temporal ensembling, Zhao et al. 2023, Algorithm 2; the weights are LeRobot's). A late chunk takes part
+  from the actions of the present tick on.
+
+Where asynchronous plans meet, no joint steps farther than inside the plans (`joining.py`).
 
 Action i of a chunk observed at tick k belongs to tick k+i. Ticks without an action (*starved*: the arm
 holds its last command) do not count: the arm waited, so the plan waits with it. That one rule also starts
@@ -23,14 +26,15 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .joining import Follower, longest_steps
 from .workers import SAME_TIME_S, Inference, Observation, Worker
 
 Mode = Literal["synchronous", "asynchronous", "ensembled"]
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous", "ensembled")
 
-CROSSFADE_TICKS = 4
-"""Default length of the cross-fade between two chunks [ticks]: 0.13 s at 30 Hz, short against any motion of
-the arm."""
+CROSSFADE_S = 0.13
+"""Default length of the cross-fade between two chunks: four ticks at 30 Hz, short against any motion of the
+arm."""
 
 LATENCY_FORGETTING = 0.1
 """How fast the latency estimate comes down after a slow inference [share of the difference per inference].
@@ -51,6 +55,10 @@ class Planned(NamedTuple):
     """The tick on which the newest chunk that takes part was observed; -1 while holding."""
     age_s: float
     """Age of the observation behind the action; NaN while holding."""
+
+
+NOTHING = Planned(None, None, "hold", -1, -1, math.nan)
+"""There is nothing to play."""
 
 
 class Scheduler(Protocol):
@@ -119,7 +127,7 @@ class _PlanClock:
         self._playing = action is not None
         inference = None if arrived is None else arrived.source
         if action is None or chunk is None:
-            return Planned(None, inference, "hold", -1, -1, math.nan)
+            return NOTHING._replace(inference=inference)
         origin = chunk.source
         index = self.now - chunk.start
         return Planned(action, inference, "chunk", index, origin.observed_tick, now_s - origin.observed_s)
@@ -140,14 +148,16 @@ class ChunkScheduler:
         fps: float,
         n_action_steps: int,
         asynchronous: bool = True,
-        crossfade_ticks: int = CROSSFADE_TICKS,
+        crossfade_s: float = CROSSFADE_S,
     ) -> None:
         self._plan = _PlanClock(worker)
         self._fps = fps
         self._n_action_steps = n_action_steps
         self._asynchronous = asynchronous
-        self._crossfade_ticks = crossfade_ticks if asynchronous else 0
+        self._crossfade_ticks = round(crossfade_s * fps) if asynchronous else 0
         self._chunk: _Chunk | None = None
+        self._steps = np.zeros(0)
+        self._follower = Follower(fps)
         self._latency_s = 0.0
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
@@ -157,13 +167,17 @@ class ChunkScheduler:
         if not plan.worker.busy and self._due():
             plan.ask(observe())
             arrived = arrived or self._join(plan.collect(now_s))
-        return plan.planned(self._action(), self._chunk, arrived, now_s)
+        action = self._action()
+        if action is not None:
+            action = self._follower.follow(action, plan.now)
+        return plan.planned(action, self._chunk, arrived, now_s)
 
     def wait(self) -> None:
         self._plan.wait()
 
     def reset(self) -> None:
         self._chunk = None
+        self._follower.forget()
         self._plan.void()
 
     def close(self) -> None:
@@ -189,10 +203,17 @@ class ChunkScheduler:
             return None
         latency_s = chunk.source.latency_s
         self._latency_s = max(latency_s, self._latency_s + LATENCY_FORGETTING * (latency_s - self._latency_s))
-        if self._chunk is not None and self._crossfade_ticks:
+        steps = longest_steps(self._to_play(chunk))
+        if self._chunk is not None and self._asynchronous:
+            self._follower.join(np.maximum(self._steps, steps), self._plan.now + self._crossfade_ticks)
             chunk = crossfade(self._chunk, chunk, self._plan.now, self._crossfade_ticks)
-        self._chunk = chunk
+        self._chunk, self._steps = chunk, steps
         return chunk
+
+    def _to_play(self, chunk: _Chunk) -> NDArray[np.float64]:
+        """(n, 6) the actions of a chunk that takes over now, as far as they are likely to be played."""
+        first = self._plan.now - chunk.start
+        return chunk.actions[first : max(self._n_action_steps, first + self._crossfade_ticks + 2)]
 
     def _action(self) -> NDArray[np.float64] | None:
         if self._chunk is None:
@@ -223,13 +244,16 @@ class EnsembledScheduler:
     oldest.
 
     Source of the formula: Zhao et al. 2023 (arXiv 2304.13705), Algorithm 2. With an answer on every tick
-    this is LeRobot's `ACTTemporalEnsembler`; with a slower policy the mean runs over the chunks there are.
+    this is LeRobot's `ACTTemporalEnsembler`; with a slower policy the mean runs over the chunks there are, and
+    where one comes or goes no joint steps farther than inside them.
     """
 
-    def __init__(self, worker: Worker, *, coefficient: float) -> None:
+    def __init__(self, worker: Worker, *, fps: float, coefficient: float) -> None:
         self._plan = _PlanClock(worker)
         self._coefficient = coefficient
         self._chunks: list[_Chunk] = []
+        self._follower = Follower(fps)
+        self._late = False
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
         plan = self._plan
@@ -238,15 +262,23 @@ class EnsembledScheduler:
         if not plan.worker.busy:
             plan.ask(observe())
             arrived = arrived or self._take(plan.collect(now_s))
-        self._chunks = [chunk for chunk in self._chunks if plan.now < chunk.start + len(chunk.actions)]
-        newest = self._chunks[-1] if self._chunks else None
-        return plan.planned(self._mean(), newest, arrived, now_s)
+        covering = [chunk for chunk in self._chunks if plan.now < chunk.start + len(chunk.actions)]
+        if arrived is not None:
+            self._late = arrived.source.observed_tick != tick
+        if self._late and (arrived is not None or len(covering) < len(self._chunks)):
+            self._bound()
+        self._chunks = covering
+        action = self._mean()
+        if action is not None:
+            action = self._follower.follow(action, plan.now)
+        return plan.planned(action, covering[-1] if covering else None, arrived, now_s)
 
     def wait(self) -> None:
         self._plan.wait()
 
     def reset(self) -> None:
         self._chunks.clear()
+        self._follower.forget()
         self._plan.void()
 
     def close(self) -> None:
@@ -256,6 +288,12 @@ class EnsembledScheduler:
         if chunk is not None:
             self._chunks.append(chunk)
         return chunk
+
+    def _bound(self) -> None:
+        """Not farther in a tick than inside the chunks, those included that ended just now."""
+        before = max(0, self._plan.now - 1)
+        rests = [chunk.actions[max(0, before - chunk.start) :] for chunk in self._chunks]
+        self._follower.join(np.max([longest_steps(rest) for rest in rests], axis=0), self._plan.now)
 
     def _mean(self) -> NDArray[np.float64] | None:
         if not self._chunks:
@@ -272,15 +310,24 @@ def make_scheduler(
     fps: float,
     n_action_steps: int,
     ensemble_coefficient: float = 0.01,
-    crossfade_ticks: int = CROSSFADE_TICKS,
+    crossfade_s: float = CROSSFADE_S,
 ) -> Scheduler:
-    """The scheduler called `mode`. `ensemble_coefficient`: 0.01 is that of the original ACT work."""
+    """The scheduler called `mode`.
+
+    Args:
+        mode: one of `MODES`.
+        worker: computes.
+        fps: actions per second, so ticks per second of the scheduler.
+        n_action_steps: how much of a chunk is played before the next one takes over.
+        ensemble_coefficient: 0.01 is that of the original ACT work.
+        crossfade_s: length of the cross-fade between two chunks.
+    """
     if mode == "ensembled":
-        return EnsembledScheduler(worker, coefficient=ensemble_coefficient)
+        return EnsembledScheduler(worker, fps=fps, coefficient=ensemble_coefficient)
     return ChunkScheduler(
         worker,
         fps=fps,
         n_action_steps=n_action_steps,
         asynchronous=mode == "asynchronous",
-        crossfade_ticks=crossfade_ticks,
+        crossfade_s=crossfade_s,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clock import Clock
+from .quiet import step_back
 
 if TYPE_CHECKING:
     from so101_policy.attention import AttentionShares
@@ -117,8 +118,8 @@ class InlineWorker:
 class ThreadWorker:
     """Computes in a background thread, for an arm that does not wait.
 
-    An exception of the policy ends the thread's work on that observation and is raised by the next `poll`,
-    in the loop.
+    Where both want the same core, the loop goes first. An exception of the policy ends the thread's work on
+    that observation and is raised by the next `poll`, in the loop.
     """
 
     def __init__(self, predict: Predict, clock: Clock) -> None:
@@ -160,6 +161,7 @@ class ThreadWorker:
         self._thread.join(timeout=1.0)
 
     def _work(self) -> None:
+        step_back()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._job is not None)
