@@ -13,6 +13,7 @@ key.
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,7 @@ from lerobot.utils.constants import HF_LEROBOT_CALIBRATION, ROBOTS
 from lerobot.utils.decorators import check_if_already_connected, check_if_not_connected
 from numpy.typing import ArrayLike, NDArray
 
-from . import startup
+from . import rig, startup
 from .bus import Health, SO101Bus
 from .cameras import Frame, FrameSource, LeRobotFrames, MockFrames, connect_all
 from .clock import Clock, WallClock
@@ -33,6 +34,7 @@ from .errors import BusError, BusTimeoutError, CalibrationError, CameraError, Co
 from .guard import Guard
 from .joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
 from .mock.config import CAMERAS as MOCK_CAMERAS
+from .protocol import Errors
 from .registers import BY_NAME
 from .sdk import Opener
 
@@ -147,7 +149,10 @@ class SO101(Robot):
     def hold(self) -> NDArray[np.float64]:
         """Stay: torque on, each joint at its last goal if it is about there, else where it is.
 
-        Works with servos that do not answer: those are told to hold the last pose that is known.
+        Works with servos that do not answer: those are told to hold the last pose that is known. Two kinds of
+        joint do not follow that rule. One whose encoder has failed is held at the very position that it
+        reports, since a motor that chases a goal with a frozen encoder never stops. One that reports more than
+        half a turn away from its goal has lost count and not moved: it keeps its goal.
 
         Returns:
             (6,) the pose that is held, in LeRobot units.
@@ -155,8 +160,10 @@ class SO101(Robot):
         Raises:
             PortError: the port is gone.
         """
+        blind = np.zeros(len(JOINTS), np.bool_)
         try:
-            present = self.bus.read_state(False, self.clock.now_s()).position_steps
+            now = self.bus.read_state(False, self.clock.now_s())
+            present, blind = now.position_steps, (now.errors & Errors.ENCODER) != 0
         except BusTimeoutError:
             if self._state is None and self._goal_steps is None:
                 raise
@@ -164,8 +171,9 @@ class SO101(Robot):
         assert present is not None
         steps = np.clip(present, 0, STEPS_PER_TURN - 1)
         if self._goal_steps is not None:
-            near = np.abs(self._goal_steps - steps) <= HOLD_AT_GOAL_DEG * STEPS_PER_TURN / 360
-            steps = np.where(near, self._goal_steps, steps)
+            away = np.abs(self._goal_steps - present)
+            near = (away <= HOLD_AT_GOAL_DEG * STEPS_PER_TURN / 360) | (away > STEPS_PER_TURN / 2)
+            steps = np.where(near & ~blind, self._goal_steps, steps)
         self.bus.write_goals(steps)
         self.bus.torque_on()
         self._goal_steps = steps
@@ -174,6 +182,24 @@ class SO101(Robot):
             with contextlib.suppress(UnsafeActionError):  # the guard lets nothing pass then; holding goes on
                 self.guard.reset(held)
         return held
+
+    @check_if_not_connected
+    def restore(self, joint: int) -> bool:
+        """Give a servo that came back the settings and the calibration that it had at the start.
+
+        What it has is read first, and only what differs is written. Its torque stays as it is.
+
+        Returns:
+            True if it had lost something: a setting, or its torque. It has rebooted then, or let go.
+
+        Raises:
+            BusTimeoutError: it does not answer any more.
+            PortError: the port is gone.
+        """
+        row = self.bus.read_servo(SERVO_IDS[joint])
+        lost = startup.lost_calibration(joint, row, self.calibration)
+        changed = self._configure_servo(joint, row, self._gains, lost)
+        return changed or startup.value_of(row, "Torque_Enable") == 0
 
     def release(self) -> dict[str, str | None]:
         """Let every joint go, one after the other; none that fails keeps the others from it.
@@ -351,13 +377,17 @@ class SO101(Robot):
         configs = self.config.cameras
         return {name: LeRobotFrames(name, camera, configs[name]) for name, camera in self.cameras.items()}
 
-    def _configure(self, rows: startup.Registers) -> None:
-        """Servo by servo, what differs; then look whether it was taken."""
-        gains = startup.Gains(
+    @property
+    def _gains(self) -> startup.Gains:
+        return startup.Gains(
             p=self.config.position_p_coefficient,
             i=self.config.position_i_coefficient,
             d=self.config.position_d_coefficient,
         )
+
+    def _configure(self, rows: startup.Registers) -> None:
+        """Servo by servo, what differs; then look whether it was taken."""
+        gains = self._gains
         changed = False
         for index, row in enumerate(rows):
             changed |= self._configure_servo(index, row, gains)
@@ -370,8 +400,14 @@ class SO101(Robot):
                     f"has {startup.value_of(row, register.name)} - switch the arm off and on, and try again"
                 )
 
-    def _configure_servo(self, index: int, row: startup.Registers, gains: startup.Gains) -> bool:
-        servo_id, wanted = SERVO_IDS[index], startup.changes(index, row, gains)
+    def _configure_servo(
+        self,
+        index: int,
+        row: startup.Registers,
+        gains: startup.Gains,
+        more: Sequence[startup.Setting] = (),
+    ) -> bool:
+        servo_id, wanted = SERVO_IDS[index], [*more, *startup.changes(index, row, gains)]
         locked, torque = startup.value_of(row, "Lock"), startup.value_of(row, "Torque_Enable")
         try:
             if startup.needs_unlock(wanted) and locked:
@@ -391,7 +427,11 @@ class SO101(Robot):
         self._goal_steps = None
         self._frames = {}
         state = self._complete_state()
-        self.guard = Guard(self.config.limits, *self.joint_limits())
+        beside = None if self.mock is not None else self.calibration_fpath
+        limits, found = rig.find(beside, self.config.rig)
+        if found is not None:
+            logger.info("%s: limits of the rig from %s", self, found)
+        self.guard = Guard(self.config.limits, *self.joint_limits(), limits)
         self.guard.reset(state.position)
 
     def _complete_state(self) -> ArmState:

@@ -5,10 +5,14 @@ LeRobot's own methods (calibration, motor set-up, single registers by name) work
 `read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
 with their error bytes. A servo that does not answer is marked; only when nobody answers is there an
 exception. A garbled reply is asked for once more. Nothing that came late can pass for the answer to another
-question (see `sync.questions`).
+question (see `sync.questions`, and `_fence` for single servos).
 
-Block reads and acknowledged writes of single servos (`read_registers`, `write_register`) serve the start and
-the end.
+A servo that stays silent is left out of the reads, because it would cost its deadline every time, and is
+asked again now and then. While it is left out it is not commanded either: nobody knows where it is, and one
+that has just rebooted would take a goal for the order to leap there.
+
+Block reads and acknowledged writes of single servos (`read_registers`, `write_register`) serve the start, the
+end, and a servo that has come back.
 """
 
 import contextlib
@@ -24,13 +28,14 @@ from numpy.typing import ArrayLike, NDArray
 from . import protocol, registers
 from .errors import BusTimeoutError, PortError, RobotError
 from .joints import GRIPPER, JOINTS, SERVO_IDS
-from .link import Link, SerialLink, open_serial
+from .link import Link
+from .port_lock import open_locked
 from .protocol import Errors, Status
 from .registers import BY_NAME, Register
 from .scale import Scale
 from .sdk import Opener, SdkPort
 from .startup import check_identity
-from .sync import HEALTH_SIZE, POSITION, Answer, Health, Question, goal_frame, health_of, questions
+from .sync import HEALTH_SIZE, POSITION, Answer, Health, Question, decode, goal_frame, health_of, questions
 
 N = len(SERVO_IDS)
 
@@ -43,6 +48,15 @@ SLOW_TIMEOUT_S = 0.1
 later."""
 
 SLOW_TRIES = 3
+
+LEAVE_OUT_AFTER = 3
+"""A servo that did not answer this many reads in a row is left out of the next."""
+
+ASK_AGAIN_S = 0.5
+"""How often the servos that were left out are asked again; costs one `READ_TIMEOUT_S`."""
+
+FENCE_SIZES = range(5, 13)
+"""Lengths that no other question to one servo has."""
 
 ALL = np.ones(N, np.bool_)
 """What `BusState.answered` usually is; shared, so it cannot be written to."""
@@ -83,10 +97,12 @@ class SO101Bus(FeetechMotorsBus):
         self.sync_reader: Any = scservo_sdk.GroupSyncRead(self.port_handler, self.packet_handler, 0, 0)
         self.sync_writer: Any = scservo_sdk.GroupSyncWrite(self.port_handler, self.packet_handler, 0, 0)
         self.timeout_s = READ_TIMEOUT_S
-        self._questions = {
-            health: questions(HEALTH_SIZE if health else POSITION.size) for health in (False, True)
-        }
+        self._questions: dict[tuple[bool, tuple[int, ...]], tuple[Question, ...]] = {}
         self._unanswered = 0
+        self._misses = np.zeros(N, np.int64)
+        self._everybody_asked_s = -np.inf
+        self._owing: dict[int, bytes] = {}
+        self._fences = 0
         self._last_steps = np.zeros(N, np.int32)
         self._scale: Scale | None = None
         self._scaled: object = None
@@ -104,13 +120,15 @@ class SO101Bus(FeetechMotorsBus):
             BusTimeoutError: no servo answered.
             PortError: the port is gone.
         """
-        question = self._questions[health][self._unanswered % len(self._questions[health])]
+        ids = self._to_ask(time_s)
+        question = self._question(health, ids)
         data = self._link.transact(question.request, question.reply_size, self.timeout_s)
-        answer, answered = question.answer(data), ALL
-        if answer is not None:
-            self._unanswered = 0
-        else:
+        answer, answered = question.answer(data) if len(ids) == N else None, ALL
+        if answer is None:
             answer, answered = self._salvage(question, data)
+        elif self._unanswered:
+            self._unanswered = 0
+            self._misses[:] = 0
         steps = answer.position_steps
         if self._unanswered:
             steps = np.where(answered, steps, self._last_steps)
@@ -124,7 +142,8 @@ class SO101Bus(FeetechMotorsBus):
         )
 
     def write_goals(self, goal_steps: ArrayLike) -> None:
-        """Command all six servos at once. A goal turns its servo's torque on. Nobody answers.
+        """Command all servos but those that are left out, at once. A goal turns its servo's torque on. Nobody
+        answers.
 
         Args:
             goal_steps: (6,) whole steps.
@@ -133,7 +152,7 @@ class SO101Bus(FeetechMotorsBus):
             UnsafeActionError: a goal that cannot be sent.
             PortError: the port is gone.
         """
-        self._link.send(goal_frame(goal_steps))
+        self._link.send(goal_frame(goal_steps, self._in_touch()))
 
     def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
         """Joint values (6,) in LeRobot units of encoder steps (6,). Raises CalibrationError without a
@@ -164,6 +183,13 @@ class SO101Bus(FeetechMotorsBus):
         if not all(answered):
             raise BusTimeoutError(self.describe_silence(answered))
         return np.array([np.frombuffer(row, np.uint8) for row in rows if row is not None])
+
+    def read_servo(self, servo_id: int) -> NDArray[np.uint8]:
+        """All registers of one servo, uint8 (87,). Raises BusTimeoutError, PortError."""
+        row = self._read_all(servo_id)
+        if row is None:
+            raise BusTimeoutError(self.describe_silence([other != servo_id for other in SERVO_IDS]))
+        return np.frombuffer(row, np.uint8)
 
     def write_register(
         self, servo_id: int, register: Register, value: int, timeout_s: float = SLOW_TIMEOUT_S
@@ -255,8 +281,29 @@ class SO101Bus(FeetechMotorsBus):
 
     # parts -----
 
+    def _in_touch(self) -> tuple[int, ...]:
+        """The servos that are not left out: all, if none answers."""
+        if not self._unanswered:
+            return SERVO_IDS
+        ids = zip(SERVO_IDS, self._misses.tolist(), strict=True)
+        return tuple(servo_id for servo_id, misses in ids if misses < LEAVE_OUT_AFTER) or SERVO_IDS
+
+    def _to_ask(self, time_s: float) -> tuple[int, ...]:
+        ids = self._in_touch()
+        if len(ids) < N and time_s - self._everybody_asked_s < ASK_AGAIN_S:
+            return ids
+        self._everybody_asked_s = time_s
+        return SERVO_IDS
+
+    def _question(self, health: bool, ids: tuple[int, ...]) -> Question:
+        if (health, ids) not in self._questions:
+            self._questions[health, ids] = questions(HEALTH_SIZE if health else POSITION.size, ids)
+        lengths = self._questions[health, ids]
+        return lengths[self._unanswered % len(lengths)]
+
     def _salvage(self, question: Question, data: bytes) -> tuple[Answer, NDArray[np.bool_]]:
-        """The good replies of a read that was not clean, and who gave them; zeros where there is none.
+        """The good replies of a read that was not clean or not to all, and who gave them; zeros where there is
+        none.
 
         What is missing is asked for once more, unless the deadline has been used up already.
         """
@@ -266,8 +313,10 @@ class SO101Bus(FeetechMotorsBus):
             again = Question(missing, question.size)
             data = self._link.transact(again.request, again.reply_size, self.timeout_s)
             found.update(again.replies(data))
-        answered = np.array([servo_id in found for servo_id in question.ids])
+        answered = np.array([servo_id in found for servo_id in SERVO_IDS])
+        asked = np.array([servo_id in question.ids for servo_id in SERVO_IDS])
         self._unanswered = 0 if answered.all() else self._unanswered + 1
+        self._misses = np.where(answered, 0, self._misses + asked)
         if not found:
             if data:
                 raise BusTimeoutError(
@@ -276,10 +325,8 @@ class SO101Bus(FeetechMotorsBus):
                 )
             raise BusTimeoutError(self.describe_silence(answered.tolist()))
         blank = bytes(question.frame_size)
-        whole = [
-            protocol.status(*found[servo_id]) if servo_id in found else blank for servo_id in question.ids
-        ]
-        return question.decode(b"".join(whole)), answered
+        whole = [protocol.status(*found[servo_id]) if servo_id in found else blank for servo_id in SERVO_IDS]
+        return decode(b"".join(whole), N), answered
 
     def _read_all(self, servo_id: int) -> bytes | None:
         blocks = b""
@@ -299,12 +346,30 @@ class SO101Bus(FeetechMotorsBus):
 
     def _ask(self, request: bytes, servo_id: int, size: int, timeout_s: float) -> Status | None:
         """The reply of one servo with `size` bytes, or None after three tries."""
+        sure = self._owing.get(servo_id, request) == request or self._fence(servo_id, timeout_s)
         for _ in range(SLOW_TRIES):
             data = self._link.transact(request, protocol.reply_size(size), timeout_s)
             for status in protocol.parse_statuses(data)[0]:
-                if status.servo_id == servo_id and len(status.params) == size:
+                if sure and status.servo_id == servo_id and len(status.params) == size:
                     return status
+            self._owing[servo_id] = request
         return None
+
+    def _fence(self, servo_id: int, timeout_s: float) -> bool:
+        """Whether no reply to an older question can still come from a servo that owes one.
+
+        The wire keeps order, so behind the answer to a question whose length no other has, there is none. A
+        bare acknowledgement looks like any other: without this, that of an older write would vouch for the
+        next one.
+        """
+        size = FENCE_SIZES[self._fences % len(FENCE_SIZES)]
+        self._fences += 1
+        data = self._link.transact(protocol.read(servo_id, 0, size), protocol.reply_size(size), timeout_s)
+        replies = protocol.parse_statuses(data)[0]
+        if any(status.servo_id == servo_id and len(status.params) == size for status in replies):
+            del self._owing[servo_id]
+            return True
+        return False
 
 
 def _motors() -> dict[str, Motor]:
@@ -320,5 +385,4 @@ def _listed(items: Iterable[object]) -> str:
 
 
 def _open_serial_port(port: str) -> tuple[Any, Link]:
-    handle = open_serial(port)
-    return handle, SerialLink(handle.fileno(), port)
+    return open_locked(port)

@@ -6,13 +6,17 @@ any other port it computes in a thread while the loop goes on.
 """
 
 import logging
-import os
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from .errors import ConfigError
+
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from so101_policy.checkpoint import ActPolicy
 
     from .arm import SO101
@@ -32,6 +36,8 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     import torch
     from so101_policy.checkpoint import ActPolicy
 
+    from .quiet import leave_a_core
+
     path = config.policy.path
     if not path:
         from .demo import demo_checkpoint
@@ -41,9 +47,8 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    # Leave a core to the loop. Threads that wait for each other on busy cores cost far more than they bring.
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
-    return ActPolicy.load(path, device, per_head=config.per_head)
+    leave_a_core()
+    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine)
 
 
 def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
@@ -53,24 +58,54 @@ def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
 
 
 def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Scheduler":
-    """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time."""
+    """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
+
+    Raises:
+        ConfigError: the policy's rate does not go with the loop's.
+    """
     from . import chunks
+    from .interpolation import Interpolated, ticks_per_action
     from .workers import InlineWorker, ThreadWorker
 
+    fps = policy_fps(config, policy)
+    every = ticks_per_action(fps, config.fps)
     if config.robot.port == MOCK:
         latency_s = MOCK_LATENCY_S if config.inference_latency_s is None else config.inference_latency_s
         worker = InlineWorker(policy.predict, robot.clock, latency_s)
     else:
         worker = ThreadWorker(policy.predict, robot.clock)
     coefficient = policy.temporal_ensemble_coeff
-    return chunks.make_scheduler(
+    scheduler = chunks.make_scheduler(
         chunk_mode(config, policy),
         worker,
-        fps=config.fps,
+        fps=fps,
         n_action_steps=config.policy.n_action_steps or policy.n_action_steps,
-        crossfade_ticks=config.chunks.crossfade_ticks,
+        crossfade_s=config.chunks.crossfade_s,
         **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
     )
+    return scheduler if every == 1 else Interpolated(scheduler, every, lambda: last_command(robot))
+
+
+def last_command(robot: "SO101") -> "NDArray[np.float64]":
+    """(6,) where the guard let the arm go last, or where it stood when the guard was told."""
+    command = None if robot.guard is None else robot.guard.last_command
+    assert command is not None  # since connect
+    return command
+
+
+def policy_fps(config: "RunConfig", policy: "ActPolicy") -> float:
+    """Actions per second: as the checkpoint says, else as the user says, else as many as the loop has ticks.
+
+    Raises:
+        ConfigError: the user says something else than the checkpoint.
+    """
+    own, said = policy.fps, config.policy.fps
+    if own is not None and said is not None and not math.isclose(own, said):
+        raise ConfigError(
+            f"--policy.fps={said:g}: the checkpoint {policy.path} was trained on {own:g} actions per second; "
+            "leave --policy.fps out"
+        )
+    return own or said or config.fps
 
 
 def chunk_mode(config: "RunConfig", policy: "ActPolicy") -> "Mode":
@@ -134,9 +169,10 @@ def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list[
 
 
 def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
-    """What goes into run.json."""
+    """What goes into run.json. Raises ConfigError for a policy whose rate does not go with the loop's."""
     import draccus
 
+    from .interpolation import ticks_per_action
     from .provenance import about_run, sha256_of_file
 
     on_mock = config.robot.port == MOCK
@@ -151,7 +187,10 @@ def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "Act
             "chunk_size": policy.chunk_size,
             "n_action_steps": config.policy.n_action_steps or policy.n_action_steps,
             "chunks": chunk_mode(config, policy),
+            "fps": (fps := policy_fps(config, policy)),
+            "ticks_per_action": ticks_per_action(fps, config.fps),
             "device": str(policy.device),
+            "engine": policy.engine.name if policy.engine else "plain",
         },
         calibration=None
         if on_mock

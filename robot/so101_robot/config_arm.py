@@ -6,6 +6,7 @@ LeRobot finds the class by this file's name: `config_arm.py` -> `arm.py`, `SO101
 import math
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 
 from lerobot.cameras import CameraConfig
 from lerobot.robots.config import RobotConfig
@@ -40,6 +41,10 @@ class SO101Config(RobotConfig):
 
     limits: GuardLimits = field(default_factory=GuardLimits)
     """What the guard lets pass."""
+
+    rig: Path | None = None
+    """File with the limits of this place (`rig.py`): table, walls, budgets. None: the file beside the calibration, if
+    there is one."""
 
     home: list[float] = field(default_factory=lambda: list(HOME))
     """Where the arm parks: five angles in degrees and the gripper in percent; cut to the calibrated range."""

@@ -7,11 +7,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .chunks import CROSSFADE_TICKS, MODES
+from .chunks import CROSSFADE_S, MODES
 from .config_arm import SO101Config
 from .dashboard import STYLES
 from .ending import EndingConfig
 from .errors import ConfigError
+from .interpolation import MOST_HZ
+from .preflight import PreflightConfig
+from .watchdog import WatchdogConfig
 
 DISPLAYS = ("off", "viewer", "file")
 
@@ -24,8 +27,12 @@ class PolicyFlags:
     """Folder of a LeRobot checkpoint, or a hub id; empty: a demonstration policy, on the mock arm only."""
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
+    engine: str = "auto"
+    """What computes the actions, one of `so101_policy.engine.ENGINES`; the first answer is compared with LeRobot's."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
+    fps: float | None = None
+    """Actions per second of a checkpoint that does not say its own; null: the loop's."""
 
 
 @dataclass
@@ -34,8 +41,8 @@ class ChunkFlags:
 
     mode: str = "auto"
     """auto: ensembled where the checkpoint asks for it, else asynchronous."""
-    crossfade_ticks: int = CROSSFADE_TICKS
-    """Length of the linear cross-fade between two chunks [ticks]."""
+    crossfade_s: float = CROSSFADE_S
+    """Length of the linear cross-fade between two chunks."""
 
 
 @dataclass
@@ -61,12 +68,16 @@ class RunConfig:
     chunks: ChunkFlags = field(default_factory=ChunkFlags)
     record: RecordFlags = field(default_factory=RecordFlags)
     ending: EndingConfig = field(default_factory=EndingConfig)
+    preflight: PreflightConfig = field(default_factory=PreflightConfig)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     fps: float = 30.0
-    """Ticks per second."""
+    """Ticks per second: a whole multiple of the policy's actions per second."""
     duration_s: float | None = None
     """How long to run; 0: until Ctrl-C; null: 0, or half a minute of the demonstration."""
     max_stop_s: float = 1.0
     """How long the guard may hold the arm without a break before the run ends."""
+    approach_speed: float = 30.0
+    """Fastest joint on the way to the policy's first pose [deg/s]; 0: the policy drives from where the arm stands."""
     inference_latency_s: float | None = None
     """On the mock arm: how long an answer takes in simulated time; null: 0.1."""
     out: Path | None = None
@@ -89,14 +100,17 @@ class RunConfig:
         _one_of("--chunks.mode", self.chunks.mode, ("auto", *MODES))
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)
-        _in_range("--fps", self.fps, 1.0, 200.0)
+        _in_range("--fps", self.fps, 1.0, MOST_HZ)
         _in_range("--duration_s", self.duration_s or 0.0, 0.0, math.inf)
         _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)
         _in_range("--inference_latency_s", self.inference_latency_s or 0.0, 0.0, 60.0)
+        _in_range("--approach_speed", self.approach_speed, 0.0, 180.0)
         _in_range("--ending.speed", self.ending.speed, 1.0, 180.0)
-        _in_range("--chunks.crossfade_ticks", self.chunks.crossfade_ticks, 0, 1000)
+        _in_range("--chunks.crossfade_s", self.chunks.crossfade_s, 0.0, 10.0)
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
+        if self.policy.fps is not None:
+            _in_range("--policy.fps", self.policy.fps, 0.1, MOST_HZ)
 
 
 def _one_of(flag: str, value: str, possible: tuple[str, ...]) -> None:

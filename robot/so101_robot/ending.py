@@ -4,9 +4,12 @@ Whatever ended the run, the arm is first held where it is, then taken home along
 space with an eased speed and through the guard, then released servo by servo. Each step is tried whatever
 became of the one before: a servo bus that fails on the way home ends the way home, not the ending. Asked
 once more, the arm is released at once.
+
+A servo that stays silent keeps the others from going home for `PATIENCE_S` only: an arm that is folded but for
+one joint falls less far than one that is let go in the air. A joint whose encoder has failed is told to be
+where it says it is, since its motor would chase any other goal for ever.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +21,11 @@ from numpy.typing import NDArray
 from .clock import Clock
 from .errors import RobotError, UnsafeActionError
 from .joints import JOINTS
+from .mend import Mender
+from .motion import SlowMotion
 from .observers import Stopwatch, Tick, describe
+from .protocol import Errors
+from .supervisor import Mode
 
 if TYPE_CHECKING:
     from .arm import ArmState
@@ -51,8 +58,8 @@ class Arm(Protocol):
         """Send goals; returns them as quantised."""
         ...
 
-    def hold(self) -> object:
-        """Torque on, stay."""
+    def hold(self) -> NDArray[np.float64] | None:
+        """Torque on, stay; returns the pose that is held, if that is known."""
         ...
 
     def release(self) -> dict[str, str | None]:
@@ -159,30 +166,36 @@ class _WayHome:
         self._arm, self._guard, self._clock = arm, guard, clock
         self._period_s = period_s
         self._index = first_index
+        self._speed = config.speed
         self._state = state
+        self._mender = Mender(arm)
+        self._without = np.zeros(len(JOINTS), np.bool_)
         last = guard.last_command
-        self._start = np.array(state.position if last is None else last, dtype=np.float64)
-        guard.reset(self._start)
+        self._begin(state.position if last is None else last)
+        guard.park(self._motion.start)
         self._goal: NDArray[np.float64] | None = None
-        distance = float(np.max(np.abs(arm.home - self._start)))
-        self._duration_s = math.pi / 2 * distance / config.speed  # the eased speed peaks at pi/2 of its mean
+
+    def _begin(self, start: NDArray[np.float64]) -> None:
+        self._motion = SlowMotion.between(start, self._arm.home, self._speed)
+        self._going_s = 0.0  # time on the way, without standing still
 
     def go(self, release_now: Callable[[], bool], on_tick: Callable[[Tick], None]) -> None:
         """Go, until there or asked to let go. Raises what the arm raises once nothing was sent for
         `PATIENCE_S`."""
         due_s = moved_s = self._clock.now_s()
-        going_s = 0.0  # time on the way, without standing still
         while not release_now():
             self._clock.sleep_until(due_s)
             now_s = self._clock.now_s()
-            tick, problem = self._tick(now_s, now_s - due_s, going_s)
+            tick, problem = self._tick(now_s, now_s - due_s)
             on_tick(tick)
             if tick.sent is not None:
                 moved_s = now_s
-                going_s += self._period_s
+                self._going_s += self._period_s
             elif now_s - moved_s > PATIENCE_S:
-                raise problem or UnsafeActionError(f"the guard stopped the way home: {tick.verdict.stop}")
-            if going_s > self._duration_s + (SETTLE_S if self.far_from_home() else 0.0):
+                if problem is not None or not self._leave_the_silent():
+                    raise problem or UnsafeActionError(f"the guard stopped the way home: {tick.verdict.stop}")
+                moved_s = now_s
+            if self._going_s > self._motion.duration_s + (SETTLE_S if self.far_from_home() else 0.0):
                 return
             due_s = max(due_s + self._period_s, now_s)
 
@@ -193,18 +206,44 @@ class _WayHome:
             f"{joint} is {off[i]:+.1f} off" for i, joint in enumerate(JOINTS) if abs(off[i]) > ARRIVED
         )
 
-    def _tick(self, now_s: float, late_s: float, going_s: float) -> tuple[Tick, RobotError | None]:
+    def _leave_the_silent(self) -> bool:
+        """Go on without the servos that do not answer, if there are such and such that do."""
+        silent = ~np.asarray(self._state.answered, np.bool_) & ~self._without
+        if not silent.any() or not self._state.answered.any():
+            return False
+        self._without |= silent
+        return True
+
+    def _asked(self) -> NDArray[np.float64]:
+        asked = self._motion.at(self._going_s)
+        stay = self._motion.start if self._goal is None else self._goal
+        asked = np.where(self._without, stay, asked)
+        blind = (np.asarray(self._state.errors) & Errors.ENCODER) != 0
+        return np.where(blind, self._state.position, asked)
+
+    def _read(self) -> None:
+        """The arm's state. A servo that has come back starts where it is now, and the way begins anew."""
+        self._state = self._arm.read()
+        if self._mender.see(self._state, np.zeros(len(JOINTS), np.bool_)):
+            held = self._arm.hold()
+            if held is not None:
+                self._guard.park(held)
+                self._goal = held
+                self._begin(held)
+        self._without &= ~np.asarray(self._state.answered, np.bool_)
+
+    def _tick(self, now_s: float, late_s: float) -> tuple[Tick, RobotError | None]:
         problem: RobotError | None = None
         sent: NDArray[np.float64] | None = None
         watch = Stopwatch()
         try:
-            self._state = self._arm.read()
+            self._read()
         except RobotError as error:
             problem = error
         watch.lap("read")
-        progress = min(1.0, going_s / self._duration_s) if self._duration_s > 0 else 1.0
-        asked = self._start + (0.5 - 0.5 * math.cos(math.pi * progress)) * (self._arm.home - self._start)
-        verdict = self._guard.check(asked, self._state, {}, now_s)  # no frames: the way home needs no camera
+        asked = self._asked()
+        known = self._state._replace(answered=self._state.answered | self._without)
+        verdict = self._guard.check(asked, known, {}, now_s)  # no frames: the way home needs no camera
         watch.lap("guard")
         if verdict.action is not None:
             try:
@@ -227,6 +266,7 @@ class _WayHome:
             goal=self._goal,
             stages_ms=watch.stages_ms,
             fault=None if problem is None else describe(problem),
+            mode=Mode.PARKING,
         )
         self._index += 1
         return tick, problem

@@ -36,10 +36,12 @@ The run folder keeps run.json, ticks.jsonl (a line for every tick) and summary.j
 policy
   --policy.path=PATH              checkpoint folder, output folder of lerobot-train, or hub id
   --policy.device=auto            torch device; auto: the first GPU, else the processor
+  --policy.engine=auto            plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime)
   --policy.n_action_steps=null    actions of a chunk that are played; null: the checkpoint's
+  --policy.fps=null               actions per second of a checkpoint that does not say; null: --fps
   --chunks.mode=auto              synchronous, asynchronous or ensembled;
                                   auto: ensembled if the checkpoint asks for it, else asynchronous
-  --chunks.crossfade_ticks=4      length of the cross-fade between two chunks
+  --chunks.crossfade_s=0.13       length of the cross-fade between two chunks [s]
   --inference_latency_s=null      mock arm: simulated time that an answer takes; null: 0.1
 
 arm
@@ -58,14 +60,28 @@ arm
                                   false: stay under torque at the end
 
 guard
+  --robot.rig=FILE                limits of the place: table, walls, budgets; null: the file beside the calibration;
+                                  `python -m so101_robot.rig FILE` writes one to start from
   --robot.limits.joint_speed_deg_s=180
   --robot.limits.gripper_speed_percent_s=300
+  --robot.limits.joint_acceleration_deg_s2=5400     speeding up only
+  --robot.limits.gripper_acceleration_percent_s2=9000
   --robot.limits.joint_step_deg=12        the most that a goal may move in one tick
   --robot.limits.gripper_step_percent=20
   --robot.limits.margin_deg=0             distance to the ends of the calibrated range
   --robot.limits.max_state_age_s=0.1
   --robot.limits.max_frame_age_s=0.5
   --max_stop_s=1.0                how long the guard may hold the arm before the run ends
+
+safety
+  --preflight.skip="[...]"        checks that are left out: servos, supply, heat, errors, settings, calibration,
+                                  cameras, policy, statistics, ranges, or all
+  --watchdog.on_death=hold        what a watchdog process does if this one dies: hold, park (slowly home),
+                                  release, or off; not needed on the mock arm in memory
+  --watchdog.hang_s=3             without a tick for so long it counts as hung; 0: never
+  --watchdog.kill_hung=true       false: only say so
+  --watchdog.speed=20             fastest joint on its way home [deg/s]
+  --watchdog.release_when_parked=true
 
 mock arm
   --robot.mock.scene=table        --robot.mock.seed=0
@@ -76,8 +92,10 @@ mock arm
   --robot.mock.faults=null        a fault plan (YAML)
 
 run
-  --fps=30                        ticks per second: the rate of the policy's recordings
+  --fps=30                        ticks per second, up to 200: a whole multiple of the policy's rate;
+                                  between its actions the arm follows the straight line
   --duration_s=null               on the robot's clock; 0: until Ctrl-C; null: 0, demonstration 30
+  --approach_speed=30             fastest joint on the way to the policy's first pose [deg/s]; 0: no approach
   --ending.home=true              go home before letting go
   --ending.speed=40               fastest joint on the way home [deg/s]
   --config_path=FILE              read all of this from a YAML file; flags win
@@ -108,6 +126,7 @@ ALIASES = {
     "--duration": "--duration_s",  # lerobot-rollout's
     "--display_data": "--display",  # lerobot-rollout's
     "--task": "--record.task",
+    "--rig": "--robot.rig",
 }
 
 CAMERA_MODULES = ("lerobot.cameras.opencv", "lerobot.cameras.zmq")

@@ -84,7 +84,7 @@ class SerialLink:
             while self._answer.poll(max(deadline_s - time.monotonic(), 0.0) * 1e3):
                 data += self._read()
                 if len(data) >= reply_size:
-                    data = data[answer_start(request, data) :]
+                    data = data[answer_start(request, data, reply_size) :]
                     if len(data) >= reply_size:
                         break
             return data
@@ -126,15 +126,17 @@ class SerialLink:
         return PortError(f"{self._name} is gone ({error.args[-1]}) - is the USB cable plugged in?")
 
 
-def answer_start(request: bytes, data: bytes) -> int:
+def answer_start(request: bytes, data: bytes, reply_size: int | None = None) -> int:
     """Where the answer starts in what came back: behind an echo of the request and behind noise before the
     first header.
 
-    Half-duplex adapters may echo. Only a request to everybody is looked for, because no servo can answer with
-    that id, while the echo of a PING is the same bytes as an answer with an error bit.
+    Half-duplex adapters may echo. An echo is only taken for one where no answer can look like it: of a request
+    to everybody, for no servo has that id, or of one that is not as long as its answer. The echo of a PING is
+    the same bytes as an answer with an error bit.
     """
     start = 0
-    if request[2] == BROADCAST and (echo := data.find(request)) >= 0:
+    unlike = request[2] == BROADCAST or reply_size not in (None, len(request))
+    if unlike and (echo := data.find(request)) >= 0:
         start = echo + len(request)
     header = data.find(HEADER, start)
     if header < 0:

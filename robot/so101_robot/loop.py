@@ -3,10 +3,11 @@
     read, frames -> scheduler -> guard -> command -> observers
 
 The loop waits for the clock and for nothing else. The guard judges every tick, also those on which there is
-nothing new to play (the last command is sent again then, since a servo acknowledges none). When the guard
-says stop, the arm holds and the plan waits; after `VOID_PLAN_S` the plan is void and the policy has to answer
-anew; after `max_stop_s` the run ends. However a run ends, `ending.end_safely` has the last word, and the
-first thing that went wrong is what is reported.
+nothing new to play (the last command is sent again then, since a servo acknowledges none). What is wrong on a
+tick (`symptoms.py`) goes to the supervisor, whose rules say whether the policy drives on, the arm holds, or
+the run ends. While the arm holds, the plan waits; after `VOID_PLAN_S` it is void and the policy has to answer
+anew. The way to the policy's first pose is gone slowly, and the policy answers anew at its end. However a run
+ends, `ending.end_safely` has the last word, and the first thing that went wrong is what is reported.
 
 The same loop drives the real arm in real time and the mock arm in lockstep; an evaluation's episode is one
 run of it.
@@ -15,7 +16,7 @@ run of it.
 import math
 import signal
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -24,21 +25,30 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import Planned, Scheduler
+from .chunks import NOTHING, Planned, Scheduler
 from .clock import Clock
 from .ending import Arm, Ending, EndingConfig, end_safely
-from .errors import BusError, UnsafeActionError
-from .observers import Observer, Observers, Stopwatch, Tick, describe
-from .workers import Observation
+from .errors import BusError, PortError, UnsafeActionError
+from .motion import SlowMotion
+from .observers import Observer, Observers, Phase, Stopwatch, Tick, describe
+from .senses import Senses
+from .supervisor import OF_THE_POLICY, POLICY, Fault, Judgement, Mode, Rule, Sight, Supervisor
+from .symptoms import of_action, of_verdict
 
 if TYPE_CHECKING:
     from .arm import ArmState
-    from .cameras import Frame
     from .guard import Guard, Verdict
 
 VOID_PLAN_S = 0.2
 """A plan that stood still for longer than this belongs to a scene that has gone on. A lost reply or two are
 over sooner."""
+
+NEAR = 5.0
+"""A first pose this close [deg, percent of the gripper] needs no slow approach: the guard's step for one tick."""
+
+LATE_S = 0.5
+"""A policy that leaves the arm without an action for longer than this is late; synchronous chunks always leave
+it for the time of an inference."""
 
 Cause = Literal["time is up", "asked to stop", "error"]
 
@@ -52,7 +62,12 @@ class LoopConfig:
     duration_s: float = 0.0
     """How long to run on the robot's clock; 0: until asked to stop."""
     max_stop_s: float = 1.0
-    """How long the guard may stop the arm without a break before the run ends."""
+    """How long the arm may be held without a break before the run ends, for faults whose rule does not say."""
+    approach_speed: float = 30.0
+    """Fastest joint on the way to the policy's first pose [deg/s, percent/s for the gripper]; 0: the policy
+    drives from where the arm stands."""
+    rules: Mapping[Fault, Rule] = field(default_factory=lambda: POLICY)
+    """What is done about each fault."""
     ending: EndingConfig = field(default_factory=EndingConfig)
     release: bool = True
     """Torque off at the end; false: the arm stays where it ended, unless it is asked to let go at once."""
@@ -102,7 +117,19 @@ def stop_on_signals() -> Generator[StopRequests]:
 
 
 class ControlLoop:
-    """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object."""
+    """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object.
+
+    Args:
+        arm: as `ending.Arm` says; if it is `mend.Restorable`, servos that come back are restored.
+        scheduler: plans.
+        guard: the arm's.
+        clock: the arm's.
+        config: the loop's settings.
+        observers: look on.
+        stop: asks for the end.
+        reconnect: called now and then when the port has gone; opens it again and says whether it is back. Without
+            it a port that goes away ends the run.
+    """
 
     def __init__(
         self,
@@ -114,16 +141,22 @@ class ControlLoop:
         config: LoopConfig | None = None,
         observers: Iterable[Observer] = (),
         stop: StopRequests | None = None,
+        reconnect: Callable[[], bool] | None = None,
     ) -> None:
         self._arm, self._scheduler, self._guard, self._clock = arm, scheduler, guard, clock
         self._config = config or LoopConfig()
         self._observers = Observers(observers)
         self._stop = stop or StopRequests()
+        self._supervisor = Supervisor(self._config.rules, self._config.max_stop_s)
+        self._senses = Senses(arm, guard, reconnect)
         self._period_s = 1.0 / self._config.fps
-        self._state: ArmState | None = None
         self._goal: NDArray[np.float64] | None = None
-        self._whole: NDArray[np.float64] | None = None
-        self._stopped_since_s: float | None = None
+        self._approach: SlowMotion | None = None
+        self._going_s = 0.0
+        self._arrived = self._config.approach_speed <= 0
+        self._playing_s = -math.inf
+        self._held_since_s: float | None = None
+        self._grip_due = False
         self._observers_ms = 0.0
 
     def run(self) -> Outcome:
@@ -135,6 +168,7 @@ class ControlLoop:
             cause = self._run()
         except Exception as problem:  # whatever it is, the arm comes first
             cause, error = "error", problem
+        self._supervisor.park()
         moved = self._goal is not None
         self._observers.on_message(
             f"stopping ({describe(error) if error else self._stop.reason or cause}): "
@@ -149,11 +183,15 @@ class ControlLoop:
             period_s=self._period_s,
             release=self._config.release,
             first_index=self._next_index,
-            state=self._state if moved else None,
+            state=self._senses.state if moved else None,
             release_now=lambda: self._stop.count >= 2,
             on_tick=self._publish,
             say=self._observers.on_message,
         )
+        if ending.released:
+            self._supervisor.released()
+            still = ", ".join(ending.torque_may_be_on)
+            self._observers.on_message(f"released{f', but torque may be on: {still}' if still else ''}")
         self._observers.close()
         self._scheduler.close()
         return Outcome(cause, error, self._next_index, ending)
@@ -168,97 +206,216 @@ class ControlLoop:
             due_s = begin_s + index * self._period_s
             self._clock.sleep_until(due_s)
             now_s = self._clock.now_s()
-            tick = self._tick(index, now_s, now_s - due_s)
-            self._publish(tick)
-            self._check_stopped(tick)
+            self._step(index, now_s, now_s - due_s)
             index = max(index + 1, int((self._clock.now_s() - begin_s) * self._config.fps + 0.5))
         return "asked to stop"
 
-    def _tick(self, index: int, now_s: float, late_s: float) -> Tick:
-        watch = Stopwatch()
-        state, fault = self._read()
+    def _step(self, index: int, now_s: float, late_s: float) -> None:
+        """One tick. Raises the cause when the supervisor says that the run is over."""
+        watch, senses = Stopwatch(), self._senses
+        sights = senses.read(now_s)
+        state = senses.state
+        assert state is not None  # or reading has raised
         watch.lap("read")
-        frames = self._arm.frames()
+        sights += senses.look(state)
         watch.lap("frames")
-        planned = self._scheduler.next(index, now_s, lambda: self._observation(now_s, state, frames))
+        planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
-        asked = planned.action
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
-        ages_s = {name: now_s - frame.captured_s for name, frame in frames.items()}
+        ages_s = {name: now_s - frame.captured_s for name, frame in senses.frames.items()}
         verdict = self._guard.check(judged, state, ages_s, now_s)
+        sights += trouble
+        sights += _not_yet_told(of_verdict(verdict, asked), sights)
+        if planned is None:
+            self._playing_s = now_s
+        else:
+            sights += self._of_plan(planned, verdict, now_s, bool(sights))
+        judgement = self._supervisor.judge(now_s, sights, self._unknown(planned, verdict))
         watch.lap("guard")
-        sent, send_fault = self._send(verdict, planned)
+        sent = self._act(judgement, verdict, asked)
         watch.lap("send")
-        return Tick(
+        tick = Tick(
             index=index,
-            phase="run",
+            phase=self._phase(planned),
             time_s=now_s,
             unix_s=time.time(),
             late_s=late_s,
             state=state,
-            frames=frames,
+            frames=senses.frames,
             planned=planned,
             asked=asked,
             verdict=verdict,
             sent=sent,
             goal=self._goal,
             stages_ms={**watch.stages_ms, "observers": self._observers_ms},
-            fault=fault or send_fault,
+            fault=senses.fault,
+            mode=judgement.mode,
+            faults=judgement.faults,
         )
+        self._tell(judgement, verdict, sent is None)
+        self._publish(tick)
+        if judgement.mode is Mode.PARKING:
+            raise self._end(judgement, now_s)
+        self._follow_hold(judgement, verdict, asked, now_s)
 
-    def _read(self) -> "tuple[ArmState, str | None]":
-        """The arm's state; where the servos did not answer the last one, whose age the guard judges."""
-        first = self._state is None
+    # planning -----
+
+    def _plan(
+        self, index: int, now_s: float, state: "ArmState"
+    ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Sight]]:
+        """What the scheduler plans (None during the approach), what is asked of the arm, and what is wrong with
+        the policy."""
+        if self._approach is not None:
+            return None, self._approach.at(self._going_s), []
+        senses = self._senses
         try:
-            self._state = self._arm.read()
-        except BusError as problem:
-            if self._state is None:
-                raise
-            return self._state, describe(problem)
-        if first:
-            self._guard.reset(self._state.position)
-        if self._state.answered.all():
-            self._whole = np.array(self._state.position)
-        return self._state, None
+            planned = self._scheduler.next(index, now_s, lambda: senses.observation(now_s, state))
+        except Exception as problem:  # whatever a policy raises, the arm holds first
+            senses.raised["policy raises"] = problem
+            self._scheduler.reset()
+            return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
+        asked = planned.action
+        if asked is None or self._arrived or self._supervisor.mode is Mode.HOLDING:
+            return planned, asked, []
+        return planned, self._set_out(asked, state), []
 
-    def _observation(self, now_s: float, state: "ArmState", frames: "dict[str, Frame]") -> Observation:
-        """What the policy is shown; for a joint that did not answer on this tick, where it was last."""
-        position = np.array(state.position)
-        if self._whole is not None:
-            position = np.where(state.answered, position, self._whole)
-        return Observation(now_s, position, {name: frame.image for name, frame in frames.items()})
+    def _set_out(self, first: NDArray[np.float64], state: "ArmState") -> NDArray[np.float64]:
+        """Begin the slow way to the policy's first pose, if it is one and not near."""
+        first = np.asarray(first, np.float64)
+        last = self._guard.last_command
+        start = state.position if last is None else last
+        if first.shape != start.shape or not np.isfinite(first).all():
+            return first  # the guard's business
+        if np.max(np.abs(first - start)) <= NEAR:
+            self._arrived = True
+            return first
+        end = np.clip(first, self._guard.lower, self._guard.upper)
+        self._approach = SlowMotion.between(start, end, self._config.approach_speed)
+        self._going_s = 0.0
+        self._observers.on_message(
+            f"going slowly to the policy's first pose, {self._approach.duration_s:.1f} s"
+        )
+        return self._approach.at(self._going_s)
 
-    def _send(self, verdict: "Verdict", planned: Planned) -> tuple[NDArray[np.float64] | None, str | None]:
-        if verdict.action is None:
-            self._scheduler.wait()
-            return None, None  # the servos keep the goal they have
-        if planned.action is None and self._goal is None:
-            return None, None  # the arm is not touched before there is something to do
+    def _of_plan(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
+        """What is wrong with a plan that the guard lets pass, or with there being none."""
+        if planned.action is not None:
+            self._playing_s = now_s
+            goal = self._goal
+            if goal is None or self._approach is not None or verdict.stop is not None:
+                return []
+            return of_action(np.asarray(planned.action), goal, self._guard)
+        if wrong or self._supervisor.mode is Mode.HOLDING or math.isinf(self._playing_s):
+            self._playing_s = now_s
+        waited_s = now_s - self._playing_s
+        if waited_s <= LATE_S:
+            return []
+        return [Sight("policy late", "", f"the policy has not answered for {waited_s:.1f} s")]
+
+    def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
+        """The faults about which this tick says nothing."""
+        if planned is None or planned.action is None:
+            return (*OF_THE_POLICY, "policy late")
+        return OF_THE_POLICY if verdict.stop is not None else ()
+
+    def _phase(self, planned: Planned | None) -> Phase:
+        return "run" if self._approach is None and planned is not None else "approach"
+
+    # acting -----
+
+    def _act(
+        self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Send what passed, unless the arm is to hold; returns what was sent."""
+        self._grip_due = self._grip_due or judgement.grip
+        if self._grip_due and self._goal is not None:
+            self._grip()
+            return None
+        if verdict.action is None or judgement.mode in (Mode.HOLDING, Mode.PARKING):
+            return None  # the servos keep the goal they have
+        if asked is None and self._goal is None:
+            return None  # the arm is not touched before there is something to do
         try:
             self._goal = self._arm.command(verdict.action)
-        except BusError as problem:
-            return None, describe(problem)
-        return self._goal, None
+        except (BusError, PortError) as problem:
+            self._senses.failed_to_send(problem)
+            return None
+        if self._approach is not None:
+            self._go_on()
+        return self._goal
 
-    def _check_stopped(self, tick: Tick) -> None:
-        """Follow how long the guard has been holding the arm."""
-        if tick.verdict.action is not None:
-            self._stopped_since_s = None
+    def _go_on(self) -> None:
+        """One tick farther on the approach; at its end the policy looks anew."""
+        assert self._approach is not None  # on it
+        if self._going_s >= self._approach.duration_s:
+            self._approach, self._arrived = None, True
+            self._scheduler.wait()
+            self._scheduler.reset()
+            self._observers.on_message("at the first pose, the policy takes over")
+        self._going_s += self._period_s
+
+    def _grip(self) -> None:
+        """Take the arm where it is; tried on every tick until it works."""
+        try:
+            held = self._arm.hold()
+        except (BusError, PortError) as problem:
+            self._senses.failed_to_send(problem)
             return
-        if self._stopped_since_s is None:
-            self._stopped_since_s = tick.time_s
-            self._observers.on_message(f"the guard holds the arm: {tick.verdict.stop}")
-        stopped_s = tick.time_s - self._stopped_since_s
-        if stopped_s >= self._config.max_stop_s:
-            raise UnsafeActionError(f"the guard held the arm for {stopped_s:.1f} s: {tick.verdict.stop}")
-        if stopped_s >= VOID_PLAN_S:
+        self._grip_due = False
+        if held is not None:
+            self._goal = held
+        if self._approach is not None and self._goal is not None:
+            end, speed = self._approach.end, self._config.approach_speed
+            self._approach, self._going_s = SlowMotion.between(self._goal, end, speed), 0.0
+
+    def _follow_hold(
+        self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None, now_s: float
+    ) -> None:
+        """Let the plan wait while the arm holds, and decide when it is void."""
+        if verdict.action is not None and judgement.mode is not Mode.HOLDING:
+            self._held_since_s = None
+            return
+        if self._held_since_s is None:
+            self._held_since_s = now_s
+        cause = judgement.cause.fault if judgement.cause is not None else None
+        self._scheduler.wait()
+        if cause in OF_THE_POLICY:
+            if asked is not None and judgement.mode is Mode.HOLDING:
+                self._scheduler.reset()  # that answer is no good; another one is waited for
+        elif cause != "policy late" and now_s - self._held_since_s >= VOID_PLAN_S:
             self._scheduler.reset()
         if self._goal is not None:
             # the next step starts at the goal in force, and is not longer for the time spent holding
             self._guard.reset(self._goal)
+
+    def _end(self, judgement: Judgement, now_s: float) -> Exception:
+        """Why the run is over, as an error: the one behind the fault, if there is one."""
+        fault = judgement.cause.fault if judgement.cause is not None else None
+        held_s = now_s - judgement.since_s
+        problem = self._senses.raised.get(fault) if fault is not None else None
+        return problem or UnsafeActionError(f"the arm was held for {held_s:.1f} s: {judgement.words}")
+
+    def _tell(self, judgement: Judgement, verdict: "Verdict", holds: bool) -> None:
+        for text in judgement.news:
+            self._observers.on_message(text)
+        if holds and verdict.stop is not None and self._held_since_s is None:
+            self._observers.on_message(f"the guard holds the arm: {verdict.stop}")
 
     def _publish(self, tick: Tick) -> None:
         started = time.perf_counter()
         self._observers.on_tick(tick)
         self._observers_ms = (time.perf_counter() - started) * 1e3
         self._next_index = tick.index + 1
+
+
+def _not_yet_told(sights: list[Sight], told: list[Sight]) -> list[Sight]:
+    """Of what the guard says, what is not the consequence of a fault that is known."""
+    known: set[str] = {sight.fault for sight in told}
+    silent = known & {"bus silent", "port gone", "servo silent"}
+    blind = known & {"camera gone", "camera frozen", "camera dark"}
+    return [
+        sight
+        for sight in sights
+        if not (sight.fault in ("servo silent", "bus silent") and silent)
+        and not (sight.fault == "camera stalled" and blind)
+    ]

@@ -9,13 +9,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .chunks import Planned
+from .supervisor import Mode
 
 if TYPE_CHECKING:
     from .arm import ArmState
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Phase = Literal["run", "home"]
+Phase = Literal["approach", "run", "home"]
+"""Slowly to the policy's first pose, the policy, slowly home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Tick:
     """The newest reading of the arm; `state.time_s` tells when it was made."""
     frames: "dict[str, Frame]"
     planned: Planned | None
-    """None while going home."""
+    """None on the way to the first pose and on the way home."""
     asked: NDArray[np.float64] | None
     """(6,) what the policy, or the way home, asked for; None: nothing, so the last command stands."""
     verdict: "Verdict"
@@ -56,6 +58,10 @@ class Tick:
     last."""
     fault: str | None
     """What went wrong on the bus on this tick, though the loop goes on."""
+    mode: Mode = Mode.RUNNING
+    """What the supervisor said."""
+    faults: dict[str, str] = field(default_factory=dict[str, str])
+    """All that is wrong, `fault: where` -> words."""
 
     def frame_ages_s(self) -> dict[str, float]:
         """Age of each camera's frame at the start of the tick."""

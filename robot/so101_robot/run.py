@@ -1,6 +1,6 @@
 """so101-run: an ACT policy drives an SO-101, and the terminal shows where it looks.
 
-    parse -> policy -> does it fit the robot? -> run folder -> connect -> loop -> summary
+    parse -> policy -> does it fit the robot? -> run folder -> connect -> pre-flight -> watchdog -> loop -> summary
 
 Whatever is wrong with the request is said before the arm is touched: one message, exit code 2. What goes
 wrong while the arm is driven ends the run safely (`ending.py`): one message, exit code 1. Ctrl-C is an
@@ -22,6 +22,9 @@ from .errors import ConfigError, RobotError
 from .flags import HELP, normalised, parse, wants_help
 
 if TYPE_CHECKING:
+    from so101_policy.checkpoint import ActPolicy
+
+    from .arm import SO101
     from .config_run import RunConfig
     from .loop import Outcome
     from .observers import Background, Observer
@@ -30,10 +33,6 @@ OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 DEMO_S = 30.0
 """How long a run without any arguments lasts."""
-
-SWITCH_INTERVAL_S = 0.001
-"""How long another Python thread may keep the loop from running once its time has come; Python's own is
-0.005."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +89,9 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
     from .arm import SO101
     from .loop import ControlLoop, LoopConfig, stop_on_signals
     from .observers import Observers
+    from .quiet import quiet_runtime
     from .runlog import RunLog
+    from .watchdog import Watchdog, job_for
 
     robot = SO101(config.robot)
     policy = compose.load_policy(config)
@@ -101,10 +102,10 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
         fps=config.fps,
         duration_s=config.duration_s or 0.0,
         max_stop_s=config.max_stop_s,
+        approach_speed=config.approach_speed,
         ending=config.ending,
         release=config.robot.disable_torque_on_disconnect,
     )
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         run_log = RunLog(folder, compose.about(config, argv, robot, policy))
         stack.callback(run_log.discard_if_empty)
@@ -114,11 +115,17 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         assert robot.guard is not None  # since connect
+        look_first(config, robot, policy, folder)
         scheduler = compose.make_scheduler(config, robot, policy)
         stack.callback(scheduler.close)
         observers: list[Observer] = [run_log, *compose.dashboard(config, robot, policy), *side]
+        clock = stack.enter_context(quiet_runtime(robot.clock))
+        if (job := job_for(robot, config.watchdog, folder / "watchdog.json")) is not None:
+            watchdog = stack.enter_context(Watchdog(job))
+            observers.insert(0, watchdog)  # before anything that may be slow
+            watchdog.beat()
         loop = ControlLoop(
-            robot, scheduler, robot.guard, robot.clock, config=settings, observers=observers, stop=stop
+            robot, scheduler, robot.guard, clock, config=settings, observers=observers, stop=stop
         )
         outcome = loop.run()
         summary = run_log.summary()
@@ -126,6 +133,25 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
     if outcome.error is not None or outcome.ending.torque_may_be_on:
         return FAILED
     return INTERRUPTED if stop.count > 1 else OK
+
+
+def look_first(config: "RunConfig", robot: "SO101", policy: "ActPolicy", folder: Path) -> None:
+    """The pre-flight: into the run folder, and to the terminal what is not in order.
+
+    Raises:
+        PreflightError: something says that the arm must not move.
+    """
+    from rich.console import Console
+
+    from . import findings as seen
+    from .preflight import preflight
+    from .runlog import PREFLIGHT, write_json
+
+    findings = preflight(robot, policy, config.preflight.skip)
+    write_json(folder / PREFLIGHT, seen.as_json(findings))
+    if notable := [finding for finding in findings if finding.level != "ok"]:
+        Console(stderr=True).print(seen.as_table(notable))
+    seen.require(findings)
 
 
 def conclude(outcome: "Outcome", summary: dict[str, Any], folder: Path, side: Sequence["Background"]) -> None:

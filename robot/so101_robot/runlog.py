@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .arm import Health
     from .guard import Verdict
 
-RUN, TICKS, SUMMARY = "run.json", "ticks.jsonl", "summary.json"
+RUN, TICKS, SUMMARY, PREFLIGHT = "run.json", "ticks.jsonl", "summary.json", "preflight.json"
 
 
 class RunLog:
@@ -86,7 +86,7 @@ class RunLog:
         if self._open:
             self._open = False
             os.close(self._ticks)
-        for name in (RUN, TICKS, SUMMARY):
+        for name in (RUN, TICKS, SUMMARY, PREFLIGHT):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else is in it: not ours
             self.folder.rmdir()
@@ -102,6 +102,7 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
     record: dict[str, Any] = {
         "tick": tick.index,
         "phase": tick.phase,
+        "mode": str(tick.mode),
         "t": _number(tick.time_s - begin_s, 6),
         "unix_s": _number(tick.unix_s, 4),
         "late_ms": _number(tick.late_s * 1e3, 3),
@@ -134,6 +135,8 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
         record["health"] = _health_record(tick.state.health)
     if tick.fault is not None:
         record["fault"] = tick.fault
+    if tick.faults:
+        record["faults"] = tick.faults
     return record
 
 

@@ -155,6 +155,18 @@ def changes(index: int, row: Registers, gains: Gains) -> list[Setting]:
     return differing
 
 
+def lost_calibration(index: int, row: Registers, expected: Mapping[str, MotorCalibration]) -> list[Setting]:
+    """What one servo has forgotten of the calibration that it had at the start."""
+    mine = expected[JOINTS[index]]
+    lost: list[Setting] = []
+    if _homing_offset(row) != mine.homing_offset:
+        lost.append(Setting(BY_NAME["Homing_Offset"], mine.homing_offset))
+    for name, value in (("Min_Position_Limit", mine.range_min), ("Max_Position_Limit", mine.range_max)):
+        if value_of(row, name) != value:
+            lost.append(Setting(BY_NAME[name], value))
+    return lost
+
+
 def needs_unlock(wanted: list[Setting]) -> bool:
     """Whether any of them would be lost at power-off with Lock = 1."""
     return any(setting.register.area is Area.EEPROM for setting in wanted)

@@ -91,15 +91,8 @@ class Question:
         otherwise."""
         if len(data) != self.reply_size:
             return None
-        answer = self.decode(data)
+        answer = decode(data, len(self.ids))
         return answer if _is_clean(answer.data, self._ids) else None
-
-    def decode(self, data: bytes) -> Answer:
-        """The numbers in an answer of the right length, unchecked."""
-        raw = np.frombuffer(data, np.uint8)
-        answer = Answer(np.empty(len(self.ids), np.int32), np.empty(len(self.ids), np.uint8), raw)
-        _decode(raw, answer.position_steps, answer.errors)
-        return answer
 
     def replies(self, data: bytes) -> dict[int, Status]:
         """Every valid reply in `data` that can belong to this question; of two with one id the first."""
@@ -110,14 +103,22 @@ class Question:
         return found
 
 
-def questions(size: int) -> tuple[Question, ...]:
+def decode(data: bytes, servos: int) -> Answer:
+    """The numbers in the replies of `servos` servos, all of one length and back to back, unchecked."""
+    raw = np.frombuffer(data, np.uint8)
+    answer = Answer(np.empty(servos, np.int32), np.empty(servos, np.uint8), raw)
+    _decode(raw, answer.position_steps, answer.errors)
+    return answer
+
+
+def questions(size: int, ids: Sequence[int] = SERVO_IDS) -> tuple[Question, ...]:
     """The same question in eight lengths, to be asked in turn while replies are owed.
 
     A reply that comes after its deadline may arrive behind the next request, where flushing cannot reach it.
     It has another length then, so it is seen for what it is. The wire keeps order: once a question was
     answered, no older reply can come.
     """
-    return tuple(Question(SERVO_IDS, size + extra) for extra in range(8))
+    return tuple(Question(ids, size + extra) for extra in range(8))
 
 
 def health_of(answer: Answer, answered: NDArray[np.bool_]) -> Health:
@@ -127,15 +128,25 @@ def health_of(answer: Answer, answered: NDArray[np.bool_]) -> Health:
     return Health(*numbers)
 
 
-def goal_frame(goal_steps: ArrayLike) -> bytes:
-    """The SYNC_WRITE of six goal positions. Raises UnsafeActionError for goals that cannot be sent."""
+def goal_frame(goal_steps: ArrayLike, ids: Sequence[int] = SERVO_IDS) -> bytes:
+    """The SYNC_WRITE of six goal positions, of which those of `ids` are in it.
+
+    Raises UnsafeActionError for goals that cannot be sent.
+    """
     goals = np.asarray(goal_steps, np.int64)
     frame = np.empty(len(_GOALS_BLANK), np.uint8)
     if goals.shape != (N,) or not _put_goals(goals, _GOALS_BLANK, frame):
         raise UnsafeActionError(
             f"cannot send goals {goals.tolist()}; {N} steps within +-{LARGEST_GOAL_STEPS} are possible"
         )
-    return frame.tobytes()
+    if len(ids) == N:
+        return frame.tobytes()
+    blocks = {
+        servo_id: frame[8 + 3 * i : 10 + 3 * i].tobytes()
+        for i, servo_id in enumerate(SERVO_IDS)
+        if servo_id in ids
+    }
+    return protocol.sync_write(GOAL.address, blocks)
 
 
 @njit(cache=True)

@@ -27,6 +27,7 @@ from so101_robot.errors import (
     PortError,
     UnsafeActionError,
 )
+from so101_robot.guard import Guard
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink, LockstepSerial
@@ -298,8 +299,9 @@ def test_holding_a_moving_arm_stops_it_and_holding_again_does_not_let_it_sink(ar
 def test_an_arm_outside_its_range_can_be_held_but_then_nothing_passes_the_guard(arm: TracedArm):
     robot = connected(arm)
     robot.hold()
-    assert robot.guard is not None
-    robot.guard.lower[1] = -60.0  # as if it stood 40 degrees outside
+    lower, upper = robot.joint_limits()
+    lower[1] = -60.0  # as if it stood 40 degrees outside
+    robot.guard = Guard(robot.config.limits, lower, upper)
     robot.hold()
     assert arm.register("Torque_Enable") == [1] * 6
     with pytest.raises(UnsafeActionError, match="not told where the arm is"):

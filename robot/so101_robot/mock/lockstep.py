@@ -104,7 +104,7 @@ class LockstepLink:
             arm.advance_to(min(first.start_us + len(first.data) * arm.wire.byte_us, deadline_us))
             data += self._receive(arm.now_us)
             if len(data) >= reply_size:
-                data = data[answer_start(request, data) :]
+                data = data[answer_start(request, data, reply_size) :]
                 if len(data) >= reply_size:
                     return data
             if arm.now_us >= deadline_us:
