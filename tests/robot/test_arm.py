@@ -296,6 +296,18 @@ def test_holding_a_moving_arm_stops_it_and_holding_again_does_not_let_it_sink(ar
     robot.disconnect()
 
 
+def test_a_joint_with_a_dead_encoder_is_held_where_it_says_it_is_and_not_at_a_goal_nearby(arm: TracedArm):
+    robot = connected(arm)
+    drive(robot, RAISED)
+    robot.command(RAISED + np.array([3.0, 0, 0, 0, 0, 0]))
+    arm.add_fault({"fault": "encoder_fault", "servo": 1})
+    arm.advance_to(arm.now_us + 5_000)
+    reported = robot.read().position[0]
+    assert abs(robot.hold()[0] - reported) < 0.1
+    assert abs(reported - RAISED[0] - 3.0) > 1.0
+    robot.disconnect()
+
+
 def test_an_arm_outside_its_range_can_be_held_but_then_nothing_passes_the_guard(arm: TracedArm):
     robot = connected(arm)
     robot.hold()
