@@ -94,7 +94,8 @@ mock arm
 run
   --fps=30                        ticks per second, up to 200: a whole multiple of the policy's rate;
                                   between its actions the arm follows the straight line
-  --duration_s=null               on the robot's clock; 0: until Ctrl-C; null: 0, demonstration 30
+  --duration_s=null               how long the policy drives, on the robot's clock, without the approach;
+                                  0: until Ctrl-C; null: 0, demonstration 30
   --approach_speed=30             fastest joint on the way to the policy's first pose [deg/s]; 0: no approach
   --ending.home=true              go home before letting go
   --ending.speed=40               fastest joint on the way home [deg/s]

@@ -60,7 +60,8 @@ class LoopConfig:
     fps: float = 30.0
     """Ticks per second; a policy expects the rate of the recordings it was trained on."""
     duration_s: float = 0.0
-    """How long to run on the robot's clock; 0: until asked to stop."""
+    """How long the policy drives, on the robot's clock, without the way to its first pose; 0: until asked to
+    stop."""
     max_stop_s: float = 1.0
     """How long the arm may be held without a break before the run ends, for faults whose rule does not say."""
     approach_speed: float = 30.0
@@ -199,9 +200,11 @@ class ControlLoop:
     def _run(self) -> Cause:
         begin_s = self._clock.now_s()
         last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
-        index = 0
+        index = first = 0
         while not self._stop.requested:
-            if last and index >= last:
+            if self._approach is not None:
+                first = index + 1  # the time is the policy's: the way to its first pose does not count
+            elif last and index - first >= last:
                 return "time is up"
             due_s = begin_s + index * self._period_s
             self._clock.sleep_until(due_s)
