@@ -22,7 +22,7 @@ V keys of vision.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
@@ -32,6 +32,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from so101_policy.errors import PolicyError
+
+Keep = Callable[[Sequence[Tensor], "TokenLayout", dict[str, tuple[int, int]]], None]
+"""Takes the weights of a forward pass, their layout, and the rows and columns of each camera's tokens."""
 
 NO_VISION = 1e-30
 """A query that spends less than this on vision has no vision entropy; left are float32's last digits."""
@@ -157,15 +160,22 @@ class AttentionProbe:
     mode. One probe watches one model from one thread at a time; a copy of the model made meanwhile is not
     watched.
 
+    Args:
+        policy: what to watch.
+        per_head: shares of every head too.
+        keep: is given the weights of each forward pass, one (B, H, Q, S) per decoder layer, their layout, and each
+            camera's (rows, columns) of tokens, for what shares do not tell (`attention_maps.py`).
+
     Raises:
         PolicyError: the module is not an ACT, or its attention gives no weights.
     """
 
-    def __init__(self, policy: nn.Module, *, per_head: bool = False):
+    def __init__(self, policy: nn.Module, *, per_head: bool = False, keep: Keep | None = None):
         self._model = _act_of(policy)
         self._per_head = per_head
+        self._keep = keep
         self._handles: list[RemovableHandle] = []
-        self._map_sizes: list[int] = []
+        self._grids: list[tuple[int, int]] = []
         self._weights: list[Tensor] = []
         self.shares: AttentionShares | None = None
 
@@ -198,7 +208,7 @@ class AttentionProbe:
         return self
 
     def _forget(self) -> None:
-        self._map_sizes.clear()
+        self._grids.clear()
         self._weights.clear()
 
     def _begin(self, model: nn.Module, args: Any) -> None:
@@ -209,7 +219,7 @@ class AttentionProbe:
     def _see_image(self, backbone: nn.Module, args: Any, output: dict[str, Tensor]) -> None:
         if backbone in self._watched:
             height, width = output["feature_map"].shape[-2:]
-            self._map_sizes.append(height * width)
+            self._grids.append((height, width))
 
     def _ask_per_head(
         self, attention: nn.Module, args: Any, kwargs: dict[str, Any]
@@ -232,13 +242,16 @@ class AttentionProbe:
             return
         config: Any = model.config
         names = [camera_name(key) for key in config.image_features]
-        if len(self._map_sizes) != len(names):
+        if len(self._grids) != len(names):
             raise PolicyError(
-                f"the backbone saw {len(self._map_sizes)} images, but the model has {len(names)} cameras "
+                f"the backbone saw {len(self._grids)} images, but the model has {len(names)} cameras "
                 f"({', '.join(names)})"
             )
-        layout = TokenLayout.of(config, dict(zip(names, self._map_sizes, strict=True)))
+        grids = dict(zip(names, self._grids, strict=True))
+        layout = TokenLayout.of(config, {name: rows * columns for name, (rows, columns) in grids.items()})
         self.shares = shares_of(self._weights, layout, per_head=self._per_head)
+        if self._keep is not None:
+            self._keep(self._weights, layout, grids)
         self._forget()  # do not hold the weights until the next forward pass
 
 

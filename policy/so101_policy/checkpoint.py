@@ -26,7 +26,8 @@ from lerobot.utils.constants import OBS_STATE
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from so101_policy.attention import AttentionProbe, AttentionShares, camera_name
+from so101_policy.attention import AttentionProbe, AttentionShares, TokenLayout, camera_name
+from so101_policy.attention_maps import Maps, maps_of
 from so101_policy.checkpoint_files import (
     WEIGHTS,
     check_device,
@@ -51,6 +52,8 @@ class Prediction(NamedTuple):
     actions: NDArray[np.float32]
     """(T, A) joint targets in the robot's units, one row per control step."""
     shares: AttentionShares | None
+    maps: Maps | None = None
+    """Where in each camera's picture, if `load` was asked for maps."""
 
 
 class ActPolicy:
@@ -64,13 +67,15 @@ class ActPolicy:
         path: Path,
         per_head: bool = False,
         engine: Engine | None = None,
+        maps: bool = False,
     ):
         self.policy = policy
         self.engine = engine
         """What computes in LeRobot's place once it is verified; None: nothing does."""
         self.path = path
         self._normalise, self._postprocess = _normaliser(policy, preprocess), postprocess
-        self._probe = AttentionProbe(policy, per_head=per_head)
+        self._maps: Maps | None = None
+        self._probe = AttentionProbe(policy, per_head=per_head, keep=self._keep_maps if maps else None)
         self._input_keys = _input_keys(policy, preprocess)
         config: Any = policy.config
         self.cameras: dict[str, tuple[int, int]] = {
@@ -85,6 +90,8 @@ class ActPolicy:
         """The checkpoint's wish for temporal ensembling: told to the runner, not applied here."""
         self.fps: float | None = getattr(config, "fps", None)
         """Actions per second, where the checkpoint says it; LeRobot's own do not."""
+        self.start_pose: list[float] | None = getattr(config, "start_pose", None)
+        """(A,) where its demonstrations began, where the checkpoint says it."""
         self.type: str = config.type
         self.device = torch.device(config.device)
         self.n_parameters = sum(parameter.numel() for parameter in policy.parameters())
@@ -92,7 +99,12 @@ class ActPolicy:
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "cpu", per_head: bool = False, engine: str = "plain"
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        per_head: bool = False,
+        engine: str = "plain",
+        maps: bool = False,
     ) -> Self:
         """Load a checkpoint.
 
@@ -106,6 +118,7 @@ class ActPolicy:
             engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
                 same numbers to 1e-5 in a fraction of the time, once they were verified on the first observation;
                 "auto", the fastest that this machine has.
+            maps: answer with attention maps too (`attention_maps.py`).
 
         Raises:
             CheckpointError: there is no such checkpoint or device, or the checkpoint is not a whole ACT.
@@ -117,8 +130,8 @@ class ActPolicy:
         config = read_config(folder, device)
         policy = read_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
-        made = make_engine(engine, policy, _normaliser(policy, preprocess), per_head=per_head)
-        return cls(policy, preprocess, postprocess, folder, per_head, made)
+        made = make_engine(engine, policy, _normaliser(policy, preprocess), per_head=per_head, maps=maps)
+        return cls(policy, preprocess, postprocess, folder, per_head, made, maps)
 
     def predict(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         """The chunk for one observation.
@@ -135,7 +148,7 @@ class ActPolicy:
         inferred = plain() if self.engine is None else self.engine(observation, plain)
         with torch.no_grad():
             actions_TA = self._postprocess(inferred.actions_TA)
-        return Prediction(actions_TA.float().cpu().numpy(), inferred.shares)
+        return Prediction(actions_TA.float().cpu().numpy(), inferred.shares, inferred.maps)
 
     def check_robot(self, joints: Sequence[str], cameras: Mapping[str, tuple[int, int]]) -> None:
         """Whether this policy fits a robot, asked before anything moves.
@@ -208,7 +221,12 @@ class ActPolicy:
         }
         with torch.no_grad(), self._probe:
             actions_BTA = self.policy.predict_action_chunk(self._normalise(pictures | observation.vectors))
-            return Inferred(actions_BTA[0], self._probe.shares)
+            return Inferred(actions_BTA[0], self._probe.shares, self._maps)
+
+    def _keep_maps(
+        self, weights: Sequence[Tensor], layout: TokenLayout, grids: dict[str, tuple[int, int]]
+    ) -> None:
+        self._maps = maps_of(weights, layout, grids)
 
     def _state(self, state: ArrayLike) -> Tensor:
         config: Any = self.policy.config

@@ -64,6 +64,10 @@ class RegularizedACTConfig(ACTConfig):
     fps: float | None = None
     """Frames per second of the demonstrations, so the rate of the actions; `so101-train` fills it in."""
 
+    start_pose: list[float] | None = None
+    """Where the demonstrations began, one joint value each: the median of their first states. A policy knows no other
+    place to start from, so a runner goes there first; `so101-train` fills it in."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.vision_backbone not in TORCHVISION + OURS:

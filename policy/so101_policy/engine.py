@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from so101_policy.attention import AttentionShares, TokenLayout, shares_of
+from so101_policy.attention_maps import Grids, Maps, maps_of
 from so101_policy.engine_graph import ActGraph, EngineError, Scaling, check_model
 from so101_policy.engine_onnx import PACKAGES, OnnxBackend
 
@@ -57,6 +58,8 @@ class Inferred(NamedTuple):
     actions_TA: Tensor
     """Normalised."""
     shares: AttentionShares | None
+    maps: Maps | None = None
+    """Where in each picture, on request."""
 
 
 class Verification(NamedTuple):
@@ -65,7 +68,7 @@ class Verification(NamedTuple):
     action_difference: float
     """The largest, relative to the largest action where that is above 1; NaN where either side is."""
     share_difference: float
-    """The largest of all shares, entropy included."""
+    """The largest of all shares, entropy and cells of maps included."""
 
     @property
     def passed(self) -> bool:
@@ -107,14 +110,16 @@ class Engine:
         layout: TokenLayout,
         normalise: Normalise,
         per_head: bool,
+        grids: Grids | None = None,
     ):
+        """`grids`: of the cameras' tokens, if maps are wanted."""
         self.name = backend.name
         """Of the backend; "plain" after it was dismissed."""
         self.verification: Verification | None = None
         """None before the first observation, and where the backend raised there."""
         self._backend: Backend | None = backend
         self._inputs, self._layout = tuple(inputs), layout
-        self._normalise, self._per_head = normalise, per_head
+        self._normalise, self._per_head, self._grids = normalise, per_head, grids
 
     def __call__(self, observation: Observation, plain: Callable[[], Inferred]) -> Inferred:
         """The backend's answer, or that of `plain`, which is called for the first observation and after a dismissal."""
@@ -162,7 +167,9 @@ class Engine:
             tensors = {key: normalised[key][0].cpu() for key in seen} | observation.images
             actions_TA, *weights_hTS = backend([tensors[key] for key in self._inputs])
             weights = [x_hTS[None] for x_hTS in weights_hTS]
-            return Inferred(actions_TA, shares_of(weights, self._layout, per_head=self._per_head))
+            shares = shares_of(weights, self._layout, per_head=self._per_head)
+            maps = None if self._grids is None else maps_of(weights, self._layout, self._grids)
+            return Inferred(actions_TA, shares, maps)
 
 
 def check_engine(name: str) -> None:
@@ -171,13 +178,16 @@ def check_engine(name: str) -> None:
         raise EngineError(f"there is no engine {name!r}; possible: {', '.join(ENGINES)}")
 
 
-def make_engine(name: str, policy: Any, normalise: Normalise, *, per_head: bool = False) -> Engine | None:
+def make_engine(
+    name: str, policy: Any, normalise: Normalise, *, per_head: bool = False, maps: bool = False
+) -> Engine | None:
     """An engine for a LeRobot `ACTPolicy`, with its weights as they are now; None for the plain path.
 
     Args:
         name: one of `ENGINES`. With "auto" nothing is an error: what cannot be had is left out, with a word in the log.
         normalise: with the dataset's statistics.
         per_head: shares of every head too.
+        maps: attention maps too.
 
     Raises:
         EngineError: there is no such engine, it cannot run this model or on its device, or a package is missing.
@@ -187,10 +197,10 @@ def make_engine(name: str, policy: Any, normalise: Normalise, *, per_head: bool 
         return None
     device = torch.device(policy.config.device)
     if name != "auto":
-        return _engine(name, policy, normalise, per_head)
+        return _engine(name, policy, normalise, per_head, maps)
     for candidate in _candidates(device):
         try:
-            return _engine(candidate, policy, normalise, per_head)
+            return _engine(candidate, policy, normalise, per_head, maps)
         except EngineError as error:
             logger.warning("engine %s is not used: %s", candidate, error)
     return None
@@ -216,12 +226,13 @@ def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
     return scalings
 
 
-def _engine(name: str, policy: Any, normalise: Normalise, per_head: bool) -> Engine:
+def _engine(name: str, policy: Any, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
     check_model(policy.model)
     with torch.no_grad():
         graph = ActGraph(policy.model, scalings_of(policy, normalise))
     backend = TorchBackend(graph) if name == "torch" else OnnxBackend(graph)
-    return Engine(backend, graph.inputs, graph.layout, normalise, per_head)
+    grids = graph.grids if maps else None
+    return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids)
 
 
 def _candidates(device: torch.device) -> Iterator[str]:
@@ -233,7 +244,7 @@ def _candidates(device: torch.device) -> Iterator[str]:
 def _compare(inferred: Inferred, expected: Inferred) -> Verification:
     return Verification(
         _difference(inferred.actions_TA, expected.actions_TA),
-        _difference(_numbers(inferred.shares), _numbers(expected.shares)),
+        _difference(_numbers(inferred), _numbers(expected)),
     )
 
 
@@ -245,10 +256,14 @@ def _difference(got: Tensor, wanted: Tensor) -> float:
     return float(((got - wanted).abs() / wanted.abs().amax().clamp_min(1)).amax())
 
 
-def _numbers(shares: AttentionShares | None) -> Tensor:
-    """All figures of shares that depend on the observation, in one row; one NaN where there are no shares."""
+def _numbers(inferred: Inferred) -> Tensor:
+    """All figures of shares and maps that depend on the observation, in one row; one NaN where there are no shares."""
+    shares = inferred.shares
     if shares is None:
         return torch.tensor([math.nan])
+    cells = [x for cells in (inferred.maps or {}).values() for x in cells.ravel().tolist()]
     heads: Mapping[str, Sequence[float]] = shares.heads or {}
     flat = [x for x in shares if isinstance(x, float)]
-    return torch.tensor([*flat, *shares.cameras.values(), *(x for row in heads.values() for x in row)])
+    return torch.tensor(
+        [*flat, *shares.cameras.values(), *(x for row in heads.values() for x in row), *cells]
+    )

@@ -63,7 +63,11 @@ class ActGraph(nn.Module):
         eyes = _Eyes(model, scalings, blind=bool(regularizer and regularizer.hides_images))
         self.eyes = eyes if config.image_features else None
         self.vectors = _vectors(model, without_state=bool(regularizer and regularizer.hides_state))
-        self.layout = TokenLayout.of(config, eyes.counts)
+        self.grids = eyes.grids
+        """Camera -> (rows, columns) of its tokens."""
+        self.layout = TokenLayout.of(
+            config, {name: rows * columns for name, (rows, columns) in eyes.grids.items()}
+        )
         self.inputs = (*self.vectors.keys, *eyes.keys)
         """Keys of what the graph is called with, as in a normalised batch of LeRobot's."""
 
@@ -182,8 +186,8 @@ class _Eyes(nn.Module):
         features: Mapping[str, Any] = model.config.image_features
         self.keys = () if blind else tuple(features)
         """Of the pictures that it takes."""
-        self.counts: dict[str, int] = {}
-        """Camera -> its tokens."""
+        self.grids: dict[str, tuple[int, int]] = {}
+        """Camera -> (rows, columns) of its tokens."""
         self.positions: list[Tensor] = []
         """(tokens, D) a camera."""
         if not features:
@@ -196,7 +200,7 @@ class _Eyes(nn.Module):
         for key, feature in features.items():
             maps = self._maps(self.bias_D.new_zeros(1, *feature.shape[1:], 3))
             position = model.encoder_cam_feat_pos_embed(maps)[0].flatten(1).T
-            self.counts[camera_name(key)] = len(position)
+            self.grids[camera_name(key)] = (maps.shape[-2], maps.shape[-1])
             self.positions.append(position)
             dark.append(self._tokens(maps)[0])
         self.register_buffer("dark_VD", torch.cat(dark) if blind else None)

@@ -86,6 +86,15 @@ def describe(repo_id: str, root: str | Path | None, size: Size | None, config: A
     return Description(dataset, str(root or repo_id), features, _names(meta.features[ACTION]), statistics)
 
 
+def start_pose(dataset: Any) -> list[float] | None:
+    """The median of the joint states with which its episodes begin; None for a dataset without states."""
+    meta = dataset.meta
+    if OBS_STATE not in meta.features or not meta.total_episodes:
+        return None
+    first = dataset.hf_dataset.select(list(meta.episodes["dataset_from_index"]))[OBS_STATE]
+    return [round(float(value), 3) for value in np.median(np.stack(list(first)), axis=0)]
+
+
 def split(dataset: Any, asked: Sequence[int] | None, fraction: float) -> tuple[list[int], list[int]]:
     """Episodes to train on and to hold out: the last of every task, as `lerobot-train` splits.
 

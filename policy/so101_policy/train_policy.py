@@ -26,7 +26,7 @@ from so101_policy.checkpoint_files import (
 from so101_policy.configuration_regularized_act import RegularizedACTConfig, check_fresh_backbone
 from so101_policy.errors import TrainError
 from so101_policy.modeling_regularized_act import from_act
-from so101_policy.train_data import Description
+from so101_policy.train_data import Description, start_pose
 from so101_policy.training_state import Trained
 
 FUSED_OPTIMIZERS = {AdamWConfig: torch.optim.AdamW, AdamConfig: torch.optim.Adam}
@@ -39,6 +39,7 @@ def settle_features(policy: Any, data: Description) -> None:
         policy.input_features = {k: f for k, f in data.features.items() if f.type is not FeatureType.ACTION}
     if isinstance(policy, RegularizedACTConfig):
         policy.fps = float(data.dataset.meta.fps)
+        policy.start_pose = start_pose(data.dataset)
 
 
 def make_trained(config: Any, data: Description, device: torch.device) -> Trained:
@@ -88,7 +89,8 @@ def _policy(config: Any) -> Any:
     folder = find_checkpoint(source)
     if isinstance(config.policy, RegularizedACTConfig) and not config.resume:  # mask tokens begin afresh
         ours = {f.name: getattr(config.policy, f.name) for f in fields(ACTConfig) if f.init}
-        ours |= {"fused": config.policy.fused, "fps": config.policy.fps, "pretrained_backbone_weights": None}
+        ours |= {name: getattr(config.policy, name) for name in ("fused", "fps", "start_pose")}
+        ours |= {"pretrained_backbone_weights": None}
         return from_act(folder, config.policy.regularizer, **ours)
     read_config(folder, str(config.policy.device))  # says what is wrong with it
     built = copy.copy(config.policy)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -48,6 +50,14 @@ def test_a_run_leaves_metrics_and_lerobots_checkpoints(tmp_path: Path, train: Tr
     policy = ActPolicy.load(out)
     assert policy.type == "regularized_act"
     assert set(policy.cameras) == {"front", "wrist"}
+
+
+def test_a_policy_knows_where_its_demonstrations_began(tmp_path: Path, train: Train, dataset: Path):
+    policy = ActPolicy.load(train(tmp_path / "run", RECOMMENDED, "--steps=1", "--eval_steps=0"))
+    table = pandas.concat([pandas.read_parquet(file) for file in sorted(dataset.rglob("data/**/*.parquet"))])
+    first = np.stack(list(table[table.frame_index == 0]["observation.state"]))
+    assert len(first) > 1
+    assert policy.start_pose == pytest.approx(np.median(first, axis=0), abs=1e-3)
 
 
 @pytest.mark.parametrize("extra", [(), (RECOMMENDED, "--regularizer.state_noise=0.1"), ("--fused=false",)])
