@@ -58,7 +58,7 @@ class Intervention(NamedTuple):
     """One thing that the guard changed or refused."""
 
     rule: str
-    """`limit`, `speed`, `acceleration`, `step`, `approach` where a joint was clamped; `table`, `workspace`,
+    """`limit`, `speed`, `acceleration`, `step` where a joint was clamped; `table`, `workspace`,
     `self-collision` where the step was shortened; `overload (current)`, `overload (load)`, `temperature` where the
     arm was slowed down; the reason of a stop otherwise."""
     joint: str | None
@@ -121,7 +121,6 @@ class Guard:
         workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
         gap_m = rig.self_gap_m if rig.self_collision else None
         self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
-        self._approach_speed: float | None = None
         self._parking = False
         self._last: NDArray[np.float64] | None = None
         self._last_s: float | None = None
@@ -132,15 +131,10 @@ class Guard:
         """(6,) what passed last, or where the arm was at the last `reset`; None before."""
         return None if self._last is None else self._last.copy()
 
-    @property
-    def approaching(self) -> bool:
-        """The approach has not reached what is asked yet."""
-        return self._approach_speed is not None
-
     def reset(self, position: ArrayLike) -> None:
         """Take `position` (6,) as the last command, at rest: before the first action, and after every hold.
 
-        An approach goes on, parking ends; what the servos have suffered stays.
+        Parking ends; what the servos have suffered stays.
 
         Raises:
             UnsafeActionError: it is not a pose of this arm, so no first step from it would be safe. Nothing
@@ -162,14 +156,6 @@ class Guard:
         self._last, self._last_s = inside, None
         self._velocity = np.zeros(len(JOINTS))
 
-    def approach(self, speed: float | None = None) -> None:
-        """Go slowly until an action is reached: for the way from where the arm stands to a run's first pose.
-
-        Args:
-            speed: of the fastest joint [deg/s, percent/s]; by default the rig's `approach_speed`.
-        """
-        self._approach_speed = self.rig.approach_speed if speed is None else speed
-
     def park(self, position: ArrayLike) -> None:
         """`reset` for the way home: servos that are overloaded or hot slow it down and do not stop it, since an
         arm that is stopped away from home falls when it is released. Ends with the next `reset`.
@@ -178,7 +164,7 @@ class Guard:
             UnsafeActionError: as `reset`.
         """
         self.reset(position)
-        self._approach_speed, self._parking = None, True
+        self._parking = True
 
     def objections(self, pose: ArrayLike) -> list[str]:
         """Why the arm may not be led to `pose` (6,), in words: to be asked about a home, before anything moves."""
@@ -232,17 +218,12 @@ class Guard:
         # a joint that stands outside of its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
         by_speed = self._motion.speed * (strain.speed * elapsed_s)
-        approaching = self._approach_speed
-        if approaching is not None:
-            by_speed = np.minimum(by_speed, approaching * elapsed_s)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
         reach = np.minimum(by_speed, self._motion.step)
         # from one pose that is inside towards another, so inside
         passed = np.minimum(np.maximum(inside, last - np.minimum(reach, down)), last + np.minimum(reach, up))
-        if approaching is not None and (passed == inside).all():
-            self._approach_speed = None
         if (passed == asked).all():
             return passed, []
         found: list[Intervention] = []
@@ -251,9 +232,9 @@ class Guard:
                 found.append(Intervention("limit", joint, float(asked[i]), float(inside[i])))
             if passed[i] != inside[i]:
                 by_acceleration = (up if inside[i] > last[i] else down)[i]
-                rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration, approaching is not None)
+                rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration)
                 found.append(Intervention(rule, joint, float(inside[i]), float(passed[i])))
-        if strain.speed < 1.0 and any(change.rule in ("speed", "approach") for change in found):
+        if strain.speed < 1.0 and any(change.rule == "speed" for change in found):
             found.append(_intervention(strain))
         return passed, found
 
@@ -284,10 +265,10 @@ class Guard:
         return reasons[0] if reasons else None
 
 
-def _tightest(speed: float, step: float, acceleration: float, approaching: bool) -> str:
+def _tightest(speed: float, step: float, acceleration: float) -> str:
     """The rule that cut a joint."""
     if speed <= min(step, acceleration + ROUNDING):
-        return "approach" if approaching else "speed"
+        return "speed"
     return "step" if step <= acceleration else "acceleration"
 
 

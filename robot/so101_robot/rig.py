@@ -66,8 +66,6 @@ class Rig:
     """Above this the arm moves slower [deg C]."""
     stop_c: float = 66.0
     """Here it stops; at 70 the servo itself lets go."""
-    approach_speed: float = 40.0
-    """Of the way to a run's first pose [deg/s, percent/s]."""
     state_age_s: float = 0.1
     frame_age_s: float = 0.5
     table_m: float | None = -0.02
@@ -114,7 +112,6 @@ _RANGES = {
     "overload_s": _POSITIVE,
     "slow_c": (0.0, 150.0),
     "stop_c": (0.0, 150.0),
-    "approach_speed": _POSITIVE,
     "state_age_s": _POSITIVE,
     "frame_age_s": _POSITIVE,
     "table_m": (-1.0, 1.0),
@@ -252,9 +249,6 @@ joints:
 # Above slow_c [deg C] a servo slows the arm down, at stop_c it stops it; at 70 the servo lets go by itself.
 slow_c: {slow_c}
 stop_c: {stop_c}
-
-# Speed of the way to a run's first pose [deg/s, percent/s].
-approach_speed: {approach_speed}
 
 # How old joint positions and pictures may be [s].
 state_age_s: {state_age_s}

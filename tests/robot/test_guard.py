@@ -345,34 +345,6 @@ def test_ticks_without_health_and_servos_without_answer_change_no_budget():
     assert further[0] - slow[0] == pytest.approx(slow[0], rel=0.01)
 
 
-# approach
-
-
-def test_an_approach_is_slow_until_it_has_arrived_and_says_so():
-    one = guard()
-    one.approach()
-    target = HOME + np.array([30.0, 10, -10, 5, 0, 20])
-    ticks = 0
-    while one.approaching:
-        verdict = one.check(target, state(ticks * TICK_S), {}, ticks * TICK_S)
-        assert verdict.action is not None
-        assert {i.rule for i in verdict.interventions} <= {"approach"}
-        ticks += 1
-    np.testing.assert_array_equal(verdict.action, target)
-    assert ticks * TICK_S == pytest.approx(30 / 40, abs=0.1)
-    assert passed(one, target + 20, ticks * TICK_S)[0] == pytest.approx(target[0] + 6)
-
-
-def test_a_hold_during_the_approach_does_not_hurry_it_and_parking_ends_it():
-    one = guard()
-    one.approach(speed=15.0)
-    assert passed(one, HOME + 40, 0.0)[0] == pytest.approx(0.5)
-    one.reset(HOME)
-    assert passed(one, HOME + 40, 0.1)[0] == pytest.approx(0.5)
-    one.park(HOME)
-    assert not one.approaching
-
-
 # time stamps
 
 
