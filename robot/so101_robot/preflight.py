@@ -5,10 +5,15 @@ somebody should know) or `stop` (it must not), with what was asked, what was fou
 `preflight` runs them on a connected arm and a policy; a check that cannot be carried out is a `stop` and keeps no
 other from being made. The checks stand in `preflight_servos`, `preflight_cameras` and `preflight_policy`. Nothing
 there moves an arm or writes a register.
+
+Packages that know more add checks as entry points of the group `so101.preflight`: functions of the connected robot and
+the policy. The drift check of the cameras comes that way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from so101_policy.errors import PolicyError
@@ -35,17 +40,27 @@ CHECKS = (
 )
 
 
+GROUP = "so101.preflight"
+"""Entry points: further checks, `(robot, policy) -> list[Finding]`."""
+
+
+def further_checks() -> dict[str, EntryPoint]:
+    """The checks that other packages bring, by name."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP)) if point.name not in CHECKS}
+
+
 @dataclass
 class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out, of `CHECKS`; `all` leaves out every one."""
+    """Checks that are left out, of `CHECKS` and `further_checks`; `all` leaves out every one."""
 
     def __post_init__(self) -> None:
+        known = ("all", *CHECKS, *further_checks())
         for name in self.skip:
-            if name not in (*CHECKS, "all"):
-                raise ConfigError(f"--preflight.skip={name}: possible are all, {', '.join(CHECKS)}")
+            if name not in known:
+                raise ConfigError(f"--preflight.skip={name}: possible are {', '.join(known)}")
 
 
 def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> list[Finding]:
@@ -68,15 +83,20 @@ def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> lis
         return preflight_policy.check_ranges(statistics(), *robot.joint_limits(), robot.read().position)
 
     checks: dict[str, Callable[[], list[Finding]]] = {
-        **_servo_checks(robot),
+        **servo_checks(robot),
         "cameras": lambda: preflight_cameras.check_cameras(
             robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s
         ),
         "policy": lambda: preflight_policy.check_policy(policy, joints, sizes),
         "statistics": lambda: preflight_policy.check_statistics(statistics()),
         "ranges": ranges,
+        **{name: partial(_load_and_check, point, robot, policy) for name, point in further_checks().items()},
     }
     return run_checks(checks, skip)
+
+
+def _load_and_check(point: EntryPoint, robot: "SO101", policy: "Policy") -> list[Finding]:
+    return point.load()(robot, policy)
 
 
 def run_checks(checks: Mapping[str, Callable[[], list[Finding]]], skip: Sequence[str] = ()) -> list[Finding]:
@@ -93,7 +113,7 @@ def run_checks(checks: Mapping[str, Callable[[], list[Finding]]], skip: Sequence
     return findings
 
 
-def _servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
+def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
     """The checks of what the servos say, all on one reading. If they say nothing, that is the one finding."""
     try:
         rows = robot.bus.read_registers()

@@ -19,7 +19,7 @@ from so101_robot.errors import CameraError, ConfigError
 from so101_robot.findings import Finding, PreflightError, as_json, as_table, require, verdict
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import MockConfig
-from so101_robot.preflight import CHECKS, PreflightConfig, preflight, run_checks
+from so101_robot.preflight import CHECKS, PreflightConfig, further_checks, preflight, run_checks
 from so101_robot.preflight_cameras import check_cameras
 from so101_robot.preflight_policy import check_ranges, check_statistics, read_statistics
 from so101_robot.preflight_servos import (
@@ -305,7 +305,7 @@ def test_the_mock_arm_passes_and_each_check_speaks(robot: SO101, tmp_path: Path)
     assert robot.mock is not None
     before = robot.mock.servos.get(0, "Torque_Enable")
     findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)))
-    assert tuple(dict.fromkeys(finding.check for finding in findings)) == CHECKS
+    assert tuple(dict.fromkeys(finding.check for finding in findings)) == (*CHECKS, *further_checks())
     assert [finding for finding in findings if finding.level == "stop"] == []
     assert robot.mock.servos.get(0, "Torque_Enable") == before
     assert json.loads(json.dumps(as_json(findings)))["verdict"] == verdict(findings)

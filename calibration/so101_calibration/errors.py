@@ -1,0 +1,37 @@
+"""What can go wrong while calibrating, as exceptions that speak to the person at the bench.
+
+Every class derives from `CalibrateError`, so the command catches one type (and `so101_robot.errors.RobotError`),
+prints one message and exits with code 2. A message says what was asked, what was found and what is possible.
+"""
+
+
+class CalibrateError(Exception):
+    """Root of everything that `so101_calibration` raises on purpose."""
+
+
+class UsageError(CalibrateError, ValueError):
+    """The user asked for something that cannot be: an option, a file, an answer."""
+
+
+class FileError(CalibrateError, OSError):
+    """A calibration file cannot be read or written, or is none."""
+
+
+class ServoError(CalibrateError, OSError):
+    """Servos did not answer as they should, or did not take what was written."""
+
+
+class ImplausibleError(CalibrateError, ValueError):
+    """A result that cannot be right, with the reason; nothing was written."""
+
+
+class TorqueError(CalibrateError, RuntimeError):
+    """A joint that a hand was to move is not free."""
+
+
+class InputEndedError(CalibrateError, EOFError):
+    """The script that answers the prompts has no more lines, or the person left."""
+
+
+class InterruptedWriteError(CalibrateError, RuntimeError):
+    """A write to the servos broke off; the message says what state everything is in."""

@@ -1,0 +1,184 @@
+"""The command: comparing and restoring, one readable message for a mistake, and a script at its prompts."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from so101_calibration import compare, files, servos
+from so101_calibration.calibrate import main
+from so101_calibration.errors import ImplausibleError, InputEndedError
+from so101_calibration.homing import JointCalibration
+from so101_calibration.line import Line
+from so101_calibration.steps import MIDDLE
+from so101_calibration.terminal import Terminal
+from so101_robot.joints import JOINTS
+from so101_robot.mock.arm import MockArm
+from so101_robot.registers import BY_NAME
+
+from .conftest import Scripted
+
+
+@pytest.fixture
+def file(line: Line, path: Path) -> dict[str, JointCalibration]:
+    """The file of this arm."""
+    calibration = compare.stored(line.rows())
+    files.write_whole(path, files.dump(calibration))
+    return calibration
+
+
+def test_a_check_of_an_arm_with_its_file_finds_nothing(
+    line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted
+) -> None:
+    assert servos.check(line, path, talk, as_json=False) == 0
+    assert "is the calibration in the servos" in talk.text
+
+
+def test_a_check_says_what_a_difference_means_in_degrees_and_writes_nothing(
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arm.servos.set(2, "Homing_Offset", -114)
+    before = arm.servos.saved.tobytes(), path.read_text()
+    assert servos.check(line, path, talk, as_json=False) == 1
+    assert "+10.0 " in talk.text
+    assert "Nothing was changed" in talk.text
+    assert servos.check(line, path, talk, as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert not said["agree"]
+    assert said["joints"]["elbow_flex"]["zero_deg"] == pytest.approx(114 * 360 / 4095, abs=1e-3)
+    assert said["joints"]["gripper"]["same"]
+    assert (arm.servos.saved.tobytes(), path.read_text()) == before
+
+
+def test_an_arm_that_stands_where_it_cannot_is_another_arm(
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted
+) -> None:
+    arm.plant._steps[5] = 500  # type: ignore[attr-defined]
+    arm.advance_to(arm.now_us + 50_000)
+    assert servos.check(line, path, talk, as_json=False) == 1
+    assert "gripper (servo 6) stands" in talk.text
+
+
+def test_a_file_is_put_into_the_servos_after_a_yes_only(
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.json"
+    wanted = file | {"elbow_flex": file["elbow_flex"]._replace(homing_offset=77)}
+    other.write_text(files.dump(wanted))
+    before = arm.servos.saved.tobytes(), path.read_text()
+    assert servos.take_over(line, str(other), path, Scripted(answer=False), set()) == 1
+    assert (arm.servos.saved.tobytes(), path.read_text()) == before
+    talk = Scripted()
+    assert servos.take_over(line, str(other), path, talk, set()) == 0
+    assert "1 of 30 registers differ" in talk.text
+    assert compare.stored(line.rows()) == files.read(path) == wanted
+    assert [files.read(copy) for copy in (tmp_path / "backups").iterdir()] == [file]
+    assert servos.take_over(line, str(other), path, talk, set()) == 0
+    assert len(list((tmp_path / "backups").iterdir())) == 1  # nothing new, nothing to keep
+
+
+def test_what_lerobot_left_unsaved_survives_power_off_afterwards(
+    arm: MockArm, line: Line, path: Path, talk: Scripted
+) -> None:
+    """LeRobot writes a file that it was told to use with Lock = 1: the servos forget it, and it asks at every start."""
+    line.write(3, BY_NAME["Homing_Offset"], 321)
+    assert arm.servos.get(2, "Lock") == 1
+    assert servos.take_over(line, "eeprom", path, talk, set()) == 0
+    arm.servos.boot(2)
+    assert compare.stored(line.rows())["elbow_flex"].homing_offset == 321
+
+
+def test_a_lost_file_comes_back_from_the_servos(line: Line, path: Path, talk: Scripted) -> None:
+    assert servos.take_over(line, "eeprom", path, talk, set()) == 0
+    assert files.read(path) == compare.stored(line.rows())
+
+
+def test_a_file_with_lerobots_half_turn_is_refused_with_the_way_out(
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], tmp_path: Path, talk: Scripted
+) -> None:
+    before = arm.servos.saved.tobytes()
+    bad = tmp_path / "bad.json"
+    bad.write_text(files.dump(file | {"elbow_flex": file["elbow_flex"]._replace(homing_offset=2048)}))
+    with pytest.raises(ImplausibleError, match=r"elbow_flex: homing offset 2048.*calibrate again"):
+        servos.take_over(line, str(bad), path, talk, set())
+    assert arm.servos.saved.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("fly", "no command 'fly'; possible: servos, ids, check, cameras, drift"),
+        ("servos --port=/dev/nowhere --id=a", "port /dev/nowhere does not exist"),
+        ("servos --port=/dev/nowhere", "--id is needed"),
+        ("servos --port=mock --allow=nonsense", "possible: model, firmware"),
+        ("servos --port=mock --check --from=x", "use one of them"),
+        ("servos --port=mock --check --id=../x", "cannot name a file"),
+        ("ids --port=mock --motor=knee", "possible: shoulder_pan"),
+        ("check --port=mock --cameras=[1]", "needed is {name:"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert "drift" in capsys.readouterr().out
+
+
+@pytest.fixture
+def script() -> Callable[[str], Terminal]:
+    def terminal(text: str) -> Terminal:
+        read, write = os.pipe()
+        os.write(write, text.encode())
+        os.close(write)
+        return Terminal(fd=read)
+
+    return terminal
+
+
+def test_a_script_answers_every_prompt_with_a_line(script: Callable[[str], Terminal]) -> None:
+    terminal = script("\n\nmaybe\nY\nn\n")
+    looks: list[int] = []
+    for _ in range(2):
+        terminal.until_done(MIDDLE, lambda: looks.append(1) or "")
+    assert terminal.confirm("really?")
+    assert not terminal.confirm("and this?")
+    assert looks
+
+
+def test_a_script_that_ends_early_is_an_error_and_not_an_answer(script: Callable[[str], Terminal]) -> None:
+    terminal = script("y\ny")  # a line without its end is none
+    assert terminal.confirm("first?")
+    with pytest.raises(InputEndedError, match="input ended at 'second"):
+        terminal.confirm("second?")
+    with pytest.raises(InputEndedError):
+        script("").until_done(MIDDLE, lambda: "")
+
+
+def test_keys_count_at_once_on_a_terminal_and_not_before_the_question() -> None:
+    ours, theirs = os.openpty()
+    terminal = Terminal(fd=theirs)
+    assert terminal.interactive
+    terminal.until_done(MIDDLE, lambda: str(os.write(ours, b"\n")))
+    os.write(ours, b"y")  # typed before the question was there: no answer to it
+    later = threading.Timer(0.15, lambda: os.write(ours, b"n"))
+    later.start()
+    assert not terminal.confirm("really?")
+    later.join()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_calibration_has_all_joints_in_lerobots_order(line: Line) -> None:
+    assert tuple(compare.stored(line.rows())) == JOINTS

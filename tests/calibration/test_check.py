@@ -1,0 +1,135 @@
+"""The self-test: what it measures on an arm with physics, and what it calls bad."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from so101_calibration import camera_rates, check, compare, selftest
+from so101_calibration.calibrate import main
+from so101_calibration.check import FAIL, PASS, WARN, Item
+from so101_calibration.errors import ServoError
+from so101_calibration.line import Line, open_line
+from so101_robot.cameras import Frame, MockFrames
+from so101_robot.joints import JOINTS
+from so101_robot.mock.arm import MockArm, MockConfig
+
+
+@pytest.fixture
+def standing() -> Iterator[tuple[MockArm, Line]]:
+    """An arm in a world, parked, free."""
+    arm = MockArm(MockConfig(realtime_factor=0, random_mount=True, seed=1, camera_fps=20))
+    with open_line("mock", arm) as line:
+        yield arm, line
+
+
+def by_name(items: list[Item]) -> dict[str, Item]:
+    return {item.name: item for item in items}
+
+
+def test_a_sound_arm_passes_and_is_left_as_it_was(standing: tuple[MockArm, Line]) -> None:
+    arm, line = standing
+    before = arm.joint_rad.copy()
+    items = by_name(check.examine(line, compare.stored(line.rows()), move=True))
+    assert {item.verdict for item in items.values()} == {PASS}
+    arm.advance_to(arm.now_us + 2_000)  # a servo looks at its registers every millisecond
+    assert arm.driven_joints() == []
+    assert arm.joint_rad == pytest.approx(before, abs=0.06)
+    for joint in JOINTS:
+        backlash = items[f"{joint} backlash"].value
+        tracking = items[f"{joint} tracking"].value
+        assert backlash is not None
+        assert tracking is not None
+        assert 0 <= backlash < 1.5
+        assert 0.3 < tracking < 3.5
+    cycle = items["bus cycle"].value
+    assert cycle == pytest.approx(2.5, abs=0.3)  # 14 bytes there, 6 times 37 back and their slots, at 10 us
+
+
+def test_a_joint_that_is_held_up_stops_the_motion(standing: tuple[MockArm, Line]) -> None:
+    arm, line = standing
+    rows = line.rows()
+    arm.add_fault({"fault": "overload", "servo": 2})
+    arm.advance_to(arm.now_us + 20_000)
+    with pytest.raises(ServoError, match="shoulder_lift: overload"):
+        selftest.motions(line, compare.stored(rows))
+    assert arm.driven_joints() == []
+
+
+def test_nothing_moves_unless_it_was_allowed(standing: tuple[MockArm, Line]) -> None:
+    arm, line = standing
+    items = by_name(check.examine(line, None, move=False))
+    assert items["motion"] == Item("motion", WARN, "not tried")
+    assert items["calibration file"].verdict == WARN
+    assert arm.driven_joints() == []
+
+
+def test_a_failure_keeps_the_arm_from_moving(arm: MockArm, line: Line) -> None:
+    arm.servos.set(0, "Firmware_Minor_Version", 9)
+    items = by_name(check.examine(line, None, move=True))
+    assert items["firmware"].verdict == FAIL
+    assert "not tried, because" in items["motion"].text
+    assert check.verdict(list(items.values())) == FAIL
+    assert arm.driven_joints() == []
+
+
+def test_a_file_that_is_not_in_the_servos_fails_with_degrees(arm: MockArm, line: Line) -> None:
+    file = compare.stored(line.rows())
+    file["elbow_flex"] = file["elbow_flex"]._replace(homing_offset=114)
+    item = by_name(check.examine(line, file, move=False))["calibration file"]
+    assert item.verdict == FAIL
+    assert "elbow_flex (+10.0 deg)" in item.text
+
+
+def test_a_silent_servo_is_the_only_finding(arm: MockArm, line: Line) -> None:
+    arm.servos.reboot(4, 10**9)
+    (item,) = check.examine(line, None, move=True)
+    assert item.verdict == FAIL
+    assert "servo 5 (wrist_roll) did not answer" in item.text
+
+
+def test_a_camera_that_keeps_its_rate_passes(standing: tuple[MockArm, Line]) -> None:
+    arm, line = standing
+    source = Stamps(arm)
+    item = camera_rates.watch(source, line.clock, 20.0, watch_s=1.0)
+    assert item.verdict == PASS
+    assert item.value == pytest.approx(20.0, abs=0.1)
+    assert camera_rates.watch(source, line.clock, 30.0, watch_s=1.0).verdict == FAIL
+
+
+def test_a_camera_that_stands_still_fails(standing: tuple[MockArm, Line]) -> None:
+    arm, line = standing
+    arm.add_fault({"fault": "camera_stall", "camera": "front"})
+    item = camera_rates.watch(Stamps(arm), line.clock, 20.0, watch_s=1.0)
+    assert item.verdict == FAIL
+    assert "new pictures in" in item.text
+
+
+class Stamps(MockFrames):
+    """The front camera's times without its pictures, which take long to draw."""
+
+    def __init__(self, arm: MockArm) -> None:
+        super().__init__("front", arm)
+        self._captures = arm.captures
+
+    def latest(self, now_s: float) -> Frame:
+        import numpy as np
+
+        capture = self._captures()["front"]
+        return Frame(np.zeros((1, 1, 3), np.uint8), capture.time_us * 1e-6, capture.sequence, None)
+
+
+def test_the_report_is_for_programs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_rates, "examine", lambda cameras, mock: [])
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--port=mock", "--no_motion", f"--json={tmp_path / 'r.json'}"])
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert ended.value.code == 0
+    assert report["verdict"] == WARN
+    assert report["items"][0] == {
+        "name": "servos",
+        "verdict": PASS,
+        "text": "1 to 6 answer",
+        "value": None,
+        "unit": "",
+    }
