@@ -97,6 +97,7 @@ class SO101(Robot):
         self._state: ArmState | None = None
         self._frames: dict[str, Frame] = {}
         self._goal_steps: NDArray[np.int32] | None = None
+        self._port_is_away = False
 
     # the loop's side -----
 
@@ -212,6 +213,17 @@ class SO101(Robot):
             return dict.fromkeys(JOINTS, "not connected")
         return self.bus.release()
 
+    def leave_port(self) -> None:
+        """Close a port that has gone, for a stale descriptor keeps its device name taken. The servos hold by
+        themselves: USB does not feed them."""
+        self._port_is_away = self.is_connected
+        self.bus.disconnect(disable_torque=False)
+
+    def use_port(self, port: str) -> None:
+        """Go on with this same arm at `port`. Raises PortError."""
+        self.bus.move_to(port)
+        self._port_is_away = False
+
     @property
     def home(self) -> NDArray[np.float64]:
         """(6,) where the arm parks, in LeRobot units, cut to the calibrated range when that is known."""
@@ -255,9 +267,9 @@ class SO101(Robot):
 
     @property
     def is_connected(self) -> bool:
-        """The bus is open. A camera that went away does not count: an arm has to be released also without its
-        eyes."""
-        return self.bus.is_connected
+        """Connected, and not disconnected since. A camera that went away does not count: an arm has to be released
+        also without its eyes. Nor does a port that `leave_port` has closed: what needs it raises PortError."""
+        return self.bus.is_connected or self._port_is_away
 
     @property
     def is_calibrated(self) -> bool:
@@ -450,6 +462,7 @@ class SO101(Robot):
         for source in self._sources.values():
             source.disconnect()
         self._sources = {}
+        self._port_is_away = False
         self.bus.disconnect(disable_torque=False)
         if self.mock is not None and self._owns_mock:
             self.mock.close()

@@ -93,9 +93,7 @@ class SO101Bus(FeetechMotorsBus):
         self, port: str, calibration: dict[str, MotorCalibration] | None = None, opener: Opener | None = None
     ) -> None:
         super().__init__(port, _motors(), calibration)
-        self.port_handler: Any = SdkPort(port, opener or (lambda: _open_serial_port(port)))
-        self.sync_reader: Any = scservo_sdk.GroupSyncRead(self.port_handler, self.packet_handler, 0, 0)
-        self.sync_writer: Any = scservo_sdk.GroupSyncWrite(self.port_handler, self.packet_handler, 0, 0)
+        self._use(port, opener or (lambda: _open_serial_port(port)))
         self.timeout_s = READ_TIMEOUT_S
         self._questions: dict[tuple[bool, tuple[int, ...]], tuple[Question, ...]] = {}
         self._unanswered = 0
@@ -255,6 +253,21 @@ class SO101Bus(FeetechMotorsBus):
                 self.release()
             self.port_handler.closePort()
 
+    def move_to(self, port: str) -> None:
+        """Go on with the same servos at another path, or at the old one after it was away.
+
+        Raises PortError.
+        """
+        self.disconnect(disable_torque=False)
+        self._use(port, lambda: _open_serial_port(port))
+        self.port_handler.openPort()
+
+    def _use(self, port: str, opener: Opener) -> None:
+        self.port = port
+        self.port_handler: Any = SdkPort(port, opener)
+        self.sync_reader: Any = scservo_sdk.GroupSyncRead(self.port_handler, self.packet_handler, 0, 0)
+        self.sync_writer: Any = scservo_sdk.GroupSyncWrite(self.port_handler, self.packet_handler, 0, 0)
+
     def set_baudrate(self, baudrate: int) -> None:
         """Change the speed of the open port (for motor set-up); our own transactions follow."""
         self.port_handler.setBaudRate(baudrate)
@@ -263,7 +276,7 @@ class SO101Bus(FeetechMotorsBus):
     def _link(self) -> Link:
         link: Link | None = self.port_handler.link
         if link is None:
-            raise PortError(f"{self.port} is not open; connect first")
+            raise PortError(f"{self.port} is not open - is the USB cable in?")
         return link
 
     def _connect(self, handshake: bool = True) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .chunks import Mode, Scheduler
     from .config_run import RunConfig
     from .dashboard import Style
+    from .dashboard_view import Title
     from .observers import Background, Observer
 
 MOCK = "mock"
@@ -48,7 +49,8 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     leave_a_core()
-    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine)
+    maps = config.display != "off"
+    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine, maps=maps)
 
 
 def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
@@ -139,10 +141,36 @@ def side_observers(
     return side
 
 
-def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list["Observer"]:
+def with_alarm(config: "RunConfig", observers: Sequence["Observer"]) -> "Observer":
+    """The observers of a run, told also when the policy may be blind."""
+    from .blind import Alarmed
+
+    return Alarmed(observers, config.blind)
+
+
+def title(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Title":
+    """What the dashboard says of a run of a policy."""
+    from .dashboard_view import Title
+
+    on_mock = config.robot.port == MOCK
+    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    return Title(
+        policy=f"{shortened(policy.path)} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        arm=arm_title(config),
+        cameras=f"{eyes} · {renderer(config)}" if on_mock else eyes,
+        chunks=chunk_mode(config, policy),
+    )
+
+
+def arm_title(config: "RunConfig") -> str:
+    """Which arm."""
+    robot = config.robot
+    return f"mock arm, scene {robot.mock.scene}" if robot.port == MOCK else robot.port
+
+
+def dashboard(config: "RunConfig", title: "Title") -> list["Observer"]:
     """The dashboard, unless it is off."""
     from .dashboard import Dashboard, choose_style
-    from .dashboard_view import Title
 
     style = choose_style(cast("Style", config.dashboard), sys.stdout)
     if style == "live" and config.verbose and config.dashboard == "auto":
@@ -151,21 +179,7 @@ def dashboard(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> list[
         logging.getLogger(__package__).setLevel(logging.WARNING)
     if style == "off":
         return []
-    port, mock = config.robot.port, config.robot.mock
-    size = f"{policy.n_parameters / 1e6:.1f} M parameters"
-    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
-    return [
-        Dashboard(
-            Title(
-                policy=f"{shortened(policy.path)} · {policy.type}, {size}",
-                arm=f"mock arm, scene {mock.scene}" if port == MOCK else port,
-                cameras=f"{eyes} · {renderer(config)}" if port == MOCK else eyes,
-                chunks=chunk_mode(config, policy),
-            ),
-            live=style == "live",
-            picture=config.picture,
-        )
-    ]
+    return [Dashboard(title, live=style == "live", picture=config.picture)]
 
 
 def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
@@ -173,7 +187,7 @@ def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "Act
     import draccus
 
     from .interpolation import ticks_per_action
-    from .provenance import about_run, sha256_of_file
+    from .provenance import about_run
 
     on_mock = config.robot.port == MOCK
     return about_run(
@@ -192,11 +206,18 @@ def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "Act
             "device": str(policy.device),
             "engine": policy.engine.name if policy.engine else "plain",
         },
-        calibration=None
-        if on_mock
-        else {"path": str(robot.calibration_fpath), "sha256": sha256_of_file(robot.calibration_fpath)},
+        calibration=calibration_of(config, robot),
         renderer=renderer(config) if on_mock else None,
     )
+
+
+def calibration_of(config: "RunConfig", robot: "SO101") -> dict[str, Any] | None:
+    """Which calibration decides what a degree is; None for the mock arm, which brings its own."""
+    from .provenance import sha256_of_file
+
+    if config.robot.port == MOCK:
+        return None
+    return {"path": str(robot.calibration_fpath), "sha256": sha256_of_file(robot.calibration_fpath)}
 
 
 def renderer(config: "RunConfig") -> str:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .blind import BlindConfig
 from .chunks import CROSSFADE_S, MODES
 from .config_arm import SO101Config
 from .dashboard import STYLES
@@ -70,6 +71,7 @@ class RunConfig:
     ending: EndingConfig = field(default_factory=EndingConfig)
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    blind: BlindConfig = field(default_factory=BlindConfig)
     fps: float = 30.0
     """Ticks per second: a whole multiple of the policy's actions per second."""
     duration_s: float | None = None

@@ -42,13 +42,18 @@ def choose_style(style: Style, stream: TextIO) -> Literal["live", "plain", "off"
 
 
 def notable(tick: Tick) -> dict[str, str]:
-    """What deserves a word on this tick: key -> text. The same key on the next tick is no news."""
+    """What deserves a word on this tick: key -> text. The same key on the next tick is no news.
+
+    Faults that the supervisor follows are told by the loop, so only what no fault stands for is told here.
+    """
     events = {
         f"{change.rule} {change.joint}": (
             f"guard: {change.rule} of {change.joint}, {change.asked:.1f} -> {change.allowed:.1f}"
         )
         for change in (tick.verdict.interventions if tick.verdict.stop is None else ())
     }
+    if tick.faults:
+        return events
     if tick.fault is not None:
         events["fault"] = tick.fault
     for joint, bits in zip(JOINTS, tick.state.errors.tolist(), strict=True):
@@ -133,6 +138,9 @@ class Dashboard:
             elapsed_s=tick.time_s - begin_s,
             phase=tick.phase,
             tick=tick,
+            mode=tick.mode,
+            faults=tick.faults,
+            blind=tick.blind,
             missed=view.missed + missed,
             held=view.held + (tick.verdict.action is None),
             health=view.health if tick.state.health is None else tick.state.health,

@@ -12,21 +12,27 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
-from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from .dashboard_words import fault_style, headline, message_style
 from .joints import GRIPPER, JOINTS
+from .palette import ACCENT, BAD, CAMERA_STYLES, QUIET, SHARE_STYLES, THEME, WARN
 from .protocol import Errors
+from .supervisor import Mode
 
 if TYPE_CHECKING:
     from so101_policy.attention import AttentionShares
 
+    from .blind import Blindness
     from .observers import Tick
 
 SIDE_BY_SIDE = 110
 """From this width on [columns] shares and joints stand beside each other."""
 
-MESSAGES_SHOWN = 4
+LINES_BELOW = 4
+"""Of faults and messages together, so that the picture keeps its height."""
+
+FAULTS_SHOWN = 3
 
 WARM_C, HOT_C = 55.0, 65.0
 """Servo temperature that deserves a look; the STS3215 protects itself at 70 deg C (its register 13)."""
@@ -36,10 +42,6 @@ LOADED_PERCENT, OVERLOADED_PERCENT = 60.0, 80.0
 
 LAGGING = 8.0
 """Distance between goal and position that deserves a look [deg, percent]."""
-
-ACCENT, QUIET, GOOD, WARN, BAD = "cyan", "grey50", "green", "yellow", "bold red"
-SHARE_STYLES = {"latent": "grey62", "state": "yellow3", "environment": "orange3"}
-CAMERA_STYLES = ("deep_sky_blue1", "medium_spring_green", "orchid1", "light_slate_blue")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class View:
     title: Title
     elapsed_s: float = 0.0
     phase: str = "starting"
+    mode: Mode = Mode.RUNNING
+    """What the supervisor says."""
+    faults: Mapping[str, str] = field(default_factory=dict[str, str])
+    """All that is wrong, `fault: where` -> words, oldest first."""
+    blind: "Blindness | None" = None
     rate_hz: float | None = None
     jitter_ms: float | None = None
     """95th percentile of how late ticks began."""
@@ -95,7 +102,7 @@ def render(view: View, width: int) -> RenderableType:
             _section("where the policy looks", _looks(view, width - 6)),
             _section("joints", _joints(view)),
         ]
-    return Group(_heading(view), *parts, _messages(view))
+    return Group(_heading(view), *parts, _below(view))
 
 
 def export_svg(view: View, path: Path, width: int = 100) -> None:
@@ -104,7 +111,7 @@ def export_svg(view: View, path: Path, width: int = 100) -> None:
         record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor"
     )
     console.print(render(view, width))
-    svg = console.export_svg(title="so101-run", theme=_THEME, font_aspect_ratio=0.61)
+    svg = console.export_svg(title="so101-run", theme=THEME, font_aspect_ratio=0.61)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # rich would have it fetch a font
     path.write_text(
         svg.replace("Fira Code", "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas"), encoding="utf-8"
@@ -114,18 +121,23 @@ def export_svg(view: View, path: Path, width: int = 100) -> None:
 def plain_line(view: View) -> str:
     """The run as one line, for a log file or a pipe."""
     parts = [f"{view.elapsed_s:7.1f} s", view.phase]
+    if view.mode not in (Mode.RUNNING, Mode.PARKING):
+        parts.append(view.mode)
+    parts += list(view.faults)
     if view.rate_hz is not None:
         parts.append(f"{view.rate_hz:.1f} Hz")
     if view.latency_ms is not None:
         parts.append(f"inference {view.latency_ms:.0f} ms")
     if (shares := view.shares) is not None:
         parts.append(" ".join(f"{name} {value:.0%}" for name, value, _, _ in _share_rows(shares)))
+    if view.blind is not None:
+        parts.append(f"may be blind for {view.blind.for_s:.0f} s")
     parts += [
         f"{count} {what}"
         for what, count in (("starved", view.starved), ("missed", view.missed), ("held", view.held))
         if count
     ]
-    if view.tick is not None and view.tick.state.errors.any():
+    if view.tick is not None and view.tick.state.errors.any() and not view.faults:
         parts.append("; ".join(f"{joint}: {text}" for joint, text in _error_texts(view).items()))
     return " | ".join(parts)
 
@@ -163,10 +175,9 @@ def _heading(view: View) -> RenderableType:
     grid.add_column(style=QUIET, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    phase_style = {"run": GOOD, "home": WARN}.get(view.phase, QUIET)
-    phase = {"run": "running", "home": "going home"}.get(view.phase, view.phase)
+    words, style = headline(view.phase, view.mode)
     minutes, seconds = divmod(view.elapsed_s, 60)
-    grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {phase}", style=phase_style))
+    grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {words}", style=style))
     grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))
     grid.add_row("eyes", Text(view.title.cameras), _counters(view))
     return Padding(Group(grid, _pulse(view)), (0, 2))
@@ -213,8 +224,14 @@ def _looks(view: View, width: int) -> RenderableType:
         spread = f"{view.shares.entropy:.2f} of 1"
         grid.add_row("spread", bar(view.shares.entropy, None, bar_width, "grey62"), Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
-    legend = Text("◆ uniform attention   spread: entropy of vision", style=QUIET, no_wrap=True)
-    return Group(grid, legend)
+    return Group(grid, _legend(view.blind))
+
+
+def _legend(blind: "Blindness | None") -> Text:
+    if blind is None:
+        return Text("◆ uniform attention   spread: entropy of vision", style=QUIET, no_wrap=True)
+    words = f"the policy may be blind: state {blind.share:.0%} for {blind.for_s:.0f} s (uniform {blind.uniform:.0%})"
+    return Text(words, style=BAD, no_wrap=True, overflow="ellipsis")
 
 
 def _share_rows(shares: "AttentionShares") -> list[tuple[str, float, float | None, str]]:
@@ -303,37 +320,18 @@ def _error_texts(view: View) -> Mapping[str, str]:
     return texts
 
 
-def _messages(view: View) -> RenderableType:
+def _below(view: View) -> RenderableType:
+    """What is wrong now, the newest first, then what happened last."""
     lines = Text(no_wrap=True, overflow="ellipsis")
-    for time_s, message in list(view.messages)[-MESSAGES_SHOWN:]:
+    faults = list(reversed(tuple(view.faults.items())))
+    more = len(faults) - FAULTS_SHOWN
+    for number, (fault, words) in enumerate(faults[:FAULTS_SHOWN], start=1):
+        others = f" (and {more} more)" if more > 0 and number == FAULTS_SHOWN else ""
+        lines.append(f"{'✖':>9}  {fault}{others}", style=fault_style(fault, view.mode))
+        lines.append(f"  {words}\n", style=QUIET)
+    room = LINES_BELOW - min(len(faults), FAULTS_SHOWN)
+    for time_s, message in list(view.messages)[-room:]:
         lines.append(f"{time_s:7.1f} s  ", style=QUIET)
-        lines.append(f"{message}\n")
+        lines.append(f"{message}\n", style=message_style(message))
     lines.rstrip()
     return Padding(lines, (0, 2))
-
-
-_THEME = TerminalTheme(
-    (16, 20, 26),
-    (208, 214, 222),
-    [
-        (40, 44, 52),
-        (224, 108, 117),
-        (130, 200, 130),
-        (229, 192, 123),
-        (97, 175, 239),
-        (198, 120, 221),
-        (86, 192, 212),
-        (208, 214, 222),
-    ],
-    [
-        (92, 99, 112),
-        (240, 120, 128),
-        (152, 220, 152),
-        (240, 208, 140),
-        (120, 190, 250),
-        (210, 140, 235),
-        (110, 210, 228),
-        (255, 255, 255),
-    ],
-)
-"""Colours of the exported picture: calm on a dark ground."""

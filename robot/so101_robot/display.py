@@ -1,5 +1,15 @@
-"""Observer that shows the run in Rerun, live or into a file: pictures, joints, shares, messages on one time
-line.
+"""Observer that shows the run in Rerun, live or into a file, on one time line: pictures with where the policy looks in
+them, joints, shares, health, faults and mode, messages.
+
+    cameras/NAME, cameras/NAME/attention     picture; attention map over it, half transparent
+    joints/JOINT/commanded, sent, measured   asked by the policy, sent to the servo, read from it
+    health/temperature, load, voltage, current/JOINT
+    shares/..., spread                       of the decoder's attention
+    mode, faults/FAULT/WHERE                 0 running to 4 released; 1 while the fault lasts
+    messages                                 words, with their severity
+
+Shares and maps stand at the time of the observation that they were computed from, over the very picture that the
+policy saw; everything else stands at its tick.
 
 Rerun is an optional extra. The observer belongs behind `observers.Background`, like everything that may take
 longer than a tick.
@@ -9,12 +19,36 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from .dashboard_words import message_style
+from .display_pictures import coloured
 from .errors import ConfigError
 from .joints import JOINTS
 from .observers import Tick
+from .palette import BAD, WARN
+from .supervisor import Mode
+from .workers import Inference
 
 QUEUE_TICKS = 60
 """How many ticks may wait to be shown before some are dropped: two seconds at 30 Hz."""
+
+TIMELINE = "run"
+
+OPACITY = 0.5
+"""Of an attention map over its picture."""
+
+JPEG_QUALITY = 90
+"""Two cameras of 480x640 at 30 Hz are 55 MB/s as they are."""
+
+HEALTH = {
+    "temperature": "temperature_c",
+    "load": "load_percent",
+    "voltage": "voltage_v",
+    "current": "current_ma",
+}
+"""Name of the curves -> field of `Health`, which has the unit."""
+
+LEVELS = {BAD: "ERROR", WARN: "WARN"}
+"""Colour of a message on the dashboard -> Rerun's severity; else INFO."""
 
 INSTALL = "pip install 'lerobot_policy_so101[view]'"
 
@@ -37,6 +71,11 @@ class RerunDisplay:
         self._rr: Any = rr
         self._stream: Any = rr.RecordingStream("so101-run")
         self._begin_s: float | None = None
+        self._sequences: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._faults: set[str] = set()
+        self._covered: set[str] = set()
+        """Cameras over whose picture an attention map lies."""
         try:
             if file is None:
                 self._stream.spawn()
@@ -50,68 +89,118 @@ class RerunDisplay:
         self._stream.send_blueprint(_blueprint(rrb, cameras))
 
     def on_tick(self, tick: Tick) -> None:
-        rr, stream = self._rr, self._stream
         if self._begin_s is None:
             self._begin_s = tick.time_s
-        stream.set_time("run", duration=tick.time_s - self._begin_s)
-        for name, frame in tick.frames.items():
-            stream.log(f"cameras/{name}", rr.Image(frame.image))
-        for i, joint in enumerate(JOINTS):
-            stream.log(f"joints/{joint}/measured", rr.Scalars(float(tick.state.position[i])))
-            if tick.asked is not None:
-                stream.log(f"joints/{joint}/asked", rr.Scalars(float(tick.asked[i])))
-            if tick.sent is not None:
-                stream.log(f"joints/{joint}/sent", rr.Scalars(float(tick.sent[i])))
-        if tick.state.health is not None:
-            for i, joint in enumerate(JOINTS):
-                stream.log(f"health/load/{joint}", rr.Scalars(float(tick.state.health.load_percent[i])))
-                stream.log(
-                    f"health/temperature/{joint}", rr.Scalars(float(tick.state.health.temperature_c[i]))
-                )
-        self._log_shares(tick)
+        self._set_time(tick.time_s)
+        self._log_pictures(tick)
+        self._log_joints(tick)
+        self._log_state(tick)
         for change in tick.verdict.interventions:
             self._say(f"guard: {change.rule} {change.joint or ''} {change.asked:.2f} -> {change.allowed:.2f}")
         if tick.fault is not None:
-            self._say(tick.fault)
+            self._say(tick.fault, "WARN")
+        inference = tick.planned.inference if tick.planned is not None else None
+        if inference is not None:
+            self._set_time(inference.observed_s)
+            self._log_looks(inference)
+            self._set_time(tick.time_s)  # for messages
+        elif tick.phase == "home":
+            self._uncover()
 
     def on_message(self, text: str) -> None:
-        self._say(text)
+        self._say(text, LEVELS.get(message_style(text), "INFO"))
 
     def close(self) -> None:
         self._stream.flush()
         self._stream.disconnect()
 
-    def _log_shares(self, tick: Tick) -> None:
-        inference = tick.planned.inference if tick.planned is not None else None
-        if inference is None or inference.shares is None:
-            return
-        shares = inference.shares
-        parts = {"latent": shares.latent, "state": shares.state, "vision": shares.vision, **shares.cameras}
-        for name, share in parts.items():
-            self._stream.log(f"shares/{name}", self._rr.Scalars(share))
-        self._stream.log("spread", self._rr.Scalars(shares.entropy))
+    def _set_time(self, time_s: float) -> None:
+        assert self._begin_s is not None  # since the first tick
+        self._stream.set_time(TIMELINE, duration=time_s - self._begin_s)
 
-    def _say(self, text: str) -> None:
-        self._stream.log("messages", self._rr.TextLog(text))
+    def _log_pictures(self, tick: Tick) -> None:
+        """Those that are new."""
+        for name, frame in tick.frames.items():
+            if self._sequences.get(name) == frame.sequence:
+                continue
+            self._sequences[name] = frame.sequence
+            self._sizes[name] = (frame.image.shape[0], frame.image.shape[1])
+            self._stream.log(f"cameras/{name}", self._rr.Image(frame.image).compress(JPEG_QUALITY))
+
+    def _log_joints(self, tick: Tick) -> None:
+        values = {"measured": tick.state.position, "commanded": tick.asked, "sent": tick.sent}
+        for what, pose in values.items():
+            if pose is None:
+                continue
+            for joint, value in zip(JOINTS, pose.tolist(), strict=True):
+                self._curve(f"joints/{joint}/{what}", value)
+        health = tick.state.health
+        if health is None:
+            return
+        for what, field in HEALTH.items():
+            for joint, value in zip(JOINTS, getattr(health, field).tolist(), strict=True):
+                self._curve(f"health/{what}/{joint}", value)
+
+    def _log_state(self, tick: Tick) -> None:
+        self._curve("mode", list(Mode).index(tick.mode))
+        faults = set(tick.faults)
+        for fault in faults | self._faults:
+            path = self._rr.new_entity_path(["faults", *fault.split(": ", 1)])
+            self._curve(path, float(fault in faults))
+        self._faults = faults
+
+    def _log_looks(self, inference: Inference) -> None:
+        if (shares := inference.shares) is not None:
+            parts = {
+                "latent": shares.latent,
+                "state": shares.state,
+                "vision": shares.vision,
+                **shares.cameras,
+            }
+            parts["state if uniform"] = shares.uniform.get("state", 0.0)
+            for name, share in parts.items():
+                self._curve(self._rr.new_entity_path(["shares", name]), share)
+            self._curve("spread", shares.entropy)
+        for name, picture in coloured(inference.maps or {}, self._sizes).items():
+            image = self._rr.Image(picture, opacity=OPACITY, draw_order=1.0)
+            self._stream.log(f"cameras/{name}/attention", image)
+            self._covered.add(name)
+
+    def _uncover(self) -> None:
+        """On the way home no policy looks."""
+        for name in self._covered:
+            self._stream.log(f"cameras/{name}/attention", self._rr.Clear(recursive=False))
+        self._covered.clear()
+
+    def _curve(self, path: str, value: float) -> None:
+        self._stream.log(path, self._rr.Scalars(float(value)))
+
+    def _say(self, text: str, level: str = "INFO") -> None:
+        self._stream.log("messages", self._rr.TextLog(text, level=level))
 
 
 def _blueprint(rrb: Any, cameras: tuple[str, ...]) -> Any:
-    """Pictures on the left, curves on the right, words below."""
+    """Pictures and where the policy looks on the left, curves on the right, words below."""
     pictures = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
     joints = [rrb.TimeSeriesView(origin=f"joints/{joint}", name=joint) for joint in JOINTS]
+    health = [rrb.TimeSeriesView(origin=f"health/{what}", name=what) for what in HEALTH]
+    modes = ", ".join(f"{number} {mode}" for number, mode in enumerate(Mode))
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(
-                rrb.Vertical(*pictures),
-                rrb.Vertical(
-                    rrb.TimeSeriesView(origin="shares", name="where the policy looks"),
-                    rrb.Grid(*joints, grid_columns=2),
-                    row_shares=[1, 2],
+                rrb.Vertical(*pictures, rrb.TimeSeriesView(origin="shares", name="where the policy looks")),
+                rrb.Tabs(
+                    rrb.Grid(*joints, grid_columns=2, name="joints"),
+                    rrb.Grid(*health, grid_columns=2, name="health"),
                 ),
                 column_shares=[1, 2],
             ),
+            rrb.Horizontal(
+                rrb.TimeSeriesView(origin="mode", name=modes),
+                rrb.TimeSeriesView(origin="faults", name="faults"),
+            ),
             rrb.TextLogView(origin="messages", name="messages"),
-            row_shares=[5, 1],
+            row_shares=[5, 1, 1],
         ),
         collapse_panels=True,
     )

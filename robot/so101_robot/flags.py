@@ -75,7 +75,7 @@ guard
 
 safety
   --preflight.skip="[...]"        checks that are left out: servos, supply, heat, errors, settings, calibration,
-                                  cameras, policy, statistics, ranges, or all
+                                  cameras, policy, statistics, ranges, drift, or all
   --watchdog.on_death=hold        what a watchdog process does if this one dies: hold, park (slowly home),
                                   release, or off; not needed on the mock arm in memory
   --watchdog.hang_s=3             without a tick for so long it counts as hung; 0: never
@@ -99,13 +99,18 @@ run
   --approach_speed=30             fastest joint on the way to the policy's first pose [deg/s]; 0: no approach
   --ending.home=true              go home before letting go
   --ending.speed=40               fastest joint on the way home [deg/s]
+  --ending.if_stuck=hold          in the air and cannot go home: hold, or release (it falls)
+  --ending.wait_s=60              how long Ctrl-C can let a held arm go before the program ends
   --config_path=FILE              read all of this from a YAML file; flags win
 
 output
   --out=DIR                       run folder; null: outputs/run/<date>_<time>
   --dashboard=auto                live, plain or off; auto: live in a terminal
   --picture=FILE                  write the last picture of the dashboard as SVG
-  --display=off                   Rerun: viewer, or file (run.rrd in the run folder)
+  --display=off                   Rerun with attention maps over the pictures: viewer, or file (run.rrd in the
+                                  run folder)
+  --blind.share=0.6               attention alarm: the joint state has more than this share of the attention; 1: never
+  --blind.for_s=1                 for so long [s]; a hint that the policy may be blind, nothing is done to the arm
   --per_head=false                log the attention shares of every head
   --record.repo_id=USER/NAME      store the run as an episode of a LeRobotDataset
   --record.root=DIR               its folder; null: LeRobot's place

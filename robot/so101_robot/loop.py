@@ -14,12 +14,9 @@ run of it.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -32,12 +29,15 @@ from .errors import BusError, PortError, UnsafeActionError
 from .motion import SlowMotion
 from .observers import Observer, Observers, Phase, Stopwatch, Tick, describe
 from .senses import Senses
+from .stopping import StopRequests, stop_on_signals
 from .supervisor import OF_THE_POLICY, POLICY, Fault, Judgement, Mode, Rule, Sight, Supervisor
-from .symptoms import of_action, of_verdict
+from .symptoms import of_action, of_answer, of_verdict
 
 if TYPE_CHECKING:
     from .arm import ArmState
     from .guard import Guard, Verdict
+
+__all__ = ["Cause", "ControlLoop", "LoopConfig", "Outcome", "StopRequests", "stop_on_signals"]
 
 VOID_PLAN_S = 0.2
 """A plan that stood still for longer than this belongs to a scene that has gone on. A lost reply or two are
@@ -83,40 +83,6 @@ class Outcome(NamedTuple):
     ending: Ending
 
 
-class StopRequests:
-    """Requests to end the run: the first asks for the safe ending, one more during that ending for release
-    at once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.reason = ""
-
-    def request(self, reason: str) -> None:
-        self.count += 1
-        self.reason = self.reason or reason
-
-    @property
-    def requested(self) -> bool:
-        return self.count > 0
-
-
-@contextmanager
-def stop_on_signals() -> Generator[StopRequests]:
-    """Ctrl-C, SIGTERM and SIGHUP become stop requests while inside; only in the main thread."""
-    requests = StopRequests()
-    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        requests.request(names[signal.Signals(number)])
-
-    before = {number: signal.signal(number, handle) for number in names}
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class ControlLoop:
     """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object.
 
@@ -156,6 +122,7 @@ class ControlLoop:
         self._going_s = 0.0
         self._arrived = self._config.approach_speed <= 0
         self._playing_s = -math.inf
+        self._of_answer: list[Sight] = []
         self._held_since_s: float | None = None
         self._grip_due = False
         self._observers_ms = 0.0
@@ -174,7 +141,7 @@ class ControlLoop:
         self._observers.on_message(
             f"stopping ({describe(error) if error else self._stop.reason or cause}): "
             f"{'hold, go home, release' if moved else 'release'}; "
-            f"Ctrl-C {'again' if self._stop.requested else 'twice'} releases at once"
+            f"Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
         )
         ending = end_safely(
             self._arm,
@@ -185,11 +152,13 @@ class ControlLoop:
             release=self._config.release,
             first_index=self._next_index,
             state=self._senses.state if moved else None,
-            release_now=lambda: self._stop.count >= 2,
+            requests=lambda: self._stop.count,
             on_tick=self._publish,
             say=self._observers.on_message,
         )
-        if ending.released:
+        if ending.held:
+            self._observers.on_message(f"{ending.held}: its torque stays on")
+        elif ending.released:
             self._supervisor.released()
             still = ", ".join(ending.torque_may_be_on)
             self._observers.on_message(f"released{f', but torque may be on: {still}' if still else ''}")
@@ -306,8 +275,12 @@ class ControlLoop:
             self._playing_s = now_s
             goal = self._goal
             if goal is None or self._approach is not None or verdict.stop is not None:
+                self._of_answer = []
                 return []
-            return of_action(np.asarray(planned.action), goal, self._guard)
+            if planned.inference is not None:
+                coming = planned.inference.actions[planned.index_in_chunk :][: round(self._config.fps)]
+                self._of_answer = of_answer(coming, goal, self._guard)
+            return of_action(np.asarray(planned.action), goal, self._guard) or self._of_answer
         if wrong or self._supervisor.mode is Mode.HOLDING or math.isinf(self._playing_s):
             self._playing_s = now_s
         waited_s = now_s - self._playing_s
@@ -415,7 +388,7 @@ def _not_yet_told(sights: list[Sight], told: list[Sight]) -> list[Sight]:
     """Of what the guard says, what is not the consequence of a fault that is known."""
     known: set[str] = {sight.fault for sight in told}
     silent = known & {"bus silent", "port gone", "servo silent"}
-    blind = known & {"camera gone", "camera frozen", "camera dark"}
+    blind = known & {"camera gone", "camera frozen", "camera dark", "camera swapped"}
     return [
         sight
         for sight in sights

@@ -20,6 +20,7 @@ from .supervisor import Mode
 
 if TYPE_CHECKING:
     from .arm import ArmState
+    from .blind import Blindness
     from .cameras import Frame
     from .guard import Verdict
 
@@ -62,6 +63,8 @@ class Tick:
     """What the supervisor said."""
     faults: dict[str, str] = field(default_factory=dict[str, str])
     """All that is wrong, `fault: where` -> words."""
+    blind: "Blindness | None" = None
+    """The policy may be blind; None while the alarm is off (`blind.py`)."""
 
     def frame_ages_s(self) -> dict[str, float]:
         """Age of each camera's frame at the start of the tick."""

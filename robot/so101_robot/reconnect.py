@@ -5,23 +5,19 @@ their calibration (homing offset, smallest and largest position, from the servos
 the one that has all six ids with the calibration that is expected; any other is told apart by what differs.
 Nothing is written to a servo.
 
-How a runner uses it after a PortError, while the arm holds by itself (USB does not feed the servos):
+`Reconnector` is that for a run: made while all is well, called now and then after a PortError. The arm holds by
+itself meanwhile, since USB does not feed the servos, so a look may take its time: 0.3 s a port at most with
+nobody there (`SILENT_S`). The watchdog is told before, so that it does not take the wait for a hang, and after, if
+the arm has another device name.
 
-    robot.bus.disconnect(disable_torque=False)              # a stale descriptor keeps the old device name taken
-    before = adapter_of(port)                               # known since the start
-    search = find_same_arm(robot.calibration, first=port, adapter=before)
-    if search.port is None: log(search.describe())          # ask again, half a second later
-    else: open search.port
-
-A look takes 0.3 s a port at most with nobody there (`SILENT_S`), so a loop that has something else to do calls
-it in a thread. Ports of other USB adapters than the arm's are not touched: nobody knows what a printer makes of
-bytes that are meant for servos.
+Ports of other USB adapters than the arm's are not touched: nobody knows what a printer makes of bytes that are
+meant for servos. An arm on a port that is not on USB is looked for at that port only.
 """
 
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from serial.tools import list_ports as usb
 
@@ -31,6 +27,13 @@ from .joints import JOINTS, SERVO_IDS
 from .plain_bus import Identity, PlainBus
 from .port_lock import open_locked
 from .registers import homing_steps
+
+if TYPE_CHECKING:
+    from .arm import SO101
+    from .watchdog import Watchdog
+
+LOOK_S = 15.0
+"""What the watchdog is asked to wait for a look at all ports: fifty of them."""
 
 PING_S = 0.02
 """How long a servo may take to answer a ping; adapters keep bytes for 16 ms at most."""
@@ -99,6 +102,41 @@ class Search(NamedTuple):
             for candidate in self.candidates
         ]
         return "the arm was not found again:\n  " + "\n  ".join(found)
+
+
+class Reconnector:
+    """Brings a run's arm back; what `loop.ControlLoop` takes as `reconnect`.
+
+    Args:
+        robot: connected.
+        watchdog: of the run, if it has one.
+    """
+
+    def __init__(self, robot: "SO101", watchdog: "Watchdog | None" = None) -> None:
+        self._robot, self._watchdog = robot, watchdog
+        self._adapter = adapter_of(robot.bus.port)
+
+    def __call__(self) -> bool:
+        """Look once. Raises PortError that says what was found in the arm's place."""
+        robot = self._robot
+        if robot.mock is not None:  # in memory: no ports to look at, and its link outlives the cable
+            return not robot.mock.unplugged
+        if self._watchdog is not None:
+            self._watchdog.pause(LOOK_S)
+        before = robot.bus.port
+        robot.leave_port()
+        search = find_same_arm(robot.calibration, self._ports(before))
+        if search.port is None:
+            raise PortError(search.describe())
+        robot.use_port(search.port)
+        if search.port != before and self._watchdog is not None:
+            self._watchdog.port_is(search.port)
+        return True
+
+    def _ports(self, before: str) -> list[str]:
+        if self._adapter is None:
+            return [before]
+        return candidate_ports(before, self._adapter)
 
 
 def find_same_arm(

@@ -22,12 +22,10 @@ from .errors import ConfigError, RobotError
 from .flags import HELP, normalised, parse, wants_help
 
 if TYPE_CHECKING:
-    from so101_policy.checkpoint import ActPolicy
-
-    from .arm import SO101
     from .config_run import RunConfig
     from .loop import Outcome
-    from .observers import Background, Observer
+    from .observers import Background
+    from .stopping import StopRequests
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -47,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = with_defaults(normalised(arguments))
         return run(config, ["so101-run", *arguments])
     except KeyboardInterrupt:
-        _complain("interrupted before the arm was touched")
+        complain("interrupted before the arm was touched")
         return INTERRUPTED
     except Exception as problem:  # the border to a person: one message, whatever it is
         if verbose:
             traceback.print_exc()
-        _complain(in_words(problem))
+        complain(in_words(problem))
         return WRONG_INPUT if is_expected(problem) else FAILED
 
 
@@ -87,25 +85,17 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
     """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
     from . import compose
     from .arm import SO101
-    from .loop import ControlLoop, LoopConfig, stop_on_signals
+    from .driving import drive, look_first
     from .observers import Observers
-    from .quiet import quiet_runtime
+    from .preflight import preflight
     from .runlog import RunLog
-    from .watchdog import Watchdog, job_for
+    from .stopping import stop_on_signals
 
     robot = SO101(config.robot)
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
     folder = config.out or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    settings = LoopConfig(
-        fps=config.fps,
-        duration_s=config.duration_s or 0.0,
-        max_stop_s=config.max_stop_s,
-        approach_speed=config.approach_speed,
-        ending=config.ending,
-        release=config.robot.disable_torque_on_disconnect,
-    )
     with ExitStack() as stack:
         run_log = RunLog(folder, compose.about(config, argv, robot, policy))
         stack.callback(run_log.discard_if_empty)
@@ -114,49 +104,31 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
         stop = stack.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
-        assert robot.guard is not None  # since connect
-        look_first(config, robot, policy, folder)
+        look_first(preflight(robot, policy, config.preflight.skip), folder)
         scheduler = compose.make_scheduler(config, robot, policy)
-        stack.callback(scheduler.close)
-        observers: list[Observer] = [run_log, *compose.dashboard(config, robot, policy), *side]
-        clock = stack.enter_context(quiet_runtime(robot.clock))
-        if (job := job_for(robot, config.watchdog, folder / "watchdog.json")) is not None:
-            watchdog = stack.enter_context(Watchdog(job))
-            observers.insert(0, watchdog)  # before anything that may be slow
-            watchdog.beat()
-        loop = ControlLoop(
-            robot, scheduler, robot.guard, clock, config=settings, observers=observers, stop=stop
-        )
-        outcome = loop.run()
+        looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
+        outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()
     conclude(outcome, summary, run_log.folder, side)
+    return exit_code(outcome, stop)
+
+
+def exit_code(outcome: "Outcome", stop: "StopRequests") -> int:
+    """0 for an ordinary end, Ctrl-C included."""
     if outcome.error is not None or outcome.ending.torque_may_be_on:
         return FAILED
     return INTERRUPTED if stop.count > 1 else OK
 
 
-def look_first(config: "RunConfig", robot: "SO101", policy: "ActPolicy", folder: Path) -> None:
-    """The pre-flight: into the run folder, and to the terminal what is not in order.
-
-    Raises:
-        PreflightError: something says that the arm must not move.
-    """
-    from rich.console import Console
-
-    from . import findings as seen
-    from .preflight import preflight
-    from .runlog import PREFLIGHT, write_json
-
-    findings = preflight(robot, policy, config.preflight.skip)
-    write_json(folder / PREFLIGHT, seen.as_json(findings))
-    if notable := [finding for finding in findings if finding.level != "ok"]:
-        Console(stderr=True).print(seen.as_table(notable))
-    seen.require(findings)
-
-
-def conclude(outcome: "Outcome", summary: dict[str, Any], folder: Path, side: Sequence["Background"]) -> None:
+def conclude(
+    outcome: "Outcome",
+    summary: dict[str, Any],
+    folder: Path,
+    side: Sequence["Background"],
+    command: str = "so101-run",
+) -> None:
     """Say how it went."""
-    from .summary import in_words as summary_in_words
+    from .summary_words import in_words as summary_in_words
 
     print(summary_in_words(summary))
     for observer in side:
@@ -164,10 +136,14 @@ def conclude(outcome: "Outcome", summary: dict[str, Any], folder: Path, side: Se
             print(f"{observer.name} was too slow and missed {observer.dropped} ticks")
     if folder.exists():
         print(f"run folder: {folder}")
+    if outcome.ending.held:
+        complain(f"{outcome.ending.held}; put a hand under it before you switch its supply off", command)
     if joints := outcome.ending.torque_may_be_on:
-        _complain(f"torque may still be on: {', '.join(joints)}; switch the arm's supply off to be sure")
+        complain(
+            f"torque may still be on: {', '.join(joints)}; switch the arm's supply off to be sure", command
+        )
     if outcome.error is not None:
-        _complain(in_words(outcome.error))
+        complain(in_words(outcome.error), command)
 
 
 def in_words(problem: BaseException) -> str:
@@ -191,8 +167,9 @@ def _ports() -> str:
     return f" ({', '.join(found)})" if found else ""
 
 
-def _complain(text: str) -> None:
-    print(f"so101-run: {text}", file=sys.stderr)
+def complain(text: str, command: str = "so101-run") -> None:
+    """One message to standard error."""
+    print(f"{command}: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

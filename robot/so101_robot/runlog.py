@@ -137,6 +137,8 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
         record["fault"] = tick.fault
     if tick.faults:
         record["faults"] = tick.faults
+    if tick.blind is not None:
+        record["blind"] = rounded(tick.blind._asdict(), 4)
     return record
 
 

@@ -19,6 +19,7 @@ from .joints import JOINTS
 from .mend import Mender
 from .observers import describe
 from .supervisor import Fault, Sight
+from .swaps import Swaps
 from .symptoms import Leaps, Pictures, of_servos
 from .workers import Observation
 
@@ -47,6 +48,7 @@ class Senses:
         self._mender = Mender(arm)
         self._leaps = Leaps()
         self._pictures = Pictures()
+        self._swaps = Swaps()
         self._whole: NDArray[np.float64] | None = None
         self._port_gone = False
         self._look_again_s = -math.inf
@@ -102,7 +104,7 @@ class Senses:
                 raise
             self.raised["camera gone"] = problem
             return [Sight("camera gone", "", describe(problem))]
-        return self._pictures.see(self.frames, state.position)
+        return [*self._pictures.see(self.frames, state.position), *self._swaps.see(self.frames)]
 
     def observation(self, now_s: float, state: "ArmState") -> Observation:
         """What the policy is shown; for a joint that did not answer on this tick, where it was last."""

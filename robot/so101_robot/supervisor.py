@@ -55,6 +55,7 @@ Fault = Literal[
     "camera frozen",
     "camera dark",
     "camera gone",
+    "camera swapped",
     "policy late",
     "policy raises",
     "policy answers no pose",
@@ -104,6 +105,7 @@ POLICY: Mapping[Fault, Rule] = {
     "camera frozen": Rule(tolerate_s=0.3, hold_s=10.0),
     "camera dark": Rule(tolerate_s=0.3, hold_s=10.0),
     "camera gone": Rule(hold_s=10.0),
+    "camera swapped": Rule(tolerate_s=0.1, hold_s=10.0),
     # Policy. The guard clamps what is out of range or jumps; a policy that means it is not driven on for long.
     "policy late": Rule(tolerate_s=1.0, hold_s=30.0),
     "policy raises": Rule(),

@@ -119,6 +119,20 @@ def of_action(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Gua
     return sights
 
 
+def of_answer(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+    """What is wrong with the actions (n, 6) of an answer that are about to be played.
+
+    However an answer is joined to what was played before: a plan that jumps is led to its new place slowly, and its
+    first steps look sound.
+    """
+    if coming.ndim != 2 or coming.shape[1:] != goal.shape or not len(coming) or not np.isfinite(coming).all():
+        return []  # the guard's business
+    outside = np.maximum(guard.lower - coming, coming - guard.upper).max(1)
+    worst = coming[int(np.argmax(outside))]
+    sights = of_action(coming[0], goal, guard) + of_action(worst, worst, guard)
+    return list({sight.fault: sight for sight in sights}.values())
+
+
 class Leaps:
     """Finds positions that a joint cannot have got to since it was last seen."""
 
@@ -136,7 +150,7 @@ class Leaps:
         passed_s = np.maximum(state.time_s - self._seen_s, 0.0)
         reach = np.minimum(LEAP_DEG + FASTEST_DEG_S * passed_s, LONGEST_LEAP_DEG)
         leaps = answered & (np.abs(state.position - self._position) > reach)
-        leaps[GRIPPER] = False  # percent of a range of unknown width, which does not wrap
+        leaps[GRIPPER] = False  # percent of a range of unknown width, cut to 0 and 100
         good = answered & ~leaps
         self._position = np.where(good, state.position, self._position)
         self._seen_s = np.where(good, state.time_s, self._seen_s)

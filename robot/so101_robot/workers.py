@@ -18,6 +18,7 @@ from .quiet import step_back
 
 if TYPE_CHECKING:
     from so101_policy.attention import AttentionShares
+    from so101_policy.attention_maps import Maps
     from so101_policy.checkpoint import Prediction
 
 SAME_TIME_S = 1e-6
@@ -47,6 +48,8 @@ class Inference(NamedTuple):
     """From the observation until the loop could have it, in the robot's time."""
     compute_s: float = 0.0
     """What the forward pass took on this machine."""
+    maps: "Maps | None" = None
+    """Where the policy looked in each camera's picture, if it was loaded to tell."""
 
 
 class Predict(Protocol):
@@ -103,6 +106,7 @@ class InlineWorker:
             observation.time_s,
             self._ready_s - observation.time_s,
             time.perf_counter() - started,
+            prediction.maps,
         )
 
     def poll(self, now_s: float) -> Inference | None:
@@ -185,4 +189,5 @@ class ThreadWorker:
             observation.time_s,
             self._clock.now_s() - observation.time_s,
             time.perf_counter() - started,
+            prediction.maps,
         )

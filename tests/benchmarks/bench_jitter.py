@@ -2,11 +2,12 @@
 
 The control loop of `so101-run` at 30 Hz, with the guard and a run log, drives an arm that answers at once, so what
 is measured is this process and the machine. Inference is an ACT with two 96x96 cameras, as `lerobot-train` makes
-it, in the thread of `so101-run`, asked again as soon as it has answered. *Plain* is Python as it starts: automatic
-garbage collection, a switch interval of 5 ms, threads for every core, all with the same right to a core. *Quiet* is
-`so101_robot.quiet`. All four take turns in blocks, so whatever else the machine does hits all of them.
+it, in the thread of `so101-run`, asked again as soon as it has answered: by LeRobot's forward, or by the engine that
+`so101-run` takes here. *Plain* is Python as it starts: automatic garbage collection, a switch interval of 5 ms, threads
+for every core, all with the same right to a core. *Quiet* is `so101_robot.quiet`, which `so101-run` has. All take turns
+in blocks, so whatever else the machine does hits all of them.
 
-Run: python tests/benchmarks/bench_jitter.py [seconds of each]
+Run: python tests/benchmarks/bench_jitter.py [seconds of each, 15 by default: a minute and a half in all]
 """
 
 import gc
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,9 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
+from so101_policy.attention import AttentionProbe
 from so101_policy.checkpoint import Prediction
+from so101_policy.engine import Inferred, Observation, make_engine
 from so101_robot import workers
 from so101_robot.arm import ArmState
 from so101_robot.cameras import Frame
@@ -114,16 +117,52 @@ class Inference:
             device="cpu",
             pretrained_backbone_weights=None,
         )
+        torch.manual_seed(0)
         self.policy = ACTPolicy(config).eval()
         self.batch = {key: torch.randn(1, *feature.shape) for key, feature in inputs.items()}
         self.took_ms: list[float] = []
 
-    def __call__(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
-        started_s = time.perf_counter()
+    def forward(self) -> None:
         with torch.no_grad():
             self.policy.predict_action_chunk(self.batch)
+
+    def __call__(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
+        started_s = time.perf_counter()
+        self.forward()
         self.took_ms.append((time.perf_counter() - started_s) * 1e3)
         return Prediction(np.tile(POSE.astype(np.float32), (100, 1)), None)
+
+
+class Engined(Inference):
+    """The same policy by the engine that `so101-run` takes on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        images = {
+            key: torch.randint(0, 256, (SIZE, SIZE, 3), dtype=torch.uint8)
+            for key in self.batch
+            if "image" in key
+        }
+        self.seen = Observation({OBS_STATE: self.batch[OBS_STATE][0]}, images)
+        engine = make_engine("auto", self.policy, as_a_batch)
+        assert engine is not None
+        self.engine = engine
+        self.forward()  # its first answer is compared with LeRobot's, and is not what is measured
+        self.name = engine.name
+
+    def forward(self) -> None:
+        self.engine(self.seen, self.plain)
+
+    def plain(self) -> Inferred:
+        pictures = {key: (image / 255).permute(2, 0, 1) for key, image in self.seen.images.items()}
+        with torch.no_grad(), AttentionProbe(self.policy) as probe:
+            actions_BTA = self.policy.predict_action_chunk(as_a_batch(pictures | self.seen.vectors))
+            return Inferred(actions_BTA[0], probe.shares)
+
+
+def as_a_batch(raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A preprocessor that changes no number."""
+    return {key: value[None].contiguous() for key, value in raw.items()}
 
 
 class Nothing:
@@ -178,24 +217,25 @@ def block(predict: Any, quiet: bool) -> Cost:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 15.0
     leave_a_core()
-    inference, nothing = Inference(), Nothing()
-    kinds: dict[tuple[str, str], Callable[[], Cost]] = {
-        ("no", "plain"): lambda: block(nothing, quiet=False),
-        ("no", "quiet"): lambda: block(nothing, quiet=True),
-        ("yes", "plain"): lambda: block(inference, quiet=False),
-        ("yes", "quiet"): lambda: block(inference, quiet=True),
+    lerobot, engined = Inference(), Engined()
+    predictors: dict[str, Any] = {"none": Nothing(), "LeRobot's": lerobot, f"engine {engined.name}": engined}
+    kinds = {
+        (name, runtime): (predict, runtime == "quiet")
+        for name, predict in predictors.items()
+        for runtime in ("plain", "quiet")
     }
     costs = {kind: Cost([], []) for kind in kinds}
     took_ms: dict[tuple[str, str], list[float]] = {kind: [] for kind in kinds}
     for _ in range(max(1, round(seconds / BLOCK_S))):
-        for kind, play in kinds.items():
-            inference.took_ms.clear()
-            cost = play()
+        for kind, (predict, quiet) in kinds.items():
+            took: list[float] = getattr(predict, "took_ms", [])
+            took.clear()
+            cost = block(predict, quiet)
             costs[kind].late_ms.extend(cost.late_ms)
             costs[kind].garbage.extend(cost.garbage)
-            took_ms[kind].extend(inference.took_ms)
+            took_ms[kind].extend(took)
     table = Table(
         title=f"lateness of ticks at {FPS:g} Hz in ms, {seconds:g} s each, in turns",
         caption=f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; inference: median of a forward pass",

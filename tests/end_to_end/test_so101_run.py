@@ -20,11 +20,12 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
-from so101_robot import run
+from so101_robot import run, supervisor
 from so101_robot.config_run import RunConfig
 from so101_robot.flags import FLAGS, HELP, normalised, parse
 from so101_robot.mock.process import MockProcess
 from so101_robot.runlog import read_ticks
+from so101_robot.supervisor import Rule
 
 SO101_RUN = [sys.executable, "-m", "so101_robot.run"]
 POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
@@ -296,8 +297,9 @@ def test_the_same_command_drives_a_serial_port_in_real_time(checkpoint: Path, tm
 
 
 def test_an_unplugged_port_ends_the_run_with_one_message_about_the_port_and_one_about_torque(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(supervisor.POLICY, "port gone", Rule(hold_s=1.0))  # pyright: ignore[reportArgumentType]
     with MockProcess() as arm:
         unplug = threading.Thread(target=lambda: (wait_for(tmp_path / "run", "run", 30), arm.close()))
         unplug.start()
@@ -310,6 +312,22 @@ def test_an_unplugged_port_ends_the_run_with_one_message_about_the_port_and_one_
     assert "torque may still be on: shoulder_pan" in error
     assert arm.port in error
     assert "Traceback" not in error
+
+
+def test_a_cable_that_comes_back_is_waited_for(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("faults: [{fault: unplug, at_s: 1.5, for_s: 1.0}]")
+    arguments = ["--duration_s=4", "--robot.mock.realtime_factor=0", "--dashboard=off", "--approach_speed=0"]
+    arguments += ["--preflight.skip=[ranges]", f"--robot.mock.faults={plan}"]
+    assert run.main(on_the_mock(checkpoint, tmp_path / "run", *arguments)) == 0
+    ticks = [tick for tick in read_ticks(tmp_path / "run" / "ticks.jsonl") if tick.get("phase") == "run"]
+    held = [tick for tick in ticks if tick["mode"] == "holding"]
+    assert held
+    assert all("port gone" in tick["faults"] for tick in held)
+    assert ticks[-1]["mode"] == "running"
+    assert "torque" not in capsys.readouterr().err
 
 
 def start(checkpoint: Path, out: Path) -> "pexpect.spawn[str]":

@@ -24,6 +24,7 @@ Policy = Callable[[NDArray[np.float64], Mapping[str, NDArray[np.uint8]]], Any]
 class Prediction(NamedTuple):
     actions: NDArray[np.float32]
     shares: None = None
+    maps: None = None
 
 
 class SimulatedClock:

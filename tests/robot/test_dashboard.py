@@ -11,12 +11,16 @@ import pytest
 from numpy.typing import NDArray
 from rich.cells import cell_len
 from rich.console import Console
+from so101_robot.blind import Blindness
 from so101_robot.chunks import Planned
 from so101_robot.dashboard import Dashboard, choose_style, notable
 from so101_robot.dashboard_view import Title, View, bar, export_svg, plain_line, render
+from so101_robot.dashboard_words import fault_style, headline, message_style
 from so101_robot.guard import Intervention, Verdict
 from so101_robot.joints import JOINTS
 from so101_robot.observers import Tick
+from so101_robot.palette import BAD, GOOD, WARN
+from so101_robot.supervisor import Mode, Sight, Supervisor
 from so101_robot.workers import Inference
 
 POSE = np.array([-12.3, -61.2, 48.9, 71.0, -3.1, 42.0])
@@ -137,6 +141,76 @@ def test_a_servo_that_complains_or_is_silent_is_named() -> None:
     text = drawn(view, 80)
     assert "overload" in next(line for line in text.splitlines() if "elbow_flex" in line)
     assert "no answer" in next(line for line in text.splitlines() if "wrist_roll" in line)
+
+
+FAULTS = {
+    "warm: gripper": "gripper has 61 deg C",
+    "camera stalled: front": "no new picture for 0.6 s",
+    "camera frozen: wrist": "the same picture for 0.4 s",
+    "servo silent: elbow_flex": "elbow_flex has not answered for 0.2 s, and more than there is room for on this line",
+}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_mode_and_the_newest_faults_are_shown_and_still_fit(width: int) -> None:
+    dashboard = after(31)
+    dashboard.on_tick(make_tick(31, mode=Mode.HOLDING, faults=FAULTS))
+    dashboard.on_message("holding: elbow_flex has not answered for 0.2 s")
+    text = drawn(dashboard.view(), width)
+    line = plain_line(dashboard.view())
+    dashboard.close()
+    lines = text.splitlines()
+    assert "● holding" in lines[0]
+    newest = [line.strip() for line in lines if "✖" in line]
+    assert [line.split(":")[0] for line in newest] == [
+        "✖  servo silent",
+        "✖  camera frozen",
+        "✖  camera stalled",
+    ]
+    assert "(and 1 more)" in newest[-1]
+    assert "holding: elbow_flex" in lines[-1]
+    assert all(cell_len(line) <= width for line in lines)
+    assert len(lines) <= (26 if width == 80 else 20)
+    assert "run | holding | warm: gripper | camera stalled: front" in line
+
+
+def test_faults_are_red_while_the_arm_is_held_for_them_and_yellow_while_it_is_not() -> None:
+    assert fault_style("servo silent: elbow_flex", Mode.HOLDING) == BAD
+    assert fault_style("servo silent: elbow_flex", Mode.DEGRADED) == WARN
+    assert fault_style("gripper overload: gripper", Mode.HOLDING) == WARN  # never what holds the arm
+    assert headline("run", Mode.RUNNING) == ("running", GOOD)
+    assert headline("run", Mode.HOLDING) == ("holding", BAD)
+    assert headline("approach", Mode.DEGRADED) == ("degraded", WARN)
+    assert headline("home", Mode.PARKING) == ("going home", WARN)
+
+
+def test_what_the_supervisor_says_is_coloured_by_its_severity() -> None:
+    supervisor = Supervisor()
+    sight = Sight("camera frozen", "wrist", "the same picture")
+    told = [
+        message_style(text)
+        for time_s, sights in ((0.0, [sight]), (0.4, [sight]), (0.5, []))
+        for text in supervisor.judge(time_s, sights).news
+    ]
+    assert told == [WARN, WARN, BAD, GOOD, GOOD]
+    assert message_style("at the first pose, the policy takes over") == ""
+
+
+def test_a_policy_that_may_be_blind_is_told_as_a_hint_with_the_base_rate() -> None:
+    dashboard = after(31)
+    dashboard.on_tick(make_tick(31, blind=Blindness(0.73, 0.05, 4.0)))
+    text, line = drawn(dashboard.view(), 80), plain_line(dashboard.view())
+    dashboard.on_tick(make_tick(32))
+    assert "may be blind" not in drawn(dashboard.view(), 80)
+    dashboard.close()
+    assert "the policy may be blind: state 73% for 4 s (uniform 5%)" in text
+    assert "may be blind for 4 s" in line
+
+
+def test_what_a_fault_stands_for_is_not_told_twice() -> None:
+    state = State(0.0, POSE, np.ones(6, bool), np.array([0, 0, 0x20, 0, 0, 0], np.uint8), None)
+    assert list(notable(make_tick(state=state, fault="lost"))) == ["fault", "elbow_flex 32"]
+    assert notable(make_tick(state=state, fault="lost", faults={"overload: elbow_flex": "too much"})) == {}
 
 
 def test_a_bar_is_as_long_as_its_share_and_marks_the_base_rate() -> None:

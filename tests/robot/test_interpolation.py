@@ -19,6 +19,7 @@ START = np.array([1.0, -2.0, 3.0, -4.0, 5.0, 50.0])
 class Prediction(NamedTuple):
     actions: NDArray[np.float64]
     shares: None = None
+    maps: None = None
 
 
 class Loop:

@@ -22,6 +22,7 @@ Chunks = Callable[[float], NDArray[np.float64]]
 class Prediction(NamedTuple):
     actions: NDArray[np.float64]
     shares: None = None
+    maps: None = None
 
 
 class Clock:

@@ -15,8 +15,9 @@ from so101_robot.ending import EndingConfig
 from so101_robot.errors import BusTimeoutError, CameraError, PortError, UnsafeActionError
 from so101_robot.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
-from so101_robot.loop import ControlLoop, LoopConfig, Outcome, StopRequests, stop_on_signals
+from so101_robot.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.observers import Background, Tick
+from so101_robot.stopping import StopRequests, stop_on_signals
 from so101_robot.workers import InlineWorker
 
 START = np.array([10.0, -40.0, 40.0, 20.0, -10.0, 50.0])
@@ -124,7 +125,7 @@ class Bench:
         self.guard = Guard(GuardLimits(), [-100.0] * 5 + [0.0], [100.0] * 6)
 
     def predict(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
-        return SimpleNamespace(actions=np.linspace(state, self.target, 20), shares=None)
+        return SimpleNamespace(actions=np.linspace(state, self.target, 20), shares=None, maps=None)
 
     def run(self, duration_s: float = 2.0, **config: Any) -> Outcome:
         worker = InlineWorker(self.predict, self.clock, self.latency_s)
@@ -207,7 +208,7 @@ def test_a_policy_that_raises_holds_first_and_its_error_is_reported(bench: Bench
         calls += 1
         if calls > 2:
             raise ZeroDivisionError("policy broke")
-        return SimpleNamespace(actions=np.tile(START, (20, 1)), shares=None)
+        return SimpleNamespace(actions=np.tile(START, (20, 1)), shares=None, maps=None)
 
     bench.predict = broken  # type: ignore[method-assign]
     outcome = bench.run(duration_s=60.0)
@@ -307,7 +308,7 @@ def test_a_long_hold_makes_the_policy_look_again(bench: Bench) -> None:
 def test_the_step_after_a_hold_is_as_short_as_any_other(bench: Bench) -> None:
     def leap(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         far = START + (80 if bench.clock.time_s > 100.4 else 0)
-        return SimpleNamespace(actions=np.tile(far, (20, 1)), shares=None)
+        return SimpleNamespace(actions=np.tile(far, (20, 1)), shares=None, maps=None)
 
     bench.predict = leap  # type: ignore[method-assign]
     bench.observers = [Silence(bench.arm, ticks=15)]

@@ -64,7 +64,7 @@ class Bench:
         times_s = self.robot.clock.now_s() + np.arange(30) / FPS
         actions = np.tile(self.start, (30, 1))
         actions[:, 0] += SWING_DEG * np.sin(2 * math.pi / PERIOD_S * times_s)
-        return SimpleNamespace(actions=actions, shares=None)
+        return SimpleNamespace(actions=actions, shares=None, maps=None)
 
     def run(self, duration_s: float = 2.5, **config: Any) -> Outcome:
         guard, clock = self.robot.guard, self.robot.clock
@@ -362,7 +362,7 @@ def test_a_policy_that_always_answers_no_number_ends_the_run_after_max_stop_s(
 ):
     bench.latency_s = latency_s
     bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
-        actions=np.full((30, 6), poison), shares=None
+        actions=np.full((30, 6), poison), shares=None, maps=None
     )
     outcome = bench.run(duration_s=20.0, max_stop_s=0.8)
     assert isinstance(outcome.error, UnsafeActionError)
@@ -496,3 +496,44 @@ def test_an_acknowledgement_that_came_late_vouches_for_no_later_write(bench: Ben
     with pytest.raises(BusTimeoutError, match="did not acknowledge"):
         bus.write_register(SERVO_IDS[1], lock, 0)
     assert bench.arm.servos.get(1, "Lock") == 1
+
+
+def test_a_policy_that_leaves_the_arms_range_at_once_is_found_though_its_plan_is_joined_smoothly(
+    bench: Bench,
+):
+    good = bench.predict
+
+    def predict(state: Any, images: Any) -> Any:
+        answer = good(state, images)
+        if bench.robot.clock.now_s() > AT_S:
+            answer.actions[:, 1] = 500.0
+        return answer
+
+    bench.predict = predict  # type: ignore[method-assign]
+    outcome = bench.run(duration_s=20.0, max_stop_s=0.5)
+    assert isinstance(outcome.error, UnsafeActionError)
+    first = bench.first("policy out of range")
+    assert first.time_s < AT_S + 0.6  # the answer that was being played, the latency, and a tick
+    assert first.sent is not None
+    assert abs(first.sent[1] - bench.start[1]) < 5  # long before the arm is anywhere near
+    assert bench.running[-1].time_s < AT_S + 3
+
+
+def test_swapped_cameras_hold_the_arm(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    frames = bench.robot.frames
+    pictures = {name: np.random.default_rng(i).integers(60, 180, (12, 16, 3)) for i, name in enumerate("ab")}
+
+    def swapped() -> Any:
+        found = dict(zip("ab", frames().values(), strict=True))
+        away = AT_S < bench.robot.clock.now_s() < AT_S + 1.0
+        shown = {"a": "b", "b": "a"} if away else {"a": "a", "b": "b"}
+        return {
+            name: frame._replace(image=(pictures[shown[name]] + frame.sequence % 2).astype(np.uint8))
+            for name, frame in found.items()
+        }
+
+    monkeypatch.setattr(bench.robot, "frames", swapped)
+    outcome = bench.run(duration_s=3.0)
+    assert outcome.error is None
+    assert bench.modes() == ["running", "degraded", "holding", "running"]
+    assert bench.faults() == {"camera swapped: a, b"}

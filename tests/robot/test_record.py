@@ -1,4 +1,4 @@
-"""The episode as LeRobot's dataset, and Rerun's file: what was really sent is what is stored."""
+"""The episode as LeRobot's dataset: what was really sent is what is stored."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +8,6 @@ import pytest
 from numpy.typing import NDArray
 from so101_robot.cameras import Frame
 from so101_robot.chunks import Planned
-from so101_robot.display import RerunDisplay
 from so101_robot.errors import ConfigError
 from so101_robot.guard import Verdict
 from so101_robot.joints import JOINTS
@@ -101,21 +100,3 @@ def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_a_run_without_a_command_leaves_no_dataset(tmp_path: Path) -> None:
     record(tmp_path / "set", [make_tick(0, goal=None, sent=None)])
     assert not (tmp_path / "set").exists()
-
-
-def test_rerun_writes_a_recording(tmp_path: Path) -> None:
-    pytest.importorskip("rerun")
-    display = RerunDisplay(tuple(CAMERAS), tmp_path / "run.rrd")
-    for index in range(3):
-        display.on_tick(make_tick(index))
-    display.on_message("hello")
-    display.close()
-    assert (tmp_path / "run.rrd").stat().st_size > 1000
-
-
-def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ConfigError, match=r"lerobot_policy_so101\[view\]"):
-        RerunDisplay(("front",))

@@ -14,13 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from so101_robot.blind import Blindness
 from so101_robot.cameras import Frame
 from so101_robot.chunks import Planned
 from so101_robot.errors import ConfigError
 from so101_robot.guard import Intervention, Verdict
 from so101_robot.observers import Tick
 from so101_robot.runlog import RunLog, read_ticks, rounded, tick_record, write_json
-from so101_robot.summary import in_words, mean_shares, percentiles, summarise
+from so101_robot.summary import mean_shares, percentiles, summarise
+from so101_robot.summary_words import in_words
+from so101_robot.supervisor import Mode
 from so101_robot.workers import Inference
 
 POSE = np.array([1.23456, -2.0, 3.0, 4.0, 5.0, 50.0])
@@ -260,6 +263,73 @@ def test_the_summary_counts_what_the_lines_say(tmp_path: Path) -> None:
     words = in_words(summary)
     assert "1 starved" in words
     assert "state 60.0% (uniform 5.0%)" in words
+
+
+def answer(state: float) -> Planned:
+    shares = Shares(0.1, state, {"front": 0.9 - state}, SHARES.uniform)
+    return Planned(POSE, Inference(np.zeros((5, 6)), shares, 0, 50.0, 0.1, 0.02), "chunk", 0, 0, 0.1)  # type: ignore[arg-type]
+
+
+def test_the_summary_has_time_in_modes_faults_alarms_and_where_it_looked_when(tmp_path: Path) -> None:
+    frozen, silent = {"camera frozen: front": "the same"}, {"servo silent: gripper": "nothing"}
+    both = frozen | silent
+    blind = Blindness(0.8, 0.05, 1.0)
+    changes = (
+        Intervention("speed", "gripper", 3.0, 2.0),
+        Intervention("speed", "wrist_roll", 3.0, 2.0),
+        Intervention("table", None, 3.0, 2.0),
+    )
+    ticks = [
+        make_tick(0, phase="approach", planned=answer(0.9)),
+        make_tick(1, phase="approach", planned=None),
+        make_tick(2, planned=answer(0.1)),
+        make_tick(3, planned=answer(0.2), mode=Mode.DEGRADED, faults=frozen),
+        make_tick(4, mode=Mode.HOLDING, faults=both, blind=blind),
+        make_tick(5, mode=Mode.HOLDING, faults=frozen, blind=blind),
+        make_tick(6, verdict=Verdict(POSE, changes, None)),
+        make_tick(7, faults=frozen, mode=Mode.DEGRADED, planned=answer(0.5)),
+        make_tick(8, planned=answer(0.7), blind=blind),
+        make_tick(9, phase="home", planned=None, mode=Mode.PARKING),
+        make_tick(12, phase="home", planned=None, mode=Mode.PARKING),
+    ]
+    log = RunLog(tmp_path, {})
+    for tick in ticks:
+        log.on_tick(tick)
+    log.on_message("released")
+    log.close()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    tick_s = 1 / 30
+    assert summary["modes_s"] == {
+        "running": pytest.approx(5 * tick_s, abs=1e-3),
+        "degraded": pytest.approx(2 * tick_s, abs=1e-3),
+        "holding": pytest.approx(2 * tick_s, abs=1e-3),
+        "parking": pytest.approx(3 * tick_s, abs=1e-3),
+    }
+    assert summary["faults"] == {
+        "camera frozen: front": {"times": 2, "lasted_s": pytest.approx(4 * tick_s, abs=1e-3)},
+        "servo silent: gripper": {"times": 1, "lasted_s": pytest.approx(tick_s, abs=1e-3)},
+    }
+    assert summary["blind"] == {"alarms": 2, "lasted_s": pytest.approx(3 * tick_s, abs=1e-3)}
+    assert {phase: at["ticks"] for phase, at in summary["phases"].items()} == {
+        "approach": 2,
+        "run": 7,
+        "home": 2,
+    }
+    assert summary["phases"]["home"]["duration_s"] == pytest.approx(3 * tick_s, abs=1e-3)
+    assert summary["interventions"] == {"speed": {"gripper": 1, "wrist_roll": 1}, "table": {"arm": 1}}
+    looks = {part: (at["inferences"], at["mean"]["state"]) for part, at in summary["shares_by_phase"].items()}
+    assert looks == {"approach": (1, 0.9), "first third": (2, 0.15), "last third": (2, 0.6)}
+    words = in_words(summary)
+    for said in (
+        "running 0.2 s, degraded 0.1 s, holding 0.1 s",
+        "fault camera frozen: front: twice, 0.1 s in all",
+        "guard changed speed: 1 tick (gripper 1, wrist_roll 1)",
+        "guard changed table: 1 tick\n",
+        "last third: latent 10.0%, state 60.0%, front 30.0%",
+        "attention alarm: twice, 0.1 s in all",
+        "stages in ms, median/p99: read 6.0/",
+    ):
+        assert said in words
 
 
 def test_the_summary_of_nothing_is_nothing() -> None:

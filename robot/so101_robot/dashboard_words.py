@@ -1,0 +1,44 @@
+"""How serious the dashboard makes a thing look: modes, faults, messages."""
+
+from math import inf
+
+from .palette import BAD, GOOD, QUIET, WARN
+from .supervisor import POLICY, Mode
+
+MODE_STYLES = {
+    Mode.RUNNING: GOOD,
+    Mode.DEGRADED: WARN,
+    Mode.HOLDING: BAD,
+    Mode.PARKING: WARN,
+    Mode.RELEASED: QUIET,
+}
+
+PHASES = {"run": "running", "approach": "going to the first pose", "home": "going home"}
+
+
+def headline(phase: str, mode: Mode) -> tuple[str, str]:
+    """(words, style) of what the arm is doing: the mode, or the phase where the mode is nothing to speak of."""
+    if mode in (Mode.DEGRADED, Mode.HOLDING) or (mode is Mode.PARKING and phase == "run"):
+        return mode, MODE_STYLES[mode]
+    style = {"run": GOOD, "home": WARN}.get(phase, QUIET)
+    return PHASES.get(phase, phase), style
+
+
+def fault_style(fault: str, mode: Mode) -> str:
+    """Of a fault, `fault: where`: red while the arm is held because of faults, yellow while the policy drives on or for
+    one that never holds it."""
+    rule = next((rule for name, rule in POLICY.items() if name == fault.partition(":")[0]), None)
+    borne = rule is not None and rule.tolerate_s == inf
+    return BAD if mode in (Mode.HOLDING, Mode.PARKING) and not borne else WARN
+
+
+def message_style(text: str) -> str:
+    """Of a message, by what the supervisor, the guard, and the alarm begin theirs with."""
+    first = text.partition(" (")[0].partition(":")[0]
+    if " is over after " in text or text == Mode.RUNNING:
+        return GOOD
+    if first in (Mode.HOLDING, Mode.PARKING) or text.startswith(("the guard holds", "stopping", "could not")):
+        return BAD
+    if first in POLICY or first in (Mode.DEGRADED, "guard", "attention alarm"):
+        return WARN
+    return ""
