@@ -14,6 +14,7 @@ from .dashboard import STYLES
 from .ending import EndingConfig
 from .errors import ConfigError
 from .interpolation import MOST_HZ
+from .joints import JOINTS
 from .preflight import PreflightConfig
 from .watchdog import WatchdogConfig
 
@@ -80,6 +81,9 @@ class RunConfig:
     """How long the guard may hold the arm without a break before the run ends."""
     approach_speed: float = 30.0
     """Fastest joint on the way to the policy's first pose [deg/s]; 0: the policy drives from where the arm stands."""
+    start_pose: list[float] | None = None
+    """Where the arm goes before the policy is asked anything; null: where the checkpoint's demonstrations began, if it
+    says so, else to the policy's first action."""
     inference_latency_s: float | None = None
     """On the mock arm: how long an answer takes in simulated time; null: 0.1."""
     out: Path | None = None
@@ -109,6 +113,9 @@ class RunConfig:
         _in_range("--approach_speed", self.approach_speed, 0.0, 180.0)
         _in_range("--ending.speed", self.ending.speed, 1.0, 180.0)
         _in_range("--chunks.crossfade_s", self.chunks.crossfade_s, 0.0, 10.0)
+        pose = self.start_pose
+        if pose is not None and not (len(pose) == len(JOINTS) and all(map(math.isfinite, pose))):
+            raise ConfigError(f"--start_pose={pose}: needed is a number for each of {', '.join(JOINTS)}")
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
         if self.policy.fps is not None:

@@ -52,6 +52,7 @@ def drive(
         duration_s=config.duration_s or 0.0,
         max_stop_s=config.max_stop_s,
         approach_speed=config.approach_speed,
+        start_pose=config.start_pose,
         ending=config.ending,
         release=config.robot.disable_torque_on_disconnect,
     )

@@ -97,6 +97,8 @@ run
   --duration_s=null               how long the policy drives, on the robot's clock, without the approach;
                                   0: until Ctrl-C; null: 0, demonstration 30
   --approach_speed=30             fastest joint on the way to the policy's first pose [deg/s]; 0: no approach
+  --start_pose=null               where the arm goes slowly first, six values; null: where the checkpoint's
+                                  demonstrations began, if it says so, else to the policy's first pose
   --ending.home=true              go home before letting go
   --ending.speed=40               fastest joint on the way home [deg/s]
   --ending.if_stuck=hold          in the air and cannot go home: hold, or release (it falls)

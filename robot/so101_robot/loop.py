@@ -15,7 +15,7 @@ run of it.
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -67,6 +67,8 @@ class LoopConfig:
     approach_speed: float = 30.0
     """Fastest joint on the way to the policy's first pose [deg/s, percent/s for the gripper]; 0: the policy
     drives from where the arm stands."""
+    start_pose: Sequence[float] | None = None
+    """Where to go slowly before the policy is asked anything, one value a joint; None: to its first action."""
     rules: Mapping[Fault, Rule] = field(default_factory=lambda: POLICY)
     """What is done about each fault."""
     ending: EndingConfig = field(default_factory=EndingConfig)
@@ -237,6 +239,8 @@ class ControlLoop:
     ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Sight]]:
         """What the scheduler plans (None during the approach), what is asked of the arm, and what is wrong with
         the policy."""
+        if self._approach is None and not self._arrived and self._supervisor.mode is not Mode.HOLDING:
+            self._set_out_for_the_start(state)
         if self._approach is not None:
             return None, self._approach.at(self._going_s), []
         senses = self._senses
@@ -250,6 +254,10 @@ class ControlLoop:
         if asked is None or self._arrived or self._supervisor.mode is Mode.HOLDING:
             return planned, asked, []
         return planned, self._set_out(asked, state), []
+
+    def _set_out_for_the_start(self, state: "ArmState") -> None:
+        if self._config.start_pose is not None:
+            self._set_out(np.asarray(self._config.start_pose), state)
 
     def _set_out(self, first: NDArray[np.float64], state: "ArmState") -> NDArray[np.float64]:
         """Begin the slow way to the policy's first pose, if it is one and not near."""
@@ -265,7 +273,7 @@ class ControlLoop:
         self._approach = SlowMotion.between(start, end, self._config.approach_speed)
         self._going_s = 0.0
         self._observers.on_message(
-            f"going slowly to the policy's first pose, {self._approach.duration_s:.1f} s"
+            f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
         )
         return self._approach.at(self._going_s)
 
@@ -327,7 +335,7 @@ class ControlLoop:
             self._approach, self._arrived = None, True
             self._scheduler.wait()
             self._scheduler.reset()
-            self._observers.on_message("at the first pose, the policy takes over")
+            self._observers.on_message("there; the policy takes over")
         self._going_s += self._period_s
 
     def _grip(self) -> None:

@@ -95,6 +95,7 @@ def run(config: "RunConfig", argv: Sequence[str]) -> int:
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
+    config.start_pose = config.start_pose or policy.start_pose
     folder = config.out or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with ExitStack() as stack:
         run_log = RunLog(folder, compose.about(config, argv, robot, policy))

@@ -449,6 +449,26 @@ def test_the_first_pose_is_approached_slowly_and_then_the_policy_looks_anew(benc
     assert bench.modes()[-1] == "running"
 
 
+def test_a_policy_is_asked_nothing_before_the_arm_is_where_its_demonstrations_began(bench: Bench):
+    pose = bench.start + np.array([20.0, 15, -15, -10, 0, 10])
+    asked: list[NDArray[np.float64]] = []
+    good = bench.predict
+
+    def predict(state: Any, images: Any) -> Any:
+        asked.append(state)
+        bench.start = pose
+        return good(state, images)
+
+    bench.predict = predict  # type: ignore[method-assign]
+    outcome = bench.run(duration_s=1.0, approach_speed=40.0, start_pose=pose.tolist())
+    assert outcome.error is None
+    way = [tick for tick in bench.memory.ticks if tick.phase == "approach"]
+    assert way[0].index == 0
+    assert way[-1].sent == pytest.approx(pose, abs=0.2)
+    assert np.abs(asked[0] - pose).max() < 5.0
+    assert len(bench.running) == 30
+
+
 # the port
 
 
