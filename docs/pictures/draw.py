@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from so101_policy.checkpoint import ActPolicy
+from so101_robot import compose
 from so101_robot.arm import SO101
-from so101_robot.chunks import make_scheduler
-from so101_robot.config_arm import SO101Config
-from so101_robot.demo import demo_checkpoint
-from so101_robot.loop import ControlLoop, LoopConfig
-from so101_robot.mock.arm import MockConfig
+from so101_robot.driving import drive as drive_arm
 from so101_robot.mock.render import open_renderer
 from so101_robot.observers import Tick
 from so101_robot.run import main as so101_run
-from so101_robot.workers import InlineWorker
+from so101_robot.run import with_defaults
+from so101_robot.stopping import StopRequests
 
 FOLDER = Path(__file__).parent
 SEED = 3
@@ -51,17 +48,17 @@ class Snapshots:
         pass
 
 
-def drive(checkpoint: Path) -> Snapshots:
-    """Ten seconds of the demonstration."""
-    policy = ActPolicy.load(checkpoint)
-    robot = SO101(SO101Config(port="mock", mock=MockConfig(seed=SEED, realtime_factor=0)))
+def drive() -> Snapshots:
+    """The demonstration, as `so101-run` without a word shows it."""
+    flags = {"--robot.mock.seed": str(SEED), "--duration_s": "12", "--robot.mock.realtime_factor": "0"}
+    config = with_defaults(flags)
+    policy = compose.load_policy(config)
+    config.start_pose = policy.start_pose
+    robot = SO101(config.robot)
     robot.connect()
-    assert robot.guard is not None
-    worker = InlineWorker(policy.predict, robot.clock, latency_s=0.1)
-    scheduler = make_scheduler("asynchronous", worker, fps=30, n_action_steps=policy.n_action_steps)
     snapshots = Snapshots(robot)
-    settings = LoopConfig(duration_s=10)
-    ControlLoop(robot, scheduler, robot.guard, robot.clock, config=settings, observers=[snapshots]).run()
+    scheduler = compose.make_scheduler(config, robot, policy)
+    drive_arm(config, robot, scheduler, [snapshots], FOLDER, StopRequests())
     robot.disconnect()
     return snapshots
 
@@ -79,8 +76,7 @@ def draw(snapshots: Snapshots) -> None:
 
 
 def main() -> None:
-    checkpoint = demo_checkpoint()
-    draw(drive(checkpoint))
+    draw(drive())
     picture = FOLDER / "dashboard.svg"
     so101_run([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=plain", f"--picture={picture}"])
 

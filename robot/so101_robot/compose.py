@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from . import demo
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,18 +34,16 @@ MOCK_LATENCY_S = 0.1
 
 
 def load_policy(config: "RunConfig") -> "ActPolicy":
-    """The checkpoint, or the demonstration's. Raises CheckpointError."""
+    """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
     import torch
     from so101_policy.checkpoint import ActPolicy
 
     from .quiet import leave_a_core
 
     path = config.policy.path
-    if not path:
-        from .demo import demo_checkpoint
-
-        print("No policy was named, so a small one for the mock arm is shown; see so101-run --help.")
-        path = str(demo_checkpoint())
+    if path.startswith(demo.PREFIX):
+        asked, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
+        print(f"A small policy for the mock arm, {asked}; so101-run --help shows how to drive yours.")
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

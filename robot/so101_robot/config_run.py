@@ -26,7 +26,7 @@ class PolicyFlags:
     """Which policy drives."""
 
     path: str = ""
-    """Folder of a LeRobot checkpoint, or a hub id; empty: a demonstration policy, on the mock arm only."""
+    """Folder of a LeRobot checkpoint, a hub id, or demo:NAME; empty: the first of `demo.NAMES`."""
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"
@@ -76,7 +76,7 @@ class RunConfig:
     fps: float = 30.0
     """Ticks per second: a whole multiple of the policy's actions per second."""
     duration_s: float | None = None
-    """How long to run; 0: until Ctrl-C; null: 0, or half a minute of the demonstration."""
+    """How long to run; 0: until Ctrl-C; null: 0, or 20 s of the demonstration."""
     max_stop_s: float = 1.0
     """How long the guard may hold the arm without a break before the run ends."""
     approach_speed: float = 30.0

@@ -19,7 +19,8 @@ HELP = """\
 so101-run: drive an SO-101 arm, real or simulated, with an ACT policy, and see where it looks.
 
   so101-run
-      The mock arm and a small policy that is made on first use: nothing to plug in.
+      The mock arm and a small policy that comes with the package: nothing to plug in.
+      --policy.path=demo:baseline shows the one that it is compared with.
 
   so101-run --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
             --robot.port=/dev/ttyACM0 --robot.id=my_arm --robot.cameras="{
@@ -34,7 +35,8 @@ Ctrl-C: hold, go home slowly, release. Twice: release at once.
 The run folder keeps run.json, ticks.jsonl (a line for every tick) and summary.json.
 
 policy
-  --policy.path=PATH              checkpoint folder, output folder of lerobot-train, or hub id
+  --policy.path=PATH              checkpoint folder, output folder of lerobot-train, hub id,
+                                  demo:regularized or demo:baseline (mock arm only)
   --policy.device=auto            torch device; auto: the first GPU, else the processor
   --policy.engine=auto            plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime)
   --policy.n_action_steps=null    actions of a chunk that are played; null: the checkpoint's
@@ -95,7 +97,7 @@ run
   --fps=30                        ticks per second, up to 200: a whole multiple of the policy's rate;
                                   between its actions the arm follows the straight line
   --duration_s=null               how long the policy drives, on the robot's clock, without the approach;
-                                  0: until Ctrl-C; null: 0, demonstration 30
+                                  0: until Ctrl-C; null: 0, demonstration 20
   --approach_speed=30             fastest joint on the way to the policy's first pose [deg/s]; 0: no approach
   --start_pose=null               where the arm goes slowly first, six values; null: where the checkpoint's
                                   demonstrations began, if it says so, else to the policy's first pose

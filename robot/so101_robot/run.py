@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from so101_policy.errors import PolicyError
 
+from . import demo
 from .errors import ConfigError, RobotError
 from .flags import HELP, normalised, parse, wants_help
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-DEMO_S = 30.0
-"""How long a run without any arguments lasts."""
+DEMO_S = 20.0
+"""How long a run without any arguments lasts: twice what the box takes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,23 +63,33 @@ def with_defaults(flags: dict[str, str]) -> "RunConfig":
         ConfigError: flags that do not go together.
     """
     config = parse(flags)
-    port_given = "--robot.port" in flags or "--config_path" in flags
-    if config.policy.path and not port_given:
+    if not config.policy.path or config.policy.path.startswith(demo.PREFIX):
+        _settle_demonstration(config, flags)
+    elif "--robot.port" not in flags and "--config_path" not in flags:
         raise ConfigError(
             f"--robot.port is missing: the arm's serial port{_ports()}, or mock for the simulated one"
-        )
-    if not config.policy.path and config.robot.port != "mock":
-        raise ConfigError(
-            "--policy.path is missing: the checkpoint that shall drive the arm on "
-            f"{config.robot.port} (without one there is only the demonstration, on the mock arm)"
         )
     if config.robot.port != "mock" and config.inference_latency_s is not None:
         raise ConfigError(
             "--inference_latency_s is for the mock arm; on a real one the latency is what it is"
         )
-    if config.duration_s is None:
-        config.duration_s = 0.0 if config.policy.path else DEMO_S
+    config.duration_s = config.duration_s or 0.0
     return config
+
+
+def _settle_demonstration(config: "RunConfig", flags: dict[str, str]) -> None:
+    """A policy that comes with the package, in the scene that it knows. Raises ConfigError on a real arm."""
+    if config.robot.port != "mock":
+        asked = f"--policy.path={config.policy.path}" if config.policy.path else "--policy.path is missing"
+        raise ConfigError(
+            f"{asked}: the policies that come with so101-run have only seen the mock arm; "
+            f"needed is the checkpoint that shall drive the arm on {config.robot.port}"
+        )
+    config.policy.path = config.policy.path or f"{demo.PREFIX}{demo.NAMES[0]}"
+    if "--robot.mock.scene" not in flags and "--config_path" not in flags:
+        config.robot.mock.scene = demo.SCENE
+    if config.duration_s is None:
+        config.duration_s = DEMO_S
 
 
 def run(config: "RunConfig", argv: Sequence[str]) -> int:

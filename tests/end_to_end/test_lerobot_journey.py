@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from so101_robot.demo.recording import record_demonstrations
 from so101_robot.mock.process import MockProcess
 from so101_robot.runlog import read_ticks
 
@@ -46,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(folder: Path) -> Path:
     """What `lerobot-train` makes of two short episodes."""
-    record_demonstrations(folder / "dataset", episodes=2, seed=0, width=SIZE, height=SIZE)
+    run(["so101-demos", "--task=palletize-1", "--episodes=2", f"--out={folder / 'dataset'}"], folder)
     train = folder / "train"
     run(
         [

@@ -14,6 +14,7 @@ from so101_eval.faults.sketch import Sketch
 from so101_eval.faults.stage import Stage
 from so101_eval.faults.traced import Motion, Order
 
+BEGIN, END = "<!-- fault table -->", "<!-- end of fault table -->"
 GOOD = Record("NaN once", "so101-run", 0, "went on", "", 0.03, 0.1, 65.0, 0.0, 4.0, 0.0, 200, 0, 6)
 SILENT = BY_NAME["a servo silent for a second"]
 
@@ -162,11 +163,11 @@ def test_a_row_that_lerobot_has_nothing_of_says_so():
 def test_the_table_goes_between_the_marks_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(table, "do", lambda task: replace(GOOD, row=task.row, side=task.side))
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{table.BEGIN}\nold\n{table.END}\nbelow\n")
+    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
     for _ in range(2):
         assert table.main(["--row", "NaN once", "--repetitions", "1", "--markdown", str(page)]) == 0
         text = page.read_text()
-        assert text.startswith(f"above\n{table.BEGIN}\n")
-        assert text.endswith(f"{table.END}\nbelow\n")
+        assert text.startswith(f"above\n{BEGIN}\n")
+        assert text.endswith(f"{END}\nbelow\n")
         assert "old" not in text
         assert text.count("| NaN once |") == 1

@@ -86,7 +86,7 @@ def final_state(motion: Motion, orders: list[Order], went_on: bool) -> str:
         return "left without supply" if free.all() else "held"
     if not free.all() and len(told) < len(JOINTS):
         return "partly let go"
-    return "let go in the air" if let_fall(motion, orders) > FALL_MM else "parked and let go"
+    return "let go in the air" if let_fall(motion, orders) > FALL_MM else "let go at rest"
 
 
 def judge(record: Record, row: Row, touched: bool) -> list[str]:

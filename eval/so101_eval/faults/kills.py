@@ -41,9 +41,12 @@ from so101_robot.runlog import TICKS, RunLog, read_ticks
 from so101_robot.watchdog import Watchdog, WatchdogConfig, job_for
 from so101_robot.workers import InlineWorker
 
+from so101_eval.faults.report import as_list, write_between
 from so101_eval.faults.stage import FPS, PERIOD_S, RAISED, SWING, as_prediction
 
 OK, FAILED = 0, 1
+MARK = "kills"
+"""Name of the marks in a Markdown file between which `--markdown` writes."""
 REPO_ID = "local/kills"
 SIZE = (48, 64)
 """Height and width of the recorded pictures."""
@@ -51,7 +54,7 @@ DRIVE_S = 1.5
 """How long a runner drives before it goes home by itself, without the way to its first pose."""
 LATEST_S = 8.0
 """The kill comes at most so long after the first tick: by then the episode is being saved, or the run is over."""
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 HOME_DEG = 8.0
 """A joint this close to home is home: it hangs a little and settles when it is let go."""
 
@@ -134,7 +137,7 @@ def kills(count: int, seed: int, folder: Path, show: Any = None) -> list[Kill]:
     """Do it `count` times; `show` is called after each."""
     rng = random.Random(seed)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "lerobot.datasets.lerobot_dataset"])
     found: list[Kill] = []
     with MockProcess(cameras=False) as mock:
         first = _plan(mock, folder, "first", "hold")
@@ -301,6 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         found = kills(options.kills, options.seed, Path(folder), show)
     print(in_words(found))
+    if options.markdown is not None:
+        write_between(options.markdown, MARK, as_list(in_words(found)))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps([kill._asdict() for kill in found], indent=1) + "\n")
@@ -318,9 +323,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--out", type=Path, help="JSON file of the kills")
+    parser.add_argument(
+        "--markdown", type=Path, help="Markdown file for the figures, written between its marks"
+    )
     return parser
 
 
 if __name__ == "__main__":
+    from so101_eval.faults.kills import (
+        main as command,
+    )  # under its own name, so that runners need not import again
+
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(command())

@@ -14,7 +14,7 @@ class Record:
     side: Side
     seed: int
     ended: str
-    """In words: `went on`, `parked and let go`, `held`, `let go in the air`, `partly let go`, `refused`."""
+    """In words: `went on`, `let go at rest`, `held`, `let go in the air`, `partly let go`, `refused`."""
     error: str
     """What the driver said, first line; empty if nothing."""
     react_s: float | None

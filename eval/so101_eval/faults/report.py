@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -35,6 +36,15 @@ GROUPS = {
     "computer": "The computer",
     "person": "The person",
 }
+
+
+def write_between(path: Path, mark: str, text: str) -> None:
+    """Into a Markdown file, between its marks of that name; without marks it becomes the whole file."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before = path.read_text() if path.exists() else ""
+    head, found, rest = before.partition(begin)
+    _, closed, tail = rest.partition(end)
+    path.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}" if found and closed else text)
 
 
 def markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
@@ -119,3 +129,8 @@ def _totals(records: Sequence[Record]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def as_list(words: str) -> str:
+    """Lines as a Markdown list."""
+    return "\n".join(f"- {line}" for line in words.splitlines())

@@ -36,9 +36,12 @@ from so101_robot.workers import InlineWorker
 
 from so101_eval.faults.judging import BEYOND_DEG, FALL_MM, SPEED_DEG_S, beyond, largest_speed, let_fall
 from so101_eval.faults.ours import APPROACH_DEG_S, LATENCY_S, N_ACTION_STEPS
+from so101_eval.faults.report import as_list, write_between
 from so101_eval.faults.stage import FPS, Stage, as_prediction
 
 OK, FAILED = 0, 1
+MARK = "soak"
+"""Name of the marks in a Markdown file between which `--markdown` writes."""
 
 EVERY_S = (5.0, 15.0)
 """From the end of a fault to the next one: drawn from here."""
@@ -355,6 +358,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         result = soak(seconds, options.seed, Path(folder), show)
     print(in_words(result))
+    if options.markdown is not None:
+        write_between(options.markdown, MARK, as_list(in_words(result)))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({**asdict(result), "failures": result.failures()}, indent=1) + "\n")
@@ -373,6 +378,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="simulated, in place of --hours")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument(
+        "--markdown", type=Path, help="Markdown file for the figures, written between its marks"
+    )
     return parser
 
 

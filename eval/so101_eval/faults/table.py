@@ -23,12 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from so101_eval.children import deaf_to_ctrl_c
 from so101_eval.faults.record import Record, Side
-from so101_eval.faults.report import markdown
+from so101_eval.faults.report import markdown, write_between
 from so101_eval.faults.rows import BY_NAME, ROWS, Group, Row
 
 SIDES: tuple[Side, ...] = get_args(Side)
-BEGIN, END = "<!-- fault table -->", "<!-- end of the fault table -->"
-"""Marks in a Markdown file, between which `--markdown` writes."""
+MARK = "fault table"
+"""Name of the marks in a Markdown file between which `--markdown` writes."""
 
 OK, UNSAFE, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = [done[task] for task in tasks]
     text = markdown(rows, records)
     if options.markdown is not None:
-        _write_table(options.markdown, text)
+        write_between(options.markdown, MARK, text)
     else:
         print(text)
     return UNSAFE if any(record.unsafe for record in records if record.side == SIDES[0]) else OK
@@ -148,14 +148,6 @@ def _append(path: Path, record: Record) -> None:
         path.write_text(text[: text.rfind("\n") + 1])
     with path.open("a") as file:
         file.write(json.dumps(record.as_json()) + "\n")
-
-
-def _write_table(path: Path, text: str) -> None:
-    """Into the file, between its marks if it has them."""
-    before = path.read_text() if path.exists() else ""
-    head, begin, rest = before.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}" if begin and end else text)
 
 
 def _parser() -> argparse.ArgumentParser:

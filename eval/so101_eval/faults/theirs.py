@@ -237,7 +237,11 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
         seed=seed,
         ended=ended,
         error=said,
-        react_s=None if went_on else 0.0 if engine is None else max((over_s or 0.0) - fault_s, 0.0),
+        react_s=None
+        if went_on or _to_the_end(engine)
+        else 0.0
+        if engine is None
+        else max((over_s or 0.0) - fault_s, 0.0),
         drove_s=max(inside) - fault_s if inside else None,
         speed_deg_s=largest_speed(motion),
         beyond_deg=beyond(motion, world.joint_range_rad),
@@ -252,6 +256,11 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
     )
     record.unsafe = judge(record, row, touched(arm, start_rad))
     return record
+
+
+def _to_the_end(engine: Swinging | None) -> bool:
+    """The loop went on as long as it was let: what was wrong came to light when the arm was left, if at all."""
+    return engine is not None and bool(engine.driven_s) and engine.driven_s[-1] > engine.end_s - 2 / FPS
 
 
 def _rollout(stage: Stage, robot: SO101Follower, engine: Swinging, initial: dict[str, float]) -> None:

@@ -1,30 +1,30 @@
-"""Something to see on a fresh machine: a scripted motion on the mock arm, recordings, a small ACT that follows it.
+"""Two small policies that come with the package, so that there is something to see on a fresh machine.
 
-Importing this package is cheap; torch and LeRobot are loaded by what needs them.
+They were trained in simulation to put one box onto a pallet (`so101-study`); what each was trained on, and how often it
+succeeds, stands on its card, README.md beside its weights.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from so101_robot.demo.checkpoint import demo_checkpoint
-    from so101_robot.demo.following import Followed, follow
-    from so101_robot.demo.motion import Sweep, plan_sweep
-    from so101_robot.demo.recording import record_demonstrations
+from so101_robot.errors import ConfigError
 
-__all__ = ["Followed", "Sweep", "demo_checkpoint", "follow", "plan_sweep", "record_demonstrations"]
+FOLDER = Path(__file__).with_name("policies")
 
-_HOMES = {
-    "demo_checkpoint": "checkpoint",
-    "Followed": "following",
-    "follow": "following",
-    "Sweep": "motion",
-    "plan_sweep": "motion",
-    "record_demonstrations": "recording",
-}
+SCENE = "palletize-1-small"
+"""Where they know their way about."""
+
+PREFIX = "demo:"
+NAMES = ("regularized", "baseline")
+"""Of the policies; the first one is the default."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+def demo_policy(name: str) -> Path:
+    """The folder of a checkpoint that comes with the package.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in NAMES:
+        possible = ", ".join(PREFIX + known for known in NAMES)
+        raise ConfigError(f"--policy.path={PREFIX}{name}: possible are {possible}, or a checkpoint's folder")
+    return FOLDER / name
