@@ -1,6 +1,9 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format bench pictures clean
+.PHONY: help run test test-slow check format bench faults pictures clean
+
+# Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A uv that works in this folder (a pyenv shim may exist and not work), else one of our own in .tools/
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
@@ -28,14 +31,25 @@ format: .venv/.dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev ## measure: bus, shares, lockstep, loading, training (both sides interleaved in one run)
+bench: .venv/.dev ## measure: bus, engine, chunks, jitter, cameras, training, evaluation (both sides interleaved in one run)
 	$(BIN)/python tests/benchmarks/bench_bus.py
 	$(BIN)/python tests/benchmarks/bench_shares.py
 	$(BIN)/python tests/benchmarks/bench_lockstep.py
+	$(BIN)/python tests/benchmarks/bench_engine.py
+	$(BIN)/python tests/benchmarks/bench_chunks.py
+	$(BIN)/python tests/benchmarks/bench_jitter.py
+	$(BIN)/python tests/benchmarks/bench_cameras.py
+	$(BIN)/python tests/benchmarks/bench_drift.py
 	$(BIN)/python tests/benchmarks/bench_loading.py
 	$(BIN)/python tests/benchmarks/bench_step.py
 	$(BIN)/python tests/benchmarks/bench_train.py
 	$(BIN)/python tests/benchmarks/bench_train.py --large
+	$(BIN)/python tests/benchmarks/bench_eval.py
+
+faults: .venv/.dev ## every fault, 20 times, ours and LeRobot's; two simulated hours of random ones; 100 kills (hours)
+	$(BIN)/python -m so101_eval.faults.table --repetitions 20 --out outputs/faults/table.jsonl
+	$(BIN)/python -m so101_eval.faults.soak --hours 2 --out outputs/faults/soak.json
+	$(BIN)/python -m so101_eval.faults.kills --kills 100 --out outputs/faults/kills.json
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
