@@ -170,7 +170,7 @@ def _code_sha256() -> str:
         assert found.submodule_search_locations is not None
         root = Path(next(iter(found.submodule_search_locations)))
         for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
-            if not path.name.startswith(_NO_MATTER) and path.suffix != ".pyc":
+            if not path.name.startswith(_NO_MATTER) and "__pycache__" not in path.parts:
                 digest.update(f"{package}/{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 

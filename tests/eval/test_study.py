@@ -12,7 +12,7 @@ from so101_eval.study import training
 from so101_eval.study.command import main
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import Findings
-from so101_eval.study.table import draw, markdown
+from so101_eval.study.table import LOOKS, draw, markdown
 from so101_eval.study.training import TrainRun, command, runs_of, train_all
 
 QUICK = Design(arms=("baseline", "phase1"), train_seeds=(0, 1), steps=40)
@@ -170,6 +170,11 @@ def test_the_table_shows_every_training_seed_in_order_and_arms_as_they_are_defin
 def test_the_picture_is_drawn(tmp_path: Path):
     draw([findings(arm, 0, 0.1 + 0.05 * i, 0.1 * i) for i, arm in enumerate(ARMS)], tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_arm_has_looks_of_its_own():
+    assert list(LOOKS) == list(ARMS)
+    assert len(set(LOOKS.values())) == len(ARMS)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -59,7 +59,8 @@ def draw(findings: Sequence[Findings], file: Path) -> None:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for (arm, policies), colour, marker in zip(by_arm(findings).items(), COLOURS, MARKERS, strict=False):
+    for arm, policies in by_arm(findings).items():
+        colour, marker = LOOKS[arm]
         share = [policy.share("state") for policy in policies]
         reliance = [policy.value("reliance", "any", "executed") for policy in policies]
         shifted = [policy.metrics.get("shifted_l1", float("nan")) for policy in policies]
@@ -69,6 +70,8 @@ def draw(findings: Sequence[Findings], file: Path) -> None:
             "s": 120 if marker == "*" else 64,
             "edgecolors": "white",
             "linewidths": 0.8,
+            "clip_on": False,  # 0 and 1 are answers, too
+            "zorder": 3,
         }
         left.scatter(share, reliance, label=arm, **style)
         right.scatter(reliance, shifted, **style)
@@ -86,6 +89,10 @@ def draw(findings: Sequence[Findings], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#7f3c8d")
-MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
-"""Okabe and Ito's colours, which the colour-blind tell apart, and a shape each for print."""
+COLOURS = (
+    "#000000", "#0072b2", "#d55e00", "#e69f00", "#009e73", "#f0e442", "#56b4e9", "#cc79a7", "#7f3c8d", "#8c8c8c"
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "v", "D", "p", "P", "X", "*", "<")
+LOOKS = dict(zip(ARMS, zip(COLOURS, MARKERS, strict=True), strict=True))
+"""An arm looks the same in every picture: Okabe and Ito's colours, which the colour-blind tell apart, and a shape
+each for print."""
