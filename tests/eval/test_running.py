@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from so101_eval import episodes
 from so101_eval.episodes import Plan, Player, parse_cells, versions
 from so101_eval.errors import ConfigError, EvalError, RecordError
 from so101_eval.players import Play, as_they_end, local_players
@@ -264,3 +265,21 @@ def test_what_is_no_scenario_is_refused(text: str, says: str):
 def test_what_cannot_be_planned_is_refused(changes: dict[str, Any]):
     with pytest.raises(ConfigError):
         dataclasses.replace(plan(), **changes)
+
+
+def test_what_a_compiler_keeps_beside_the_sources_makes_no_other_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = tmp_path / "some_sources" / "a.py"
+    source.parent.mkdir()
+    source.write_text("x = 1\n")
+    (source.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(episodes, "SOURCES", {"some_sources": ("**/*",)})
+    before = episodes._code_sha256()  # pyright: ignore[reportPrivateUsage]
+    kept = source.parent / "__pycache__"
+    kept.mkdir()
+    (kept / "a.py312.1.nbc").write_bytes(b"machine code")
+    assert episodes._code_sha256() == before  # pyright: ignore[reportPrivateUsage]
+    source.write_text("x = 2\n")
+    assert episodes._code_sha256() != before  # pyright: ignore[reportPrivateUsage]
