@@ -22,8 +22,10 @@ both stand still is closed at this speed."""
 
 
 def longest_steps(actions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(6,) the longest step of each joint in (n, 6) actions; zeros where there is no step."""
-    return np.abs(np.diff(actions, axis=0)).max(axis=0, initial=0.0)
+    """(6,) the longest step of each joint in (n, 6) actions; zeros where there is no step, no finite number where the
+    actions are none."""
+    with np.errstate(invalid="ignore"):  # from infinity to infinity
+        return np.abs(np.diff(actions, axis=0)).max(axis=0, initial=0.0)
 
 
 class Follower:

@@ -237,3 +237,11 @@ def test_a_latency_that_varies_starves_no_tick_once_the_longest_was_seen() -> No
             )
         )
     assert all(each.action is not None for each in planned[12:])
+
+
+def test_steps_between_infinite_actions_are_no_numbers_and_no_warning():
+    actions = np.zeros((3, 6))
+    actions[:, 2] = np.inf
+    steps = longest_steps(actions)
+    assert not np.isfinite(steps[2])
+    assert steps[[0, 1, 3, 4, 5]].tolist() == [0.0] * 5
