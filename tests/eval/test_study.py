@@ -12,7 +12,7 @@ from so101_eval.study import training
 from so101_eval.study.command import main
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import Findings
-from so101_eval.study.table import LOOKS, draw, markdown
+from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
 from so101_eval.study.training import TrainRun, command, runs_of, train_all
 
 QUICK = Design(arms=("baseline", "phase1"), train_seeds=(0, 1), steps=40)
@@ -170,6 +170,38 @@ def test_the_table_shows_every_training_seed_in_order_and_arms_as_they_are_defin
 def test_the_picture_is_drawn(tmp_path: Path):
     draw([findings(arm, 0, 0.1 + 0.05 * i, 0.1 * i) for i, arm in enumerate(ARMS)], tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_successes_and_differences_of_a_report_as_tables():
+    cell = {"label": "home-pose:2", "scenario": "home-pose", "level": 2}
+    report: dict[str, Any] = {
+        "cells": [cell],
+        "arms": [{"name": "baseline", "is_baseline": True}, {"name": "phase1", "is_baseline": False}],
+        "rates": [
+            {
+                "arm": arm,
+                "cell": "home-pose:2",
+                "successes": sum(good),
+                "episodes": 12,
+                "by_seed": [[n, 6] for n in good],
+            }
+            for arm, good in (("baseline", (3, 4)), ("phase1", (5, 6)))
+        ],
+        "contrasts": [
+            {
+                "first": "phase1",
+                "second": "baseline",
+                "cell": cell,
+                "difference": 1 / 3,
+                "interval": [-0.05, 0.5],
+            }
+        ],
+    }
+    assert successes(report).splitlines()[2:] == [
+        "| **baseline** | 7/12 (3 4) | 7/12 |",
+        "| **phase1** | 11/12 (5 6) | 11/12 |",
+    ]
+    assert differences(report).splitlines()[2:] == ["| **phase1** | +33 [-5, +50] |"]
 
 
 def test_every_arm_has_looks_of_its_own():

@@ -11,6 +11,7 @@ The folder says what was asked (design.json); another question needs another fol
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from so101_eval.policies import check_unseen, parse_policies
 from so101_eval.report import command as report
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
-from so101_eval.study.table import draw, markdown
+from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
@@ -141,6 +142,9 @@ def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
     wanted += ["--reliance", *(str(run.reliance / RELIANCE) for run in runs)]
     wanted += ["--training", *(f"{run.policy}={run.folder}" for run in runs)]
     report.run(parser.parse_args(wanted))
+    data = json.loads((place.folder / "report" / report.DATA).read_text())
+    (place.folder / "results.md").write_text(f"{successes(data)}\n{differences(data)}")
+    console.print(f"written: {place.folder / 'results.md'}")
 
 
 STAGES: dict[str, Callable[[Design, Place, int, Console], None]] = {

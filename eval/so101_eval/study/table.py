@@ -3,9 +3,9 @@
 Every training seed is shown: with two or three of them a mean would hide what they differ by.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from so101_eval.study.design import ARMS
 from so101_eval.study.probing import Findings
@@ -40,6 +40,46 @@ def markdown(findings: Sequence[Findings]) -> str:
         cells = [" / ".join(f"{column.figure(policy):.2f}" for policy in policies) for column in COLUMNS]
         lines.append(f"| **{arm}**: {ARMS[arm].says} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def successes(report: Mapping[str, Any]) -> str:
+    """Successes of each arm in each cell, from the data of `so101-eval report`: of all training seeds together and, in
+    brackets, of each."""
+    cells = [cell["label"] for cell in report["cells"]]
+    found = {(rate["arm"], rate["cell"]): rate for rate in report["rates"]}
+    lines = ["| arm | " + " | ".join(cells) + " | all |", "|---|" + "---:|" * (len(cells) + 1)]
+    for arm in (arm["name"] for arm in report["arms"]):
+        rates = [found[arm, cell] for cell in cells]
+        good, episodes = (sum(rate[key] for rate in rates) for key in ("successes", "episodes"))
+        row = [_cell(rate) for rate in rates]
+        lines.append(f"| **{arm}** | " + " | ".join(row) + f" | {good}/{episodes} |")
+    return "\n".join(lines) + "\n"
+
+
+def differences(report: Mapping[str, Any]) -> str:
+    """Each arm against the first one in each cell: difference in percentage points with its 95 % interval."""
+    cells = {(cell["scenario"], cell["level"]): cell["label"] for cell in report["cells"]}
+    baseline = next(arm["name"] for arm in report["arms"] if arm["is_baseline"])
+    found = {
+        (contrast["first"], contrast["cell"]["scenario"], contrast["cell"]["level"]): contrast
+        for contrast in report["contrasts"]
+        if contrast["second"] == baseline
+    }
+    lines = [f"| against {baseline} | " + " | ".join(cells.values()) + " |", "|---|" + "---:|" * len(cells)]
+    for arm in (arm["name"] for arm in report["arms"] if arm["name"] != baseline):
+        row = [_difference(found[arm, *cell]) if (arm, *cell) in found else "" for cell in cells]
+        lines.append(f"| **{arm}** | " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rate: Mapping[str, Any]) -> str:
+    seeds = " ".join(str(good) for good, _ in rate["by_seed"])
+    return f"{rate['successes']}/{rate['episodes']} ({seeds})"
+
+
+def _difference(contrast: Mapping[str, Any]) -> str:
+    low, high = contrast["interval"]
+    return f"{100 * contrast['difference']:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
 def by_arm(findings: Sequence[Findings]) -> dict[str, list[Findings]]:
