@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from so101_policy.checkpoint import SO101_JOINTS
 from so101_policy.reliance_command import main, named_paths, parser
-from so101_policy.reliance_frames import pick_frames
+from so101_policy.reliance_frames import chosen_episodes, pick_frames
 from so101_policy.reliance_policy import default_name
+from so101_policy.train_data import split
 
 NAMES = [f"{joint}.pos" for joint in SO101_JOINTS]
 
@@ -125,6 +127,24 @@ def test_episodes_that_are_not_there_are_one_message(
 ):
     flags = ["--policy.path", str(sighted), "--dataset.root", str(recordings), "--episodes", episodes]
     assert says in complaint(flags, capsys)
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ("all", list(range(30))),
+        ("held-out:0.1", [18, 19, 29]),
+        ("last:3", [27, 28, 29]),
+        ("5:8", [5, 6, 7]),
+        ("8,3", [3, 8]),
+    ],
+)
+def test_episodes_can_be_asked_for_in_five_ways(asked: str, chosen: list[int]):
+    tasks = [["first"]] * 20 + [["second"]] * 10  # what so101-train holds out is the last of every task
+    meta = SimpleNamespace(total_episodes=30, episodes={"tasks": tasks})
+    assert chosen_episodes(asked, meta) == chosen
+    if asked == "held-out:0.1":
+        assert split(SimpleNamespace(meta=meta), None, 0.1)[1] == chosen
 
 
 def test_misfits_are_one_message(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
