@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .approach import Approach
 from .chunks import NOTHING, Planned, Scheduler
 from .clock import Clock
 from .ending import Arm, Ending, EndingConfig, end_safely
 from .errors import BusError, PortError, UnsafeActionError
-from .motion import SlowMotion
 from .observers import Observer, Observers, Phase, Stopwatch, Tick, describe
 from .senses import Senses
 from .stopping import StopRequests, stop_on_signals
@@ -42,9 +42,6 @@ __all__ = ["Cause", "ControlLoop", "LoopConfig", "Outcome", "StopRequests", "sto
 VOID_PLAN_S = 0.2
 """A plan that stood still for longer than this belongs to a scene that has gone on. A lost reply or two are
 over sooner."""
-
-NEAR = 5.0
-"""A first pose this close [deg, percent of the gripper] needs no slow approach: the guard's step for one tick."""
 
 LATE_S = 0.5
 """A policy that leaves the arm without an action for longer than this is late; synchronous chunks always leave
@@ -120,9 +117,7 @@ class ControlLoop:
         self._senses = Senses(arm, guard, reconnect)
         self._period_s = 1.0 / self._config.fps
         self._goal: NDArray[np.float64] | None = None
-        self._approach: SlowMotion | None = None
-        self._going_s = 0.0
-        self._arrived = self._config.approach_speed <= 0
+        self._approach = Approach(guard, self._config.approach_speed, self._period_s, self._config.start_pose)
         self._playing_s = -math.inf
         self._of_answer: list[Sight] = []
         self._held_since_s: float | None = None
@@ -173,7 +168,7 @@ class ControlLoop:
         last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
         index = first = 0
         while not self._stop.requested:
-            if self._approach is not None:
+            if self._approach.under_way:
                 first = index + 1  # the time is the policy's: the way to its first pose does not count
             elif last and index - first >= last:
                 return "time is up"
@@ -239,10 +234,11 @@ class ControlLoop:
     ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Sight]]:
         """What the scheduler plans (None during the approach), what is asked of the arm, and what is wrong with
         the policy."""
-        if self._approach is None and not self._arrived and self._supervisor.mode is not Mode.HOLDING:
-            self._set_out_for_the_start(state)
-        if self._approach is not None:
-            return None, self._approach.at(self._going_s), []
+        way, holding = self._approach, self._supervisor.mode is Mode.HOLDING
+        if not holding and way.set_out_for_the_start(state):
+            self._tell_the_way()
+        if way.under_way:
+            return None, way.asked(), []
         senses = self._senses
         try:
             planned = self._scheduler.next(index, now_s, lambda: senses.observation(now_s, state))
@@ -251,38 +247,22 @@ class ControlLoop:
             self._scheduler.reset()
             return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
         asked = planned.action
-        if asked is None or self._arrived or self._supervisor.mode is Mode.HOLDING:
+        if asked is None or way.over or holding or not way.set_out(asked, state):
             return planned, asked, []
-        return planned, self._set_out(asked, state), []
+        self._tell_the_way()
+        return planned, way.asked(), []
 
-    def _set_out_for_the_start(self, state: "ArmState") -> None:
-        if self._config.start_pose is not None:
-            self._set_out(np.asarray(self._config.start_pose), state)
-
-    def _set_out(self, first: NDArray[np.float64], state: "ArmState") -> NDArray[np.float64]:
-        """Begin the slow way to the policy's first pose, if it is one and not near."""
-        first = np.asarray(first, np.float64)
-        last = self._guard.last_command
-        start = state.position if last is None else last
-        if first.shape != start.shape or not np.isfinite(first).all():
-            return first  # the guard's business
-        if np.max(np.abs(first - start)) <= NEAR:
-            self._arrived = True
-            return first
-        end = np.clip(first, self._guard.lower, self._guard.upper)
-        self._approach = SlowMotion.between(start, end, self._config.approach_speed)
-        self._going_s = 0.0
+    def _tell_the_way(self) -> None:
         self._observers.on_message(
             f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
         )
-        return self._approach.at(self._going_s)
 
     def _of_plan(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
         """What is wrong with a plan that the guard lets pass, or with there being none."""
         if planned.action is not None:
             self._playing_s = now_s
             goal = self._goal
-            if goal is None or self._approach is not None or verdict.stop is not None:
+            if goal is None or self._approach.under_way or verdict.stop is not None:
                 self._of_answer = []
                 return []
             if planned.inference is not None:
@@ -303,7 +283,7 @@ class ControlLoop:
         return OF_THE_POLICY if verdict.stop is not None else ()
 
     def _phase(self, planned: Planned | None) -> Phase:
-        return "run" if self._approach is None and planned is not None else "approach"
+        return "approach" if self._approach.under_way or planned is None else "run"
 
     # acting -----
 
@@ -324,19 +304,11 @@ class ControlLoop:
         except (BusError, PortError) as problem:
             self._senses.failed_to_send(problem)
             return None
-        if self._approach is not None:
-            self._go_on()
-        return self._goal
-
-    def _go_on(self) -> None:
-        """One tick farther on the approach; at its end the policy looks anew."""
-        assert self._approach is not None  # on it
-        if self._going_s >= self._approach.duration_s:
-            self._approach, self._arrived = None, True
+        if self._approach.go_on():  # there: the policy looks anew
             self._scheduler.wait()
             self._scheduler.reset()
             self._observers.on_message("there; the policy takes over")
-        self._going_s += self._period_s
+        return self._goal
 
     def _grip(self) -> None:
         """Take the arm where it is; tried on every tick until it works."""
@@ -348,9 +320,8 @@ class ControlLoop:
         self._grip_due = False
         if held is not None:
             self._goal = held
-        if self._approach is not None and self._goal is not None:
-            end, speed = self._approach.end, self._config.approach_speed
-            self._approach, self._going_s = SlowMotion.between(self._goal, end, speed), 0.0
+        if self._goal is not None:
+            self._approach.again_from(self._goal)
 
     def _follow_hold(
         self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None, now_s: float
