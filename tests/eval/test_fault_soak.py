@@ -22,6 +22,7 @@ def test_a_minute_of_random_faults_moves_nothing_it_should_not(tmp_path: Path):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
+        ({"simulated_s": 7200.0, "faults": 33}, "only 33 faults in 7200 s"),
         ({"unaccounted": ["overheat at 3 s"]}, "not accounted for: overheat"),
         ({"missing": 2}, "2 ticks are missing"),
         ({"speed_deg_s": 250.0}, "leapt"),
@@ -46,6 +47,16 @@ def test_a_fault_that_nobody_noticed_is_not_accounted_for_unless_it_is_harmless(
     assert result.noticed == {"overheat": 1}
     assert result.harmless == {"lost_request": 1}
     assert len(result.unaccounted) == 1
+
+
+def test_a_fault_that_outlasts_its_run_is_waited_for():
+    stage = Stage(0)
+    with stage.open():
+        stage.live(0.1)
+        saboteur = Saboteur(stage, StopRequests(), 60.0, Result())
+        assert saboteur.left_s() == 0.0
+        saboteur._now = Injected("overload", 0.0, 20.0)  # pyright: ignore[reportPrivateUsage]
+        assert saboteur.left_s() == pytest.approx(20.0 - stage.now_s())
 
 
 def test_growth_is_the_slope_after_the_warm_up():

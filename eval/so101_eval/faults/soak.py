@@ -46,6 +46,9 @@ MARK = "soak"
 EVERY_S = (5.0, 15.0)
 """From the end of a fault to the next one: drawn from here."""
 
+RARE_S = 60.0
+"""Fewer faults than one in so long, and the soak has tried too little to say anything."""
+
 NOTICE_S = 1.0
 """How long after its end a fault may be noticed."""
 
@@ -145,6 +148,8 @@ class Result:
     def failures(self) -> list[str]:
         """What is not as it should be."""
         found = [f"not accounted for: {fault}" for fault in self.unaccounted]
+        if self.faults * RARE_S < self.simulated_s:
+            found.append(f"only {self.faults} faults in {self.simulated_s:.0f} s: that is no soak")
         if self.missing:
             found.append(f"{self.missing} ticks are missing in the logs")
         if self.speed_deg_s > SPEED_DEG_S:
@@ -207,6 +212,10 @@ class Saboteur:
         self._now = Injected(kind.fault, now_s, now_s + lasts_s)
         self._result.faults += 1
 
+    def left_s(self) -> float:
+        """How long the fault that is on will last."""
+        return 0.0 if self._now is None else max(0.0, self._now.end_s - self._stage.now_s())
+
     def settle(self) -> None:
         """Account for the fault that is over, and for how the arm moved meanwhile."""
         result, stage, done = self._result, self._stage, self._now
@@ -262,7 +271,7 @@ def _one_run(stage: Stage, until_s: float, folder: Path, result: Result, show: A
         reconnect=Reconnector(robot),
     ).run()
     robot.disconnect(release=False)
-    stage.live(2.0)
+    stage.live(2.0 + saboteur.left_s())  # what broke for a while is mended by then
     saboteur.settle()
     kept = sum("tick" in record for record in read_ticks(log.folder / TICKS))
     (log.folder / TICKS).unlink()
