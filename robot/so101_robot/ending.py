@@ -48,7 +48,7 @@ PATIENCE_S = 1.0
 up."""
 
 
-FALL_M = 0.03
+FALL_M = 0.025
 """An arm of which no part is higher than this above where home would have it may be let go: it does not fall
 far."""
 
