@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from so101_robot.errors import RobotError
 
+from so101_eval.arguments import count
 from so101_eval.attempt import Bench
 from so101_eval.children import deaf_to_ctrl_c
 from so101_eval.errors import ConfigError, EvalError, RecordError
@@ -260,20 +261,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", nargs="+", default=["palletize-2"], help=f"of {', '.join(TASKS)}")
     parser.add_argument("--scenario", nargs="+", default=[NOMINAL], help=f"scenarios by name, or {ALL}")
     parser.add_argument("--level", type=int, default=2, help="0 to 3 (default: 2, the published severity)")
-    parser.add_argument("--episodes", type=_positive, default=20, help="attempts per row (default: 20)")
+    parser.add_argument("--episodes", type=count, default=20, help="attempts per row (default: 20)")
     parser.add_argument("--first-seed", type=int, default=EVAL_SEEDS.start, help="default: %(default)s")
-    parser.add_argument("--jobs", type=_positive, default=1, help="processes (default: 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes (default: 1)")
     parser.add_argument(
         "--out", type=Path, help="file of attempts, a line each; what it has is not played again"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: needed is 1 or more")
-    return value
 
 
 if __name__ == "__main__":

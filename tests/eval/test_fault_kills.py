@@ -35,3 +35,10 @@ def test_a_problem_is_told_with_its_kill():
     assert "1 with a problem" in words
     assert "kill 4: the arm is neither" in words
     assert "2 in phase run" in words
+
+
+def test_no_kills_at_all_are_refused(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        kills.main(["--kills=0"])
+    assert ended.value.code == 2
+    assert "needed is 1 or more" in capsys.readouterr().err

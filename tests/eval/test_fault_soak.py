@@ -63,3 +63,11 @@ def test_growth_is_the_slope_after_the_warm_up():
     assert growth([50.0] * 3, 3600.0) == 0.0
     warm = [500.0 - 40 * k for k in range(10)] + [100.0 + k * 0.1 for k in range(90)]
     assert growth(warm, 3600.0) == pytest.approx(10.0, rel=0.05)
+
+
+@pytest.mark.parametrize("flag", ["--hours=0", "--hours=-1", "--minutes=0", "--minutes=nan"])
+def test_a_soak_of_no_time_is_refused(flag: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        soak.main([flag])
+    assert ended.value.code == 2
+    assert "needed is a number above 0" in capsys.readouterr().err

@@ -98,6 +98,11 @@ def test_what_cannot_be_given_away_is_one_message(
     assert says in capsys.readouterr().err
 
 
+def test_a_folder_that_holds_no_study_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(tmp_path), "--policies", "stock=baseline:0", "--out", str(tmp_path / "given")]) == 2
+    assert "is no study: it has no design.json" in capsys.readouterr().err
+
+
 def test_what_is_there_is_not_overwritten(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "given" / "stock").mkdir(parents=True)
     assert main([str(study), "--policies", "stock=baseline:0", "--out", str(tmp_path / "given")]) == 2

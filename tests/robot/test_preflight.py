@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 from so101_policy.errors import CheckpointError, PolicyError
+from so101_robot import preflight as preflight_module
 from so101_robot import registers
 from so101_robot.arm import SO101
 from so101_robot.cameras import Frame
@@ -331,6 +333,17 @@ def test_a_check_that_is_skipped_says_so_and_one_that_fails_stops():
     assert [f.level for f in run_checks(checks)] == ["ok", "stop"]
     assert [f.level for f in run_checks(checks, ["cameras"])] == ["ok", "warn"]
     assert [f.found for f in run_checks(checks, ["all"])] == ["not looked at"] * 2
+
+
+def test_a_check_of_another_package_that_fails_is_a_stop_and_hides_no_other(
+    robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = EntryPoint("wings", "so101_no_such_package:check", preflight_module.GROUP)
+    monkeypatch.setattr(preflight_module, "further_checks", lambda: {"wings": broken})
+    findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)))
+    assert tuple(dict.fromkeys(finding.check for finding in findings)) == (*CHECKS, "wings")
+    [stop] = [finding for finding in findings if finding.level == "stop"]
+    assert "ModuleNotFoundError" in stop.found
 
 
 def test_a_check_that_does_not_exist_cannot_be_skipped():

@@ -41,6 +41,7 @@ from so101_robot.runlog import TICKS, RunLog, read_ticks
 from so101_robot.watchdog import Watchdog, WatchdogConfig, job_for
 from so101_robot.workers import InlineWorker
 
+from so101_eval.arguments import count
 from so101_eval.faults.report import as_list, write_between
 from so101_eval.faults.stage import FPS, PERIOD_S, RAISED, SWING, as_prediction
 
@@ -320,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--kills", type=int, default=100, help="how many (default: 100)")
+    parser.add_argument("--kills", type=count, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--out", type=Path, help="JSON file of the kills")
     parser.add_argument(

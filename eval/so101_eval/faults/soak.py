@@ -34,6 +34,7 @@ from so101_robot.runlog import TICKS, RunLog, read_ticks
 from so101_robot.supervisor import Mode
 from so101_robot.workers import InlineWorker
 
+from so101_eval.arguments import amount
 from so101_eval.faults.judging import BEYOND_DEG, FALL_MM, SPEED_DEG_S, beyond, largest_speed, let_fall
 from so101_eval.faults.ours import APPROACH_DEG_S, LATENCY_S, N_ACTION_STEPS
 from so101_eval.faults.report import as_list, write_between
@@ -383,8 +384,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--hours", type=float, default=2.0, help="simulated (default: 2)")
-    parser.add_argument("--minutes", type=float, help="simulated, in place of --hours")
+    parser.add_argument("--hours", type=amount, default=2.0, help="simulated (default: 2)")
+    parser.add_argument("--minutes", type=amount, help="simulated, in place of --hours")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, get_args
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from so101_eval.arguments import count
 from so101_eval.children import deaf_to_ctrl_c
 from so101_eval.faults.record import Record, Side
 from so101_eval.faults.report import markdown, write_between
@@ -158,25 +159,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--repetitions", type=_positive, default=20, help="of every row (default: 20)")
+    parser.add_argument("--repetitions", type=count, default=20, help="of every row (default: 20)")
     parser.add_argument("--lerobot-repetitions", type=int, help="of LeRobot's (default: as many)")
     parser.add_argument("--row", nargs="+", default=[], help="only these, by name")
     parser.add_argument("--group", nargs="+", default=[], choices=get_args(Group), help="only these groups")
     parser.add_argument("--side", nargs="+", default=list(SIDES), choices=SIDES, help="default: both")
     parser.add_argument("--first-seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--jobs", type=_positive, default=1, help="processes (default: 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes (default: 1)")
     parser.add_argument("--out", type=Path, help="file of repetitions, a line each; resumed if it is there")
     parser.add_argument(
         "--markdown", type=Path, help="file for the table, written between its marks; else it is printed"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: needed is 1 or more")
-    return value
 
 
 if __name__ == "__main__":

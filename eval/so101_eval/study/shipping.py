@@ -26,7 +26,7 @@ from so101_eval.records import EpisodeRecord, read_episodes, write_whole
 from so101_eval.running import EPISODES
 from so101_eval.statistics.intervals import wilson
 from so101_eval.study.command import Place
-from so101_eval.study.design import ARMS, Design
+from so101_eval.study.design import ARMS, DESIGN, Design
 from so101_eval.study.probing import Findings, probe
 from so101_eval.study.training import TrainRun, command, runs_of
 
@@ -54,7 +54,11 @@ def ship(study: Path, policy: str, folder: Path) -> Shipped:
         PolicyError: its checkpoint is damaged.
         OSError: the folder cannot be written.
     """
-    design = Design.from_json((study / "design.json").read_text())
+    if not (study / DESIGN).is_file():
+        raise ConfigError(
+            f"{study} is no study: it has no {DESIGN}; needed is the folder of so101-study --out"
+        )
+    design = Design.from_json((study / DESIGN).read_text())
     run = _run(design, study, policy)
     if folder.exists():
         raise ConfigError(f"{folder} exists; remove it, or choose another place")
