@@ -7,19 +7,16 @@ distortion), calibrated from 16 views and then placed by one picture of a board 
 """
 
 import argparse
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from scenes import load_scenes
 from so101_calibration.intrinsics import Intrinsics, calibrate
 from so101_calibration.poses import apart, camera_in_base, inverse, lying
 from so101_calibration.rendered import draw
 from so101_calibration.views import View, detect, objection
 
-HELPERS = Path(__file__).parents[1] / "calibration" / "camera_scenes.py"
 COLUMNS = (
     "focal length [%]",
     "principal point [px]",
@@ -29,16 +26,6 @@ COLUMNS = (
 )
 VIEWS = 16
 LIMITS = (0.5, 1.5, None, 1.0, 0.2)
-
-
-def load_scenes() -> Any:
-    spec = importlib.util.spec_from_file_location("camera_scenes", HELPERS)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules["camera_scenes"] = made
-    spec.loader.exec_module(made)
-    return made
 
 
 def main() -> None:

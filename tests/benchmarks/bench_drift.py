@@ -8,17 +8,15 @@ carried in a direction drawn at random. Each point is one picture; none is left 
 """
 
 import argparse
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from scenes import load_scenes
 from so101_calibration.background import learn
 from so101_calibration.camera_drift import Answer, Drift, Limits, measure
 
-HELPERS = Path(__file__).parents[1] / "calibration" / "camera_scenes.py"
 UNMOVED = 60
 AT_THE_LIMIT = 10
 """More pictures of each kind at exactly the shift from which on the answer must be no-go."""
@@ -34,16 +32,6 @@ class Point(NamedTuple):
     found: float
     """In the unit of `truth`: px, deg, or a ratio."""
     drift: Drift
-
-
-def load_scenes() -> Any:
-    spec = importlib.util.spec_from_file_location("camera_scenes", HELPERS)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules["camera_scenes"] = made
-    spec.loader.exec_module(made)
-    return made
 
 
 def main() -> None:
