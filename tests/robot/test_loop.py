@@ -20,7 +20,7 @@ from so101_robot.observers import Background, Tick
 from so101_robot.stopping import StopRequests, stop_on_signals
 from so101_robot.workers import InlineWorker
 
-START = np.array([10.0, -40.0, 40.0, 20.0, -10.0, 50.0])
+START = np.array([10.0, -55.0, 55.0, 40.0, -10.0, 50.0])  # low enough to be let go anywhere
 HOME = np.array([0.0, -60.0, 60.0, 50.0, 0.0, 5.0])
 
 
