@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from so101_eval import running
+from so101_eval.episodes import Plan
 from so101_eval.errors import ConfigError, StudyError
+from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS
+from so101_eval.policies import parse_policies
+from so101_eval.study import command as study
 from so101_eval.study import training
-from so101_eval.study.command import main
+from so101_eval.study.command import Place, main
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import Findings
 from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
@@ -80,6 +85,8 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
         ({"task": "juggling"}, "no task 'juggling'"),
         ({"scenarios": ("earthquake",)}, "earthquake"),
         ({"steps": 0}, "1 or more"),
+        ({"first_scene": DEMO_SEEDS.start}, "is not for eval"),
+        ({"first_scene": EVAL_SEEDS.stop - 1, "episodes": 2}, "is not for eval"),
     ],
 )
 def test_a_design_that_cannot_be_is_refused(fields: dict[str, Any], says: str):
@@ -215,3 +222,12 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pyte
     assert error.startswith("so101-study: there is no arm 'phase9'")
     assert "Traceback" not in error
     assert not (tmp_path / "study").exists()
+
+
+def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    played: list[Plan] = []
+    monkeypatch.setattr(running, "run", lambda plan, *rest: played.append(plan))
+    monkeypatch.setattr(study, "parse_policies", lambda named, fps: parse_policies(["baseline=expert"]))
+    fresh = Design(first_scene=1000, episodes=3, scenarios=())
+    study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))
+    assert [plan.seeds for plan in played] == [range(1000, 1003)]

@@ -127,7 +127,15 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
     specs = parse_policies(named, float(design.demo_fps))
     cells = parse_cells(",".join((NOMINAL, *design.scenarios)), design.level)
     plan = Plan(
-        design.task, cells, design.episodes, specs, 0, LATENCY_S, AUTO, design.image_px, design.image_px
+        design.task,
+        cells,
+        design.episodes,
+        specs,
+        design.first_scene,
+        LATENCY_S,
+        AUTO,
+        design.image_px,
+        design.image_px,
     )
     check_unseen(plan.policies, plan.seeds)
     running.run(plan, place.evaluation, local_players(plan, jobs), console)
@@ -194,6 +202,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--level", type=int, help=f"of the scenarios (default: {default.level})")
     add("--episodes", type=int, help=f"paired, per policy and scenario (default: {default.episodes})")
+    add(
+        "--first-scene",
+        dest="first_scene",
+        type=int,
+        metavar="SEED",
+        help="of the evaluated scenes: another study's findings are confirmed in other scenes "
+        f"(default: {default.first_scene})",
+    )
     return parser
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from so101_eval.errors import ConfigError
+from so101_eval.palletizing.reset import EVAL_SEEDS, check_seed
 from so101_eval.palletizing.scenarios import load_scenario
 from so101_eval.palletizing.stored import from_json, to_json
 from so101_eval.palletizing.tasks import load_task
@@ -77,6 +78,8 @@ class Design:
     """Of those; never trained on."""
     episodes: int = 200
     """Paired episodes per cell of the evaluation."""
+    first_scene: int = EVAL_SEEDS.start
+    """Seed of the first evaluated scene. What one study suggests, another confirms in other scenes."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
@@ -88,6 +91,8 @@ class Design:
             raise ConfigError("a study needs at least one arm and one training seed")
         if min(self.demonstrations, self.steps, self.batch_size, self.episodes) < 1:
             raise ConfigError("demonstrations, steps, batch size and episodes are 1 or more each")
+        for scene in (self.first_scene, self.first_scene + self.episodes - 1):
+            check_seed(scene, "eval")
 
     def to_json(self) -> str:
         """One line."""
