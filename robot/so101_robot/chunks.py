@@ -55,6 +55,8 @@ class Planned(NamedTuple):
     """The tick on which the newest chunk that takes part was observed; -1 while holding."""
     age_s: float
     """Age of the observation behind the action; NaN while holding."""
+    end: NDArray[np.float64] | None = None
+    """(6,) the policy's own action, where it is slower than the loop and `action` is a point on the way there."""
 
 
 NOTHING = Planned(None, None, "hold", -1, -1, math.nan)

@@ -109,6 +109,7 @@ class Interpolated:
         self._stood = planned.action is None
         return planned._replace(
             action=None if planned.action is None else self._command,
+            end=planned.action if self._every > 1 else None,
             inference=planned.inference if begins else None,
             age_s=planned.age_s + (now_s - self._planned_s),
         )

@@ -225,7 +225,7 @@ class ControlLoop:
         self._publish(tick)
         if judgement.mode is Mode.PARKING:
             raise self._end(judgement, now_s)
-        self._follow_hold(judgement, verdict, asked, now_s)
+        self._follow_hold(judgement, verdict, any(sight.fault in OF_THE_POLICY for sight in sights), now_s)
 
     # planning -----
 
@@ -247,7 +247,8 @@ class ControlLoop:
             self._scheduler.reset()
             return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
         asked = planned.action
-        if asked is None or way.over or holding or not way.set_out(asked, state):
+        first = asked if planned.end is None else planned.end
+        if first is None or way.over or holding or not way.set_out(first, state):
             return planned, asked, []
         self._tell_the_way()
         return planned, way.asked(), []
@@ -324,9 +325,13 @@ class ControlLoop:
             self._approach.again_from(self._goal)
 
     def _follow_hold(
-        self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None, now_s: float
+        self, judgement: Judgement, verdict: "Verdict", is_no_good: bool, now_s: float
     ) -> None:
-        """Let the plan wait while the arm holds, and decide when it is void."""
+        """Let the plan wait while the arm holds, and decide when it is void.
+
+        Args:
+            is_no_good: something is wrong with what the policy wants on this very tick.
+        """
         if verdict.action is not None and judgement.mode is not Mode.HOLDING:
             self._held_since_s = None
             return
@@ -335,8 +340,8 @@ class ControlLoop:
         cause = judgement.cause.fault if judgement.cause is not None else None
         self._scheduler.wait()
         if cause in OF_THE_POLICY:
-            if asked is not None and judgement.mode is Mode.HOLDING:
-                self._scheduler.reset()  # that answer is no good; another one is waited for
+            if is_no_good and judgement.mode is Mode.HOLDING:
+                self._scheduler.reset()  # another answer is waited for
         elif cause != "policy late" and now_s - self._held_since_s >= VOID_PLAN_S:
             self._scheduler.reset()
         if self._goal is not None:

@@ -3,7 +3,8 @@
 
 `run.json` is complete before the arm is touched. Each tick is one line of strict JSON (no NaN: null),
 written with a single `os.write` to a file opened for appending, so that a killed process leaves whole
-lines; `read_ticks` also bears a last line cut short. The summary is computed from the lines, so `summarise`
+lines; `read_ticks` also bears a last line cut short. While the disk is full, lines wait in memory and are tried again
+with every tick. The summary is computed from the lines, so `summarise`
 works just as well on what a killed run has left.
 
 Joint values are arrays of six in the order of `joints.JOINTS` and in LeRobot units; times are seconds,
@@ -12,6 +13,7 @@ Joint values are arrays of six in the order of `joints.JOINTS` and in LeRobot un
 
 import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
     from .arm import Health
     from .guard import Verdict
 
+_log = logging.getLogger(__name__)
+
+WAITING_BYTES = 64 * 2**20
+"""What may wait for room on the disk: about an hour. Beyond, the log is given up."""
+
 RUN, TICKS, SUMMARY, PREFLIGHT = "run.json", "ticks.jsonl", "summary.json", "preflight.json"
 
 
@@ -45,6 +52,7 @@ class RunLog:
         self.folder = folder
         self._begin_s: float | None = None
         self._messages: list[str] = []
+        self._waiting = bytearray()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / TICKS).exists():
@@ -72,7 +80,11 @@ class RunLog:
         self._open = False
         if self._messages:
             self._write({"messages": self._messages})
+        problem = self._append(self._waiting) if self._waiting else ""
         os.close(self._ticks)
+        if problem:
+            lost = self._waiting.count(b"\n")
+            raise OSError(f"the last {lost} lines of {self.folder / TICKS} could not be written: {problem}")
         write_json(self.folder / SUMMARY, self.summary())
 
     def summary(self) -> dict[str, Any]:
@@ -93,8 +105,27 @@ class RunLog:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        if os.write(self._ticks, line) != len(line):
-            raise OSError(f"{self.folder / TICKS} is cut short: is the disk full?")
+        problem = self._append(self._waiting + line if self._waiting else line)
+        if problem and len(self._waiting) > WAITING_BYTES:
+            raise OSError(f"{self.folder / TICKS}: {problem}, and more is waiting than can be kept")
+
+    def _append(self, data: bytes | bytearray) -> str:
+        """Write what there is room for; the rest waits. Returns why it has to, or nothing."""
+        waited, problem = bool(self._waiting), ""
+        try:
+            data = data[os.write(self._ticks, data) :]
+        except OSError as error:
+            problem = error.strerror or str(error)
+        self._waiting = bytearray(data)
+        if data:
+            problem = problem or "there is not room for it all"
+            if not waited:
+                _log.warning(
+                    "cannot write %s (%s): kept in memory, tried again", self.folder / TICKS, problem
+                )
+        elif waited:
+            _log.warning("%s is written again, nothing is lost", self.folder / TICKS)
+        return problem
 
 
 def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:

@@ -5,7 +5,10 @@ machine. The policy is scripted: it sees from the joints where on a smooth close
 there, a chunk of two seconds at a time, of which one is played, each off by another constant of up to 4 degrees, as
 the chunks of a trained policy are.
 
-- *without*: ticks after the first action on which there was nothing to play, so the arm held.
+LeRobot's row is the unmodified loop of `lerobot-rollout` (base strategy) with `SO101Follower` on the same mock arm and
+simulated time; its policy answers in the loop, as its synchronous engine does, the only one that it has for ACT.
+
+- *without*: ticks of the rate after the first action on which there was nothing to play, or no tick at all.
 - *inside*: the largest step of a joint inside the chunks as the policy answered them [deg per tick].
 - *across*: the largest step asked for within a fifth of a second of the first action of another chunk.
 
@@ -15,12 +18,17 @@ Run: python tests/benchmarks/bench_chunks.py [seconds]
 import math
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from so101_eval.faults.theirs import Asked, follower, rollout, signals, simulated
+from so101_eval.faults.traced import TracedArm
 from so101_policy.checkpoint import Prediction
 from so101_robot.arm import SO101
 from so101_robot.chunks import MODES, Mode, make_scheduler
@@ -28,6 +36,7 @@ from so101_robot.config_arm import SO101Config
 from so101_robot.ending import EndingConfig
 from so101_robot.interpolation import Interpolated
 from so101_robot.joining import longest_steps
+from so101_robot.joints import JOINTS
 from so101_robot.loop import ControlLoop, LoopConfig
 from so101_robot.mock.config import MockConfig
 from so101_robot.observers import Tick
@@ -43,6 +52,7 @@ POSE = np.array([0.0, -60.0, 60.0, 50.0, 0.0, 30.0])
 SWING = np.array([30.0, 15.0, 15.0, 20.0, 30.0, 20.0])
 SHIFT_RAD = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
 RATE_RAD_S = 2.0
+APPROACH_DEG_S = 60.0
 LEAD_S = 0.1
 """Goals are ahead of the joints by so much, as in recordings: the servos follow with a lag."""
 
@@ -114,12 +124,57 @@ def play(mode: Mode, every: int, seconds: float) -> Result:
         return command
 
     scheduler = inner if every == 1 else Interpolated(inner, every, standing)
-    config = LoopConfig(fps=fps, duration_s=seconds, ending=EndingConfig(home=False))
+    config = LoopConfig(
+        fps=fps, duration_s=seconds, approach_speed=APPROACH_DEG_S, ending=EndingConfig(home=False)
+    )
     outcome = ControlLoop(robot, scheduler, guard, robot.clock, config=config, observers=[watch]).run()
     robot.disconnect(release=False)
     if outcome.error is not None:
         raise outcome.error
     return evaluate(watch, policy.inside_deg / every, fps)
+
+
+class InTheLoop(Asked):
+    """The scripted policy behind the queue of `ACTPolicy.select_action`: where that is empty, the loop waits."""
+
+    def __init__(self, arm: TracedArm, seconds: float) -> None:
+        self.policy, self._arm, self._seconds = Swinging(), arm, seconds
+        self._robot: Any = None
+        self._queue: list[NDArray[np.float32]] = []
+        self.state = POSE
+        self.begin_s: float | None = None
+        self.sent: list[NDArray[np.float32]] = []
+        self.chunk: list[int] = []
+
+    def get_action(self, obs_frame: dict[str, Any] | None) -> Any:
+        arm = self._arm
+        if not self._queue:
+            state = np.append(self.known, POSE[5])
+            arm.advance_to(arm.now_us + round(LATENCY_S * 1e6))
+            self._queue = list(self.policy(state, {}).actions[:N_ACTION_STEPS])
+            self.chunk.append(len(self.sent))
+        now_s = arm.now_us * 1e-6
+        self.begin_s = now_s if self.begin_s is None else self.begin_s
+        if now_s - self.begin_s >= self._seconds - LATENCY_S:
+            self.stop_event.set()
+        self.sent.append(self._queue.pop(0))
+        return torch.tensor(self.sent[-1])
+
+
+def play_lerobot(seconds: float) -> Result:
+    arm = TracedArm(MockConfig(width=16, height=16, realtime_factor=0.0))
+    with TemporaryDirectory() as folder, signals(), simulated(arm):
+        robot = follower(arm, Path(folder))
+        robot.connect(calibrate=False)
+        observation = robot.get_observation()
+        engine = InTheLoop(arm, seconds)
+        rollout(robot, engine, {f"{joint}.pos": observation[f"{joint}.pos"] for joint in JOINTS})
+        ticks = round((arm.now_us * 1e-6 - (engine.begin_s or 0.0)) * POLICY_FPS)
+        robot.disconnect()
+    arm.close()
+    steps = np.abs(np.diff(np.array(engine.sent)[:, :5], axis=0)).max(axis=1)
+    across = [steps[k - 1] for k in engine.chunk if 0 < k < len(engine.sent)]
+    return Result(ticks, ticks - len(engine.sent), engine.policy.inside_deg, float(max(across)))
 
 
 def evaluate(watch: Watch, inside_deg: float, fps: float) -> Result:
@@ -138,6 +193,16 @@ def evaluate(watch: Watch, inside_deg: float, fps: float) -> Result:
     return Result(len(asked), sum(action is None for action in asked), inside_deg, across_deg)
 
 
+def in_words(result: Result) -> list[str]:
+    return [
+        str(result.ticks),
+        f"{result.without} ({result.without / result.ticks:.1%})",
+        f"{result.inside_deg:.3f}",
+        f"{result.across_deg:.3f}",
+        f"{result.across_deg / result.inside_deg:.2f}",
+    ]
+
+
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     table = Table(
@@ -153,13 +218,11 @@ def main() -> None:
                 mode,
                 f"{POLICY_FPS} Hz",
                 f"{POLICY_FPS * every} Hz",
-                str(result.ticks),
-                f"{result.without} ({result.without / result.ticks:.1%})",
-                f"{result.inside_deg:.3f}",
-                f"{result.across_deg:.3f}",
-                f"{result.across_deg / result.inside_deg:.2f}",
+                *in_words(result),
             )
         table.add_section()
+    theirs = play_lerobot(seconds)
+    table.add_row("lerobot-rollout", f"{POLICY_FPS} Hz", f"{POLICY_FPS} Hz", *in_words(theirs))
     Console(width=110).print(table)
 
 

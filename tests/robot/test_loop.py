@@ -14,6 +14,7 @@ from so101_robot.chunks import make_scheduler
 from so101_robot.ending import EndingConfig
 from so101_robot.errors import BusTimeoutError, CameraError, PortError, UnsafeActionError
 from so101_robot.guard import Guard, GuardLimits
+from so101_robot.interpolation import Interpolated
 from so101_robot.joints import JOINTS
 from so101_robot.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.observers import Background, Tick
@@ -127,9 +128,11 @@ class Bench:
     def predict(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         return SimpleNamespace(actions=np.linspace(state, self.target, 20), shares=None, maps=None)
 
-    def run(self, duration_s: float = 2.0, **config: Any) -> Outcome:
+    def run(self, duration_s: float = 2.0, every: int = 1, **config: Any) -> Outcome:
         worker = InlineWorker(self.predict, self.clock, self.latency_s)
-        scheduler = make_scheduler("asynchronous", worker, fps=30, n_action_steps=20)
+        scheduler = make_scheduler("asynchronous", worker, fps=30 / every, n_action_steps=20)
+        if every > 1:
+            scheduler = Interpolated(scheduler, every, lambda: self.guard.last_command)  # type: ignore[arg-type,return-value]
         settings = LoopConfig(fps=30, duration_s=duration_s, **config)
         return ControlLoop(
             self.arm,
@@ -217,6 +220,40 @@ def test_a_policy_that_raises_holds_first_and_its_error_is_reported(bench: Bench
     after = bench.arm.calls[bench.arm.calls.index("hold") :]
     assert after[0] == "hold"
     assert after[-1] == "release"
+
+
+def test_an_answer_that_jumps_is_held_and_a_good_one_after_it_is_played(bench: Bench) -> None:
+    asked_s: list[float] = []
+
+    def jumpy(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        asked_s.append(bench.clock.time_s)
+        away = 60.0 if 1.0 < bench.clock.time_s - 100.0 < 2.0 else 0.0
+        return SimpleNamespace(actions=np.tile(START + away, (20, 1)), shares=None, maps=None)
+
+    bench.predict, bench.latency_s = jumpy, 0.3  # type: ignore[method-assign]
+    outcome = bench.run(duration_s=6.0, max_stop_s=3.0)
+    assert (outcome.cause, outcome.error) == ("time is up", None)
+    modes = [str(tick.mode) for tick in bench.memory.ticks if tick.phase == "run"]
+    assert "holding" in modes
+    assert modes[-30:] == ["running"] * 30
+    assert np.allclose(bench.memory.ticks[len(modes) - 1].state.position, START, atol=1)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_way_to_the_first_pose_goes_all_the_way_however_fast_the_policy_is(
+    bench: Bench, every: int
+) -> None:
+    there = START + [30.0, 20.0, -20.0, 0.0, 20.0, 30.0]
+    bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
+        actions=np.tile(there, (20, 1)), shares=None, maps=None
+    )
+    bench.run(duration_s=1.0, every=every, approach_speed=30.0)
+    approach = [tick for tick in bench.memory.ticks if tick.phase == "approach"]
+    assert np.allclose(approach[-1].sent, there, atol=0.2)
+    sent = np.array(
+        [tick.sent for tick in bench.memory.ticks if tick.sent is not None and tick.phase != "home"]
+    )
+    assert np.abs(np.diff(sent, axis=0)).max() < 30.0 / 30 * 2  # an eased way is at most twice as fast
 
 
 def test_a_camera_that_is_gone_does_not_keep_the_arm_from_going_home(bench: Bench) -> None:

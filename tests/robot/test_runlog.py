@@ -2,10 +2,13 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from so101_robot import runlog
 from so101_robot.blind import Blindness
 from so101_robot.cameras import Frame
 from so101_robot.chunks import Planned
 from so101_robot.errors import ConfigError
 from so101_robot.guard import Intervention, Verdict
 from so101_robot.observers import Tick
-from so101_robot.runlog import RunLog, read_ticks, rounded, tick_record, write_json
+from so101_robot.runlog import TICKS, RunLog, read_ticks, rounded, tick_record, write_json
 from so101_robot.summary import mean_shares, percentiles, summarise
 from so101_robot.summary_words import in_words
 from so101_robot.supervisor import Mode
@@ -219,12 +223,60 @@ def test_a_json_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_disk_that_is_full_is_an_error_of_the_log_only(tmp_path: Path) -> None:
+@contextmanager
+def full_disk(file: Path, room: int) -> Generator[None]:
+    """Files of this process may grow by `room` bytes beyond what `file` has, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_lines_wait_while_the_disk_is_full_and_none_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     log = RunLog(tmp_path / "run", {})
-    os.close(log._ticks)  # pyright: ignore[reportPrivateUsage]
-    log._ticks = os.open("/dev/full", os.O_WRONLY)  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(OSError, match="No space left"):
-        log.on_tick(make_tick(0))
+    log.on_tick(make_tick(0))
+    with full_disk(log.folder / TICKS, room=100):  # in the middle of a line
+        for index in range(1, 50):
+            log.on_tick(make_tick(index))
+    for index in range(50, 60):
+        log.on_tick(make_tick(index))
+    log.close()
+    assert [record["tick"] for record in read_ticks(log.folder / TICKS)] == list(range(60))
+    assert [
+        ("kept in memory" in text, "nothing is lost" in text) for text in caplog.messages
+    ] == [(True, False), (False, True)]  # fmt: skip
+
+
+def test_a_disk_that_stays_full_costs_the_last_lines_and_says_how_many(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "run", {})
+    log.on_tick(make_tick(0))
+    with full_disk(log.folder / TICKS, room=0):
+        for index in range(1, 8):
+            log.on_tick(make_tick(index))
+        with pytest.raises(OSError, match=r"the last 7 lines of .* could not be written: File too large"):
+            log.close()
+    assert [record["tick"] for record in read_ticks(log.folder / TICKS)] == [0]
+
+
+def test_a_log_that_would_fill_the_memory_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runlog, "WAITING_BYTES", 2000)
+    log = RunLog(tmp_path / "run", {})
+
+    def fill() -> None:
+        for index in range(50):
+            log.on_tick(make_tick(index))
+
+    with (
+        full_disk(log.folder / TICKS, room=0),
+        pytest.raises(OSError, match="more is waiting than can be kept"),
+    ):
+        fill()
 
 
 def test_the_summary_counts_what_the_lines_say(tmp_path: Path) -> None:

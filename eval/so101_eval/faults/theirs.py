@@ -151,25 +151,30 @@ class MockCamera(Camera):
         self._open = False
 
 
-class Swinging(InferenceEngine):
-    """The policy, one action a tick, asked in the loop as LeRobot's synchronous engine asks it."""
+class Asked(InferenceEngine):
+    """A policy that is asked in the loop, as LeRobot's synchronous engine asks it."""
 
-    def __init__(self, stage: Stage, start: dict[str, float]) -> None:
-        self._stage, self._start = stage, np.array([start[f"{joint}.pos"] for joint in JOINTS])
-        self._begin_s = stage.now_s()
-        self.driven_s: list[float] = []
-        self.known: NDArray[np.float64] = np.zeros(5)
-        """(5,) the joints as LeRobot read them on this tick."""
-        self.wrong: list[tuple[float, float]] = []
-        self.stop_event: Any = None
-        """Ends the loop when set."""
-        self.end_s = MOST_S
+    known: NDArray[np.float64] = np.zeros(5)
+    """(5,) the joints as LeRobot read them on this tick."""
+    stop_event: Any = None
+    """Ends the loop when set."""
 
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class Swinging(Asked):
+    """The policy, one action a tick."""
+
+    def __init__(self, stage: Stage, start: dict[str, float]) -> None:
+        self._stage, self._start = stage, np.array([start[f"{joint}.pos"] for joint in JOINTS])
+        self._begin_s = stage.now_s()
+        self.driven_s: list[float] = []
+        self.wrong: list[tuple[float, float]] = []
+        self.end_s = MOST_S
 
     def get_action(self, obs_frame: dict[str, Any] | None) -> Any:
         import torch
@@ -197,7 +202,7 @@ class Swinging(InferenceEngine):
 def drive(row: Row, seed: int) -> Record:
     """One repetition."""
     stage = Stage(seed)
-    with stage.open(), _signals(), TemporaryDirectory() as folder, _simulated(stage.arm):
+    with stage.open(), signals(), TemporaryDirectory() as folder, simulated(stage.arm):
         return _drive(stage, row, seed, Path(folder))
 
 
@@ -206,7 +211,7 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
     fault_s = 0.0 if row.group == "start" else float(rng.uniform(*FAULT_S))
     row.inject(stage, fault_s, rng)
     start_rad = arm.joint_rad.copy()
-    robot = _follower(arm, folder)
+    robot = follower(arm, folder)
     engine: Swinging | None = None
     said, over_s, went_on = "", None, False
     try:
@@ -214,7 +219,7 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
         observation = robot.get_observation()
         engine = Swinging(stage, observation)
         engine.end_s = fault_s + row.watch_s
-        _rollout(stage, robot, engine, {key: observation[key] for key in observation if key.endswith(".pos")})
+        rollout(robot, engine, {key: observation[key] for key in observation if key.endswith(".pos")})
         over_s = None
     except (Exception, SystemExit) as problem:  # whatever ends LeRobot's runner
         said, over_s = describe(problem)[:200], stage.now_s()
@@ -263,7 +268,7 @@ def _to_the_end(engine: Swinging | None) -> bool:
     return engine is not None and bool(engine.driven_s) and engine.driven_s[-1] > engine.end_s - 2 / FPS
 
 
-def _rollout(stage: Stage, robot: SO101Follower, engine: Swinging, initial: dict[str, float]) -> None:
+def rollout(robot: SO101Follower, engine: Asked, initial: dict[str, float]) -> None:
     """What `lerobot-rollout` does between a connected robot and its end."""
     handler = ProcessSignalHandler(use_threads=True)
     engine.stop_event = handler.shutdown_event
@@ -298,7 +303,7 @@ def _rollout(stage: Stage, robot: SO101Follower, engine: Swinging, initial: dict
         strategy.teardown(context)
 
 
-def _follower(arm: TracedArm, folder: Path) -> SO101Follower:
+def follower(arm: TracedArm, folder: Path) -> SO101Follower:
     (folder / "arm.json").write_text(json.dumps(arm.calibration_fields))
     robot = SO101Follower(SO101FollowerConfig(port="mock", id="arm", calibration_dir=folder))
     port: Any = robot.bus.port_handler
@@ -316,7 +321,7 @@ def _follower(arm: TracedArm, folder: Path) -> SO101Follower:
 
 
 @contextmanager
-def _simulated(arm: TracedArm) -> Generator[None]:
+def simulated(arm: TracedArm) -> Generator[None]:
     """LeRobot's loop and way home wait on the arm's clock; its warnings go nowhere."""
     import logging
 
@@ -336,7 +341,7 @@ def _simulated(arm: TracedArm) -> Generator[None]:
 
 
 @contextmanager
-def _signals() -> Generator[None]:
+def signals() -> Generator[None]:
     """LeRobot's handlers stay only as long as its runner."""
     import signal
 
