@@ -143,6 +143,7 @@ class InTheLoop(Asked):
         self._queue: list[NDArray[np.float32]] = []
         self.state = POSE
         self.begin_s: float | None = None
+        self.end_s = 0.0
         self.sent: list[NDArray[np.float32]] = []
         self.chunk: list[int] = []
 
@@ -154,7 +155,7 @@ class InTheLoop(Asked):
             self._queue = list(self.policy(state, {}).actions[:N_ACTION_STEPS])
             self.chunk.append(len(self.sent))
         now_s = arm.now_us * 1e-6
-        self.begin_s = now_s if self.begin_s is None else self.begin_s
+        self.begin_s, self.end_s = now_s if self.begin_s is None else self.begin_s, now_s
         if now_s - self.begin_s >= self._seconds - LATENCY_S:
             self.stop_event.set()
         self.sent.append(self._queue.pop(0))
@@ -169,8 +170,7 @@ def play_lerobot(seconds: float) -> Result:
         observation = robot.get_observation()
         engine = InTheLoop(arm, seconds)
         rollout(robot, engine, {f"{joint}.pos": observation[f"{joint}.pos"] for joint in JOINTS})
-        ticks = round((arm.now_us * 1e-6 - (engine.begin_s or 0.0)) * POLICY_FPS)
-        robot.disconnect()
+        ticks = round((engine.end_s - (engine.begin_s or 0.0)) * POLICY_FPS) + 1
     arm.close()
     steps = np.abs(np.diff(np.array(engine.sent)[:, :5], axis=0)).max(axis=1)
     across = [steps[k - 1] for k in engine.chunk if 0 < k < len(engine.sent)]
