@@ -70,6 +70,8 @@ class ArmState(NamedTuple):
     """(6,) error bits (`protocol.Errors`)."""
     health: Health | None
     """In every `health_every`-th state."""
+    turned: NDArray[np.bool_] | None = None
+    """(6,) servos that count beyond one turn, which their settings do not allow; None: not known."""
 
 
 class SO101(Robot):
@@ -115,7 +117,12 @@ class SO101(Robot):
         state = self.bus.read_state(health, self.clock.now_s())
         self._reads += 1
         self._state = ArmState(
-            state.time_s, self.bus.to_joint(state.position_steps), state.answered, state.errors, state.health
+            state.time_s,
+            self.bus.to_joint(state.position_steps),
+            state.answered,
+            state.errors,
+            state.health,
+            (state.position_steps & ~(STEPS_PER_TURN - 1)) != 0,
         )
         return self._state
 

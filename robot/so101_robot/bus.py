@@ -58,8 +58,9 @@ ASK_AGAIN_S = 0.5
 FENCE_SIZES = range(5, 13)
 """Lengths that no other question to one servo has."""
 
-LEAP_STEPS = 228
-"""20 degrees: more than a joint moves between two reads, unless reads are missing. See `SO101Bus._doubt`."""
+LEAP_STEPS = 114
+FASTEST_STEPS_S = 4000.0
+"""10 degrees, and 350 degrees per second since the last read: more than a joint moves. See `SO101Bus._doubt`."""
 
 ALL = np.ones(N, np.bool_)
 """What `BusState.answered` usually is; shared, so it cannot be written to."""
@@ -105,7 +106,7 @@ class SO101Bus(FeetechMotorsBus):
         self._owing: dict[int, bytes] = {}
         self._fences = 0
         self._last_steps = np.zeros(N, np.int32)
-        self._ever_read = False
+        self._read_s = -np.inf
         self._doubted: dict[int, int] = {}
         self._scale: Scale | None = None
         self._scaled: object = None
@@ -125,10 +126,11 @@ class SO101Bus(FeetechMotorsBus):
         """
         ids = self._to_ask(time_s)
         question = self._question(health, ids)
+        passed_s, self._read_s = time_s - self._read_s, time_s
         data = self._link.transact(question.request, question.reply_size, self.timeout_s)
         answer, answered = question.answer(data) if len(ids) == N else None, ALL
         if answer is None:
-            answer, answered = self._salvage(question, data)
+            answer, answered = self._salvage(question, data, passed_s)
         elif self._unanswered:
             self._unanswered = 0
             self._misses[:] = 0
@@ -137,7 +139,6 @@ class SO101Bus(FeetechMotorsBus):
         if self._unanswered:
             steps = np.where(answered, steps, self._last_steps)
         self._last_steps = steps
-        self._ever_read = True
         return BusState(
             time_s,
             steps,
@@ -321,7 +322,7 @@ class SO101Bus(FeetechMotorsBus):
         lengths = self._questions[health, ids]
         return lengths[self._unanswered % len(lengths)]
 
-    def _salvage(self, question: Question, data: bytes) -> tuple[Answer, NDArray[np.bool_]]:
+    def _salvage(self, question: Question, data: bytes, passed_s: float) -> tuple[Answer, NDArray[np.bool_]]:
         """The good replies of a read that was not clean or not to all, and who gave them; zeros where there is
         none.
 
@@ -333,7 +334,7 @@ class SO101Bus(FeetechMotorsBus):
             again = Question(missing, question.size)
             data = self._link.transact(again.request, again.reply_size, self.timeout_s)
             found.update(again.replies(data))
-        self._doubt(found)
+        self._doubt(found, LEAP_STEPS + FASTEST_STEPS_S * passed_s)
         answered = np.array([servo_id in found for servo_id in SERVO_IDS])
         asked = np.array([servo_id in question.ids for servo_id in SERVO_IDS])
         self._unanswered = 0 if answered.all() else self._unanswered + 1
@@ -349,18 +350,16 @@ class SO101Bus(FeetechMotorsBus):
         whole = [protocol.status(*found[servo_id]) if servo_id in found else blank for servo_id in SERVO_IDS]
         return decode(b"".join(whole), N), answered
 
-    def _doubt(self, found: dict[int, Status]) -> None:
-        """Take out the replies by which a joint leapt, until the next one says the same.
+    def _doubt(self, found: dict[int, Status], reach_steps: float) -> None:
+        """Take out the replies by which a joint leapt farther than that, until the next one says the same.
 
         A checksum has eight bits, so of 256 garbled replies one passes for a good one; where two programs read
         there are hundreds a second. A read that is clean as a whole is not doubted.
         """
-        if not self._ever_read:
-            return
         for servo_id, reply in list(found.items()):
             steps = registers.decode(POSITION, reply.params[: POSITION.size])
             last = int(self._last_steps[SERVO_IDS.index(servo_id)])
-            if min(abs(steps - known) for known in (last, self._doubted.get(servo_id, last))) > LEAP_STEPS:
+            if min(abs(steps - known) for known in (last, self._doubted.get(servo_id, last))) > reach_steps:
                 del found[servo_id]
                 self._doubted[servo_id] = steps
             else:

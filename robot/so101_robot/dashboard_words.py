@@ -37,7 +37,7 @@ def message_style(text: str) -> str:
     first = text.partition(" (")[0].partition(":")[0]
     if " is over after " in text or text == Mode.RUNNING:
         return GOOD
-    if text.startswith("stopping (time is up)"):
+    if text.startswith(("stopping (time is up)", "stopping (the recording is over)")):
         return ""
     if first in (Mode.HOLDING, Mode.PARKING) or text.startswith(("the guard holds", "stopping", "could not")):
         return BAD

@@ -324,9 +324,7 @@ class ControlLoop:
         if self._goal is not None:
             self._approach.again_from(self._goal)
 
-    def _follow_hold(
-        self, judgement: Judgement, verdict: "Verdict", is_no_good: bool, now_s: float
-    ) -> None:
+    def _follow_hold(self, judgement: Judgement, verdict: "Verdict", is_no_good: bool, now_s: float) -> None:
         """Let the plan wait while the arm holds, and decide when it is void.
 
         Args:

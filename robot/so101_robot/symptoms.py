@@ -142,7 +142,8 @@ class Leaps:
 
     def see(self, state: "ArmState") -> NDArray[np.bool_]:
         """(6,) the joints that leap in this reading. One that leaps is compared with where it was before, until
-        it is near that again."""
+        it is near that again. A gripper leaps only where its servo counts beyond a turn: its reading is in
+        percent of a range of unknown width, and cut to 0 and 100."""
         answered = np.asarray(state.answered, np.bool_)
         if self._position is None:
             self._position = np.array(state.position, np.float64)
@@ -150,7 +151,7 @@ class Leaps:
         passed_s = np.maximum(state.time_s - self._seen_s, 0.0)
         reach = np.minimum(LEAP_DEG + FASTEST_DEG_S * passed_s, LONGEST_LEAP_DEG)
         leaps = answered & (np.abs(state.position - self._position) > reach)
-        leaps[GRIPPER] = False  # percent of a range of unknown width, cut to 0 and 100
+        leaps[GRIPPER] = False if state.turned is None else answered[GRIPPER] and state.turned[GRIPPER]
         good = answered & ~leaps
         self._position = np.where(good, state.position, self._position)
         self._seen_s = np.where(good, state.time_s, self._seen_s)
@@ -159,6 +160,8 @@ class Leaps:
     def words(self, joint: int, state: "ArmState") -> str:
         """What leapt."""
         assert self._position is not None  # it was seen
+        if joint == GRIPPER:
+            return f"{_servo(joint)} counts beyond one turn"
         return f"{_servo(joint)} reports {state.position[joint]:.0f} right after {self._position[joint]:.0f} degrees"
 
 

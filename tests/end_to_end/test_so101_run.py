@@ -14,12 +14,7 @@ from typing import Any
 
 import pexpect
 import pytest
-import torch
-from lerobot.configs import FeatureType, PolicyFeature
-from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.act.modeling_act import ACTPolicy
-from lerobot.policies.act.processor_act import make_act_pre_post_processors
-from lerobot.utils.constants import ACTION, OBS_STATE
+from checkpoints import untrained
 from so101_robot import run, supervisor
 from so101_robot.config_run import RunConfig
 from so101_robot.flags import FLAGS, HELP, normalised, parse
@@ -28,41 +23,11 @@ from so101_robot.runlog import read_ticks
 from so101_robot.supervisor import Rule
 
 SO101_RUN = [sys.executable, "-m", "so101_robot.run"]
-POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
-
-
-def make_checkpoint(folder: Path, cameras: tuple[str, ...] = ("front", "wrist")) -> Path:
-    """An untrained ACT whose statistics keep its actions near a pose of the arm."""
-    inputs = {OBS_STATE: PolicyFeature(FeatureType.STATE, (6,))}
-    inputs |= {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 96, 96)) for name in cameras
-    }
-    config = ACTConfig(
-        input_features=inputs,
-        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (6,))},
-        dim_model=32,
-        n_heads=4,
-        dim_feedforward=64,
-        n_encoder_layers=1,
-        n_vae_encoder_layers=1,
-        chunk_size=20,
-        n_action_steps=20,
-        device="cpu",
-        pretrained_backbone_weights=None,
-    )
-    numbers = {"mean": torch.tensor(POSE), "std": torch.full((6,), 5.0)}
-    pictures = {"mean": torch.full((3, 1, 1), 0.5), "std": torch.full((3, 1, 1), 0.25)}
-    statistics = {name: pictures if "images" in name else numbers for name in (*inputs, ACTION)}
-    torch.manual_seed(0)
-    ACTPolicy(config).save_pretrained(folder)
-    for processor in make_act_pre_post_processors(config, statistics):
-        processor.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+    return untrained(tmp_path_factory.mktemp("checkpoint"))
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -171,7 +136,7 @@ def test_a_port_that_does_not_exist(
 def test_cameras_that_the_policy_does_not_know(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = make_checkpoint(tmp_path_factory.mktemp("other"), cameras=("top",))
+    other = untrained(tmp_path_factory.mktemp("other"), cameras=("top",))
     text = refused(on_the_mock(other, tmp_path / "run"), capsys)
     assert "top" in text
     assert "front" in text

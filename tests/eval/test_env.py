@@ -9,16 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from checkpoints import POSE, untrained
 from gymnasium.utils.env_checker import check_env
-from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.envs.factory import make_env, make_env_config, make_env_pre_post_processors
 from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.act.modeling_act import ACTPolicy
-from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.scripts.lerobot_eval import rollout
-from lerobot.utils.constants import ACTION, OBS_STATE
 from so101_eval.attempt import FPS, Tick
 from so101_eval.config_env import PalletizingEnvConfig
 from so101_eval.env import EnvObservation, PalletizingEnv
@@ -27,7 +24,6 @@ from so101_eval.palletizing import DEMO_SEEDS, Score, draw
 from so101_eval.palletizing.expert import Expert
 
 SEED = 3
-POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -184,41 +180,11 @@ def test_no_demonstration_seed_and_no_step_before_a_reset(env: PalletizingEnv) -
 # As LeRobot meets it
 
 
-def make_checkpoint(folder: Path) -> Path:
-    """An untrained ACT that keeps the arm near a pose."""
-    inputs = {OBS_STATE: PolicyFeature(FeatureType.STATE, (6,))}
-    inputs |= {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 96, 96))
-        for name in ("front", "wrist")
-    }
-    config = ACTConfig(
-        input_features=inputs,
-        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (6,))},
-        dim_model=32,
-        n_heads=4,
-        dim_feedforward=64,
-        n_encoder_layers=1,
-        n_vae_encoder_layers=1,
-        chunk_size=20,
-        n_action_steps=20,
-        device="cpu",
-        pretrained_backbone_weights=None,
-    )
-    numbers = {"mean": torch.tensor(POSE), "std": torch.full((6,), 5.0)}
-    pictures = {"mean": torch.full((3, 1, 1), 0.5), "std": torch.full((3, 1, 1), 0.25)}
-    statistics = {name: pictures if "images" in name else numbers for name in (*inputs, ACTION)}
-    torch.manual_seed(0)
-    ACTPolicy(config).save_pretrained(folder)
-    for processor in make_act_pre_post_processors(config, statistics):
-        processor.save_pretrained(folder)
-    return folder
-
-
 def test_lerobots_own_rollout_runs_an_act_checkpoint_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The functions that `lerobot-eval` is made of, two attempts side by side, cut short."""
-    checkpoint = make_checkpoint(tmp_path)
+    checkpoint = untrained(tmp_path)
     config = make_env_config("so101_palletizing", task="palletize-1")
     assert isinstance(config, PalletizingEnvConfig)
     policy_config = ACTConfig.from_pretrained(checkpoint)

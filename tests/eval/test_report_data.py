@@ -1,16 +1,15 @@
 """Report data: numbers by a second way, the same for shuffled records, and only labels change with names."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import report_records as made
 from scipy import stats
 from so101_eval.errors import ConfigError, RecordError
 from so101_eval.records import EpisodeRecord
@@ -20,15 +19,6 @@ from so101_eval.report.describe import milestones, placement, throughput, times
 from so101_eval.report.reliance import correlation, read_reliance
 from so101_eval.report.table import Cell, Table
 from so101_eval.statistics import e_path, wilson
-
-_spec = importlib.util.spec_from_file_location(
-    "report_records", Path(__file__).with_name("report_records.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-made = importlib.util.module_from_spec(_spec)
-sys.modules["report_records"] = made
-_spec.loader.exec_module(made)
 
 NOMINAL = Cell("simulation", "palletize-2", "v1", "nominal", 0)
 

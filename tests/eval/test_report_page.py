@@ -1,10 +1,8 @@
 """The page in a browser: every plot drawn, every video plays, no word in the console, no request leaves it."""
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Generator, Mapping
 from fractions import Fraction
 from itertools import pairwise
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import report_records as made
 from hypothesis import given
 from hypothesis import strategies as st
 from so101_eval.errors import EvalError
@@ -22,15 +21,6 @@ from so101_eval.report.media import Filmed, encode, make_media
 from so101_eval.report.page import MAIN, RELIANCE, TEMPLATES, render
 from so101_eval.report.reliance import PROBES
 from so101_eval.report.svg import COLOURS, arm_numbers, colour, round_step, spread
-
-_spec = importlib.util.spec_from_file_location(
-    "report_records", Path(__file__).with_name("report_records.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-made = importlib.util.module_from_spec(_spec)
-sys.modules["report_records"] = made
-_spec.loader.exec_module(made)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = 'x<script>alert(1)</script>"&'

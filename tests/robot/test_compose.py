@@ -7,10 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
-from lerobot.configs import FeatureType, PolicyFeature
-from lerobot.policies.act.processor_act import make_act_pre_post_processors
-from lerobot.utils.constants import ACTION, OBS_STATE
+from checkpoints import untrained
 from so101_policy.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.modeling_regularized_act import RegularizedACTPolicy
 from so101_robot import run
@@ -19,40 +16,13 @@ from so101_robot.config_run import PolicyFlags, RunConfig
 from so101_robot.errors import ConfigError
 from so101_robot.runlog import read_ticks
 
-POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained policy of 10 Hz whose statistics keep its actions near a pose of the arm."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    inputs = {OBS_STATE: PolicyFeature(FeatureType.STATE, (6,))}
-    inputs |= {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 32, 32))
-        for name in ("front", "wrist")
-    }
-    config = RegularizedACTConfig(
-        input_features=inputs,
-        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (6,))},
-        dim_model=32,
-        n_heads=4,
-        dim_feedforward=64,
-        n_encoder_layers=1,
-        n_vae_encoder_layers=1,
-        chunk_size=20,
-        n_action_steps=5,
-        device="cpu",
-        pretrained_backbone_weights=None,
-        fps=10.0,
-    )
-    numbers = {"mean": torch.tensor(POSE), "std": torch.full((6,), 5.0)}
-    pictures = {"mean": torch.full((3, 1, 1), 0.5), "std": torch.full((3, 1, 1), 0.25)}
-    torch.manual_seed(0)
-    RegularizedACTPolicy(config).save_pretrained(folder)
-    statistics = {name: pictures if "images" in name else numbers for name in (*inputs, ACTION)}
-    for processor in make_act_pre_post_processors(config, statistics):
-        processor.save_pretrained(folder)
-    return folder
+    config, policy = RegularizedACTConfig, RegularizedACTPolicy
+    return untrained(folder, px=32, config=config, policy=policy, n_action_steps=5, fps=10.0)
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:

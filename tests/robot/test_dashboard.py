@@ -194,6 +194,8 @@ def test_what_the_supervisor_says_is_coloured_by_its_severity() -> None:
     ]
     assert told == [WARN, WARN, BAD, GOOD, GOOD]
     assert message_style("at the first pose, the policy takes over") == ""
+    assert message_style("stopping (time is up): hold, go home, release") == ""
+    assert message_style("stopping (no servo answered): hold, go home, release") == BAD
 
 
 def test_a_policy_that_may_be_blind_is_told_as_a_hint_with_the_base_rate() -> None:

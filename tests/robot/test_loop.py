@@ -33,6 +33,7 @@ class State(NamedTuple):
     answered: NDArray[np.bool_]
     errors: NDArray[np.uint8]
     health: None
+    turned: None = None
 
 
 class SimulatedClock:
@@ -243,7 +244,7 @@ def test_an_answer_that_jumps_is_held_and_a_good_one_after_it_is_played(bench: B
 def test_the_way_to_the_first_pose_goes_all_the_way_however_fast_the_policy_is(
     bench: Bench, every: int
 ) -> None:
-    there = START + [30.0, 20.0, -20.0, 0.0, 20.0, 30.0]
+    there = START + np.array([30.0, 20.0, -20.0, 0.0, 20.0, 30.0])
     bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
         actions=np.tile(there, (20, 1)), shares=None, maps=None
     )

@@ -306,14 +306,16 @@ def test_a_motor_with_a_dead_encoder_is_told_to_be_where_it_says_it_is(bench: Be
     assert {tick.phase for tick in after} == {"run", "home"}
 
 
-def test_a_servo_that_counts_turns_is_set_right_and_nothing_follows_its_number(bench: Bench):
-    bench.arm.add_fault({"fault": "multi_turn", "servo": 5, "at_s": AT_S})
+@pytest.mark.parametrize("joint", ["wrist_roll", "gripper"])
+def test_a_servo_that_counts_turns_is_set_right_and_nothing_follows_its_number(bench: Bench, joint: str):
+    index = JOINTS.index(joint)
+    bench.arm.add_fault({"fault": "multi_turn", "servo": index + 1, "at_s": AT_S})
     outcome = bench.run(duration_s=3.0)
     assert outcome.error is None
-    leap = bench.first("position leaps: wrist_roll")
+    leap = bench.first(f"position leaps: {joint}")
     assert leap.mode is Mode.HOLDING
     assert leap.sent is None
-    assert bench.arm.servos.get(4, "Phase") & 0x10 == 0
+    assert bench.arm.servos.get(index, "Phase") & 0x10 == 0
     assert bench.modes()[-1] == "running"
     assert bench.largest_step_deg() < 6.1
 

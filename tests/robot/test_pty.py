@@ -4,7 +4,6 @@ import errno
 import os
 import select
 import termios
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,44 +16,16 @@ from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.plant import IdealPlant
 from so101_robot.mock.terminal import PtyServer
+from terminals import Terminal
 
 PATIENCE_S = 5.0
 READ_ALL = protocol.sync_read(56, 2, SERVO_IDS)
 PING_1 = protocol.instruction(1, protocol.Instruction.PING)
 
 
-class Running:
-    """A server in a thread of its own; `do` runs something in that thread, where it is allowed."""
-
-    def __init__(self, **options: object) -> None:
-        self.arm = MockArm(MockConfig(), plant=IdealPlant())
-        self.arm.advance_to(10_000)
-        self.server = PtyServer(self.arm, **options)  # type: ignore[arg-type]
-        self._orders: list[object] = []
-        self._stop = False
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop:
-            self.server.step()
-            while self._orders:
-                self._orders.pop(0)()  # type: ignore[operator]
-
-    def do(self, order: object) -> None:
-        done = threading.Event()
-        self._orders += [order, done.set]
-        assert done.wait(PATIENCE_S)
-
-    def close(self) -> None:
-        self._stop = True
-        self._thread.join()
-        self.server.close()
-
-
 @pytest.fixture
-def running() -> Iterator[Running]:
-    running = Running()
+def running() -> Iterator[Terminal]:
+    running = Terminal()
     yield running
     running.close()
 
@@ -68,7 +39,7 @@ def open_host(path: str, baud: int = 1_000_000) -> serial.Serial:
     return serial.Serial(path, baud, timeout=PATIENCE_S)
 
 
-def test_it_answers_as_a_serial_port_does(running: Running) -> None:
+def test_it_answers_as_a_serial_port_does(running: Terminal) -> None:
     with open_host(running.server.path) as host:
         host.write(READ_ALL)
         statuses, garbage = protocol.parse_statuses(host.read(48))
@@ -77,7 +48,7 @@ def test_it_answers_as_a_serial_port_does(running: Running) -> None:
         assert host.in_waiting == 0
 
 
-def test_every_byte_passes_unchanged_in_both_directions(running: Running) -> None:
+def test_every_byte_passes_unchanged_in_both_directions(running: Terminal) -> None:
     """A terminal that is not raw would swallow 03, translate 0D, echo, or wait for a line."""
     control = bytes(range(1, 33)) + b"\x7f\xfe"
     with open_host(running.server.path) as host:
@@ -88,14 +59,14 @@ def test_every_byte_passes_unchanged_in_both_directions(running: Running) -> Non
             assert host.read(8) == protocol.status(1, 0, bytes((value, 255 - value)))
 
 
-def test_hosts_come_and_go(running: Running) -> None:
+def test_hosts_come_and_go(running: Terminal) -> None:
     for _ in range(3):
         with open_host(running.server.path) as host:
             host.write(PING_1)
             assert host.read(6) == protocol.status(1, 0)
 
 
-def test_a_host_at_another_speed_is_not_heard_until_it_finds_the_right_one(running: Running) -> None:
+def test_a_host_at_another_speed_is_not_heard_until_it_finds_the_right_one(running: Terminal) -> None:
     with open_host(running.server.path, baud=115_200) as host:
         host.timeout = 0.15
         host.write(PING_1)
@@ -106,14 +77,14 @@ def test_a_host_at_another_speed_is_not_heard_until_it_finds_the_right_one(runni
         assert host.read(6) == protocol.status(1, 0)
 
 
-def test_a_servo_at_a_speed_without_a_constant_is_found_there(running: Running) -> None:
+def test_a_servo_at_a_speed_without_a_constant_is_found_there(running: Terminal) -> None:
     running.do(lambda: running.arm.servos.set(0, "Baud_Rate", 5))  # 76 800 bit/s
     with open_host(running.server.path, baud=76_800) as host:
         host.write(PING_1)
         assert host.read(6) == protocol.status(1, 0)
 
 
-def test_a_host_that_sets_nothing_finds_a_raw_line_at_a_million(running: Running) -> None:
+def test_a_host_that_sets_nothing_finds_a_raw_line_at_a_million(running: Terminal) -> None:
     fd = os.open(running.server.path, os.O_RDWR | os.O_NOCTTY)
     try:
         os.write(fd, PING_1)
@@ -126,7 +97,7 @@ def test_a_host_that_sets_nothing_finds_a_raw_line_at_a_million(running: Running
 
 
 def test_replies_are_held_back_until_they_have_left_the_wire() -> None:
-    running = Running(pace=True)
+    running = Terminal(pace=True)
     try:
         with open_host(running.server.path) as host:
             start_s = time.perf_counter()
@@ -138,7 +109,7 @@ def test_replies_are_held_back_until_they_have_left_the_wire() -> None:
 
 
 def test_without_pace_replies_leave_at_once_but_a_late_reply_stays_late() -> None:
-    running = Running(pace=False)
+    running = Terminal(pace=False)
     try:
         with open_host(running.server.path) as host:
             fastest_s = 1.0
@@ -157,14 +128,14 @@ def test_without_pace_replies_leave_at_once_but_a_late_reply_stays_late() -> Non
         running.close()
 
 
-def test_time_goes_on_without_traffic(running: Running) -> None:
+def test_time_goes_on_without_traffic(running: Terminal) -> None:
     before_us = running.arm.now_us
     time.sleep(0.3)
     lived_s = (running.arm.now_us - before_us) * 1e-6 + running.server.behind_s
     assert lived_s >= 0.2
 
 
-def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Running) -> None:
+def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Terminal) -> None:
     before_us = running.arm.now_us
     running.do(lambda: time.sleep(0.6))
     end_s = time.monotonic() + PATIENCE_S
@@ -176,7 +147,7 @@ def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Running)
 
 def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_path: Path) -> None:
     link = tmp_path / "arm"
-    running = Running(link=link)
+    running = Terminal(link=link)
     try:
         host = open_host(str(link))
         running.do(running.server.unplug)
@@ -196,7 +167,7 @@ def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_
     assert not os.path.lexists(link)
 
 
-def test_a_stalled_adapter_delivers_nothing_and_then_everything(running: Running) -> None:
+def test_a_stalled_adapter_delivers_nothing_and_then_everything(running: Terminal) -> None:
     with open_host(running.server.path) as host:
         running.do(lambda: running.arm.add_fault({"fault": "stall", "for_s": 0.4}))
         start_s = time.perf_counter()
@@ -225,7 +196,7 @@ def test_closing_twice_is_fine() -> None:
     assert not server.plugged
 
 
-def test_a_host_that_never_reads_does_not_stop_the_arm(running: Running) -> None:
+def test_a_host_that_never_reads_does_not_stop_the_arm(running: Terminal) -> None:
     with open_host(running.server.path) as host:
         for _ in range(400):
             host.write(READ_ALL)  # 19 kB of replies: more than a terminal holds

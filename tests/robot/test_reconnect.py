@@ -1,6 +1,5 @@
 """The same arm is found again, also under another name, and no other is taken for it."""
 
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,58 +8,28 @@ import pytest
 from so101_robot import link, reconnect
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.plant import IdealPlant
-from so101_robot.mock.terminal import PtyServer
 from so101_robot.port_lock import PortLock
 from so101_robot.protocol import Instruction
 from so101_robot.reconnect import Adapter, adapter_of, candidate_ports, find_same_arm
+from terminals import Terminal
 
 CH343 = Adapter(0x1A86, 0x55D3, "5A68012345")
 
 
-class Terminal:
-    """An arm in real time, in a thread; only its own registers and port are touched from outside."""
-
-    def __init__(self, seed: int = 0) -> None:
-        config = MockConfig(seed=seed, random_mount=seed > 0)
-        self.arm = MockArm(config, plant=IdealPlant())
-        self.arm.advance_to(10_000)
-        self.server = PtyServer(self.arm, pace=False)
-        self.orders: list[Any] = []
-        self._stop = False
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop:
-            self.server.step()
-            while self.orders:
-                self.orders.pop(0)()
-
-    def do(self, order: Any) -> None:
-        done = threading.Event()
-        self.orders += [order, done.set]
-        assert done.wait(10.0)
-
-    @property
-    def expected(self) -> dict[str, Any]:
-        return {joint: SimpleNamespace(**fields) for joint, fields in self.arm.calibration_fields.items()}
-
-    def close(self) -> None:
-        self._stop = True
-        self._thread.join()
-        self.server.close()
+def terminal(seed: int) -> Terminal:
+    return Terminal(MockArm(MockConfig(seed=seed, random_mount=True), plant=IdealPlant()), pace=False)
 
 
 @pytest.fixture
 def arm() -> Iterator[Terminal]:
-    arm = Terminal(seed=3)
+    arm = terminal(seed=3)
     yield arm
     arm.close()
 
 
 @pytest.fixture
 def other() -> Iterator[Terminal]:
-    other = Terminal(seed=4)
+    other = terminal(seed=4)
     yield other
     other.close()
 
@@ -127,7 +96,7 @@ def test_a_port_that_another_program_uses_is_left_alone(arm: Terminal):
 
 
 def test_two_arms_with_one_calibration_are_no_answer(arm: Terminal):
-    twin = Terminal(seed=3)
+    twin = terminal(seed=3)
     try:
         search = find_same_arm(arm.expected, [arm.server.path, twin.server.path])
     finally:

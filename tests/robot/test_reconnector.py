@@ -1,7 +1,6 @@
 """A run's arm comes back under another name: the robot goes on with it, and the watchdog is told."""
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -13,44 +12,21 @@ from so101_robot.config_arm import SO101Config
 from so101_robot.errors import PortError
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.plant import IdealPlant
-from so101_robot.mock.terminal import PtyServer
 from so101_robot.reconnect import LOOK_S, Adapter, Reconnector
+from terminals import Terminal
 
 CH343 = Adapter(0x1A86, 0x55D3, None)
 
 
-class Cable:
-    """An arm on a pseudo-terminal that is served in a thread; the cable can be pulled."""
-
-    def __init__(self) -> None:
-        self.arm = MockArm(MockConfig(), plant=IdealPlant())
-        self.arm.advance_to(10_000)
-        for index in range(6):  # as LeRobot leaves them, so that connecting has nothing to write
-            blank = np.zeros(87, np.uint8)
-            for setting in startup.settings(index, blank, startup.Gains(p=16, i=0, d=32)):
-                self.arm.servos.set(index, setting.register.name, setting.value)
-            self.arm.servos.set(index, "Lock", 1)
-        self.server = PtyServer(self.arm, pace=False)
-        self._orders: list[Any] = []
-        self._stop = False
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop:
-            self.server.step()
-            while self._orders:
-                self._orders.pop(0)()
-
-    def do(self, order: Any) -> None:
-        done = threading.Event()
-        self._orders += [order, done.set]
-        assert done.wait(20)
-
-    def close(self) -> None:
-        self._stop = True
-        self._thread.join()
-        self.server.close()
+def pluggable() -> Terminal:
+    """An arm whose cable can be pulled; its servos have LeRobot's settings, so that connecting writes nothing."""
+    arm = MockArm(MockConfig(), plant=IdealPlant())
+    for index in range(6):
+        blank = np.zeros(87, np.uint8)
+        for setting in startup.settings(index, blank, startup.Gains(p=16, i=0, d=32)):
+            arm.servos.set(index, setting.register.name, setting.value)
+        arm.servos.set(index, "Lock", 1)
+    return Terminal(arm, pace=False)
 
 
 class FakeWatchdog:
@@ -73,14 +49,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cable() -> Iterator[Cable]:
-    one = Cable()
+def cable() -> Iterator[Terminal]:
+    one = pluggable()
     yield one
     one.close()
 
 
 @pytest.fixture
-def robot(cable: Cable, tmp_path: Any) -> Iterator[SO101]:
+def robot(cable: Terminal, tmp_path: Any) -> Iterator[SO101]:
     (tmp_path / "arm.json").write_text(json.dumps(cable.arm.calibration_fields))
     one = SO101(SO101Config(port=cable.server.path, id="arm", calibration_dir=tmp_path))
     one.connect()
@@ -89,7 +65,9 @@ def robot(cable: Cable, tmp_path: Any) -> Iterator[SO101]:
     assert not one.is_connected
 
 
-def test_the_arm_is_taken_up_again_where_it_is(cable: Cable, robot: SO101, monkeypatch: pytest.MonkeyPatch):
+def test_the_arm_is_taken_up_again_where_it_is(
+    cable: Terminal, robot: SO101, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(reconnect, "adapter_of", lambda port: CH343)
     monkeypatch.setattr(reconnect, "candidate_ports", lambda first, adapter: [cable.server.path or first])
     watchdog = FakeWatchdog()
@@ -118,7 +96,7 @@ def test_the_arm_is_taken_up_again_where_it_is(cable: Cable, robot: SO101, monke
 
 
 def test_a_port_that_is_not_on_usb_is_looked_for_where_it_was(
-    cable: Cable, robot: SO101, monkeypatch: pytest.MonkeyPatch
+    cable: Terminal, robot: SO101, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reconnect, "adapter_of", lambda port: None)
     monkeypatch.setattr(reconnect, "candidate_ports", lambda *_: pytest.fail("looked at strangers' ports"))

@@ -172,6 +172,7 @@ def state(
         answered=np.array(answered),
         errors=np.array(errors, np.uint8),
         health=None,
+        turned=None,
     )
 
 

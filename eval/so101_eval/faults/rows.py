@@ -235,7 +235,7 @@ _SERVO = (
     Row("encoder fault for good", "servo", _entry("encoder_fault", servo="arm"), LONG_S, 0.1, LONG_S),
     Row("a servo reboots", "servo", _entry("reboot", servo="any"), 0.3, 0.3, 6.0),
     Row("the encoder of a joint wraps", "servo", _entry("multi_turn", servo="joint"), 0.2, 0.1),
-    Row("the gripper's encoder wraps (its reading is cut to 0 and 100 %)", "servo", _entry("multi_turn", servo=6), 0.2),
+    Row("the gripper's encoder wraps", "servo", _entry("multi_turn", servo=6), 0.2, 0.1),
 )  # fmt: skip
 
 _PORT = (
