@@ -19,6 +19,9 @@ from .slow_way import LAG_S, NEAR_STEPS, PERIOD_S, SETTLE_S, Arm, SlowWay, as_go
 
 Action = Literal["hold", "park", "release"]
 
+FREE = "no servo is under torque: the arm is free and stays so"
+"""What is said of an arm that its runner had let go before it died."""
+
 
 @dataclass
 class Report:
@@ -62,7 +65,7 @@ class LastResort:
         if not servos:
             return self._report(False, "no servo answers; they stay as they are")
         if not any(servo.torque for servo in servos.values()):
-            return self._report(True, "no servo is under torque: the arm is free and stays so")
+            return self._report(True, FREE)
         if action == "park":
             hindrance = self._why_not_move(servos)
             if hindrance is None:

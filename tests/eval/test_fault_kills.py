@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from so101_eval.faults import kills
 from so101_eval.faults.kills import Kill, in_words
+from so101_robot.config_arm import SO101Config
+from so101_robot.joints import JOINTS
+from so101_robot.last_resort import FREE
 
 KILL = Kill(3, "park", 1.0, "run", 40, "parked and released", "parked", 2, ())
 
@@ -42,3 +45,37 @@ def test_no_kills_at_all_are_refused(capsys: pytest.CaptureFixture[str]):
         kills.main(["--kills=0"])
     assert ended.value.code == 2
     assert "needed is 1 or more" in capsys.readouterr().err
+
+
+class StillArm:
+    """Answers for the mock: an arm at home, free or not."""
+
+    def __init__(self, torque: int, steps: list[int]) -> None:
+        self._torque, self._steps = torque, steps
+
+    def call(self, what: str, joint: str, name: str) -> int:
+        return self._torque if name == "Torque_Enable" else self._steps[JOINTS.index(joint)]
+
+
+@pytest.mark.parametrize(
+    ("action", "torque", "report", "problem"),
+    [
+        ("hold", 1, {"text": "held"}, False),
+        ("hold", 0, {"text": FREE}, False),  # the runner had let go at home
+        ("hold", 0, {"text": "held"}, True),
+        ("park", 0, {"text": "parked and released"}, False),
+        ("park", 1, {"text": "held"}, True),
+        ("hold", 0, {}, False),  # over before the kill
+        ("hold", 1, {}, True),
+    ],
+)
+def test_an_arm_has_to_be_as_the_watchdog_was_told(
+    tmp_path: Path, action: str, torque: int, report: dict[str, str], problem: bool
+):
+    fields = {joint: {"range_min": 0, "range_max": 4095} for joint in JOINTS}
+    (tmp_path / "arm.json").write_text(json.dumps(fields))
+    plan = kills.Plan("/dev/arm", "arm", tmp_path, tmp_path, tmp_path, action)
+    home = [round(2047.5 + degrees * 4096 / 360) for degrees in SO101Config(port="mock").home[:5]]
+    problems: list[str] = []
+    kills._arm(StillArm(torque, home), plan, report, problems)  # type: ignore[arg-type]  # pyright: ignore
+    assert bool(problems) == problem
