@@ -1,6 +1,10 @@
 """The fault table: every row can be injected, the rule can fail, and an interrupted table goes on."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +110,33 @@ def test_a_silent_servo_on_the_stage_is_noticed_and_the_arm_does_not_fall():
 def test_the_same_seed_gives_the_same_repetition():
     row = BY_NAME["a servo of another model"]
     assert ours.drive(row, 5) == ours.drive(row, 5)
+
+
+def test_ctrl_c_while_processes_play_ends_the_table_and_keeps_what_was_done(tmp_path: Path):
+    """A process that is in the middle of a repetition takes SIGTERM for the wish to park, and plays on."""
+    out = tmp_path / "table.jsonl"
+    asked = [
+        "--row",
+        SILENT.name,
+        "--side",
+        "so101-run",
+        "--repetitions",
+        "500",
+        "--jobs",
+        "2",
+        "--out",
+        str(out),
+    ]
+    command = [sys.executable, "-m", "so101_eval.faults.table", *asked]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        end_s = time.monotonic() + 100.0
+        while not (out.exists() and out.stat().st_size) and time.monotonic() < end_s:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60.0)[1]
+    assert process.returncode == table.INTERRUPTED
+    assert "interrupted; the same command with --out goes on" in error
+    assert all(json.loads(line)["unsafe"] == [] for line in out.read_text().splitlines())
 
 
 def test_a_table_goes_on_where_it_was_interrupted(

@@ -12,7 +12,9 @@ so101-run was unsafe. What counts as unsafe stands in `judging`.
 import argparse
 import json
 import multiprocessing
+import multiprocessing.process
 import sys
+import threading
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +32,9 @@ from so101_eval.faults.rows import BY_NAME, ROWS, Group, Row
 SIDES: tuple[Side, ...] = get_args(Side)
 MARK = "fault table"
 """Name of the marks in a Markdown file between which `--markdown` writes."""
+
+LAST_S = 2.0
+"""How long a playing process has to end by itself."""
 
 OK, UNSAFE, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -100,8 +105,19 @@ def _records(tasks: Sequence[Task], jobs: int) -> Generator[Record]:
         return
     with deaf_to_ctrl_c():
         pool = multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200)
-    with pool:
+    try:
         yield from pool.imap_unordered(do, tasks)
+    finally:
+        # a runner in the middle of a repetition takes SIGTERM for the wish to park, and the pool would wait for ever
+        last = threading.Timer(LAST_S, _kill_all, [multiprocessing.active_children()])
+        last.start()
+        pool.terminate()
+        last.cancel()
+
+
+def _kill_all(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _with_bar(records: Iterable[Record], total: int) -> Generator[Record]:
