@@ -112,6 +112,13 @@ def test_the_same_seed_gives_the_same_repetition():
     assert ours.drive(row, 5) == ours.drive(row, 5)
 
 
+def test_ctrl_c_of_a_row_reaches_a_process_that_is_deaf_to_the_terminals(tmp_path: Path):
+    out = tmp_path / "table.jsonl"
+    asked = ["--row", "Ctrl-C", "--side", "so101-run", "--repetitions", "2", "--jobs", "2", "--out", str(out)]
+    assert table.main(asked) == table.OK
+    assert {json.loads(line)["ended"] for line in out.read_text().splitlines()} == {"let go at rest"}
+
+
 def test_ctrl_c_while_processes_play_ends_the_table_and_keeps_what_was_done(tmp_path: Path):
     """A process that is in the middle of a repetition takes SIGTERM for the wish to park, and plays on."""
     out = tmp_path / "table.jsonl"

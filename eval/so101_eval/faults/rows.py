@@ -89,10 +89,16 @@ def _policy(spoiler: Callable[[float], Spoiler]) -> Callable[[Stage, float, np.r
 
 
 def _signal(number: signal.Signals, again_s: float | None = None) -> Callable[..., None]:
+    def send() -> None:
+        # a process of the table is begun deaf to a terminal's Ctrl-C (`children`), but not to this one
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.raise_signal(number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def inject(stage: Stage, time_s: float, rng: np.random.Generator) -> None:
-        stage.arm.at(time_s, lambda: signal.raise_signal(number))
+        stage.arm.at(time_s, send)
         if again_s is not None:
-            stage.arm.at(time_s + again_s, lambda: signal.raise_signal(number))
+            stage.arm.at(time_s + again_s, send)
 
     return inject
 
