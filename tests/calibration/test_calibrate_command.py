@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,7 +173,8 @@ def test_keys_count_at_once_on_a_terminal_and_not_before_the_question() -> None:
     assert terminal.interactive
     terminal.until_done(MIDDLE, lambda: str(os.write(ours, b"\n")))
     os.write(ours, b"y")  # typed before the question was there: no answer to it
-    later = threading.Timer(0.15, lambda: os.write(ours, b"n"))
+    time.sleep(0.5)  # the kernel hands it over when it has time for that
+    later = threading.Timer(0.5, lambda: os.write(ours, b"n"))
     later.start()
     assert not terminal.confirm("really?")
     later.join()
