@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-WAITING_BYTES = 64 * 2**20
-"""What may wait for room on the disk: about an hour. Beyond, the log is given up."""
+MOST_WAITING = 20_000
+"""Lines that may wait for room on the disk: eleven minutes at 30 Hz, some 20 MB. Beyond, the log is given up."""
+
+AT_ONCE = 10
+"""Lines that are written on one tick, so that what has waited for long does not cost the loop its rate."""
 
 RUN, TICKS, SUMMARY, PREFLIGHT = "run.json", "ticks.jsonl", "summary.json", "preflight.json"
 
@@ -52,7 +56,8 @@ class RunLog:
         self.folder = folder
         self._begin_s: float | None = None
         self._messages: list[str] = []
-        self._waiting = bytearray()
+        self._waiting: deque[bytes] = deque()
+        self._troubled = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / TICKS).exists():
@@ -80,11 +85,12 @@ class RunLog:
         self._open = False
         if self._messages:
             self._write({"messages": self._messages})
-        problem = self._append(self._waiting) if self._waiting else ""
+        problem = self._flush(len(self._waiting))
         os.close(self._ticks)
         if problem:
-            lost = self._waiting.count(b"\n")
-            raise OSError(f"the last {lost} lines of {self.folder / TICKS} could not be written: {problem}")
+            raise OSError(
+                f"the last {len(self._waiting)} lines of {self.folder / TICKS} could not be written: {problem}"
+            )
         write_json(self.folder / SUMMARY, self.summary())
 
     def summary(self) -> dict[str, Any]:
@@ -104,28 +110,33 @@ class RunLog:
             self.folder.rmdir()
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        problem = self._append(self._waiting + line if self._waiting else line)
-        if problem and len(self._waiting) > WAITING_BYTES:
+        self._waiting.append(json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        problem = self._flush(AT_ONCE)
+        if problem and len(self._waiting) > MOST_WAITING:
             raise OSError(f"{self.folder / TICKS}: {problem}, and more is waiting than can be kept")
 
-    def _append(self, data: bytes | bytearray) -> str:
-        """Write what there is room for; the rest waits. Returns why it has to, or nothing."""
-        waited, problem = bool(self._waiting), ""
-        try:
-            data = data[os.write(self._ticks, data) :]
-        except OSError as error:
-            problem = error.strerror or str(error)
-        self._waiting = bytearray(data)
-        if data:
-            problem = problem or "there is not room for it all"
-            if not waited:
-                _log.warning(
-                    "cannot write %s (%s): kept in memory, tried again", self.folder / TICKS, problem
-                )
-        elif waited:
+    def _flush(self, most: int) -> str:
+        """Write at most so many of the lines that wait. Returns why no more could be written, or nothing."""
+        for _ in range(min(most, len(self._waiting))):
+            line, problem = self._waiting[0], ""
+            try:
+                line = line[os.write(self._ticks, line) :]
+            except OSError as error:
+                problem = error.strerror or str(error)
+            if line:
+                self._waiting[0] = line
+                problem = problem or "there is not room for it all"
+                if not self._troubled:
+                    _log.warning(
+                        "cannot write %s (%s): kept in memory, tried again", self.folder / TICKS, problem
+                    )
+                self._troubled = True
+                return problem
+            self._waiting.popleft()
+        if self._troubled and not self._waiting:
+            self._troubled = False
             _log.warning("%s is written again, nothing is lost", self.folder / TICKS)
-        return problem
+        return ""
 
 
 def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:

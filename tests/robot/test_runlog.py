@@ -265,7 +265,7 @@ def test_a_disk_that_stays_full_costs_the_last_lines_and_says_how_many(tmp_path:
 def test_a_log_that_would_fill_the_memory_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runlog, "WAITING_BYTES", 2000)
+    monkeypatch.setattr(runlog, "MOST_WAITING", 5)
     log = RunLog(tmp_path / "run", {})
 
     def fill() -> None:
