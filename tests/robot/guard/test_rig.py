@@ -143,6 +143,6 @@ def test_the_command_writes_a_file_once_and_then_checks_it(file: Path, capsys: p
 
 def test_the_spelling_of_0_1_still_writes_the_file(file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["rig", str(file)])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_module("so101_robot.rig", run_name="__main__")
     assert load(file) == Rig()
