@@ -20,12 +20,14 @@ from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, learn
 from so101_calibration.drift.dataset_frames import FRAMES, read_frames
-from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, Answer, Drift, Limits, measure
+from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
+from so101_calibration.judgement import Drift, Limits
+from so101_robot.preflight.findings import Level
 
-EXIT_CODES = {Answer.GO: 0, Answer.WARN: 3, Answer.NO_GO: 4}
+EXIT_CODES = {Level.OK: 0, Level.WARN: 3, Level.STOP: 4}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         remembered.write(place, kept)
         if not options.json:
             Console(highlight=False).print(f"remembered in {place}", markup=False, soft_wrap=True)
-    return EXIT_CODES[drift.answer]
+    return EXIT_CODES[drift.level]
 
 
 def _calibration(options: argparse.Namespace) -> Path | None:
@@ -121,18 +123,24 @@ def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[R
 
 def as_dict(drift: Drift) -> dict[str, Any]:
     """For JSON; what is not known is None."""
-    fields = drift._asdict() | {
-        "answer": drift.answer.value,
+    numbers = {
+        name: _finite(getattr(drift, name))
+        for name in Drift._fields
+        if name not in ("level", "reasons", "turn_deg", "colour", "H")
+    }
+    return {
+        "answer": drift.answer,
+        "reasons": list(drift.reasons),
+        **numbers,
+        "turn_deg": [_finite(angle) for angle in drift.turn_deg],
+        "colour": [_finite(cast) for cast in drift.colour],
         "H": None if drift.H is None else drift.H.tolist(),
         "instruction": instruction(drift),
     }
-    return {key: _plain(value) for key, value in fields.items()}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _look(options: argparse.Namespace) -> NDArray[np.uint8]:

@@ -17,8 +17,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from so101_calibration import files
 from so101_calibration.drift.background import Background
-from so101_calibration.drift.measure import Limits
 from so101_calibration.errors import FileError, UsageError
+from so101_calibration.judgement import Limits
 
 VERSION = 1
 TEXT = "so101-calibrate drift"

@@ -188,9 +188,9 @@ def _propose(
     line: Line, calibration: Mapping[str, JointCalibration], path: Path, talk: Talk, allowed: set[str]
 ) -> int:
     """Show what will be written, refuse what cannot be right, ask, write."""
-    refused = [f for f in plausible.of_calibration(calibration) if f.kind not in allowed]
+    refused = [f for f in plausible.of_calibration(calibration) if f.check not in allowed]
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
         raise ImplausibleError(
             f"nothing was written:\n{reasons}\n(accept it all the same with --allow={kinds})"

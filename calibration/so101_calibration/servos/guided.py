@@ -23,11 +23,11 @@ from so101_calibration.homing import (
 )
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line, Sample, describe_errors
-from so101_calibration.servos.plausible import Finding
 from so101_calibration.servos.steps import HOLD, MIDDLE, SWEEPS, Step
 from so101_calibration.servos.terminal import Talk
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS
+from so101_robot.preflight.findings import Finding
 
 TRIES = 3
 """How often a joint may be moved before the flow gives up."""
@@ -125,7 +125,7 @@ def _sweep(joint: str, recorder: Recorder, talk: Talk, allowed: set[str]) -> tup
             track.begin()
         _do(SWEEPS[joint], recorder, talk)
         found = plausible.of_motion(joint, recorder.tracks)
-        if attempt < TRIES and any(finding.kind not in allowed for finding in found):
+        if attempt < TRIES and any(finding.check not in allowed for finding in found):
             talk.say("\n".join(f"Not accepted: {finding.text}" for finding in found))
             continue
         _refuse(found, allowed, talk)
@@ -145,12 +145,12 @@ def _do(step: Step, recorder: Recorder, talk: Talk) -> None:
 
 
 def _refuse(found: list[Finding], allowed: set[str], talk: Talk) -> None:
-    refused = [finding for finding in found if finding.kind not in allowed]
+    refused = [finding for finding in found if finding.check not in allowed]
     for finding in found:
         if finding not in refused:
             talk.say(f"Accepted as you asked: {finding.text}")
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
         raise ImplausibleError(
             f"nothing was written:\n{reasons}\n(accept it all the same with --allow={kinds})"

@@ -139,7 +139,7 @@ def test_a_joint_that_is_not_moved_to_its_stops_is_refused_three_times_and_nothi
 ) -> None:
     before = arm.servos.saved.copy()
     talk = sweeping(arm, share=0.5)
-    with pytest.raises(ImplausibleError, match="shoulder_pan covers 110 deg of about 220"):
+    with pytest.raises(ImplausibleError, match="shoulder_pan: covers 110 deg of about 220"):
         servos.calibrate(line, path, talk, set())
     assert talk.text.count("Move shoulder_pan") == 3
     assert np.array_equal(arm.servos.saved, before)
@@ -150,7 +150,7 @@ def test_a_finding_that_is_allowed_is_told_and_accepted(arm: MockArm, line: Line
     talk = sweeping(arm, share=0.5)
     found = guided.guide(line, line.rows(), talk, {"small"})
     assert found["gripper"].span_deg == pytest.approx(55, abs=0.5)
-    assert "Accepted as you asked: gripper covers 55 deg" in talk.text
+    assert "Accepted as you asked: gripper: covers 55 deg" in talk.text
 
 
 def test_two_joints_that_are_swapped_are_noticed(arm: MockArm, line: Line) -> None:
@@ -159,7 +159,7 @@ def test_two_joints_that_are_swapped_are_noticed(arm: MockArm, line: Line) -> No
 
 
 def test_a_joint_that_never_moved_is_refused(arm: MockArm, line: Line) -> None:
-    with pytest.raises(ImplausibleError, match="shoulder_pan never moved"):
+    with pytest.raises(ImplausibleError, match="shoulder_pan: never moved"):
         shafts(line, arm, Scripted())
 
 
