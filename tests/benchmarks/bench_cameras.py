@@ -15,8 +15,9 @@ from scenes import load_scenes
 
 from so101_calibration.cameras.board_views import View, detect, objection
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
-from so101_calibration.cameras.poses import apart, camera_in_base, inverse, lying
+from so101_calibration.cameras.poses import apart, inverse, lying
 from so101_calibration.cameras.rendered import draw
+from so101_calibration.placing import camera_in_base
 
 COLUMNS = (
     "focal length [%]",

@@ -13,6 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from so101_calibration.errors import UsageError
@@ -143,11 +146,7 @@ def write_board(board: Board, path: Path, page: str = "a4", dots_per_inch: int =
     figure.savefig(path, dpi=dots_per_inch, metadata=about)
 
 
-def _page(board: Board, width_mm: float, height_mm: float) -> Any:
-    from matplotlib.figure import Figure
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
+def _page(board: Board, width_mm: float, height_mm: float) -> Figure:
     figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width_mm), ylim=(height_mm, 0))  # millimetres from the top left

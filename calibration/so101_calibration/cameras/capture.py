@@ -16,6 +16,7 @@ from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.poses import Matrix, transform
 from so101_calibration.errors import FileError, ImplausibleError, UsageError
 from so101_calibration.files import write_whole
+from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
 from so101_robot.joints import JOINTS
 from so101_robot.state import Frame
 
@@ -116,8 +117,6 @@ def read_touches(path: Path) -> tuple[list[int], NDArray[np.float64]]:
 
 def hand_pose(joint: NDArray[np.float64]) -> Matrix:
     """X_base_hand at joint values (6,) in LeRobot units; the hand is the link `gripper`."""
-    from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
-
     pose = forward(angles_of(joint))
     link = LINK_NAMES.index("gripper")
     return transform(pose.rotation[link], pose.position_m[link])

@@ -13,8 +13,8 @@ from so101_calibration.errors import FileError
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def maybe(found: Any) -> NDArray[Any] | None:
-    """What OpenCV may answer and its stubs do not say: nothing."""
+def maybe(found: NDArray[Any] | None) -> NDArray[Any] | None:
+    """`found`, typed as OpenCV really answers: its stubs do not say that it may be None."""
     return found
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from so101_calibration import files
+from so101_calibration import robot_options
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, learn
@@ -58,18 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("warn", "no-go"):
         value = getattr(limits, f"{name.replace('-', '_')}_px")
         parser.add_argument(f"--{name}-px", type=float, help=f"pixels of the dataset (default: {value:g})")
-    live.add_arguments(parser)
+    robot_options.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
-    if options.image is None and not live.given(options):
+    if options.image is None and not robot_options.given(options):
         raise UsageError("what is to be compared? give --image=FILE or the robot with its --robot.cameras")
     if options.frames < 1:
         raise UsageError(f"--frames={options.frames}: a number of pictures")
     if options.gamma is not None and not 0.2 <= options.gamma <= 5:
         raise UsageError(f"--gamma={options.gamma:g}: cameras have about {GAMMA}, possible are 0.2 to 5")
-    calibration = _calibration(options)
+    calibration = robot_options.calibration_path(options)
     if options.remember and (calibration is None or options.dataset is None):
         raise UsageError("--remember needs --robot.id, beside whose calibration it is kept, and --dataset")
     picture = None if options.image is None else pictures.read(options.image)
@@ -91,15 +91,6 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_CODES[drift.level]
 
 
-def _calibration(options: argparse.Namespace) -> Path | None:
-    """The servos' calibration file, which need not exist; None without --robot.id."""
-    robot = live.given(options)
-    if "--robot.id" not in robot:
-        return None
-    folder = robot.get("--robot.calibration_dir")
-    return files.path_of(robot["--robot.id"], Path(folder) if folder else None)
-
-
 def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[Remembered, str]:
     """What to compare with, as options say and otherwise as it is remembered; and where the focal length is from."""
     asked = {key: value for key in ("warn_px", "no_go_px") if (value := getattr(options, key)) is not None}
@@ -113,7 +104,9 @@ def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[R
             focal_px, source = kept.focal_px, "as remembered"
         return kept._replace(limits=limits, focal_px=focal_px, gamma=options.gamma or kept.gamma), source
     limits = Limits(**asked)
-    is_mock = options.image is None and live.given(options).get("--robot.port") == live.MOCK_PORT
+    is_mock = (
+        options.image is None and robot_options.given(options).get("--robot.port") == robot_options.MOCK_PORT
+    )
     background = learn(read_frames(options.dataset, options.camera, options.frames))
     focal_px, source = _focal(options, calibration, background)
     date = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -158,7 +151,7 @@ def _focal(
             raise UsageError(f"--field-deg={options.field_deg:g}: a field of view has 5 to 170 degrees")
         return width / 2 / math.tan(math.radians(options.field_deg / 2)), "as given"
     if calibration is not None:
-        path = calibration.with_suffix(".cameras.yaml")
+        path = rig_file.path_of(calibration)
         camera = rig_file.load(path).get(options.camera)
         if camera is not None and camera.intrinsics is not None:
             return camera.intrinsics.scaled(background.size_px).fx, f"from {path.name}"

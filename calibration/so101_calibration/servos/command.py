@@ -11,18 +11,18 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from so101_calibration import files
 from so101_calibration.errors import ImplausibleError, InterruptedWriteError, UsageError
 from so101_calibration.homing import JointCalibration
+from so101_calibration.robot_options import MOCK_PORT
 from so101_calibration.servos import compare, guided, journal, plausible
-from so101_calibration.servos.line import MOCK_PORT, Line, open_line
+from so101_calibration.servos.line import Line, open_line
+from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Talk, Terminal
 from so101_robot.joints import JOINTS
-
-if TYPE_CHECKING:
-    from so101_robot.mock.arm import MockArm
+from so101_robot.mock.arm import MockArm, MockConfig
 
 FROM_EEPROM = "eeprom"
 
@@ -148,23 +148,20 @@ def path_for(options: argparse.Namespace) -> Path:
     return files.path_of(robot_id, options.calibration_dir)
 
 
-def new_mock(options: argparse.Namespace, calibrated: bool) -> "MockArm | None":
+def new_mock(options: argparse.Namespace, calibrated: bool) -> MockArm | None:
     """The arm behind port `mock`: servos bolted on anyhow, and calibrated or as from the factory."""
     if options.port != MOCK_PORT:
         return None
-    from so101_robot.mock.arm import MockArm, MockConfig
-
     config = MockConfig(seed=options.mock_seed, random_mount=True, calibrated=calibrated, realtime_factor=0)
     return MockArm(config)
 
 
 def person(
-    options: argparse.Namespace, mock: "MockArm | None", line: Line, terminal: Terminal | None = None
+    options: argparse.Namespace, mock: MockArm | None, line: Line, terminal: Terminal | None = None
 ) -> Talk:
     """Who answers: the simulated hand for the mock arm, else the person at the terminal (with --yes: less of them)."""
     terminal = terminal or Terminal()
     if mock is not None and mock.hand is not None:
-        from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 
         def connect(joint: str) -> None:
             connect_alone(mock, joint)

@@ -18,6 +18,7 @@ from so101_calibration.servos import command as servos
 from so101_calibration.servos.bus_scan import Found, Write
 from so101_calibration.servos.line import POSITION, TORQUE, Line, open_line
 from so101_calibration.servos.plausible import MOVED, NOMINAL_DEG
+from so101_calibration.servos.simulated_person import as_from_the_factory
 from so101_calibration.servos.steps import CONNECTS, HOLD, MIDDLE, WIGGLES
 from so101_calibration.servos.terminal import Talk
 from so101_robot.bus.link import BAUD
@@ -55,8 +56,6 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--motor {options.motor}: there is no such joint; possible: {', '.join(JOINTS)}")
     mock = servos.new_mock(options, calibrated=False)
     if mock is not None and (options.all or options.motor):
-        from so101_calibration.servos.simulated_person import as_from_the_factory
-
         as_from_the_factory(mock, options.motor)
     with open_line(options.port, mock) as line:
         talk = servos.person(options, mock, line)

@@ -194,7 +194,7 @@ def test_the_wrist_camera_is_captured_with_the_joints_of_an_arm_that_a_hand_can_
     words = ("--robot.port=mock", camera.replace("front", "wrist"), "--views=8")
     code, text = command("wrist", *words, "--keep", tmp_path / "hand")
     assert code == 2
-    assert "servos 3 hold it: support the arm" in text
+    assert "servos 3 hold the arm" in text
     torque[0] = 0
     code, text = command("wrist", *words, "--keep", tmp_path / "hand")
     assert "captured 8 of 8;" in text
@@ -208,7 +208,7 @@ def test_the_wrist_camera_is_captured_with_the_joints_of_an_arm_that_a_hand_can_
 def test_the_settings_of_a_camera_are_locked_kept_and_set_again(
     command: Command, camera: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("so101_calibration.cameras.command.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("so101_calibration.live_capture.time.sleep", lambda seconds: None)
 
     class Driver:
         values: dict[int, float] = {cv2.CAP_PROP_AUTO_EXPOSURE: 3, cv2.CAP_PROP_EXPOSURE: 157}  # noqa: RUF012
@@ -251,7 +251,7 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
         ("a marker must be smaller than its square", "intrinsics", ["--marker-mm=40", "--images", views]),
         ("no marker dictionary", "intrinsics", ["--dictionary=DICT_X", "--images", views]),
         ("the robot has no camera 'side'", "intrinsics", ["--robot.port=mock", "--camera=side"]),
-        ("--views=0: a number of views", "intrinsics", ["--robot.port=mock", "--views=0"]),
+        ("--views=0: expected a number of views", "intrinsics", ["--robot.port=mock", "--views=0"]),
         ("is not opened through OpenCV", "lock", ["--robot.port=mock"]),
         ("written as .pdf or .png", "board", ["--out=board.svg"]),
         ("invalid choice: 'lens'", "lens", []),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from so101_calibration import files
 from so101_calibration.cameras import lock_settings as locks
 from so101_calibration.cameras import pictures, rig_file
 from so101_calibration.cameras.capture import JOINTS_FILE, capture, read_joints, read_touches, read_views
@@ -54,7 +55,7 @@ HELD = Lock("exposure", 120.0, 120.0, True, "")
 
 
 def test_what_is_kept_of_a_camera_comes_back(tmp_path: Path) -> None:
-    path = rig_file.path_of("my.arm", tmp_path)
+    path = rig_file.path_of(files.path_of("my.arm", tmp_path))
     assert path == tmp_path / "my.arm.cameras.yaml"
     assert rig_file.load(path) == {}
     rig_file.update(path, "front", NOW, intrinsics=KNOWN)
