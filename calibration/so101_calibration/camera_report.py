@@ -26,6 +26,6 @@ def pose_line(name: str, frame: str, placed: Placed) -> str:
     sd_mm, sd_deg = placed.sd_mm.tolist(), placed.sd_deg.tolist()
     return (
         f"{name} in the {frame} frame: x {x:.1f} ± {sd_mm[0]:.1f}, y {y:.1f} ± {sd_mm[1]:.1f}, z {z:.1f} ± "
-        f"{sd_mm[2]:.1f} mm; turned ± {max(sd_deg):.2f} deg; {placed.rms:.2f} px left over in "
+        f"{sd_mm[2]:.1f} mm; turned ± {max(sd_deg):.2f} deg; {placed.rms:.2f} px residual (rms) in "
         f"{placed.views} {'view' if placed.views == 1 else 'views'} (± is one standard deviation)"
     )

@@ -47,7 +47,7 @@ TRACKING_WARN_DEG, TRACKING_FAIL_DEG = 3.5, 6.0
 BACKLASH_WARN_DEG, BACKLASH_FAIL_DEG = 1.5, 4.0
 """A new servo has about 1 deg."""
 CYCLE_WARN_MS, CYCLE_FAIL_MS = 6.0, 20.0
-"""Of a 33 ms tick. All of it takes 2.2 ms on the wire."""
+"""Of a tick of 33 ms. The bytes of a cycle take 2.2 ms on the wire."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Test, report. Returns 0, or 1 where a check failed."""
-    cameras = camera_rates.configs(_cameras(options.cameras))  # a mistake there is told before anything moves
+    cameras = camera_rates.configs(_cameras(options.cameras))  # wrong input is reported before anything moves
     to_stdout = options.json == STDOUT
     mock = servos.new_mock(options, calibrated=True)
     with open_line(options.port, mock) as line:
-        talk = servos.person(options, mock, line, Terminal(Console(stderr=True)) if to_stdout else None)
+        operator = servos.operator_for(
+            options, mock, line, Terminal(Console(stderr=True)) if to_stdout else None
+        )
         calibration = _calibration(options)
-        move = not options.no_motion and talk.confirm(
+        move = not options.no_motion and operator.confirm(
             f"Each joint will move {motion_test.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
         )
         findings = [*_unfinished(options), *examine(line, calibration, move)]
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     if to_stdout:
         print(text, end="")
     else:
-        show(findings, talk)
+        show(findings, operator)
         if options.json is not None:
             files.write_whole(options.json, text)
     return 1 if verdict(findings) is Level.STOP else 0
@@ -147,7 +149,7 @@ def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) ->
     yield _summary("calibration in the servos", problems, "plausible")
     check = "calibration file"
     if file is None:
-        yield Finding(Level.WARN, check, "", "none was named (--id) or none is there")
+        yield Finding(Level.WARN, check, "", "no --id was given, or there is no such file")
         return
     if sorted(file) != sorted(JOINTS):
         yield Finding(Level.STOP, check, "", plausible.of_calibration(file)[0].text)
@@ -181,7 +183,7 @@ def _motions(line: Line, calibration: Mapping[str, JointCalibration]) -> Iterato
 
 
 def _calibration(options: argparse.Namespace) -> dict[str, JointCalibration] | None:
-    """The file that was named; a mock arm has its calibration only in its servos."""
+    """The file that was given; a mock arm has its calibration only in its servos."""
     if options.id is None:
         return None
     try:
@@ -193,7 +195,7 @@ def _calibration(options: argparse.Namespace) -> dict[str, JointCalibration] | N
 
 
 def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
-    """The cameras that were asked for: name -> LeRobot's options."""
+    """The cameras that were given: name -> LeRobot's options."""
     if text is None:
         return {}
     try:
@@ -201,5 +203,5 @@ def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise UsageError(f"--cameras: {error}") from error
     if not isinstance(cameras, dict) or not all(isinstance(value, dict) for value in cameras.values()):
-        raise UsageError("--cameras: needed is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}")
+        raise UsageError("--cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}")
     return cameras

@@ -1,6 +1,6 @@
 """Where the wrist camera is on the hand, from views of a board that stays: hand-eye calibration.
 
-The stated uncertainties are standard deviations from what the fit left over; the noise of the joints is larger than
+The stated uncertainties are standard deviations from the residuals of the fit; the noise of the joints is larger than
 that of the corners.
 """
 
@@ -14,16 +14,16 @@ from scipy.optimize import least_squares
 from so101_calibration.cameras.board_views import View
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.intrinsics import Intrinsics
-from so101_calibration.cameras.poses import Matrix, Placed, inverse, standard_deviations, stepped, transform
+from so101_calibration.cameras.poses import Matrix, Placed, inverse, perturbed, standard_deviations, transform
 from so101_calibration.errors import ImplausibleError
 from so101_calibration.placing import board_in_camera, project
 
 MIN_HAND_VIEWS = 8
-"""Of the board from different poses of the hand; three are the least that mathematics asks for."""
+"""Of the board from different poses of the hand; the mathematics needs at least three."""
 MIN_TURN_DEG = 20.0
-"""By which the hand must have turned about two different axes: without, hand-eye has no answer."""
+"""By which the hand must have turned about two different axes: otherwise hand-eye has no solution."""
 LEVER_M = 0.25
-"""From joints to hand: an error of a joint by an angle shifts the hand by so much times the angle."""
+"""From joints to hand: an error of a joint by an angle shifts the hand by the angle times this length."""
 
 
 def camera_on_hand(
@@ -31,11 +31,11 @@ def camera_on_hand(
 ) -> tuple[Placed, Placed]:
     """X_hand_camera and X_base_board, from views of a board that stays where it is, one for each pose of the hand.
 
-    Starts from Park's and Martin's solution (`cv2.calibrateHandEye`) and then asks the least of the joints: that the
-    hand was elsewhere than they said by as little as possible, turned and shifted (`LEVER_M` makes one of both). Making
-    the corners fit in the pictures is worse by far, for it takes every error of a joint for one of the camera. The
-    uncertainty counts every view as one piece of evidence, because the error of the joints moves all its corners at
-    once (a sandwich with views as clusters, Liang and Zeger 1986).
+    Starts from Park's and Martin's solution (`cv2.calibrateHandEye`) and then makes the hand's poses differ as little
+    as possible from those by the joints, in turn and shift (`LEVER_M` weighs one against the other). Fitting the
+    corners in the pictures instead is much worse, because it takes every error of a joint for one of the camera. The
+    uncertainty counts every view as one piece of evidence, because an error of the joints moves all its corners at
+    once (sandwich estimator with views as clusters, Liang and Zeger 1986).
 
     Raises:
         ImplausibleError: too few views, or a hand that hardly turned.
@@ -53,9 +53,9 @@ def camera_on_hand(
     boards = [hand @ start @ camera for hand, camera in zip(X_base_hand, seen, strict=True)]
     board_start = _middle(boards)
 
-    def left_over(step: NDArray[np.float64]) -> NDArray[np.float64]:
-        X_camera_hand = inverse(stepped(start, step[:6]))
-        X_base_board = stepped(board_start, step[6:])
+    def residuals(step: NDArray[np.float64]) -> NDArray[np.float64]:
+        X_camera_hand = inverse(perturbed(start, step[:6]))
+        X_base_board = perturbed(board_start, step[6:])
         return np.concatenate(
             [
                 _between(hand, X_base_board @ inverse(camera) @ X_camera_hand)
@@ -63,18 +63,18 @@ def camera_on_hand(
             ]
         )
 
-    fit = least_squares(left_over, np.zeros(12), x_scale=np.tile([0.01, 0.01, 0.01, 0.002, 0.002, 0.002], 2))
+    fit = least_squares(residuals, np.zeros(12), x_scale=np.tile([0.01, 0.01, 0.01, 0.002, 0.002, 0.002], 2))
     ends = np.arange(6, 6 * len(views), 6)
     sd = standard_deviations(_clustered(np.asarray(fit.jac), np.asarray(fit.fun), ends))
-    camera, lies = stepped(start, fit.x[:6]), stepped(board_start, fit.x[6:])
+    camera, board_pose = perturbed(start, fit.x[:6]), perturbed(board_start, fit.x[6:])
     errors = [
-        project(board.corners_m[view.ids], inverse(hand @ camera) @ lies, intrinsics) - view.corners_px
+        project(board.corners_m[view.ids], inverse(hand @ camera) @ board_pose, intrinsics) - view.corners_px
         for view, hand in zip(views, X_base_hand, strict=True)
     ]
     rms_px = float(np.sqrt((np.concatenate(errors) ** 2).sum(1).mean()))
     return (
         Placed(camera, sd[3:6] * 1000, np.rad2deg(sd[:3]), rms_px, len(views)),
-        Placed(lies, sd[9:] * 1000, np.rad2deg(sd[6:9]), rms_px, len(views)),
+        Placed(board_pose, sd[9:] * 1000, np.rad2deg(sd[6:9]), rms_px, len(views)),
     )
 
 
@@ -102,11 +102,11 @@ def _check_hand(X_base_hand: Sequence[Matrix]) -> None:
 
 
 def _clustered(
-    J: NDArray[np.float64], left_over: NDArray[np.float64], ends: NDArray[np.int64]
+    J: NDArray[np.float64], residuals: NDArray[np.float64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Covariance of a least-squares fit whose left-overs hang together between `ends`."""
+    """Covariance of a least-squares fit whose residuals depend on each other within the groups that end at `ends`."""
     bread = np.linalg.inv(J.T @ J)
-    pulls = [part.T @ rest for part, rest in zip(np.split(J, ends), np.split(left_over, ends), strict=True)]
+    pulls = [part.T @ rest for part, rest in zip(np.split(J, ends), np.split(residuals, ends), strict=True)]
     count, parameters = len(pulls), J.shape[1]
     few = count / max(
         count - parameters / 2, 1
@@ -115,6 +115,6 @@ def _clustered(
 
 
 def _middle(poses: Sequence[Matrix]) -> Matrix:
-    """Mean of poses that lie close together."""
+    """Mean of poses that are close together."""
     left, _, right = np.linalg.svd(np.mean([X[:3, :3] for X in poses], axis=0))
     return transform(left @ right, np.mean([X[:3, 3] for X in poses], axis=0))

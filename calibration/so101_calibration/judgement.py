@@ -8,7 +8,7 @@ from so101_calibration.homography import Homography
 from so101_robot.preflight.findings import Level
 
 ANSWERS = {Level.OK: "go", Level.WARN: "warn", Level.STOP: "no-go"}
-"""How the command says a level."""
+"""The command's words for a level."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Drift(NamedTuple):
 
     @property
     def answer(self) -> str:
-        """The level as the command says it: go, warn or no-go."""
+        """The level in the command's words: go, warn or no-go."""
         return ANSWERS[self.level]
 
 

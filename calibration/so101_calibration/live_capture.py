@@ -18,8 +18,8 @@ from so101_robot.arm.arm import SO101
 from so101_robot.arm.cameras import LeRobotFrames
 from so101_robot.bus.registers import BY_NAME
 
-REGULATE_S = 1.5
-"""How long a camera regulates itself before its settings are locked."""
+ADJUST_S = 1.5
+"""How long a camera may adjust itself before its settings are locked."""
 
 
 def capture_views(
@@ -48,10 +48,8 @@ def capture_views(
         return capture(frames, board, options.keep, wanted, say)
 
 
-def lock_settings(
-    options: argparse.Namespace, wanted: Mapping[str, float], regulate: bool
-) -> list[locks.Lock]:
-    """Lock the settings of a camera, see `locks.lock`; `regulate`: let it adjust itself first.
+def lock_settings(options: argparse.Namespace, wanted: Mapping[str, float], adjust: bool) -> list[locks.Lock]:
+    """Lock the settings of a camera, see `locks.lock`; `adjust`: let it adjust itself first.
 
     Raises UsageError for a camera that is not opened through OpenCV.
     """
@@ -63,8 +61,8 @@ def lock_settings(
             raise UsageError(
                 f"camera {options.camera!r} is not opened through OpenCV: it has no settings to lock"
             )
-        if regulate:
-            time.sleep(REGULATE_S)
+        if adjust:
+            time.sleep(ADJUST_S)
         return locks.lock(device, wanted)
 
 

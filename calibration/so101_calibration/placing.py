@@ -1,6 +1,6 @@
 """Where the board and the front camera are: from touched corners, and from views of a board at a known place.
 
-The stated uncertainties are standard deviations from what the fit left over. They include the noise of the corners
+The stated uncertainties are standard deviations from the residuals of the fit. They include the noise of the corners
 and of the intrinsics; they cannot include a base that was bumped or a board that is not flat.
 """
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from so101_calibration.cameras.board_views import View
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.intrinsics import Intrinsics
-from so101_calibration.cameras.poses import Matrix, Placed, inverse, standard_deviations, stepped, transform
+from so101_calibration.cameras.poses import Matrix, Placed, inverse, perturbed, standard_deviations, transform
 from so101_calibration.errors import ImplausibleError
 
 MAX_TOUCH_MM = 3.0
-"""Left over by touched points, root mean square; above, a point was another corner than the one named."""
+"""Residual of touched points, root mean square; above, a point was another corner than the one given."""
 MAX_CORNER_RMS_PX = 3.0
-"""Left over by the corners of a view; above, the board is another one or elsewhere."""
+"""Residual of the corners of a view, root mean square; above, the board is another one, or elsewhere."""
 
 
 def board_from_touches(corners_m: NDArray[np.float64], touched_m: NDArray[np.float64]) -> Placed:
@@ -38,14 +38,14 @@ def board_from_touches(corners_m: NDArray[np.float64], touched_m: NDArray[np.flo
     R = right.T @ proper @ left.T
     X = transform(R, middle_touched - R @ middle)
     levers = (corners_m - middle) @ R.T
-    left_over = middle_touched + levers - touched_m
-    rms_mm = float(np.sqrt((left_over**2).sum(1).mean()) * 1000)
+    residuals = middle_touched + levers - touched_m
+    rms_mm = float(np.sqrt((residuals**2).sum(1).mean()) * 1000)
     if rms_mm > MAX_TOUCH_MM:
         raise ImplausibleError(
-            f"the touched corners do not fit the board: {rms_mm:.1f} mm are left over, allowed are {MAX_TOUCH_MM} mm; "
+            f"the touched corners do not fit the board: {rms_mm:.1f} mm residual (rms), allowed are {MAX_TOUCH_MM} mm; "
             "was each corner the one that was named, and is the arm calibrated?"
         )
-    variance = (left_over**2).sum() / max(3 * len(corners_m) - 6, 1)
+    variance = (residuals**2).sum() / max(3 * len(corners_m) - 6, 1)
     inertia = (levers**2).sum() * np.eye(3) - levers.T @ levers
     turn = variance * np.linalg.inv(inertia)
     arm = np.asarray(_cross(X[:3, 3] - middle_touched))  # the origin is away from the middle of the points
@@ -63,10 +63,10 @@ def board_in_camera(view: View, intrinsics: Intrinsics, board: Board) -> Placed:
 def camera_in_base(
     views: Sequence[View], X_base_board: Sequence[Matrix], intrinsics: Intrinsics, board: Board
 ) -> Placed:
-    """X_base_camera of a camera that stands, from views of a board at known places: one for each view.
+    """X_base_camera of a camera that does not move, from views of a board at known places: one for each view.
 
-    Several places far apart tell more than one; they are fitted together. Raises ImplausibleError where the corners
-    do not fit.
+    Several places far apart give a better answer than one; they are fitted together. Raises ImplausibleError where the
+    corners do not fit.
     """
     points = [
         board.corners_m[view.ids] @ X[:3, :3].T + X[:3, 3]
@@ -93,21 +93,21 @@ def _camera_of(
         )
     turn, shift = cv2.solvePnPRefineLM(points_m, corners_px, matrix, distortion, turn, shift)
     projected, jacobian = cv2.projectPoints(points_m, turn, shift, matrix, distortion)
-    left_over = np.asarray(projected, float).reshape(-1, 2) - corners_px
-    rms_px = float(np.sqrt((left_over**2).sum(1).mean()))
+    residuals = np.asarray(projected, float).reshape(-1, 2) - corners_px
+    rms_px = float(np.sqrt((residuals**2).sum(1).mean()))
     if rms_px > MAX_CORNER_RMS_PX:
         raise ImplausibleError(
-            f"corners are {rms_px:.1f} px off; is the board where it was said to be, and the right one?"
+            f"corners are {rms_px:.1f} px off; is it the right board, and where you said it is?"
         )
     X_camera_points = transform(np.asarray(turn, float).ravel(), np.asarray(shift, float).ravel())
     X = X_camera_points if seen_from_camera else inverse(X_camera_points)
 
     def corners_after(step: NDArray[np.float64]) -> NDArray[np.float64]:
-        moved = stepped(X, step)
+        moved = perturbed(X, step)
         return project(points_m, moved if seen_from_camera else inverse(moved), intrinsics).ravel()
 
     J = _numeric_jacobian(corners_after, 6)
-    variance = (left_over**2).sum() / max(left_over.size - 6, 1)
+    variance = (residuals**2).sum() / max(residuals.size - 6, 1)
     normal = np.linalg.inv(J.T @ J)
     of_lens = (
         normal @ J.T @ np.asarray(jacobian, float)[:, 6:14]

@@ -5,12 +5,12 @@ from typing import Any
 
 from rich.table import Table
 
-from so101_calibration.servos.terminal import Talk
+from so101_calibration.servos.terminal import Operator
 from so101_robot.joints import JOINTS
 from so101_robot.preflight.findings import Finding, Level, verdict
 
 WORDS = {Level.OK: "pass", Level.WARN: "warn", Level.STOP: "fail"}
-"""How the self-test says the level of a finding."""
+"""The self-test's words for the level of a finding."""
 
 PER_JOINT = ("voltage", "temperature", "tracking", "rest", "backlash")
 """What is measured at every joint."""
@@ -37,7 +37,7 @@ def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"verdict": WORDS[verdict(findings)], "items": items}
 
 
-def show(findings: Sequence[Finding], talk: Talk) -> None:
+def show(findings: Sequence[Finding], operator: Operator) -> None:
     """For people: a table of what was measured at each joint, then the rest, what is wrong last."""
     joints = Table(box=None, pad_edge=False)
     joints.add_column("joint")
@@ -54,9 +54,9 @@ def show(findings: Sequence[Finding], talk: Talk) -> None:
                 word = WORDS[level].upper() if level is Level.STOP else WORDS[level]
                 rest.add_row(word, finding.check, finding.text)
     if any(check in cells for check in by_check):
-        talk.say(joints)
-    talk.say(rest)
-    talk.say(f"Self-test: {WORDS[verdict(findings)]}")
+        operator.say(joints)
+    operator.say(rest)
+    operator.say(f"Self-test: {WORDS[verdict(findings)]}")
 
 
 def _cell(finding: Finding | None) -> str:

@@ -12,7 +12,7 @@ MOCK_PORT = "mock"
 OPTIONS = (
     ("--robot.port", "`mock` for the mock arm's cameras; the serial port is not opened"),
     ("--robot.id", "names the files beside the servos' calibration"),
-    ("--robot.calibration_dir", "where they lie, by default LeRobot's place"),
+    ("--robot.calibration_dir", "where they are, by default LeRobot's folder"),
     ("--robot.cameras", 'LeRobot\'s cameras by name: "{front: {type: opencv, index_or_path: 0, ...}}"'),
     ("--robot.mock.scene", "of the mock arm"),
     ("--robot.mock.seed", "of the mock arm"),

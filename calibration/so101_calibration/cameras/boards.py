@@ -29,7 +29,7 @@ DICTIONARIES = {
 }
 
 EDGE_MM = 5.0
-"""What printers leave white."""
+"""Margin that printers leave white."""
 BAR_MM = 100.0
 POINT_PER_MM = 72 / 25.4
 
@@ -38,15 +38,15 @@ POINT_PER_MM = 72 / 25.4
 class Board:
     """A ChArUco board: a chessboard whose white squares carry markers.
 
-    The default fits an A4 page with a margin that a hand can hold. Raises UsageError for a board that cannot
-    be.
+    The default fits an A4 page with a margin that a hand can hold. Raises UsageError for an impossible
+    board.
     """
 
     columns: int = 9
     rows: int = 6
     """Squares, not corners."""
     square_mm: float = 28.0
-    """Edge of a square as printed: measure it, and say here what was measured."""
+    """Edge of a printed square: measure it, and put the measured length here."""
     marker_mm: float = 20.0
     dictionary: str = "DICT_4X4_50"
     """Few, large bits: read from the smallest picture."""

@@ -1,6 +1,6 @@
 """`so101-calibrate cameras`: a board to print, intrinsics, the cameras' poses, and their settings locked.
 
-Exit code 0: done; 1: `lock` was refused something; 2: a mistake in what was asked, or a result that cannot be
+Exit code 0: done; 1: `lock` was refused something; 2: wrong input, or an impossible result
 (raised, for the main to print). Nothing is written before a result has passed its checks.
 """
 
@@ -22,7 +22,7 @@ from so101_calibration.cameras.board_views import View, coverage_share, coverage
 from so101_calibration.cameras.boards import DICTIONARIES, PAGES_MM, Board, write_board
 from so101_calibration.cameras.capture import JOINTS_FILE, hand_pose, read_joints, read_touches, read_views
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
-from so101_calibration.cameras.poses import Matrix, lying
+from so101_calibration.cameras.poses import Matrix, board_on_table
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
 from so101_calibration.hand_eye import camera_on_hand
@@ -167,7 +167,7 @@ def _board_place(
     """X_base_board and its standard deviations [mm], [deg]."""
     if options.touches is None:
         x_mm, y_mm, turn_deg = options.board_mm
-        return lying(x_mm / 1000, y_mm / 1000, turn_deg), np.zeros(3), np.zeros(3)
+        return board_on_table(x_mm / 1000, y_mm / 1000, turn_deg), np.zeros(3), np.zeros(3)
     corners, touched_m = read_touches(options.touches)
     unknown = [corner for corner in corners if not 0 <= corner < len(board.corners_m)]
     if unknown:
@@ -175,7 +175,9 @@ def _board_place(
             f"{options.touches}: the board has corners 0 to {len(board.corners_m) - 1}, not {unknown[0]}"
         )
     placed = board_from_touches(board.corners_m[corners], touched_m)
-    console.print(f"board from {placed.views} touched corners, {placed.rms:.2f} mm left over", markup=False)
+    console.print(
+        f"board from {placed.views} touched corners, {placed.rms:.2f} mm residual (rms)", markup=False
+    )
     return placed.X, placed.sd_mm, placed.sd_deg
 
 
@@ -212,7 +214,7 @@ def lock_settings(options: argparse.Namespace, console: Console) -> int:
         wanted = {lock.name: lock.value for lock in known.locks if lock.held} | wanted
         if not wanted:
             raise UsageError(f"nothing was locked of camera {options.camera!r} in {path}")
-    found = live_capture.lock_settings(options, wanted, regulate=not options.again)
+    found = live_capture.lock_settings(options, wanted, adjust=not options.again)
     for line in locks.in_words(found):
         console.print(line, markup=False)
     rig_file.update(path, options.camera, datetime.now(), locks=tuple(found))
@@ -225,7 +227,7 @@ def show(options: argparse.Namespace, console: Console) -> int:
     path = _rig_path(options)
     cameras = rig_file.load(path)
     if not cameras:
-        console.print(f"nothing is known of cameras: there is no {path}", markup=False, soft_wrap=True)
+        console.print(f"no camera is calibrated: there is no {path}", markup=False, soft_wrap=True)
         return 0
     console.print(path.read_text(), markup=False, soft_wrap=True)
     return 0

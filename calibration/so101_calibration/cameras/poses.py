@@ -26,7 +26,7 @@ class Placed(NamedTuple):
     sd_deg: NDArray[np.float64]
     """(3,) standard deviation of the rotation about the axes of the outer frame."""
     rms: float
-    """What the fit left over, root mean square: pixels; of touched points millimetres."""
+    """Residual of the fit, root mean square: in pixels; of touched points in millimetres."""
     views: int
     """Views, or touched points."""
 
@@ -45,13 +45,13 @@ def inverse(X: Matrix) -> Matrix:
     return transform(turned, -turned @ X[:3, 3])
 
 
-def apart(X: Matrix, Y: Matrix) -> tuple[float, float]:
+def pose_difference(X: Matrix, Y: Matrix) -> tuple[float, float]:
     """Distance [mm] and angle [deg] between two poses in one frame."""
     turn = cv2.Rodrigues(X[:3, :3].T @ Y[:3, :3])[0]
     return float(np.linalg.norm(X[:3, 3] - Y[:3, 3]) * 1000), float(np.rad2deg(np.linalg.norm(turn)))
 
 
-def lying(x_m: float, y_m: float, turn_deg: float = 0.0, z_m: float = 0.0) -> Matrix:
+def board_on_table(x_m: float, y_m: float, turn_deg: float = 0.0, z_m: float = 0.0) -> Matrix:
     """X_base_board of a board that lies face up: its origin there, its rows along x when `turn_deg` is 0, turned
     about the vertical otherwise, counter-clockwise seen from above."""
     cos, sin = np.cos(np.deg2rad(turn_deg)), np.sin(np.deg2rad(turn_deg))
@@ -60,7 +60,7 @@ def lying(x_m: float, y_m: float, turn_deg: float = 0.0, z_m: float = 0.0) -> Ma
     return transform(about_z @ face_up, np.array([x_m, y_m, z_m]))
 
 
-def stepped(X: Matrix, step: NDArray[np.float64]) -> Matrix:
+def perturbed(X: Matrix, step: NDArray[np.float64]) -> Matrix:
     """A pose turned by `step[:3]` [rad] in place and shifted by `step[3:]` [m], about and along the outer axes."""
     turn = np.asarray(cv2.Rodrigues(np.ascontiguousarray(step[:3]))[0], float)
     return transform(turn @ X[:3, :3], X[:3, 3] + step[3:])

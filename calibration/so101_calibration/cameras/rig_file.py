@@ -1,7 +1,7 @@
 """One readable file for the cameras of a rig, beside the calibration of its servos: `<robot id>.cameras.yaml`.
 
 For each camera by name: intrinsics, pose (in the arm's base frame, or on its hand), both with standard deviations,
-and the settings that were locked. Every part has its date. The file is written whole or not at all, and the one
+and the settings that were locked. Every part has its date. The file is written in one step, and the one
 before is kept in `backups`.
 """
 
@@ -34,7 +34,7 @@ class CameraPose:
     """Where a camera is."""
 
     frame: str
-    """`base`: it stands; `hand`: it rides on the link `gripper`."""
+    """`base`: it does not move; `hand`: it is on the link `gripper`."""
     placed: Placed
 
 
@@ -55,7 +55,7 @@ def path_of(calibration: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, RigCamera]:
-    """The cameras by name; none if there is no file. Raises FileError for a file that is none of ours."""
+    """The cameras by name; none if there is no file. Raises FileError for a file of another kind."""
     try:
         found: Any = yaml.safe_load(path.read_text())
     except FileNotFoundError:

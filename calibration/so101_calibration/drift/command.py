@@ -1,6 +1,6 @@
 """`so101-calibrate drift`: has a camera moved, turned, been refocused or seen other light since the data was recorded?
 
-Exit code 0: go; 3: warn; 4: no-go; 2: a mistake in what was asked (raised, for the main to print).
+Exit code 0: go; 3: warn; 4: no-go; 2: wrong input (raised, for the main to print).
 """
 
 import argparse
@@ -64,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
     if options.image is None and not robot_options.given(options):
-        raise UsageError("what is to be compared? give --image=FILE or the robot with its --robot.cameras")
+        raise UsageError("nothing to compare: give --image=FILE, or the robot with its --robot.cameras")
     if options.frames < 1:
-        raise UsageError(f"--frames={options.frames}: a number of pictures")
+        raise UsageError(f"--frames={options.frames}: expected is a number of pictures")
     if options.gamma is not None and not 0.2 <= options.gamma <= 5:
-        raise UsageError(f"--gamma={options.gamma:g}: cameras have about {GAMMA}, possible are 0.2 to 5")
+        raise UsageError(f"--gamma={options.gamma:g}: cameras have about {GAMMA}; expected is 0.2 to 5")
     calibration = robot_options.calibration_path(options)
     if options.remember and (calibration is None or options.dataset is None):
         raise UsageError("--remember needs --robot.id, beside whose calibration it is kept, and --dataset")
@@ -92,18 +92,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[Remembered, str]:
-    """What to compare with, as options say and otherwise as it is remembered; and where the focal length is from."""
-    asked = {key: value for key in ("warn_px", "no_go_px") if (value := getattr(options, key)) is not None}
+    """What to compare with, by the options and otherwise as remembered; and where the focal length is from."""
+    given = {key: value for key in ("warn_px", "no_go_px") if (value := getattr(options, key)) is not None}
     if options.dataset is None:
         if calibration is None:
-            raise UsageError("compared with what? give --dataset, or --robot.id with a dataset remembered")
+            raise UsageError(
+                "nothing to compare with: give --dataset, or --robot.id with a remembered dataset"
+            )
         kept = remembered.read(remembered.path_of(calibration, options.camera))
-        limits = Limits(**(kept.limits.__dict__ | asked))
+        limits = Limits(**(kept.limits.__dict__ | given))
         focal_px, source = _focal(options, calibration, kept.background)
         if focal_px is None and kept.focal_px is not None:
             focal_px, source = kept.focal_px, "as remembered"
         return kept._replace(limits=limits, focal_px=focal_px, gamma=options.gamma or kept.gamma), source
-    limits = Limits(**asked)
+    limits = Limits(**given)
     is_mock = (
         options.image is None and robot_options.given(options).get("--robot.port") == robot_options.MOCK_PORT
     )
@@ -188,7 +190,7 @@ def _rows(drift: Drift, source: str) -> list[tuple[str, str, str]]:
             "mean over the background, 95 %",
         ),
         ("turned", f"{drift.angle_deg:.2f} deg", f"a turn that moves the picture like this ({source})"),
-        ("left over", f"{drift.unexplained_px:.2f} px", "after that turn: carried or zoomed"),
+        ("unexplained", f"{drift.unexplained_px:.2f} px", "after that turn: carried or zoomed"),
         ("size", f"{100 * drift.zoom:.1f} %", "of things in the picture"),
         (
             "light",
@@ -197,6 +199,6 @@ def _rows(drift: Drift, source: str) -> list[tuple[str, str, str]]:
         ),
         ("colour", f"red {100 * red:+.0f} %, blue {100 * blue:+.0f} %", "against green"),
         ("sharpness", f"{100 * drift.sharpness:.0f} %", ""),
-        ("clipped", f"{100 * drift.clipped:.0f} %", "of the background too bright or dark to tell"),
+        ("clipped", f"{100 * drift.clipped:.0f} %", "of the background too bright or too dark to compare"),
         ("found", f"{100 * drift.found:.0f} %", "of the background's corners"),
     ]

@@ -25,8 +25,8 @@ PREFIX = "observation.images."
 def read_frames(dataset: str, camera: str, count: int = FRAMES) -> list[NDArray[np.uint8]]:
     """Up to `count` frames (height, width, 3) RGB of `camera`, evenly over all episodes.
 
-    `dataset` is a folder or a repository id. Raises UsageError for a dataset that cannot be opened, or a camera that
-    it lacks.
+    `dataset` is a folder or a repository id. Raises UsageError for a dataset that cannot be opened, or an
+    unknown camera.
     """
     opened = _open(dataset)
     keys: list[str] = list(opened.meta.camera_keys)

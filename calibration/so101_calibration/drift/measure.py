@@ -5,9 +5,9 @@ between them come a shift in pixels, the turn of the camera that would explain i
 from thresholds (`judgement`) an answer: go, warn or no-go.
 
 A single picture cannot tell a small turn from a small shift of the camera, so the degrees are those of a turn that
-moves the picture as it has moved, and what a turn leaves unexplained is given in pixels. Light is a ratio of linear
+moves the picture in this way, and what a turn cannot explain is given in pixels. Light is a ratio of linear
 light: grey levels to the power of `gamma` (2.2 for cameras, 1 for the mock arm's pictures, whose levels are light
-already). With automatic exposure a camera hides its light; lock it (`so101-calibrate cameras lock`).
+already). Automatic exposure hides changes of light; lock it (`so101-calibrate cameras lock`).
 """
 
 import cv2
@@ -119,11 +119,11 @@ def _turn(
     rays = np.column_stack(((points - centre) / focal_px, np.ones(len(points))))
     target = mapped(H, points)
 
-    def left_over(turn: NDArray[np.float64]) -> NDArray[np.float64]:
+    def residuals(turn: NDArray[np.float64]) -> NDArray[np.float64]:
         turned = rays @ np.asarray(cv2.Rodrigues(turn)[0], float).T
         return (turned[:, :2] / turned[:, 2:] * focal_px + centre - target).ravel()
 
-    fit = least_squares(left_over, np.zeros(3))
+    fit = least_squares(residuals, np.zeros(3))
     about_x, about_y, about_z = fit.x.tolist()
     left_px = np.linalg.norm(np.asarray(fit.fun).reshape(-1, 2), axis=1).mean()
     return np.array([about_y, about_x, about_z]), float(left_px)
@@ -157,9 +157,9 @@ def _light(
 
 
 def _sharpness(background: Background, live: NDArray[np.uint8], H: Homography, brightness: float) -> float:
-    """Ratio of sharpness over the background that both pictures show, nan where there is none.
+    """Ratio of sharpness over the background that both pictures show, NaN where there is none.
 
-    Where the arm or a box now stands before the background the two differ also without any detail; that is left out.
+    Where the arm or a box is now in front of the background, the two differ even when blurred; that is left out.
     """
     size, flags = background.size_px, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     back = cv2.warpPerspective(live, H, size, flags=flags).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The picture by which a camera is put back: the dataset's view and the live one, laid over each other.
+"""The picture that helps to put a camera back: the dataset's view and the live one, one over the other.
 
 Left the dataset's background, right the live picture with the outlines of the background where they should be and
-arrows from where things are now to where they belong. Below, in words, how to turn the camera.
+arrows from where things are to where they should be. Below, in words, how to turn the camera.
 """
 
 import cv2

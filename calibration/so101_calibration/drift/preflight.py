@@ -39,18 +39,18 @@ def _compare(robot: SO101, camera: str, path: Path) -> Finding:
         picture = steady(ArmCamera(robot, camera), robot.clock)
         drift = measure(kept.background, picture, kept.limits, kept.focal_px, kept.gamma)
     except (CalibrateError, RobotError) as error:
-        return Finding(Level.STOP, CHECK, camera, str(error), "", f"or remove {path}, to compare no longer")
-    asked = f"as in {kept.dataset}"
+        return Finding(Level.STOP, CHECK, camera, str(error), "", f"or remove {path}, to stop comparing")
+    expected = f"as in {kept.dataset}"
     found = in_words(drift)
     if drift.level is Level.OK:
-        return Finding(drift.level, CHECK, camera, found, asked)
+        return Finding(drift.level, CHECK, camera, found, expected)
     again = f"`so101-calibrate drift --camera={camera} --overlay=FILE` shows it"
     return Finding(
         drift.level,
         CHECK,
         camera,
         "; ".join((found, *drift.reasons)),
-        asked,
+        expected,
         f"{instruction(drift)}; {again}",
     )
 

@@ -104,7 +104,7 @@ class Line:
         return protocol.parse_statuses(self._link.transact(request, size, PING_TIMEOUT_S + slots_s))
 
     def ask(self, servo_id: int, address: int, size: int) -> tuple[list[Status], int]:
-        """One READ: every valid reply, and how many bytes were noise. No second try."""
+        """One READ: every valid reply, and how many bytes were noise. Asked once."""
         request = protocol.read(servo_id, address, size)
         return protocol.parse_statuses(self._link.transact(request, protocol.reply_size(size), TIMEOUT_S))
 

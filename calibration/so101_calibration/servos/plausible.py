@@ -28,8 +28,9 @@ SMALLEST, LARGEST = 0.75, 1.3
 ROLL_DEG = 60.0
 """How far the wrist must be rolled to show that its servo is the right one."""
 
-MOVED, ASKED = 0.5, 0.25
-"""Shares of the nominal range: another joint moved more than the first, the one asked for less than the second."""
+OTHER_MOVED, MOVED_LITTLE = 0.5, 0.25
+"""Shares of the nominal range: a swap is when another joint moved more than the first and the expected one less than
+the second."""
 
 STILL_DEG = 5.0
 """A joint that travelled less than this did not move."""
@@ -44,11 +45,11 @@ SPREAD_V = 1.0
 KINDS = {
     "model": "a servo of another model",
     "firmware": "servos with different firmware",
-    "supply": "a voltage that is not the servos'",
+    "supply": "a voltage that does not suit the servos",
     "small": "a range that is too small",
     "large": "a range that is too large",
     "still": "a joint that never moved",
-    "swap": "another joint moved than was asked for",
+    "swap": "another joint moved than the expected one",
     "jump": "a joint that moved too fast to be followed",
     "wrap": "a range across the encoder's wrap at 0/4095",
     "homing": "a homing offset beyond its 11 bits",
@@ -61,26 +62,30 @@ def of_servos(rows: Registers) -> list[Finding]:
     return [*_models(rows), *_firmware(rows), *_supply(rows)]
 
 
-def of_motion(asked: str, tracks: Mapping[str, Track]) -> list[Finding]:
-    """Whether joint `asked`, and no other in its place, moved as far as it should have."""
-    track = tracks[asked]
+def of_motion(expected: str, tracks: Mapping[str, Track]) -> list[Finding]:
+    """Whether joint `expected`, and no other in its place, moved as far as it should have."""
+    track = tracks[expected]
     if track.jumped:
         return [
-            _wrong("jump", asked, "moved a quarter turn between two readings", "move it again, more slowly")
+            _wrong(
+                "jump", expected, "moved a quarter turn between two readings", "move it again, more slowly"
+            )
         ]
-    others = {name: other.travel_deg / NOMINAL_DEG[name] for name, other in tracks.items() if name != asked}
+    others = {
+        name: other.travel_deg / NOMINAL_DEG[name] for name, other in tracks.items() if name != expected
+    }
     other, share = max(others.items(), key=lambda item: item[1])
-    if track.travel_deg < ASKED * NOMINAL_DEG[asked] and share > MOVED:
-        return [_swapped(asked, other)]
+    if track.travel_deg < MOVED_LITTLE * NOMINAL_DEG[expected] and share > OTHER_MOVED:
+        return [_swapped(expected, other)]
     if track.travel_deg < STILL_DEG:
-        remedy = f"does its horn turn the joint, and is servo {_id(asked)} the one in {asked}?"
-        return [_wrong("still", asked, f"never moved ({track.travel_deg:.1f} deg)", remedy)]
-    if asked != FULL_TURN_JOINT:
-        return _span(asked, track.span_deg)
+        remedy = f"does its horn turn the joint, and is servo {_id(expected)} the one in {expected}?"
+        return [_wrong("still", expected, f"never moved ({track.travel_deg:.1f} deg)", remedy)]
+    if expected != FULL_TURN_JOINT:
+        return _span(expected, track.span_deg)
     if track.travel_deg >= ROLL_DEG:
         return []
     found = f"turned {track.travel_deg:.0f} deg; {ROLL_DEG:.0f} are needed"
-    return [_wrong("small", asked, found, "roll it further, both ways")]
+    return [_wrong("small", expected, found, "roll it further, both ways")]
 
 
 def of_calibration(calibration: Calibration) -> list[Finding]:
@@ -143,13 +148,13 @@ def _span(name: str, span_deg: float) -> list[Finding]:
     return []
 
 
-def _swapped(asked: str, other: str) -> Finding:
+def _swapped(expected: str, other: str) -> Finding:
     found = f"was to be moved, but servo {_id(other)} moved"
     remedy = (
-        f"if the right joint was moved, the ids of servos {_id(asked)} and {_id(other)} are swapped: repair them with "
-        "`so101-calibrate ids`"
+        f"if the right joint was moved, the ids of servos {_id(expected)} and {_id(other)} are swapped: repair them "
+        "with `so101-calibrate ids`"
     )
-    return _wrong("swap", asked, found, remedy)
+    return _wrong("swap", expected, found, remedy)
 
 
 def _models(rows: Registers) -> list[Finding]:

@@ -14,7 +14,7 @@ from so101_calibration import command as calibrate
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
-from so101_calibration.cameras.poses import apart, inverse, lying, transform
+from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
 from so101_robot.arm.arm import SO101
 from so101_robot.mock.config import MockConfig
@@ -38,7 +38,7 @@ cv2.setNumThreads(1)
 BOARD: Board = scenes.BOARD
 LENS = scenes.LENS.scaled((320, 240))
 X_CAMERA_BOARD = scenes.tilted(320, 240, 0.4, 0.1, 35, 3)
-X_BASE_BOARD = lying(0.12, 0.1, turn_deg=-90)
+X_BASE_BOARD = board_on_table(0.12, 0.1, turn_deg=-90)
 
 Command = Callable[..., tuple[int, str]]
 
@@ -104,7 +104,7 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     assert code == 0, text
     lies = kept(tmp_path).pose
     assert lies is not None
-    assert apart(lies.placed.X, truth)[0] < 2
+    assert pose_difference(lies.placed.X, truth)[0] < 2
     rows = ["corner,x_mm,y_mm,z_mm"]
     for corner, offset in ((0, 0.3), (7, -0.3), (32, -0.3), (39, 0.3)):
         x, y, z = ((X_BASE_BOARD @ np.array([*BOARD.corners_m[corner], 1]))[:3] * 1000).tolist()
@@ -116,7 +116,7 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     assert "board from 4 touched corners, 0.30 mm left over" in text
     touched = kept(tmp_path).pose
     assert touched is not None
-    assert apart(touched.placed.X, truth)[0] < 3
+    assert pose_difference(touched.placed.X, truth)[0] < 3
     assert np.linalg.norm(touched.placed.sd_mm) > np.linalg.norm(lies.placed.sd_mm)
 
 
@@ -140,7 +140,7 @@ def test_the_wrist_camera_is_placed_on_the_hand_from_pictures_and_joints(
     pose = kept(tmp_path, "wrist").pose
     assert pose is not None
     assert pose.frame == "hand"
-    assert apart(pose.placed.X, X_hand_camera)[0] < 1.5
+    assert pose_difference(pose.placed.X, X_hand_camera)[0] < 1.5
     (tmp_path / "hand" / "joints.csv").write_text("\n".join(rows[:-1]) + "\n")
     assert "no joint values for h9.png" in command("wrist", "--images", tmp_path / "hand")[1]
 
