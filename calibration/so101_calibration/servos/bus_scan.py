@@ -99,7 +99,7 @@ def assign(found: Sequence[FoundServo]) -> dict[int, FoundServo]:
 
 
 def plan(wanted: dict[int, FoundServo], found: Sequence[FoundServo]) -> list[Write]:
-    """The writes, in an order in which no two servos ever have one id; an exchange of ids uses a free one on the way."""
+    """The writes, in an order in which no two servos ever have one id; an exchange uses a free one on the way."""
     taken = {servo.servo_id for servo in found}
     free = (i for i in range(TEMPORARY_ID, protocol.MAX_ID) if i not in taken)
     todo = {

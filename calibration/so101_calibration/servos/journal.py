@@ -175,7 +175,8 @@ def _undo(line: Line, journal: Journal, error: BaseException) -> str:
     except (CalibrateError, RobotError, OSError, KeyboardInterrupt) as second:
         return (
             f"the calibration was interrupted while it was written ({why}) and could not be undone "
-            f"({second or 'Ctrl-C'}); the next `so101-calibrate servos` on this arm completes it, and until then nothing should move it"
+            f"({second or 'Ctrl-C'}); the next `so101-calibrate servos` on this arm completes it, and until then "
+            "nothing should move it"
         )
     return f"the calibration was interrupted while it was written ({why}); servos and file are as before"
 

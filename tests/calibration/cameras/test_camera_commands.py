@@ -91,7 +91,7 @@ def test_pictures_of_a_board_give_a_lens_a_map_and_a_file(
     lens = kept(tmp_path).intrinsics
     assert lens is not None
     assert lens.fx == pytest.approx(LENS.fx, rel=0.005)
-    assert "nothing is known" not in command("show")[1]
+    assert "no camera is calibrated" not in command("show")[1]
 
 
 def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
@@ -113,7 +113,7 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     touches.write_text("\n".join(rows))
     code, text = command("front", "--images", tmp_path / "place.png", "--touches", touches)
     assert code == 0, text
-    assert "board from 4 touched corners, 0.30 mm left over" in text
+    assert "board from 4 touched corners, 0.30 mm residual" in text
     touched = kept(tmp_path).pose
     assert touched is not None
     assert pose_difference(touched.placed.X, truth)[0] < 3
@@ -262,7 +262,7 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
     code, text = command("intrinsics", "--images", views, rig=False)
     assert "give --robot.id=NAME" in text
     assert not (tmp_path / "rig.cameras.yaml").exists()
-    assert "nothing is known of cameras" in command("show")[1]
+    assert "no camera is calibrated" in command("show")[1]
 
 
 def test_a_board_is_drawn_as_asked(command: Command, tmp_path: Path) -> None:

@@ -195,8 +195,8 @@ def test_csv_files_that_are_none_get_one_message(tmp_path: Path) -> None:
     header = ",".join(("picture", *JOINTS))
     for text, message in (
         ("a,b\n", "the first line must be picture,shoulder_pan"),
-        (f"{header}\nv.png,1,2,3\n", "v.png has 3 joint values; needed are 6"),
-        (f"{header}\nv.png,1,2,3,4,5,x\n", "'x' is no number"),
+        (f"{header}\nv.png,1,2,3\n", "v.png has 3 joint values; expected are 6"),
+        (f"{header}\nv.png,1,2,3,4,5,x\n", "'x' is not a number"),
         (f"{header}\nv.png,1,2,3,4,5,nan\n", "'nan' is no finite number"),
     ):
         path.write_text(text)
