@@ -63,7 +63,8 @@ def test_an_arm_that_stands_where_it_cannot_is_another_arm(
     arm.plant._steps[5] = 500  # type: ignore[attr-defined]
     arm.advance_to(arm.now_us + 50_000)
     assert servos.check(line, path, operator, as_json=False) == 1
-    assert "gripper (servo 6) stands" in operator.text
+    assert "gripper (servo 6) is 81 deg outside its range" in operator.text
+    assert "ends [deg]" in operator.text  # not eaten as markup
 
 
 def test_a_file_is_put_into_the_servos_after_a_yes_only(
@@ -126,7 +127,7 @@ def test_a_file_with_lerobots_half_turn_is_refused_with_the_way_out(
         ("servos --port=mock --check --from=x", "use one of them"),
         ("servos --port=mock --check --id=../x", "cannot name a file"),
         ("ids --port=mock --motor=knee", "possible: shoulder_pan"),
-        ("check --port=mock --cameras=[1]", "needed is {name:"),
+        ("check --port=mock --cameras=[1]", "expected is {name:"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(

@@ -91,7 +91,7 @@ def outside(calibration: Calibration, rows: Registers) -> list[str]:
 def table(found: list[Difference], positions: dict[str, float]) -> Table:
     """For people: both calibrations as `offset from..to`, what the difference is, where the joints are [deg]."""
     result = Table(box=None, pad_edge=False)
-    columns = ("joint", "file", "servos", "zero", "ends [deg]", "position")
+    columns = ("joint", "file", "servos", "zero", "ends \\[deg]", "position")
     for column in columns:
         result.add_column(column, justify="left" if column == "joint" else "right", no_wrap=True)
     for d in found:

@@ -54,13 +54,14 @@ class PreflightError(RobotError):
 
 def verdict(findings: Sequence[Finding]) -> Level:
     """The worst of all levels; OK for no finding."""
-    order = list(Level)
-    return max((finding.level for finding in findings), key=order.index, default=Level.OK)
+    levels = (Level(finding.level) for finding in findings)
+    return max(levels, key=list(Level).index, default=Level.OK)
 
 
 def require(findings: Sequence[Finding]) -> None:
     """Raises PreflightError that names every finding that says stop."""
-    lines = [in_words(finding) for finding in findings if finding.level is Level.STOP]
+    # `==`, not `is`: a check from another package may give its level as a plain "stop", and that must stop, too
+    lines = [in_words(finding) for finding in findings if finding.level == Level.STOP]
     if lines:
         raise PreflightError(
             "the pre-flight check says no, and the arm was not moved:\n  - " + "\n  - ".join(lines)
