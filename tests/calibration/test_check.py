@@ -137,3 +137,16 @@ def test_the_report_is_for_programs_too(tmp_path: Path, monkeypatch: pytest.Monk
         "value": None,
         "unit": "",
     }
+
+
+@pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.WARN, 0), (Level.STOP, 1)])
+def test_only_a_failure_ends_the_command_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], level: Level, code: int
+) -> None:
+    monkeypatch.setattr(
+        camera_rates, "examine", lambda cameras, mock: [Finding(level, "camera front", "", "20 frames/s")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--port=mock", "--no_motion", "--json"])
+    assert ended.value.code == code
+    assert json.loads(capsys.readouterr().out)["verdict"] == ("fail" if code else "warn")  # motion: not tried
