@@ -1,7 +1,48 @@
 """For all rooms."""
 
 import signal
+from pathlib import Path
+
+import pytest
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that: tests that press it, and
 # the programs that they start, would not notice.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+REAL_TIME = (
+    "test_calibrate_command.py",
+    "test_chunks.py",
+    "test_conformance_lerobot.py",
+    "test_dashboard.py",
+    "test_killed.py",
+    "test_lerobot_accepts.py",
+    "test_lerobot_journey.py",
+    "test_link.py",
+    "test_lockstep.py",
+    "test_port_lock.py",
+    "test_prompts.py",
+    "test_pty.py",
+    "test_quiet.py",
+    "test_reconnect.py",
+    "test_reconnector.py",
+    "test_so101_mock_cli.py",
+    "test_so101_run.py",
+    "test_watchdog.py",
+)
+"""Tests that measure real time or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon
+as it is closed, so a test that waits for its own to come back must not run beside one that opens another."""
+
+
+def pytest_configure() -> None:
+    """A list of names that are gone would protect nothing."""
+    gone = [name for name in REAL_TIME if not any(Path(__file__).parent.rglob(name))]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py lists tests that do not exist: {', '.join(gone)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup` (pytest-xdist): a file stays together, and what needs real time takes turns."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "real time" if item.path.name in REAL_TIME else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -7,29 +7,28 @@ frames per second and jitter of each camera that is given. Exit code 0: pass, al
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.errors import CalibrateError, FileError, UsageError
 from so101_calibration.homing import JointCalibration
-from so101_calibration.report import FAIL, PASS, WARN, Item, graded, report, verdict
+from so101_calibration.report import as_json, graded, show
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare, journal, motion_test, plausible
 from so101_calibration.servos.line import Line, open_line
-from so101_calibration.servos.terminal import Talk, Terminal
+from so101_calibration.servos.terminal import Terminal
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
-from so101_robot.preflight import findings
 from so101_robot.preflight import servos as preflight_servos
+from so101_robot.preflight.findings import Finding, Level, verdict
 
 STDOUT = Path("-")
 
@@ -43,19 +42,12 @@ EXAMPLES = """examples:
   so101-calibrate check --port=mock
       see it on a simulated arm"""
 
-VERDICTS = {"ok": PASS, "warn": WARN, "stop": FAIL}
-"""Of the pre-flight's levels."""
-
 TRACKING_WARN_DEG, TRACKING_FAIL_DEG = 3.5, 6.0
 """With the servos' gain, gravity alone holds the shoulder 1 to 3 deg from its goal."""
 BACKLASH_WARN_DEG, BACKLASH_FAIL_DEG = 1.5, 4.0
 """A new servo has about 1 deg."""
 CYCLE_WARN_MS, CYCLE_FAIL_MS = 6.0, 20.0
-"""Of a 33 ms tick. All of it takes 2.2 ms on the wire."""
-
-
-PER_JOINT = ("voltage", "temperature", "tracking", "rest", "backlash")
-"""What is measured at every joint."""
+"""Of a tick of 33 ms. The bytes of a cycle take 2.2 ms on the wire."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,28 +66,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Test, report. Returns 0, or 1 where a check failed."""
-    cameras = camera_rates.configs(_cameras(options.cameras))  # a mistake there is told before anything moves
-    as_json = options.json == STDOUT
+    cameras = camera_rates.configs(_cameras(options.cameras))  # wrong input is reported before anything moves
+    to_stdout = options.json == STDOUT
     mock = servos.new_mock(options, calibrated=True)
     with open_line(options.port, mock) as line:
-        talk = servos.person(options, mock, line, Terminal(Console(stderr=True)) if as_json else None)
+        operator = servos.operator_for(
+            options, mock, line, Terminal(Console(stderr=True)) if to_stdout else None
+        )
         calibration = _calibration(options)
-        move = not options.no_motion and talk.confirm(
+        move = not options.no_motion and operator.confirm(
             f"Each joint will move {motion_test.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
         )
-        items = [*_unfinished(options), *examine(line, calibration, move)]
-    items += camera_rates.examine(cameras, mock)
-    text = json.dumps(report(items), indent=1) + "\n"
-    if as_json:
+        findings = [*_unfinished(options), *examine(line, calibration, move)]
+    findings += camera_rates.examine(cameras, mock)
+    text = json.dumps(as_json(findings), indent=1) + "\n"
+    if to_stdout:
         print(text, end="")
     else:
-        show(items, talk)
+        show(findings, operator)
         if options.json is not None:
             files.write_whole(options.json, text)
-    return 1 if verdict(items) == FAIL else 0
+    return 1 if verdict(findings) is Level.STOP else 0
 
 
-def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool) -> list[Item]:
+def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool) -> list[Finding]:
     """Everything about the servos.
 
     Args:
@@ -106,105 +100,79 @@ def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move
     try:
         rows = line.rows()
     except CalibrateError as error:
-        return [Item("servos", FAIL, str(error))]
-    items = [
-        Item("servos", PASS, "1 to 6 answer"),
+        return [Finding(Level.STOP, "servos", "", str(error))]
+    findings = [
+        Finding(Level.OK, "servos", "", "1 to 6 answer"),
         *_health(rows),
         *_calibrated(calibration, rows),
         _cycles(line),
     ]
     if not move:
-        return [*items, Item("motion", WARN, "not tried")]
-    if any(item.verdict == FAIL for item in items):
-        return [*items, Item("motion", WARN, "not tried, because something above failed")]
-    return [*items, *_motions(line, compare.stored(rows))]
+        return [*findings, Finding(Level.WARN, "motion", "", "not tried")]
+    if verdict(findings) is Level.STOP:
+        return [*findings, Finding(Level.WARN, "motion", "", "not tried, because something above failed")]
+    return [*findings, *_motions(line, compare.stored(rows))]
 
 
-def show(items: list[Item], talk: Talk) -> None:
-    """For people: a table of what was measured at each joint, then the rest, what is wrong last."""
-    joints = Table(box=None, pad_edge=False)
-    joints.add_column("joint")
-    for column in PER_JOINT:
-        joints.add_column(column, justify="right")
-    found = {item.name: item for item in items}
-    for joint in JOINTS:
-        joints.add_row(joint, *(_cell(found.get(f"{joint} {column}")) for column in PER_JOINT))
-    rest = Table(box=None, pad_edge=False, show_header=False)
-    columns = {f"{joint} {column}" for joint in JOINTS for column in PER_JOINT}
-    for grade in (PASS, WARN, FAIL):
-        for item in items:
-            if item.verdict == grade and (item.name not in columns or grade != PASS):
-                rest.add_row(grade.upper() if grade == FAIL else grade, item.name, item.text)
-    if any(name in columns for name in found):
-        talk.say(joints)
-    talk.say(rest)
-    talk.say(f"Self-test: {verdict(items)}")
+def _summary(check: str, problems: Sequence[str], fine: str) -> Finding:
+    """All problems of one check as one finding; `fine` is what is said without any."""
+    return Finding(Level.STOP if problems else Level.OK, check, "", "; ".join(problems) or fine)
 
 
-def _cell(item: Item | None) -> str:
-    if item is None or item.value is None:
-        return "-"
-    mark = "" if item.verdict == PASS else " !"
-    return f"{item.value:.4g} {item.unit}{mark}" if item.unit != "deg" else f"{item.value:.2f} deg{mark}"
-
-
-def _unfinished(options: argparse.Namespace) -> Iterator[Item]:
+def _unfinished(options: argparse.Namespace) -> Iterator[Finding]:
     message = None if options.id is None else journal.unfinished(servos.path_for(options))
     if message:
-        yield Item("calibration", FAIL, message)
+        yield Finding(Level.STOP, "calibration", "", message)
 
 
-def _health(rows: Registers) -> Iterator[Item]:
-    """What servos say about themselves: kind and supply as the guided calibration judges them, the rest as the
+def _health(rows: Registers) -> Iterator[Finding]:
+    """What servos report about themselves: kind and supply as the guided calibration judges them, the rest as the
     pre-flight of `so101-run` does."""
     found = plausible.of_servos(rows)
     for kind in ("model", "firmware", "supply"):
-        texts = [finding.text for finding in found if finding.kind == kind]
-        yield Item(kind, FAIL if texts else PASS, "; ".join(texts) or "as it should be")
-    for check in (
-        preflight_servos.check_heat,
-        preflight_servos.check_errors,
-        preflight_servos.check_settings,
-    ):
-        for finding in check(rows):
-            yield Item(finding.check, VERDICTS[finding.level], findings.in_words(finding))
+        yield _summary(kind, [finding.text for finding in found if finding.check == kind], "as it should be")
+    yield from preflight_servos.check_heat(rows)
+    yield from preflight_servos.check_errors(rows)
+    yield from preflight_servos.check_settings(rows)
     for joint, row in zip(JOINTS, rows, strict=True):
         for name, value, unit in (
             ("voltage", value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V, "V"),
             ("temperature", float(value_of(row, "Present_Temperature")), "C"),
         ):  # measured here, judged above
-            yield Item(f"{joint} {name}", PASS, f"{value:.4g} {unit}", round(value, 1), unit)
+            text = f"{value:.4g} {unit}"
+            yield Finding(Level.OK, f"{joint} {name}", "", text, value=round(value, 1), unit=unit)
 
 
-def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Item]:
+def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Finding]:
     stored = compare.stored(rows)
-    texts = [finding.text for finding in plausible.of_calibration(stored)] + compare.outside(stored, rows)
-    yield Item("calibration in the servos", FAIL if texts else PASS, "; ".join(texts) or "plausible")
+    problems = [finding.text for finding in plausible.of_calibration(stored)] + compare.outside(stored, rows)
+    yield _summary("calibration in the servos", problems, "plausible")
+    check = "calibration file"
     if file is None:
-        yield Item("calibration file", WARN, "none was named (--id) or none is there")
+        yield Finding(Level.WARN, check, "", "no --id was given, or there is no such file")
         return
     if sorted(file) != sorted(JOINTS):
-        yield Item("calibration file", FAIL, plausible.of_calibration(file)[0].text)
+        yield Finding(Level.STOP, check, "", plausible.of_calibration(file)[0].text)
         return
     different = [
         f"{d.joint} ({d.zero_deg:+.1f} deg)" for d in compare.differences(file, stored) if not d.same
     ]
-    text = f"differs from the servos: {', '.join(different)}" if different else "is the one in the servos"
-    yield Item("calibration file", FAIL if different else PASS, text)
+    problems = [f"differs from the servos: {', '.join(different)}"] if different else []
+    yield _summary(check, problems, "is the one in the servos")
 
 
-def _cycles(line: Line) -> Item:
+def _cycles(line: Line) -> Finding:
     cycles = motion_test.bus_cycles(line)
-    item = graded("bus cycle", cycles.p99_ms, "ms", CYCLE_WARN_MS, CYCLE_FAIL_MS, "99 % within")
-    text = f"{item.text}, median {cycles.median_ms:.2f} ms, {cycles.lost} of {cycles.reads} lost"
-    return item._replace(text=text, verdict=FAIL if cycles.lost else item.verdict)
+    finding = graded("bus cycle", cycles.p99_ms, "ms", CYCLE_WARN_MS, CYCLE_FAIL_MS, "99 % within")
+    text = f"{finding.found}, median {cycles.median_ms:.2f} ms, {cycles.lost} of {cycles.reads} lost"
+    return finding._replace(found=text, level=Level.STOP if cycles.lost else finding.level)
 
 
-def _motions(line: Line, calibration: Mapping[str, JointCalibration]) -> Iterator[Item]:
+def _motions(line: Line, calibration: Mapping[str, JointCalibration]) -> Iterator[Finding]:
     try:
         found = motion_test.motions(line, calibration)
     except (CalibrateError, RobotError) as error:
-        yield Item("motion", FAIL, str(error))
+        yield Finding(Level.STOP, "motion", "", str(error))
         return
     for motion in found:
         name, limits = motion.joint, (TRACKING_WARN_DEG, TRACKING_FAIL_DEG)
@@ -215,7 +183,7 @@ def _motions(line: Line, calibration: Mapping[str, JointCalibration]) -> Iterato
 
 
 def _calibration(options: argparse.Namespace) -> dict[str, JointCalibration] | None:
-    """The file that was named; a mock arm has its calibration only in its servos."""
+    """The file that was given; a mock arm has its calibration only in its servos."""
     if options.id is None:
         return None
     try:
@@ -227,7 +195,7 @@ def _calibration(options: argparse.Namespace) -> dict[str, JointCalibration] | N
 
 
 def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
-    """The cameras that were asked for: name -> LeRobot's options."""
+    """The cameras that were given: name -> LeRobot's options."""
     if text is None:
         return {}
     try:
@@ -235,5 +203,5 @@ def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise UsageError(f"--cameras: {error}") from error
     if not isinstance(cameras, dict) or not all(isinstance(value, dict) for value in cameras.values()):
-        raise UsageError("--cameras: needed is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}")
+        raise UsageError("--cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}")
     return cameras

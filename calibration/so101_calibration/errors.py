@@ -1,7 +1,7 @@
 """What can go wrong while calibrating, as exceptions that speak to the person at the bench.
 
 Every class derives from `CalibrateError`, so the command catches one type (and `so101_robot.errors.RobotError`),
-prints one message and exits with code 2. A message says what was asked, what was found and what is possible.
+prints one message and exits with code 2. A message says what was found, what was expected and what to do.
 """
 
 
@@ -10,11 +10,11 @@ class CalibrateError(Exception):
 
 
 class UsageError(CalibrateError, ValueError):
-    """The user asked for something that cannot be: an option, a file, an answer."""
+    """Wrong input: an option, a file, an answer."""
 
 
 class FileError(CalibrateError, OSError):
-    """A calibration file cannot be read or written, or is none."""
+    """A calibration file cannot be read or written, or is something else."""
 
 
 class ServoError(CalibrateError, OSError):
@@ -22,11 +22,11 @@ class ServoError(CalibrateError, OSError):
 
 
 class ImplausibleError(CalibrateError, ValueError):
-    """A result that cannot be right, with the reason; nothing was written."""
+    """An impossible result, with the reason; nothing was written."""
 
 
 class TorqueError(CalibrateError, RuntimeError):
-    """A joint that a hand was to move is not free."""
+    """A joint that a person should move by hand is held by its servo."""
 
 
 class InputEndedError(CalibrateError, EOFError):
@@ -34,4 +34,4 @@ class InputEndedError(CalibrateError, EOFError):
 
 
 class InterruptedWriteError(CalibrateError, RuntimeError):
-    """A write to the servos broke off; the message says what state everything is in."""
+    """A write to the servos was interrupted; the message says what state servos and file are in."""

@@ -1,4 +1,4 @@
-"""Calibration files: LeRobot's format in LeRobot's folder, written whole or not at all, with a dated backup.
+"""Calibration files: LeRobot's format in LeRobot's folder, written in one step, with a dated backup.
 
 A file is JSON: joint -> id, drive_mode, homing_offset, range_min, range_max. LeRobot keeps it as
 `<HF_LEROBOT_CALIBRATION>/robots/so_follower/<robot id>.json`.
@@ -38,7 +38,7 @@ def lerobot_folder() -> Path:
 
 
 def read(path: Path) -> dict[str, JointCalibration]:
-    """A calibration file. Raises FileError: it is not there (says which are), or is none."""
+    """A calibration file. Raises FileError: it is not there (names those that are), or is not a calibration."""
     try:
         text = path.read_text()
     except OSError as error:
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, JointCalibration]:
 
 
 def parse(text: str) -> dict[str, JointCalibration]:
-    """The calibration in LeRobot's JSON. Raises ValueError that says what is missing."""
+    """The calibration in LeRobot's JSON. Raises ValueError that names what is missing."""
     joints: Any = json.loads(text)
     if not isinstance(joints, dict):
         raise ValueError("it has no joints")
@@ -70,7 +70,7 @@ def _joint(name: str, fields: Any) -> JointCalibration:
         raise ValueError(f"{name} is not an object with {', '.join(wanted)}")
     values = cast("dict[str, Any]", fields)
     if set(values) != set(wanted):
-        raise ValueError(f"{name} has {', '.join(values) or 'nothing'}; needed are {', '.join(wanted)}")
+        raise ValueError(f"{name} has {', '.join(values) or 'nothing'}; expected are {', '.join(wanted)}")
     wrong = [key for key in wanted if type(values[key]) is not int]
     if wrong:
         raise ValueError(f"{name}: {wrong[0]} = {values[wrong[0]]!r} is not a whole number")

@@ -1,11 +1,11 @@
 """The mathematics of homing: encoder counts to a LeRobot calibration and back. Pure functions on integers.
 
-An STS3215 reads `present = (raw - Homing_Offset) mod 4096`, where `raw` is the bare encoder. LeRobot stores the
+An STS3215 reads `present = (raw - Homing_Offset) mod 4096`, where `raw` is the encoder's own count. LeRobot stores the
 offset in 11 bits and a sign, records the range of `present` that a joint covers, and calls the middle of that range
 0 degrees. So three things make a calibration right: the range does not cross 0/4095 in `present`, the offset is
 within +-2047, and the ends are the joint's ends. Here the ends are measured first, in raw counts that are unrolled
 over the encoder's wrap, and the offset follows from them: the middle of the range reads 2047. LeRobot's order (offset
-from a pose judged by eye, then the range) gives the same angles, but wraps if the eye was wrong.
+from a pose judged by eye, then the range) gives the same angles, but wraps if that pose was wrong.
 
 Sources: LeRobot 0.6.1 (`FeetechMotorsBus._get_half_turn_homings`, `SerialMotorsBus._normalize`); Feetech memory
 table for the register; the sign of the offset as measured on servos with firmware 3.10.
@@ -53,7 +53,7 @@ Calibration = Mapping[str, JointCalibration]
 
 
 def raw_of(present: int, homing_offset: int, mode: int = 0) -> int:
-    """The bare encoder count, 0..4095, of a reading. Modes 1 and 2 (velocity, PWM) read it as it is."""
+    """The raw encoder count, 0..4095, of a reading. In modes 1 and 2 (velocity, PWM) the reading is the raw count."""
     return (present + (homing_offset if mode in (0, 3) else 0)) % STEPS_PER_TURN
 
 
@@ -95,7 +95,7 @@ def zero_shift_deg(ours: JointCalibration, theirs: JointCalibration) -> float:
 
 
 def end_shifts_deg(ours: JointCalibration, theirs: JointCalibration) -> tuple[float, float]:
-    """How far the lower and the upper end of `theirs` lie above those of `ours`, at the joint [deg]."""
+    """How far the lower and the upper end of `theirs` are above those of `ours`, at the joint [deg]."""
     lower = theirs.range_min + theirs.homing_offset - ours.range_min - ours.homing_offset
     upper = theirs.range_max + theirs.homing_offset - ours.range_max - ours.homing_offset
     return wrapped(lower) * DEG_PER_STEP, wrapped(upper) * DEG_PER_STEP
@@ -104,9 +104,9 @@ def end_shifts_deg(ours: JointCalibration, theirs: JointCalibration) -> tuple[fl
 class Track:
     """Where a joint has been: raw counts unrolled over the wrap, and the ends at which it rested.
 
-    An end counts when the joint stayed there (or beyond) for `REST_S`, so that the spring of an impact on a stop and a
-    single bad reading do not. A joint that moves more than a quarter turn between two samples has outrun them: which
-    way it went cannot be known, and `jumped` says so.
+    An end counts when the joint stayed there (or beyond) for `REST_S`, so that a rebound from a stop and a single bad
+    reading do not. A joint that moves more than a quarter turn between two samples cannot be followed: which
+    way it went cannot be known, and `jumped` is set.
     """
 
     REST_S = 0.1

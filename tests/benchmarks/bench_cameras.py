@@ -15,8 +15,9 @@ from scenes import load_scenes
 
 from so101_calibration.cameras.board_views import View, detect, objection
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
-from so101_calibration.cameras.poses import apart, camera_in_base, inverse, lying
+from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference
 from so101_calibration.cameras.rendered import draw
+from so101_calibration.placing import camera_in_base
 
 COLUMNS = (
     "focal length [%]",
@@ -53,11 +54,11 @@ def errors(scenes: Any, rng: np.random.Generator) -> list[float]:
     X_camera_board = scenes.tilted(
         320, 240, 0.5, rng.uniform(0, 2 * np.pi), rng.uniform(20, 50), rng.uniform(-20, 20)
     )
-    X_base_board = lying(0.12, 0.1, turn_deg=-90)
+    X_base_board = board_on_table(0.12, 0.1, turn_deg=-90)
     view = detect(draw(scenes.BOARD, truth, X_camera_board, rng, blur_px=0.5), scenes.BOARD)
     assert view is not None
     place = camera_in_base([view], [X_base_board], found, scenes.BOARD)
-    place_mm, turn_deg = apart(place.X, X_base_board @ inverse(X_camera_board))
+    place_mm, turn_deg = pose_difference(place.X, X_base_board @ inverse(X_camera_board))
     focal = max(abs(found.fx / truth.fx - 1), abs(found.fy / truth.fy - 1))
     middle = float(np.hypot(found.cx - truth.cx, found.cy - truth.cy))
     return [100 * focal, middle, bent(found, truth), place_mm, turn_deg]

@@ -16,12 +16,14 @@ import numpy as np
 from scenes import load_scenes
 
 from so101_calibration.drift.background import learn
-from so101_calibration.drift.measure import Answer, Drift, Limits, measure
+from so101_calibration.drift.measure import measure
+from so101_calibration.judgement import ANSWERS, Drift, Limits
+from so101_robot.preflight.findings import Level
 
 UNMOVED = 60
 AT_THE_LIMIT = 10
 """More pictures of each kind at exactly the shift from which on the answer must be no-go."""
-COLOURS = {Answer.GO: "#2e9e4f", Answer.WARN: "#e08a00", Answer.NO_GO: "#c8322b"}
+COLOURS = {Level.OK: "#2e9e4f", Level.WARN: "#e08a00", Level.STOP: "#c8322b"}
 
 
 class Point(NamedTuple):
@@ -86,7 +88,7 @@ def measured(unmoved: int) -> dict[str, list[Point]]:
 
 def report(points: dict[str, list[Point]]) -> None:
     still, shifts = points["unmoved"], points["shift"]
-    alarms = sum(point.drift.answer is not Answer.GO for point in still)
+    alarms = sum(point.drift.level is not Level.OK for point in still)
     worst = max(point.found for point in still)
     print(f"unmoved camera: {alarms} alarms in {len(still)} pictures; largest shift {worst:.3f} px")
     lost = sum(point.drift.H is None for point in shifts)
@@ -98,8 +100,8 @@ def report(points: dict[str, list[Point]]) -> None:
     inside = [abs(p.found - p.truth) < 1.96 * p.drift.shift_sd_px for p in shifts if p.truth < 7.5]
     print(f"  within the stated 95 %: {sum(inside)} of {len(inside)} up to 7 px")
     over = [point for point in shifts if point.truth >= Limits().no_go_px - 1e-6]
-    raised = sum(point.drift.answer is Answer.NO_GO for point in over)
-    early = [p.truth for p in shifts if p not in over and p.drift.answer is Answer.NO_GO]
+    raised = sum(point.drift.level is Level.STOP for point in over)
+    early = [p.truth for p in shifts if p not in over and p.drift.level is Level.STOP]
     print(f"  from 5 px on: no-go for {raised} of {len(over)}; below, no-go at {np.round(early, 2).tolist()}")
     print(f"turn 0.5 to 5 deg: {len(points['turn'])} pictures, {summary(points['turn'])} deg")
     relative = [point._replace(found=point.found / point.truth, truth=1.0) for point in points["light"]]
@@ -154,7 +156,7 @@ def scatter(top: Any, bottom: Any, points: list[Point]) -> None:
         chosen = [point for point in points if point.kind == kind]
         truth = [point.truth for point in chosen]
         found = np.array([point.found for point in chosen])
-        colours = [COLOURS[point.drift.answer] for point in chosen]
+        colours = [COLOURS[point.drift.level] for point in chosen]
         style: dict[str, Any] = {
             "marker": MARKS[kind],
             "s": 24,
@@ -170,16 +172,16 @@ def scatter(top: Any, bottom: Any, points: list[Point]) -> None:
 def bands(axes: Any) -> None:
     limits = Limits()
     ends = (0.0, limits.warn_px, limits.no_go_px, 8.0)
-    for answer, low, high in zip(Answer, ends, ends[1:], strict=False):
+    for answer, low, high in zip(Level, ends, ends[1:], strict=False):
         axes.axhspan(low, high, color=COLOURS[answer], alpha=0.08, lw=0)
-        axes.text(7.9, low + 0.15, answer.value, color=COLOURS[answer], ha="right", va="bottom")
+        axes.text(7.9, low + 0.15, ANSWERS[answer], color=COLOURS[answer], ha="right", va="bottom")
 
 
 def answers() -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], marker="o", ls="", mfc="none", color=colour, label=f"answer: {answer}")
+        Line2D([], [], marker="o", ls="", mfc="none", color=colour, label=f"answer: {ANSWERS[answer]}")
         for answer, colour in COLOURS.items()
     ]
 

@@ -61,5 +61,5 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def talk() -> Scripted:
+def operator() -> Scripted:
     return Scripted()

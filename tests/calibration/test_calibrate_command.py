@@ -34,22 +34,22 @@ def file(line: Line, path: Path) -> dict[str, JointCalibration]:
 
 
 def test_a_check_of_an_arm_with_its_file_finds_nothing(
-    line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted
+    line: Line, path: Path, file: dict[str, JointCalibration], operator: Scripted
 ) -> None:
-    assert servos.check(line, path, talk, as_json=False) == 0
-    assert "is the calibration in the servos" in talk.text
+    assert servos.check(line, path, operator, as_json=False) == 0
+    assert "is the calibration in the servos" in operator.text
 
 
 def test_a_check_says_what_a_difference_means_in_degrees_and_writes_nothing(
-    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted,
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], operator: Scripted,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     arm.servos.set(2, "Homing_Offset", -114)
     before = arm.servos.saved.tobytes(), path.read_text()
-    assert servos.check(line, path, talk, as_json=False) == 1
-    assert "+10.0 " in talk.text
-    assert "Nothing was changed" in talk.text
-    assert servos.check(line, path, talk, as_json=True) == 1
+    assert servos.check(line, path, operator, as_json=False) == 1
+    assert "+10.0 " in operator.text
+    assert "Nothing was changed" in operator.text
+    assert servos.check(line, path, operator, as_json=True) == 1
     said = json.loads(capsys.readouterr().out)
     assert not said["agree"]
     assert said["joints"]["elbow_flex"]["zero_deg"] == pytest.approx(114 * 360 / 4095, abs=1e-3)
@@ -58,12 +58,13 @@ def test_a_check_says_what_a_difference_means_in_degrees_and_writes_nothing(
 
 
 def test_an_arm_that_stands_where_it_cannot_is_another_arm(
-    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], talk: Scripted
+    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], operator: Scripted
 ) -> None:
     arm.plant._steps[5] = 500  # type: ignore[attr-defined]
     arm.advance_to(arm.now_us + 50_000)
-    assert servos.check(line, path, talk, as_json=False) == 1
-    assert "gripper (servo 6) stands" in talk.text
+    assert servos.check(line, path, operator, as_json=False) == 1
+    assert "gripper (servo 6) is 81 deg outside its range" in operator.text
+    assert "ends [deg]" in operator.text  # not eaten as markup
 
 
 def test_a_file_is_put_into_the_servos_after_a_yes_only(
@@ -73,41 +74,46 @@ def test_a_file_is_put_into_the_servos_after_a_yes_only(
     wanted = file | {"elbow_flex": file["elbow_flex"]._replace(homing_offset=77)}
     other.write_text(files.dump(wanted))
     before = arm.servos.saved.tobytes(), path.read_text()
-    assert servos.take_over(line, str(other), path, Scripted(answer=False), set()) == 1
+    assert servos.restore(line, str(other), path, Scripted(answer=False), set()) == 1
     assert (arm.servos.saved.tobytes(), path.read_text()) == before
-    talk = Scripted()
-    assert servos.take_over(line, str(other), path, talk, set()) == 0
-    assert "1 of 30 registers differ" in talk.text
+    operator = Scripted()
+    assert servos.restore(line, str(other), path, operator, set()) == 0
+    assert "1 of 30 registers differ" in operator.text
     assert compare.stored(line.rows()) == files.read(path) == wanted
     assert [files.read(copy) for copy in (tmp_path / "backups").iterdir()] == [file]
-    assert servos.take_over(line, str(other), path, talk, set()) == 0
+    assert servos.restore(line, str(other), path, operator, set()) == 0
     assert len(list((tmp_path / "backups").iterdir())) == 1  # nothing new, nothing to keep
 
 
 def test_what_lerobot_left_unsaved_survives_power_off_afterwards(
-    arm: MockArm, line: Line, path: Path, talk: Scripted
+    arm: MockArm, line: Line, path: Path, operator: Scripted
 ) -> None:
     """LeRobot writes a file that it was told to use with Lock = 1: the servos forget it, and it asks at every start."""
     line.write(3, BY_NAME["Homing_Offset"], 321)
     assert arm.servos.get(2, "Lock") == 1
-    assert servos.take_over(line, "eeprom", path, talk, set()) == 0
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
     arm.servos.boot(2)
     assert compare.stored(line.rows())["elbow_flex"].homing_offset == 321
 
 
-def test_a_lost_file_comes_back_from_the_servos(line: Line, path: Path, talk: Scripted) -> None:
-    assert servos.take_over(line, "eeprom", path, talk, set()) == 0
+def test_a_lost_file_comes_back_from_the_servos(line: Line, path: Path, operator: Scripted) -> None:
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
     assert files.read(path) == compare.stored(line.rows())
 
 
 def test_a_file_with_lerobots_half_turn_is_refused_with_the_way_out(
-    arm: MockArm, line: Line, path: Path, file: dict[str, JointCalibration], tmp_path: Path, talk: Scripted
+    arm: MockArm,
+    line: Line,
+    path: Path,
+    file: dict[str, JointCalibration],
+    tmp_path: Path,
+    operator: Scripted,
 ) -> None:
     before = arm.servos.saved.tobytes()
     bad = tmp_path / "bad.json"
     bad.write_text(files.dump(file | {"elbow_flex": file["elbow_flex"]._replace(homing_offset=2048)}))
     with pytest.raises(ImplausibleError, match=r"elbow_flex: homing offset 2048.*calibrate again"):
-        servos.take_over(line, str(bad), path, talk, set())
+        servos.restore(line, str(bad), path, operator, set())
     assert arm.servos.saved.tobytes() == before
 
 
@@ -121,7 +127,7 @@ def test_a_file_with_lerobots_half_turn_is_refused_with_the_way_out(
         ("servos --port=mock --check --from=x", "use one of them"),
         ("servos --port=mock --check --id=../x", "cannot name a file"),
         ("ids --port=mock --motor=knee", "possible: shoulder_pan"),
-        ("check --port=mock --cameras=[1]", "needed is {name:"),
+        ("check --port=mock --cameras=[1]", "expected is {name:"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(

@@ -10,12 +10,12 @@ from so101_calibration import check
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.command import main
 from so101_calibration.errors import ServoError
-from so101_calibration.report import FAIL, PASS, WARN, Item
 from so101_calibration.servos import compare, motion_test
 from so101_calibration.servos.line import Line, open_line
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.frames import MockFrames
+from so101_robot.preflight.findings import Finding, Level, verdict
 from so101_robot.state import Frame
 
 
@@ -27,15 +27,15 @@ def standing() -> Iterator[tuple[MockArm, Line]]:
         yield arm, line
 
 
-def by_name(items: list[Item]) -> dict[str, Item]:
-    return {item.name: item for item in items}
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
 
 
 def test_a_sound_arm_passes_and_is_left_as_it_was(standing: tuple[MockArm, Line]) -> None:
     arm, line = standing
     before = arm.joint_rad.copy()
     items = by_name(check.examine(line, compare.stored(line.rows()), move=True))
-    assert {item.verdict for item in items.values()} == {PASS}
+    assert verdict(list(items.values())) is Level.OK
     arm.advance_to(arm.now_us + 2_000)  # a servo looks at its registers every millisecond
     assert arm.driven_joints() == []
     assert arm.joint_rad == pytest.approx(before, abs=0.06)
@@ -63,17 +63,17 @@ def test_a_joint_that_is_held_up_stops_the_motion(standing: tuple[MockArm, Line]
 def test_nothing_moves_unless_it_was_allowed(standing: tuple[MockArm, Line]) -> None:
     arm, line = standing
     items = by_name(check.examine(line, None, move=False))
-    assert items["motion"] == Item("motion", WARN, "not tried")
-    assert items["calibration file"].verdict == WARN
+    assert items["motion"] == Finding(Level.WARN, "motion", "", "not tried")
+    assert items["calibration file"].level is Level.WARN
     assert arm.driven_joints() == []
 
 
 def test_a_failure_keeps_the_arm_from_moving(arm: MockArm, line: Line) -> None:
     arm.servos.set(0, "Firmware_Minor_Version", 9)
     items = by_name(check.examine(line, None, move=True))
-    assert items["firmware"].verdict == FAIL
+    assert items["firmware"].level is Level.STOP
     assert "not tried, because" in items["motion"].text
-    assert check.verdict(list(items.values())) == FAIL
+    assert verdict(list(items.values())) is Level.STOP
     assert arm.driven_joints() == []
 
 
@@ -81,14 +81,14 @@ def test_a_file_that_is_not_in_the_servos_fails_with_degrees(arm: MockArm, line:
     file = compare.stored(line.rows())
     file["elbow_flex"] = file["elbow_flex"]._replace(homing_offset=114)
     item = by_name(check.examine(line, file, move=False))["calibration file"]
-    assert item.verdict == FAIL
+    assert item.level is Level.STOP
     assert "elbow_flex (+10.0 deg)" in item.text
 
 
 def test_a_silent_servo_is_the_only_finding(arm: MockArm, line: Line) -> None:
     arm.servos.reboot(4, 10**9)
     (item,) = check.examine(line, None, move=True)
-    assert item.verdict == FAIL
+    assert item.level is Level.STOP
     assert "servo 5 (wrist_roll) did not answer" in item.text
 
 
@@ -96,16 +96,16 @@ def test_a_camera_that_keeps_its_rate_passes(standing: tuple[MockArm, Line]) -> 
     arm, line = standing
     source = Stamps(arm)
     item = camera_rates.watch(source, line.clock, 20.0, watch_s=1.0)
-    assert item.verdict == PASS
+    assert item.level is Level.OK
     assert item.value == pytest.approx(20.0, abs=0.1)
-    assert camera_rates.watch(source, line.clock, 30.0, watch_s=1.0).verdict == FAIL
+    assert camera_rates.watch(source, line.clock, 30.0, watch_s=1.0).level is Level.STOP
 
 
 def test_a_camera_that_stands_still_fails(standing: tuple[MockArm, Line]) -> None:
     arm, line = standing
     arm.add_fault({"fault": "camera_stall", "camera": "front"})
     item = camera_rates.watch(Stamps(arm), line.clock, 20.0, watch_s=1.0)
-    assert item.verdict == FAIL
+    assert item.level is Level.STOP
     assert "new pictures in" in item.text
 
 
@@ -129,11 +129,24 @@ def test_the_report_is_for_programs_too(tmp_path: Path, monkeypatch: pytest.Monk
         main(["check", "--port=mock", "--no_motion", f"--json={tmp_path / 'r.json'}"])
     report = json.loads((tmp_path / "r.json").read_text())
     assert ended.value.code == 0
-    assert report["verdict"] == WARN
+    assert report["verdict"] == "warn"
     assert report["items"][0] == {
         "name": "servos",
-        "verdict": PASS,
+        "verdict": "pass",
         "text": "1 to 6 answer",
         "value": None,
         "unit": "",
     }
+
+
+@pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.WARN, 0), (Level.STOP, 1)])
+def test_only_a_failure_ends_the_command_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], level: Level, code: int
+) -> None:
+    monkeypatch.setattr(
+        camera_rates, "examine", lambda cameras, mock: [Finding(level, "camera front", "", "20 frames/s")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--port=mock", "--no_motion", "--json"])
+    assert ended.value.code == code
+    assert json.loads(capsys.readouterr().out)["verdict"] == ("fail" if code else "warn")  # motion: not tried

@@ -41,7 +41,7 @@ def test_a_missing_file_names_those_that_are_there(path: Path) -> None:
     [
         ("[]", "no joints"),
         ("{", "Expecting"),
-        ('{"gripper": {"id": 6}}', "needed are id, drive_mode"),
+        ('{"gripper": {"id": 6}}', "expected are id, drive_mode"),
         (files.dump(ONE).replace("1500", "1500.5"), "range_min = 1500.5 is not a whole number"),
         (files.dump(ONE).replace("1500", "true"), "range_min = True is not a whole number"),
     ],

@@ -12,7 +12,7 @@ from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.intrinsics import Intrinsics
 from so101_calibration.cameras.poses import transform
 from so101_calibration.cameras.rendered import draw
-from so101_calibration.drift.measure import moved
+from so101_calibration.homography import mapped
 from so101_eval.palletizing.scene.scene import PalletizingScene
 from so101_robot.mock.cameras.render import Renderer
 from so101_robot.mock.physics.world import HOME_POSE_RAD, World
@@ -130,7 +130,7 @@ class Bench:
         H = from_table(R_now, p_now) @ np.linalg.inv(from_table(R_world_camera, p))
         rows, columns = np.nonzero(static[::5, ::5])
         points = np.column_stack((columns, rows)).astype(np.float64) * 5
-        return float(np.linalg.norm(moved(H, points) - points, axis=1).mean())
+        return float(np.linalg.norm(mapped(H, points) - points, axis=1).mean())
 
     def moving(
         self, static: NDArray[np.bool_], kind: str, px: float, direction_rad: float

@@ -1,7 +1,7 @@
 """Views of a board: what was detected, whether it is sharp, still and new, and whether there are enough.
 
 Automatic capture takes a view when the board has been still for half a second, the picture is not blurred and
-shows the board elsewhere or otherwise tilted than every view before. Many equal views teach nothing and make
+shows the board elsewhere or otherwise tilted than every view before. Many equal views add no information and make
 the stated uncertainties too small, so they are refused one by one, and a set that leaves most of the picture
 empty is refused as a whole.
 """
@@ -21,7 +21,7 @@ MIN_CORNERS = 8
 """Of one view: four give a pose without any check, eight tell a wrong corner."""
 MIN_VIEWS = 10
 MIN_COVERAGE = 0.6
-"""Of the picture's cells, in at least one view. Distortion is strongest where the board seldom is."""
+"""Of the picture's cells, in at least one view. Distortion is strongest where the board is seldom shown."""
 GRID = (8, 6)
 """Cells of the coverage map, across and down."""
 
@@ -63,7 +63,7 @@ def detect(image: NDArray[np.uint8], board: Board, name: str = "") -> View | Non
         return None
     height, width = grey.shape
     points, window = _refined(grey, np.asarray(corners, np.float32), board)
-    border = window + 2  # there the search would have looked beyond the picture
+    border = window + 2  # closer to the edge the search would leave the picture
     inside = ((points > border) & (points < np.array((width, height)) - 1 - border)).all(1)
     if inside.sum() < MIN_CORNERS:
         return None
@@ -105,7 +105,7 @@ def _edge(grey: NDArray[np.uint8], points: NDArray[np.float64]) -> float:
         rows, columns = slice(max(y - 6, 0), y + 7), slice(max(x - 6, 0), x + 7)
         contrast = float(np.ptp(grey[rows, columns]))
         if contrast > 0:
-            # the operator sees a step that lies between two pixels at half its height
+            # a step between two pixels has half its slope in the Sobel operator
             shares.append(min(1.0, 2 * float(slope[rows, columns].max()) / contrast))
     return float(np.median(shares)) if shares else 0.0
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from so101_calibration.errors import UsageError
@@ -26,7 +29,7 @@ DICTIONARIES = {
 }
 
 EDGE_MM = 5.0
-"""What printers leave white."""
+"""Margin that printers leave white."""
 BAR_MM = 100.0
 POINT_PER_MM = 72 / 25.4
 
@@ -35,15 +38,15 @@ POINT_PER_MM = 72 / 25.4
 class Board:
     """A ChArUco board: a chessboard whose white squares carry markers.
 
-    The default fits an A4 page with a margin that a hand can hold. Raises UsageError for a board that cannot
-    be.
+    The default fits an A4 page with a margin that a hand can hold. Raises UsageError for an impossible
+    board.
     """
 
     columns: int = 9
     rows: int = 6
     """Squares, not corners."""
     square_mm: float = 28.0
-    """Edge of a square as printed: measure it, and say here what was measured."""
+    """Edge of a printed square: measure it, and put the measured length here."""
     marker_mm: float = 20.0
     dictionary: str = "DICT_4X4_50"
     """Few, large bits: read from the smallest picture."""
@@ -143,11 +146,7 @@ def write_board(board: Board, path: Path, page: str = "a4", dots_per_inch: int =
     figure.savefig(path, dpi=dots_per_inch, metadata=about)
 
 
-def _page(board: Board, width_mm: float, height_mm: float) -> Any:
-    from matplotlib.figure import Figure
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
+def _page(board: Board, width_mm: float, height_mm: float) -> Figure:
     figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width_mm), ylim=(height_mm, 0))  # millimetres from the top left

@@ -1,7 +1,7 @@
-"""Pictures of the board taken by themselves: hold it still in front of the camera, move it, hold it still again.
+"""Pictures of the board, taken automatically: hold it still in front of the camera, move it, hold it still again.
 
-Every kept picture is written at once (`view_00.png` ...), for the calibration to be repeated from the files; for the
-wrist camera with a line of `joints.csv`.
+Every kept picture is written at once (`view_00.png` ...), so that the calibration can be repeated from the
+files; for the wrist camera with a line of `joints.csv`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.poses import Matrix, transform
 from so101_calibration.errors import FileError, ImplausibleError, UsageError
 from so101_calibration.files import write_whole
+from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
 from so101_robot.joints import JOINTS
 from so101_robot.state import Frame
 
@@ -35,12 +36,13 @@ def capture(
     """Feed `frames` to automatic capture until `wanted` views are kept, and return them.
 
     Args:
-        say: told what to do, whenever that changes.
+        say: called with what the person should do, whenever that changes.
         joints: joint values (6,) in LeRobot units of the moment, for a camera on the hand.
         limit_s: on the frames' clock.
 
     Raises:
-        UsageError: the folder has pictures already. ImplausibleError: the time is over.
+        UsageError: the folder has pictures already.
+        ImplausibleError: the time is over.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("view_*.png")):
@@ -50,25 +52,25 @@ def capture(
     for frame in frames:
         start_s = frame.captured_s if start_s is None else start_s
         name = f"view_{len(taking.views):02d}.png"
-        told = taking.feed(detect(frame.image, board, name), frame.captured_s)
-        if told == "captured":
+        status = taking.feed(detect(frame.image, board, name), frame.captured_s)
+        if status == "captured":
             pictures.write(folder / name, frame.image)
             if joints is not None:
                 rows.append(",".join((name, *(f"{value:.4f}" for value in joints()))))
                 write_whole(folder / JOINTS_FILE, "\n".join(rows) + "\n")
             share = 100 * coverage_share(taking.views)
-            told = f"captured {len(taking.views)} of {wanted}; {share:.0f} % of the picture seen\n"
-            told += coverage_text(taking.views)
-        if told != last:
-            say(told)
-            last = told
+            status = f"captured {len(taking.views)} of {wanted}; {share:.0f} % of the picture seen\n"
+            status += coverage_text(taking.views)
+        if status != last:
+            say(status)
+            last = status
         if len(taking.views) == wanted:
             return taking.views
         if frame.captured_s - start_s > limit_s:
             break
     raise ImplausibleError(
-        f"{len(taking.views)} of {wanted} views within {limit_s:.0f} s; the last frame: {last or 'none came'}. What "
-        f"was captured lies in {folder}"
+        f"{len(taking.views)} of {wanted} views within {limit_s:.0f} s; the last frame: {last or 'none came'}. The "
+        f"pictures taken so far are in {folder}"
     )
 
 
@@ -97,7 +99,7 @@ def read_joints(path: Path) -> dict[str, NDArray[np.float64]]:
         name, *values = line.split(",")
         found[name] = np.array([_number(value, path) for value in values])
         if len(values) != len(JOINTS):
-            raise FileError(f"{path}: {name} has {len(values)} joint values; needed are {len(JOINTS)}")
+            raise FileError(f"{path}: {name} has {len(values)} joint values; expected are {len(JOINTS)}")
     return found
 
 
@@ -110,14 +112,12 @@ def read_touches(path: Path) -> tuple[list[int], NDArray[np.float64]]:
         raise FileError(f"{path} cannot be read: {error.strerror}") from error
     rows = [[_number(value, path) for value in line.split(",")] for line in lines[1:]]
     if not lines or lines[0] != header or any(len(row) != 4 for row in rows):
-        raise FileError(f"{path}: needed are the line {header} and four numbers in each line after it")
+        raise FileError(f"{path}: expected are the line {header}, then four numbers a line")
     return [int(row[0]) for row in rows], np.array([row[1:] for row in rows]).reshape(-1, 3) / 1000
 
 
 def hand_pose(joint: NDArray[np.float64]) -> Matrix:
     """X_base_hand at joint values (6,) in LeRobot units; the hand is the link `gripper`."""
-    from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
-
     pose = forward(angles_of(joint))
     link = LINK_NAMES.index("gripper")
     return transform(pose.rotation[link], pose.position_m[link])
@@ -127,7 +127,7 @@ def _number(text: str, path: Path) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise FileError(f"{path}: {text!r} is no number") from error
+        raise FileError(f"{path}: {text!r} is not a number") from error
     if not np.isfinite(value):
-        raise FileError(f"{path}: {text!r} is no finite number")
+        raise FileError(f"{path}: {text!r} is not a finite number")
     return value

@@ -2,8 +2,8 @@
 
 Zhang's method as OpenCV does it, and the distortion model of Brown and Conrady with two radial and two
 tangential terms: a third radial term is not needed for webcams and, from a dozen views, mostly fits noise. A
-view whose corners lie far off is left out once and named. A result that is too uncertain is refused: that is
-what too few tilted views look like, from inside.
+view whose corners are far off is left out once and named. A result that is too uncertain is refused: too few
+tilted views have this effect.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from so101_calibration.errors import ImplausibleError
 PARAMETERS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")
 
 MAX_FOCAL_SD = 0.005
-"""Standard deviation of the focal length over itself; above, distances are wrong by more than they may be."""
+"""Standard deviation of the focal length over itself; above, distances are too wrong to be useful."""
 MAX_RMS_PX = 1.0
 """Of a good webcam and a flat board: 0.1 to 0.4. Above 1 the board is bent, or not the one that was stated."""
 OUTLIER = 3.0
@@ -69,7 +69,7 @@ class Intrinsics:
 
     def scaled(self, size_px: tuple[int, int]) -> "Intrinsics":
         """For pictures of the same camera in another size. Raises ImplausibleError where the shape differs,
-        because then the camera cuts and nobody knows where."""
+        because then the camera crops, and it is not known where."""
         across, down = size_px[0] / self.size_px[0], size_px[1] / self.size_px[1]
         if abs(across / down - 1) > 0.01:
             raise ImplausibleError(
@@ -104,7 +104,7 @@ def calibrate(views: Sequence[View], board: Board) -> Calibrated:
     if len(sizes) > 1:
         found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
         raise ImplausibleError(
-            f"pictures of several sizes ({found}); all must come from one camera as it is used"
+            f"pictures of several sizes ({found}); all must come from one camera at one size"
         )
     kept, refused = distinct(views)
     check_enough(kept)

@@ -1,46 +1,35 @@
-"""Cameras of a robot without its arm: opened, looked at, closed. No servo is touched.
-
-The options are those of `so101-run`, so a line that works there works here.
-"""
+"""Cameras of a robot without its arm: opened, read, closed. No servo is touched."""
 
 import argparse
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from lerobot.cameras import make_cameras_from_configs
 from numpy.typing import NDArray
 
 from so101_calibration.errors import UsageError
+from so101_calibration.robot_options import MOCK_PORT, given
+from so101_robot.arm.arm import SO101
 from so101_robot.arm.cameras import FrameSource, LeRobotFrames, connect_all
+from so101_robot.arm.config_arm import SO101Config
 from so101_robot.clock import Clock, WallClock
+from so101_robot.commands import flags
 from so101_robot.errors import CameraError
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.config import CAMERAS
 from so101_robot.mock.frames import MockFrames
+from so101_robot.mock.lockstep import LockstepClock
 from so101_robot.state import Frame
 
-if TYPE_CHECKING:
-    from so101_robot.arm.arm import SO101
-    from so101_robot.arm.config_arm import SO101Config
-
-MOCK_PORT = "mock"
-OPTIONS = (
-    ("--robot.port", "`mock` for the mock arm's cameras; the serial port is not opened"),
-    ("--robot.id", "names the files beside the servos' calibration"),
-    ("--robot.calibration_dir", "where they lie, by default LeRobot's place"),
-    ("--robot.cameras", 'LeRobot\'s cameras by name: "{front: {type: opencv, index_or_path: 0, ...}}"'),
-    ("--robot.mock.scene", "of the mock arm"),
-    ("--robot.mock.seed", "of the mock arm"),
-    ("--robot.mock.width", "of the mock arm's pictures"),
-    ("--robot.mock.height", "of the mock arm's pictures"),
-    ("--robot.mock.renderer", "of the mock arm: auto, egl, osmesa or ray"),
-)
 NEXT_FRAME_S = 2.0
 """How long a camera may take for its next picture."""
 POLL_S = 0.005
 
 
-class Looks(Protocol):
-    """What is used of a camera that is open."""
+class FrameReader(Protocol):
+    """What is needed of an open camera."""
 
     @property
     def name(self) -> str: ...
@@ -54,16 +43,16 @@ class Cameras(NamedTuple):
     clock: Clock
 
     def source(self, name: str) -> FrameSource:
-        """Raises UsageError for a name that there is not."""
+        """Raises UsageError for an unknown name."""
         if name not in self.sources:
             raise UsageError(f"the robot has no camera {name!r}; it has {', '.join(self.sources) or 'none'}")
         return self.sources[name]
 
 
 class ArmCamera:
-    """A camera of an arm that is connected. Raises UsageError for a name that it has not."""
+    """A camera of a connected arm. Raises UsageError for an unknown name."""
 
-    def __init__(self, arm: "SO101", name: str) -> None:
+    def __init__(self, arm: SO101, name: str) -> None:
         if name not in arm.cameras:
             raise UsageError(f"the robot has no camera {name!r}; it has {', '.join(arm.cameras) or 'none'}")
         self._name, self._arm = name, arm
@@ -77,22 +66,8 @@ class ArmCamera:
         return self._arm.frames()[self._name]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which robot."""
-    group = parser.add_argument_group("robot")
-    for flag, text in OPTIONS:
-        group.add_argument(flag, metavar="VALUE", help=text)
-
-
-def given(options: argparse.Namespace) -> dict[str, str]:
-    """The robot's options that were given: flag -> value."""
-    return {flag: value for flag, _ in OPTIONS if (value := getattr(options, flag[2:])) is not None}
-
-
-def parse(options: argparse.Namespace) -> "SO101Config":
+def parse(options: argparse.Namespace) -> SO101Config:
     """The robot's configuration. Raises the robot's ConfigError."""
-    from so101_robot.commands import flags
-
     return flags.parse(given(options)).robot
 
 
@@ -105,9 +80,6 @@ def open_cameras(options: argparse.Namespace, only: str | None = None) -> Genera
     """
     config = parse(options)
     if config.port == MOCK_PORT and not config.cameras:
-        from so101_robot.mock.arm import CAMERAS, MockArm
-        from so101_robot.mock.lockstep import LockstepClock
-
         arm = MockArm(config.mock)
         try:
             sources: dict[str, FrameSource] = {name: MockFrames(name, arm) for name in CAMERAS}
@@ -115,8 +87,6 @@ def open_cameras(options: argparse.Namespace, only: str | None = None) -> Genera
         finally:
             arm.close()
         return
-    from lerobot.cameras import make_cameras_from_configs
-
     if only is not None and only not in config.cameras:
         names = ", ".join(config.cameras) or "none: give --robot.cameras"
         raise UsageError(f"the robot has no camera {only!r}; it has {names}")
@@ -133,7 +103,7 @@ def open_cameras(options: argparse.Namespace, only: str | None = None) -> Genera
             source.disconnect()
 
 
-def frames(source: Looks, clock: Clock) -> Iterator[Frame]:
+def frames(source: FrameReader, clock: Clock) -> Iterator[Frame]:
     """Every new picture of a camera, without end. Raises CameraError when none comes for two seconds."""
     last, since_s = -1, clock.now_s()
     while True:
@@ -147,9 +117,9 @@ def frames(source: Looks, clock: Clock) -> Iterator[Frame]:
         clock.sleep_until(clock.now_s() + POLL_S)
 
 
-def steady(source: Looks, clock: Clock, count: int = 5) -> NDArray[np.uint8]:
+def steady(source: FrameReader, clock: Clock, count: int = 5) -> NDArray[np.uint8]:
     """The median of `count` new pictures: (height, width, 3) RGB with little noise."""
-    pictures: list[NDArray[Any]] = []
+    pictures: list[NDArray[np.uint8]] = []
     for frame in frames(source, clock):
         pictures.append(frame.image)
         if len(pictures) == count:

@@ -1,8 +1,8 @@
 """Exposure, gain, white balance and focus: switched to manual, set, and read back.
 
-A camera that regulates itself shows the same bench differently from day to day, and a policy sees that. What a
-camera allows differs (drivers ignore, round or refuse), so nothing is believed: every setting is read back, and what
-was refused is in the answer. Values are the driver's own units (V4L2: exposure in 0.1 ms, white balance in kelvin);
+A camera that adjusts itself shows the same bench differently from day to day, and a policy sees that. What a
+camera allows differs (drivers ignore, round or refuse), so every setting is read back, and what was refused
+is in the answer. Values are the driver's own units (V4L2: exposure in 0.1 ms, white balance in kelvin);
 they mean something only for the same camera on the same system, which is what they are kept for.
 """
 
@@ -14,18 +14,18 @@ import cv2
 
 
 class Capture(Protocol):
-    """What is used of `cv2.VideoCapture`."""
+    """What is needed of `cv2.VideoCapture`."""
 
     def get(self, propId: int, /) -> float: ...
     def set(self, propId: int, value: float, /) -> bool: ...
 
 
 class Setting(NamedTuple):
-    """One thing that a camera regulates."""
+    """One thing that a camera adjusts by itself."""
 
     name: str
     automatic: int | None
-    """OpenCV's property that switches the regulation; None where there is none."""
+    """OpenCV's property that switches the automatic mode; None where there is none."""
     manual: float
     """Its value for off."""
     value: int
@@ -53,18 +53,18 @@ class Lock(NamedTuple):
     name: str
     asked: float
     value: float
-    """What the camera says that it has."""
+    """What the camera reports."""
     held: bool
-    """Regulation is off and the value is the one that was asked for."""
+    """Automatic mode is off and the value is the one that was asked for."""
     refused: str
     """Why it is not held; empty if it is."""
 
 
 def lock(capture: Capture, wanted: Mapping[str, float] | None = None) -> list[Lock]:
-    """Switch regulation off and set every setting to its value in `wanted`, or to the one it has now.
+    """Switch automatic modes off and set every setting to its value in `wanted`, or to the one it has now.
 
-    Let the camera regulate for a second before, so that what it has now is good. Never raises: a camera that allows
-    nothing has a list of refusals.
+    Let the camera adjust itself for a second before, so that its present values are good. Never raises: a camera that
+    allows nothing has a list of refusals.
     """
     values = {setting.name: capture.get(setting.value) for setting in SETTINGS} | dict(wanted or {})
     return [_lock_one(capture, setting, values[setting.name]) for setting in SETTINGS]
@@ -77,7 +77,7 @@ def _lock_one(capture: Capture, setting: Setting, asked: float) -> Lock:
     if setting.automatic is not None:
         capture.set(setting.automatic, setting.manual)
         if not _close(capture.get(setting.automatic), setting.manual):
-            refused = "its regulation cannot be switched off"
+            refused = "its automatic mode cannot be switched off"
     taken = capture.set(setting.value, asked)
     value = capture.get(setting.value)
     if not refused and not _close(value, asked):

@@ -13,8 +13,8 @@ from so101_calibration.errors import FileError
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def maybe(found: Any) -> NDArray[Any] | None:
-    """What OpenCV may answer and its stubs do not say: nothing."""
+def maybe(found: NDArray[Any] | None) -> NDArray[Any] | None:
+    """`found`, typed as OpenCV really answers: its stubs do not say that it may be None."""
     return found
 
 
@@ -24,7 +24,7 @@ def read(path: Path) -> NDArray[np.uint8]:
         raise FileError(f"there is no picture {path}")
     found = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if found is None:
-        raise FileError(f"{path} is no picture that can be read; possible are {', '.join(ENDINGS)}")
+        raise FileError(f"{path} is not a picture that can be read; possible are {', '.join(ENDINGS)}")
     return np.ascontiguousarray(np.asarray(found, np.uint8)[..., ::-1])
 
 
@@ -40,7 +40,7 @@ def write(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 def find(places: Sequence[Path]) -> list[Path]:
-    """Picture files: those named, and all in folders that are named, in order. Raises FileError for none."""
+    """Picture files: those given, and all in folders that are given, in order. Raises FileError if there are none."""
     found: list[Path] = []
     for place in places:
         inside = (

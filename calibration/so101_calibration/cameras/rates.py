@@ -1,50 +1,47 @@
 """Frames per second and jitter of cameras, for the self-test: from the time stamps of new pictures alone."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+import draccus
 import numpy as np
+from lerobot.cameras import CameraConfig, make_cameras_from_configs
 
 from so101_calibration.errors import UsageError
+from so101_robot.arm.cameras import FrameSource, LeRobotFrames
+from so101_robot.arm.config_arm import SO101Config
 from so101_robot.clock import Clock, WallClock
 from so101_robot.errors import RobotError
-
-if TYPE_CHECKING:
-    from so101_calibration.report import Item
-    from so101_robot.arm.cameras import FrameSource
-    from so101_robot.mock.arm import MockArm
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.config import CAMERAS
+from so101_robot.mock.frames import MockFrames
+from so101_robot.mock.lockstep import LockstepClock
+from so101_robot.preflight.findings import Finding, Level
 
 WATCH_S = 3.0
-LOOK_S = 0.002
-"""Between two looks [s]: what a camera without time stamps is uncertain by."""
+POLL_S = 0.002
+"""Between two reads [s]: the uncertainty of the times of a camera without time stamps."""
 SLOW, TOO_SLOW = 0.95, 0.8
-"""Share of the asked rate below which is a warning, a failure."""
+"""Share of the configured rate below which is a warning, a failure."""
 JITTER_WARN, JITTER_FAIL = 0.15, 0.5
 """Standard deviation of the time between two pictures, as a share of that time."""
 
 
-def configs(cameras: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def configs(cameras: Mapping[str, dict[str, Any]]) -> dict[str, CameraConfig]:
     """LeRobot's camera configurations. Raises UsageError that names the camera."""
     return {name: _config(name, fields) for name, fields in cameras.items()}
 
 
-def examine(cameras: dict[str, Any], mock: "MockArm | None") -> "list[Item]":
+def examine(cameras: Mapping[str, CameraConfig], mock: MockArm | None) -> list[Finding]:
     """Watch each camera for three seconds. Those of a mock arm are watched if none are given."""
-    from so101_robot.mock.frames import MockFrames
-
     if mock is not None and not cameras:
-        from so101_robot.mock.config import CAMERAS
-        from so101_robot.mock.lockstep import LockstepClock
-
         clock = LockstepClock(mock, pace=0)
         return [watch(MockFrames(name, mock), clock, mock.config.camera_fps) for name in CAMERAS]
     return [_real(name, config) for name, config in cameras.items()]
 
 
-def watch(source: "FrameSource", clock: Clock, asked_fps: float | None, watch_s: float = WATCH_S) -> "Item":
-    """One camera that is connected."""
-    from so101_calibration.report import FAIL, PASS, WARN, Item
-
+def watch(source: FrameSource, clock: Clock, expected_fps: float | None, watch_s: float = WATCH_S) -> Finding:
+    """One camera that is connected. The value is its rate [1/s]."""
     stamps: list[float] = []
     last = None
     end_s = clock.now_s() + watch_s
@@ -53,47 +50,38 @@ def watch(source: "FrameSource", clock: Clock, asked_fps: float | None, watch_s:
         if frame.sequence != last:
             last = frame.sequence
             stamps.append(frame.captured_s)
-        clock.sleep_until(now_s + LOOK_S)
-    name = f"camera {source.name}"
+        clock.sleep_until(now_s + POLL_S)
+    check = f"camera {source.name}"
     if len(stamps) < 3:
-        return Item(
-            name, FAIL, f"{len(stamps)} new pictures in {watch_s:g} s", float(len(stamps)) / watch_s, "1/s"
-        )
+        text = f"{len(stamps)} new pictures in {watch_s:g} s"
+        return Finding(Level.STOP, check, "", text, value=len(stamps) / watch_s, unit="1/s")
     gaps_s = np.diff(stamps)
     fps, jitter = 1 / float(gaps_s.mean()), float(gaps_s.std() / gaps_s.mean())
-    share = 1.0 if not asked_fps else fps / asked_fps
+    share = 1.0 if not expected_fps else fps / expected_fps
     bad = share < TOO_SLOW or jitter > JITTER_FAIL
     poor = share < SLOW or jitter > JITTER_WARN
+    level = Level.STOP if bad else Level.WARN if poor else Level.OK
     text = f"{fps:.1f} frames/s, jitter {jitter * float(gaps_s.mean()) * 1e3:.1f} ms, longest gap {gaps_s.max():.3f} s"
-    return Item(name, FAIL if bad else WARN if poor else PASS, text, round(fps, 3), "1/s")
+    return Finding(level, check, "", text, value=round(fps, 3), unit="1/s")
 
 
-def _real(name: str, config: Any) -> "Item":
+def _real(name: str, config: CameraConfig) -> Finding:
     """A LeRobot camera: opened, watched, closed."""
-    from lerobot.cameras import make_cameras_from_configs
-
-    from so101_calibration.report import FAIL, Item
-    from so101_robot.arm.cameras import LeRobotFrames
-
     try:
         source = LeRobotFrames(name, make_cameras_from_configs({name: config})[name], config)
         source.connect()
     except (RobotError, ValueError, ImportError) as error:
-        return Item(f"camera {name}", FAIL, str(error))
+        return Finding(Level.STOP, f"camera {name}", "", str(error))
     try:
         return watch(source, WallClock(), config.fps)
     except RobotError as error:
-        return Item(f"camera {name}", FAIL, str(error))
+        return Finding(Level.STOP, f"camera {name}", "", str(error))
     finally:
         source.disconnect()
 
 
-def _config(name: str, fields: dict[str, Any]) -> Any:
-    import draccus
-    from lerobot.cameras import CameraConfig
-
-    importlib.import_module("so101_robot.arm.config_arm")  # makes LeRobot's camera types known
+def _config(name: str, fields: dict[str, Any]) -> CameraConfig:
     try:
-        return draccus.decode(CameraConfig, fields)
+        return draccus.decode(SO101Config, {"cameras": {name: fields}}).cameras[name]
     except (draccus.ParsingError, ValueError, TypeError) as error:
         raise UsageError(f"--cameras: {name}: {error}") from error

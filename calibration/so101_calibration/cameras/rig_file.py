@@ -1,11 +1,11 @@
 """One readable file for the cameras of a rig, beside the calibration of its servos: `<robot id>.cameras.yaml`.
 
 For each camera by name: intrinsics, pose (in the arm's base frame, or on its hand), both with standard deviations,
-and the settings that were locked. Every part has its date. The file is written whole or not at all, and the one
+and the settings that were locked. Every part has its date. The file is written in one step, and the one
 before is kept in `backups`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class CameraPose:
     """Where a camera is."""
 
     frame: str
-    """`base`: it stands; `hand`: it rides on the link `gripper`."""
+    """`base`: it does not move; `hand`: it is on the link `gripper`."""
     placed: Placed
 
 
@@ -49,13 +49,13 @@ class RigCamera:
     """Of each part."""
 
 
-def path_of(robot_id: str, folder: Path | None = None) -> Path:
-    """Where the cameras of a rig are kept; `folder` as for the servos. Raises FileError for an id that is no name."""
-    return files.path_of(robot_id, folder).with_suffix(".cameras.yaml")
+def path_of(calibration: Path) -> Path:
+    """Beside the servos' calibration file `<robot id>.json`."""
+    return calibration.with_suffix(".cameras.yaml")
 
 
 def load(path: Path) -> dict[str, RigCamera]:
-    """The cameras by name; none if there is no file. Raises FileError for a file that is none of ours."""
+    """The cameras by name; none if there is no file. Raises FileError for a file of another kind."""
     try:
         found: Any = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -70,20 +70,35 @@ def load(path: Path) -> dict[str, RigCamera]:
         raise FileError(f"{path} is not a file of cameras: {type(error).__name__} {error}") from error
 
 
-def update(path: Path, name: str, now: datetime, **parts: Any) -> RigCamera:
-    """Write parts (`intrinsics`, `pose`, `locks`) of one camera and leave the rest of the file as it is.
+def update(
+    path: Path,
+    name: str,
+    now: datetime,
+    *,
+    intrinsics: Intrinsics | None = None,
+    pose: CameraPose | None = None,
+    locks: tuple[Lock, ...] | None = None,
+) -> RigCamera:
+    """Write the parts of one camera that are given and leave the rest of the file as it is.
 
-    New intrinsics drop a pose that was made with the old ones. Returns what the file now says of the camera. Raises
+    New intrinsics drop a pose that was made with the old ones. Returns the camera as the file now has it. Raises
     FileError.
     """
     cameras = load(path)
-    date = now.isoformat(sep=" ", timespec="seconds")
-    camera = replace(cameras.get(name, RigCamera()), **parts)
-    dates = {**camera.dates, **dict.fromkeys(parts, date)}
-    if "intrinsics" in parts and "pose" not in parts:
-        camera = replace(camera, pose=None)
+    old = cameras.get(name, RigCamera())
+    given = {"intrinsics": intrinsics is not None, "pose": pose is not None, "locks": locks is not None}
+    dates = old.dates | {
+        part: now.isoformat(sep=" ", timespec="seconds") for part, new in given.items() if new
+    }
+    kept_pose = old.pose if intrinsics is None else None
+    if pose is None and kept_pose is None:
         dates.pop("pose", None)
-    cameras[name] = replace(camera, dates=dates)
+    cameras[name] = RigCamera(
+        old.intrinsics if intrinsics is None else intrinsics,
+        kept_pose if pose is None else pose,
+        old.locks if locks is None else locks,
+        dates,
+    )
     if path.is_file():
         stamp = now.strftime("%Y-%m-%d_%H%M%S_%f")
         files.write_whole(path.parent / files.BACKUPS / f"{path.stem}.{stamp}.yaml", path.read_text())

@@ -8,13 +8,22 @@ and fitting a homography that outliers cannot pull (MAGSAC); the guess that expl
 Pictures are freed of local brightness and contrast first, so light does not matter where it does not clip.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from so101_calibration.cameras.pictures import maybe
+from so101_calibration.homography import (
+    HOMOGRAPHY_INLIERS,
+    Homography,
+    fit,
+    homography,
+    mapped,
+    similarity,
+    unit,
+)
 
 WORK_WIDTH = 320
 """Smaller pictures are enlarged to this width: corners of 96 pixels across are too few and too small."""
@@ -27,16 +36,12 @@ WINDOW = (17, 17)
 MIN_INLIERS = 12
 MIN_SHARE = 0.15
 """Of the background's corners that must be found again: chance finds less."""
-HOMOGRAPHY_INLIERS = 30
-"""With fewer a similarity (shift, turn, scale) is fitted: eight numbers from few points run away."""
 RESAMPLES = 40
 TRACKING_SD_PX = 0.06
 """Of the mean shift, in the working picture: by what all corners are off together (interpolation, what hides behind the
 noise), which drawing them again cannot see. Measured over 40 shifts of 2 and 5 px, see docs/cameras.md."""
 CELLS = 4
 """Points are drawn evenly from a grid of so many cells across and down, for one rich corner not to decide."""
-
-type Homography = NDArray[np.float64]
 
 
 class Alignment(NamedTuple):
@@ -82,13 +87,7 @@ def align(
     sd_px = (
         float(np.hypot(_spread(here, there, corners, np.random.default_rng(seed)), TRACKING_SD_PX)) / scale
     )
-    return Alignment(_unit(np.linalg.inv(shrink) @ H @ shrink), len(here), min(share, 1.0), sd_px)
-
-
-def moved(H: Homography, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 2) where a homography takes points (n, 2)."""
-    taken = np.column_stack((points, np.ones(len(points)))) @ H.T
-    return taken[:, :2] / taken[:, 2:]
+    return Alignment(unit(np.linalg.inv(shrink) @ H @ shrink), len(here), min(share, 1.0), sd_px)
 
 
 def _enlarged(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
@@ -153,28 +152,28 @@ def _by_features(
         return None
     here = np.array([points[match.queryIdx].pt for match in good])
     there = np.array([others[match.trainIdx].pt for match in good])
-    return _fit(here, there, 3.0)[0]
+    return fit(here, there, 3.0)[0]
 
 
 def _refined(
     first: NDArray[np.uint8], second: NDArray[np.uint8], corners: NDArray[np.float32], guess: Homography
 ) -> tuple[Homography, NDArray[np.float64], NDArray[np.float64]] | None:
     """Track corners from a guess, twice; the homography, and the inliers in both pictures."""
-    fit = guess
+    estimate = guess
     here = there = np.empty((0, 2))
     for levels in (2, 1):
         warped = cv2.warpPerspective(
-            second, fit, first.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            second, estimate, first.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
         here, near = _tracked(first, np.asarray(warped, np.uint8), corners, levels)
         if len(here) < MIN_INLIERS:
             return None
-        there = moved(fit, near)
-        found, inlier = _fit(here, there, INLIER_PX)
+        there = mapped(estimate, near)
+        found, inlier = fit(here, there, INLIER_PX)
         if found is None or inlier.sum() < MIN_INLIERS or not _plausible(found, first.shape):
             return None
-        fit, here, there = found, here[inlier], there[inlier]
-    return fit, here, there
+        estimate, here, there = found, here[inlier], there[inlier]
+    return estimate, here, there
 
 
 def _tracked(
@@ -192,53 +191,17 @@ def _tracked(
     return corners[good].astype(float), np.asarray(ahead, float).reshape(-1, 2)[good]
 
 
-def _fit(
-    here: NDArray[np.float64], there: NDArray[np.float64], reach_px: float
-) -> tuple[Homography | None, NDArray[np.bool_]]:
-    """A homography from many points, a similarity from few, and which points agree."""
-    H, inlier = _homography(here, there, cv2.USAC_MAGSAC, reach_px)
-    if H is not None and inlier.sum() >= HOMOGRAPHY_INLIERS:
-        # MAGSAC's inliers once more by least squares: its own answer comes from a weighting that favours a few
-        polished, _ = _homography(here[inlier], there[inlier])
-        return _unit(H if polished is None else polished), inlier
-    return _similarity(here, there, reach_px)
-
-
-def _homography(
-    here: NDArray[np.float64], there: NDArray[np.float64], method: int = 0, reach_px: float = 3.0
-) -> tuple[Homography | None, NDArray[np.bool_]]:
-    """By least squares, or by a robust `method`; and which points agree."""
-    H, inlier = cv2.findHomography(here, there, method, reach_px, maxIters=5000, confidence=0.9999)
-    return _answer(H, inlier, len(here))
-
-
-def _similarity(
-    here: NDArray[np.float64], there: NDArray[np.float64], reach_px: float
-) -> tuple[Homography | None, NDArray[np.bool_]]:
-    """Shift, turn and scale by RANSAC; and which points agree."""
-    A, inlier = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=reach_px)
-    found, agrees = _answer(A, inlier, len(here))
-    return (None if found is None else np.vstack((found, (0, 0, 1)))), agrees
-
-
-def _answer(found: Any, inlier: Any, count: int) -> tuple[Homography | None, NDArray[np.bool_]]:
-    """OpenCV gives None where it finds nothing."""
-    if found is None:
-        return None, np.zeros(count, bool)
-    return np.asarray(found, float), np.asarray(inlier).ravel() > 0
-
-
 def _plausible(H: Homography, shape: tuple[int, ...]) -> bool:
     """The picture keeps its orientation, and roughly its size: no fold, no collapse."""
     height, width = shape[:2]
     frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
-    taken = moved(H, frame).astype(np.float32)
+    taken = mapped(H, frame).astype(np.float32)
     area = float(cv2.contourArea(taken, oriented=True)) / (width * height)
     return bool(cv2.isContourConvex(taken[:, None])) and 0.4 < area < 2.5
 
 
 def _in_sight(corners: NDArray[np.float32], H: Homography, shape: tuple[int, ...]) -> int:
-    taken = moved(H, corners.astype(float))
+    taken = mapped(H, corners.astype(float))
     return int(((taken >= 0) & (taken < np.array(shape[::-1]))).all(1).sum())
 
 
@@ -253,13 +216,9 @@ def _spread(
     for _ in range(RESAMPLES):
         pick = rng.integers(0, len(here), len(here))
         if len(here) >= HOMOGRAPHY_INLIERS:
-            resampled, _ = _homography(here[pick], there[pick])
+            resampled, _ = homography(here[pick], there[pick])
         else:
-            resampled, _ = _similarity(here[pick], there[pick], 3.0)
+            resampled, _ = similarity(here[pick], there[pick], 3.0)
         if resampled is not None:
-            means.append(float(np.linalg.norm(moved(resampled, points) - points, axis=1).mean()))
+            means.append(float(np.linalg.norm(mapped(resampled, points) - points, axis=1).mean()))
     return float(np.std(means)) if len(means) > 1 else float("inf")
-
-
-def _unit(H: Homography) -> Homography:
-    return H / H[2, 2]

@@ -72,7 +72,7 @@ def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
     static = np.asarray(cv2.dilate(cleaned, np.ones((2 * reach + 1,) * 2, np.uint8))) == 0
     if static.mean() < MIN_STATIC:
         raise ImplausibleError(
-            f"only {100 * static.mean():.0f} % of the picture stays the same over the dataset, needed are "
+            f"only {100 * static.mean():.0f} % of the picture stays the same over the dataset, expected are at least "
             f"{100 * MIN_STATIC:.0f} %: a camera that moves with the arm, or that was moved between episodes, cannot "
             "be compared with its own background"
         )

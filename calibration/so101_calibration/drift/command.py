@@ -1,6 +1,6 @@
 """`so101-calibrate drift`: has a camera moved, turned, been refocused or seen other light since the data was recorded?
 
-Exit code 0: go; 3: warn; 4: no-go; 2: a mistake in what was asked (raised, for the main to print).
+Exit code 0: go; 3: warn; 4: no-go; 2: wrong input (raised, for the main to print).
 """
 
 import argparse
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from so101_calibration import files
+from so101_calibration import robot_options
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, learn
 from so101_calibration.drift.dataset_frames import FRAMES, read_frames
-from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, Answer, Drift, Limits, measure
+from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
+from so101_calibration.judgement import Drift, Limits
+from so101_robot.preflight.findings import Level
 
-EXIT_CODES = {Answer.GO: 0, Answer.WARN: 3, Answer.NO_GO: 4}
+EXIT_CODES = {Level.OK: 0, Level.WARN: 3, Level.STOP: 4}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,18 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("warn", "no-go"):
         value = getattr(limits, f"{name.replace('-', '_')}_px")
         parser.add_argument(f"--{name}-px", type=float, help=f"pixels of the dataset (default: {value:g})")
-    live.add_arguments(parser)
+    robot_options.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
-    if options.image is None and not live.given(options):
-        raise UsageError("what is to be compared? give --image=FILE or the robot with its --robot.cameras")
+    if options.image is None and not robot_options.given(options):
+        raise UsageError("nothing to compare: give --image=FILE, or the robot with its --robot.cameras")
     if options.frames < 1:
-        raise UsageError(f"--frames={options.frames}: a number of pictures")
+        raise UsageError(f"--frames={options.frames}: expected is a number of pictures")
     if options.gamma is not None and not 0.2 <= options.gamma <= 5:
-        raise UsageError(f"--gamma={options.gamma:g}: cameras have about {GAMMA}, possible are 0.2 to 5")
-    calibration = _calibration(options)
+        raise UsageError(f"--gamma={options.gamma:g}: cameras have about {GAMMA}; expected is 0.2 to 5")
+    calibration = robot_options.calibration_path(options)
     if options.remember and (calibration is None or options.dataset is None):
         raise UsageError("--remember needs --robot.id, beside whose calibration it is kept, and --dataset")
     picture = None if options.image is None else pictures.read(options.image)
@@ -86,32 +88,27 @@ def run(options: argparse.Namespace) -> int:
         remembered.write(place, kept)
         if not options.json:
             Console(highlight=False).print(f"remembered in {place}", markup=False, soft_wrap=True)
-    return EXIT_CODES[drift.answer]
-
-
-def _calibration(options: argparse.Namespace) -> Path | None:
-    """The servos' calibration file, which need not exist; None without --robot.id."""
-    robot = live.given(options)
-    if "--robot.id" not in robot:
-        return None
-    folder = robot.get("--robot.calibration_dir")
-    return files.path_of(robot["--robot.id"], Path(folder) if folder else None)
+    return EXIT_CODES[drift.level]
 
 
 def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[Remembered, str]:
-    """What to compare with, as options say and otherwise as it is remembered; and where the focal length is from."""
-    asked = {key: value for key in ("warn_px", "no_go_px") if (value := getattr(options, key)) is not None}
+    """What to compare with, by the options and otherwise as remembered; and where the focal length is from."""
+    given = {key: value for key in ("warn_px", "no_go_px") if (value := getattr(options, key)) is not None}
     if options.dataset is None:
         if calibration is None:
-            raise UsageError("compared with what? give --dataset, or --robot.id with a dataset remembered")
+            raise UsageError(
+                "nothing to compare with: give --dataset, or --robot.id with a remembered dataset"
+            )
         kept = remembered.read(remembered.path_of(calibration, options.camera))
-        limits = Limits(**(kept.limits.__dict__ | asked))
+        limits = Limits(**(kept.limits.__dict__ | given))
         focal_px, source = _focal(options, calibration, kept.background)
         if focal_px is None and kept.focal_px is not None:
             focal_px, source = kept.focal_px, "as remembered"
         return kept._replace(limits=limits, focal_px=focal_px, gamma=options.gamma or kept.gamma), source
-    limits = Limits(**asked)
-    is_mock = options.image is None and live.given(options).get("--robot.port") == live.MOCK_PORT
+    limits = Limits(**given)
+    is_mock = (
+        options.image is None and robot_options.given(options).get("--robot.port") == robot_options.MOCK_PORT
+    )
     background = learn(read_frames(options.dataset, options.camera, options.frames))
     focal_px, source = _focal(options, calibration, background)
     date = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -121,18 +118,24 @@ def _reference(options: argparse.Namespace, calibration: Path | None) -> tuple[R
 
 def as_dict(drift: Drift) -> dict[str, Any]:
     """For JSON; what is not known is None."""
-    fields = drift._asdict() | {
-        "answer": drift.answer.value,
+    numbers = {
+        name: _finite(getattr(drift, name))
+        for name in Drift._fields
+        if name not in ("level", "reasons", "turn_deg", "colour", "H")
+    }
+    return {
+        "answer": drift.answer,
+        "reasons": list(drift.reasons),
+        **numbers,
+        "turn_deg": [_finite(angle) for angle in drift.turn_deg],
+        "colour": [_finite(cast) for cast in drift.colour],
         "H": None if drift.H is None else drift.H.tolist(),
         "instruction": instruction(drift),
     }
-    return {key: _plain(value) for key, value in fields.items()}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _look(options: argparse.Namespace) -> NDArray[np.uint8]:
@@ -150,7 +153,7 @@ def _focal(
             raise UsageError(f"--field-deg={options.field_deg:g}: a field of view has 5 to 170 degrees")
         return width / 2 / math.tan(math.radians(options.field_deg / 2)), "as given"
     if calibration is not None:
-        path = calibration.with_suffix(".cameras.yaml")
+        path = rig_file.path_of(calibration)
         camera = rig_file.load(path).get(options.camera)
         if camera is not None and camera.intrinsics is not None:
             return camera.intrinsics.scaled(background.size_px).fx, f"from {path.name}"
@@ -187,7 +190,7 @@ def _rows(drift: Drift, source: str) -> list[tuple[str, str, str]]:
             "mean over the background, 95 %",
         ),
         ("turned", f"{drift.angle_deg:.2f} deg", f"a turn that moves the picture like this ({source})"),
-        ("left over", f"{drift.unexplained_px:.2f} px", "after that turn: carried or zoomed"),
+        ("unexplained", f"{drift.unexplained_px:.2f} px", "after that turn: carried or zoomed"),
         ("size", f"{100 * drift.zoom:.1f} %", "of things in the picture"),
         (
             "light",
@@ -196,6 +199,6 @@ def _rows(drift: Drift, source: str) -> list[tuple[str, str, str]]:
         ),
         ("colour", f"red {100 * red:+.0f} %, blue {100 * blue:+.0f} %", "against green"),
         ("sharpness", f"{100 * drift.sharpness:.0f} %", ""),
-        ("clipped", f"{100 * drift.clipped:.0f} %", "of the background too bright or dark to tell"),
+        ("clipped", f"{100 * drift.clipped:.0f} %", "of the background too bright or too dark to compare"),
         ("found", f"{100 * drift.found:.0f} %", "of the background's corners"),
     ]

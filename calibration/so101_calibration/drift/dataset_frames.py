@@ -5,24 +5,28 @@ dataset already.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.import_utils import get_safe_default_video_backend
 from numpy.typing import NDArray
+from torch import Tensor
 
 from so101_calibration.errors import UsageError
 
 FRAMES = 48
-"""Enough for a median that no single pose of the arm decides; a second of decoding."""
+"""Enough that no single pose of the arm decides the median; decoding them takes a second."""
 PREFIX = "observation.images."
 
 
 def read_frames(dataset: str, camera: str, count: int = FRAMES) -> list[NDArray[np.uint8]]:
     """Up to `count` frames (height, width, 3) RGB of `camera`, evenly over all episodes.
 
-    `dataset` is a folder or a repository id. Raises UsageError for a dataset that cannot be opened, or a camera that
-    it lacks.
+    `dataset` is a folder or a repository id. Raises UsageError for a dataset that cannot be opened, or an
+    unknown camera.
     """
     opened = _open(dataset)
     keys: list[str] = list(opened.meta.camera_keys)
@@ -33,22 +37,20 @@ def read_frames(dataset: str, camera: str, count: int = FRAMES) -> list[NDArray[
         )
     key = keys[names.index(camera)]
     picked = np.unique(np.linspace(0, len(opened) - 1, min(count, len(opened))).round().astype(int))
-    return [_as_levels(opened[int(index)][key]) for index in picked]
+    rows = (cast("Mapping[str, Tensor]", opened[int(index)]) for index in picked)
+    return [_as_levels(row[key]) for row in rows]
 
 
-def _open(dataset: str) -> Any:
+def _open(dataset: str) -> LeRobotDataset:
     folder = Path(dataset).expanduser()
     local = folder.is_dir()
     if local and not (folder / "meta" / "info.json").is_file():
-        raise UsageError(f"{folder} is no LeRobotDataset: it has no meta/info.json")
+        raise UsageError(f"{folder} is not a LeRobotDataset: it has no meta/info.json")
     if not local and (dataset.count("/") != 1 or dataset.startswith((".", "/", "~"))):
         raise UsageError(f"there is no folder {folder}, and a repository id is written USER/NAME")
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.utils.import_utils import get_safe_default_video_backend
-
     logger = logging.getLogger("lerobot.utils.import_utils")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # where FFmpeg's libraries are missing it says so in a page
+    logger.setLevel(logging.ERROR)  # it prints a page where FFmpeg's libraries are missing
     try:
         backend = get_safe_default_video_backend()
         name = f"local/{folder.name}" if local else dataset
@@ -60,7 +62,7 @@ def _open(dataset: str) -> Any:
         logger.setLevel(level)
 
 
-def _as_levels(picture: Any) -> NDArray[np.uint8]:
+def _as_levels(picture: Tensor) -> NDArray[np.uint8]:
     """From LeRobot's (3, height, width) in 0 to 1."""
-    levels = np.asarray(picture, np.float32).transpose(1, 2, 0)
+    levels = np.asarray(picture.numpy(), np.float32).transpose(1, 2, 0)
     return np.rint(levels * 255).astype(np.uint8)

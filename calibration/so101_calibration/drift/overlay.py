@@ -1,21 +1,20 @@
-"""The picture by which a camera is put back: the dataset's view and the live one, laid over each other.
+"""The picture that helps to put a camera back: the dataset's view and the live one, one over the other.
 
 Left the dataset's background, right the live picture with the outlines of the background where they should be and
-arrows from where things are now to where they belong. Below, in words, how to turn the camera.
+arrows from where things are to where they should be. Below, in words, how to turn the camera.
 """
-
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_calibration.drift.alignment import moved
 from so101_calibration.drift.background import Background
-from so101_calibration.drift.measure import Answer, Drift
+from so101_calibration.homography import mapped
+from so101_calibration.judgement import Drift
+from so101_robot.preflight.findings import Level
 
 PANEL_WIDTH = 480
-COLOUR = {Answer.GO: (60, 160, 70), Answer.WARN: (220, 140, 0), Answer.NO_GO: (205, 40, 40)}
+COLOUR = {Level.OK: (60, 160, 70), Level.WARN: (220, 140, 0), Level.STOP: (205, 40, 40)}
 OUTLINE = (0, 220, 255)
 ARROW = (255, 40, 160)
 MOVED_PX = 0.5
@@ -32,7 +31,7 @@ def overlay(background: Background, live: NDArray[np.uint8], drift: Drift) -> ND
     right = _outlined(background, now, scale)
     if drift.H is not None:
         _draw_arrows(right, background, drift.H, scale)
-    captions = ("dataset (grey: moves, not compared)", "live; blue lines: where the background belongs")
+    captions = ("dataset (grey: moves, not compared)", "live; blue lines: where the background should be")
     panels = [_captioned(panel, text) for panel, text in zip((left, right), captions, strict=True)]
     return np.vstack((np.hstack(panels), _words(drift, 2 * PANEL_WIDTH)))
 
@@ -76,7 +75,7 @@ def _draw_arrows(
     x, y = np.meshgrid((np.arange(8) + 0.5) * width / 8, (np.arange(6) + 0.5) * height / 6)
     belongs = np.column_stack((x.ravel(), y.ravel()))
     static = background.static[belongs[:, 1].astype(int), belongs[:, 0].astype(int)]
-    for place, target in zip(moved(H, belongs)[static], belongs[static], strict=True):
+    for place, target in zip(mapped(H, belongs)[static], belongs[static], strict=True):
         if np.linalg.norm(place - target) >= MOVED_PX:
             tip, tail = _pixel(target * scale), _pixel(place * scale)
             cv2.arrowedLine(picture, tail, tip, ARROW, 2, cv2.LINE_AA, tipLength=0.3)
@@ -99,10 +98,11 @@ def _words(drift: Drift, width: int) -> NDArray[np.uint8]:
     rows = [line[start : start + letters] for line in lines for start in range(0, len(line), letters)]
     strip = np.full((LINE_PX * len(rows) + 8, width, 3), 255, np.uint8)
     for number, row in enumerate(rows):
-        _write(strip, row, number, COLOUR[drift.answer] if number == 0 else (40, 40, 40))
+        _write(strip, row, number, COLOUR[drift.level] if number == 0 else (40, 40, 40))
     return strip
 
 
 def _write(picture: NDArray[np.uint8], text: str, line: int, colour: tuple[int, int, int]) -> None:
-    font: Any = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, text, (8, 16 + LINE_PX * line), font, 0.45, colour, 1, cv2.LINE_AA)
+    cv2.putText(
+        picture, text, (8, 16 + LINE_PX * line), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA
+    )

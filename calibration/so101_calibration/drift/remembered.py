@@ -2,7 +2,7 @@
 
 One picture file for a camera, `<robot id>.background.<camera>.png`: its colours are the background, it is opaque where
 nothing moved, and its text holds the rest (of which dataset, limits, sharpness). A reader finds the old file or the
-new one, never half of one. It is made of the dataset and can be made again, so no older ones are kept.
+new one, never half of one. It can be made again from the dataset, so no older ones are kept.
 """
 
 import io
@@ -17,14 +17,14 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from so101_calibration import files
 from so101_calibration.drift.background import Background
-from so101_calibration.drift.measure import Limits
 from so101_calibration.errors import FileError, UsageError
+from so101_calibration.judgement import Limits
 
 VERSION = 1
 TEXT = "so101-calibrate drift"
 """Name of the text in the file."""
-MOVES = 90
-"""Opacity of what moved: still to be seen when a person opens the file."""
+MOVING_OPACITY = 90
+"""Opacity of what moved: still visible when a person opens the file."""
 
 
 class Remembered(NamedTuple):
@@ -47,7 +47,7 @@ def path_of(calibration: Path, camera: str) -> Path:
 def write(path: Path, kept: Remembered) -> None:
     """Raises FileError."""
     background = kept.background
-    opacity = np.where(background.static, 255, MOVES).astype(np.uint8)
+    opacity = np.where(background.static, 255, MOVING_OPACITY).astype(np.uint8)
     about = {
         "version": VERSION,
         "dataset": kept.dataset,
@@ -77,7 +77,7 @@ def write(path: Path, kept: Remembered) -> None:
 
 
 def read(path: Path) -> Remembered:
-    """Raises FileError: not there, or none of ours."""
+    """Raises FileError: not there, or not a remembered background."""
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)

@@ -21,7 +21,7 @@ from so101_robot.joints import JOINTS, SERVO_IDS
 READS = 16
 """Reads of an id to tell whether it is shared: two servos with one id pass as one with a chance of 0.6^16 = 0.0003."""
 SHARED = 0.2
-"""Share of garbled reads from which an id counts as shared; a good line garbles none."""
+"""Share of garbled reads from which an id counts as shared; a good cable garbles none."""
 
 TEMPORARY_ID = 100
 """First id that is used on the way when ids change places."""
@@ -30,7 +30,7 @@ ID, BAUD_RATE = BY_NAME["ID"], BY_NAME["Baud_Rate"]
 ADDRESS, SIZE = BY_NAME["Present_Position"].address, 15
 
 
-class Found(NamedTuple):
+class FoundServo(NamedTuple):
     """A servo, or several that share an id."""
 
     baud: int
@@ -40,8 +40,8 @@ class Found(NamedTuple):
     """(87,) its registers, None if they cannot be read."""
 
     @property
-    def right(self) -> bool:
-        """It is one of 1 to 6, alone, and at the right speed."""
+    def is_correct(self) -> bool:
+        """Its id is one of 1 to 6, no other servo has it, and the speed is right."""
         return self.baud == BAUD and self.servo_id in SERVO_IDS and not self.shared
 
     def describe(self) -> str:
@@ -73,7 +73,7 @@ class Write(NamedTuple):
         return f"servo {self.old_id} at {self.old_baud} baud: {', '.join(parts)}"
 
 
-def look(line: Line, progress: Callable[[int], None] = lambda baud: None) -> list[Found]:
+def scan(line: Line, progress: Callable[[int], None] = lambda baud: None) -> list[FoundServo]:
     """Every servo that answers, fastest speed first. The line is left at 1 Mbaud."""
     try:
         return [found for baud in BAUD_RATES for found in _at(line, baud, progress)]
@@ -81,13 +81,13 @@ def look(line: Line, progress: Callable[[int], None] = lambda baud: None) -> lis
         line.set_baud(BAUD)
 
 
-def assign(found: Sequence[Found]) -> dict[int, Found]:
-    """Which servo becomes which of 1 to 6, as far as that is certain without moving a joint.
+def assign(found: Sequence[FoundServo]) -> dict[int, FoundServo]:
+    """Which servo gets which id of 1 to 6, as far as that is certain without moving a joint.
 
-    Servos that have a right id keep it. One that is left over gets the one id that is missing; not so one that has a
-    temporary id, for that is what an exchange of ids that was cut off leaves, and then the right ids may be wrong too.
+    Servos that have a right id keep it. A single other one gets the single missing id, unless it has a temporary id:
+    an interrupted exchange of ids leaves such an id, and then the ids of the others may be wrong too.
     """
-    own: dict[int, Found] = {}
+    own: dict[int, FoundServo] = {}
     for servo in found:
         if servo.servo_id in SERVO_IDS and not servo.shared:
             own.setdefault(servo.servo_id, servo)
@@ -98,8 +98,8 @@ def assign(found: Sequence[Found]) -> dict[int, Found]:
     return own
 
 
-def plan(wanted: dict[int, Found], found: Sequence[Found]) -> list[Write]:
-    """The writes, in an order in which no two servos ever have one id; ids that change places go over a free one."""
+def plan(wanted: dict[int, FoundServo], found: Sequence[FoundServo]) -> list[Write]:
+    """The writes, in an order in which no two servos ever have one id; an exchange uses a free one on the way."""
     taken = {servo.servo_id for servo in found}
     free = (i for i in range(TEMPORARY_ID, protocol.MAX_ID) if i not in taken)
     todo = {
@@ -108,13 +108,13 @@ def plan(wanted: dict[int, Found], found: Sequence[Found]) -> list[Write]:
     writes: list[Write] = []
     while todo:
         ready = [old for old, (_, new) in todo.items() if old == new or new not in taken]
-        if not ready:  # everyone waits for another: one steps aside
+        if not ready:  # every servo waits for another one: move one to a free id
             old = next(iter(todo))
             baud, target = todo.pop(old)
-            aside = next(free)
-            writes.append(Write(baud, old, aside))
-            taken = taken - {old} | {aside}
-            todo[aside] = BAUD, target
+            spare = next(free)
+            writes.append(Write(baud, old, spare))
+            taken = taken - {old} | {spare}
+            todo[spare] = BAUD, target
             continue
         old = ready[0]
         baud, target = todo.pop(old)
@@ -126,7 +126,7 @@ def plan(wanted: dict[int, Found], found: Sequence[Found]) -> list[Write]:
 def carry_out(line: Line, write: Write) -> None:
     """Write one servo's id and baud rate to its EEPROM and look at it in its new place.
 
-    Id first, then the speed, as LeRobot does; cut off in between, the next `look` finds it. Raises ServoError.
+    Id first, then the speed, as LeRobot does; cut off in between, the next `scan` finds it. Raises ServoError.
     """
     line.set_baud(write.old_baud)
     try:
@@ -146,24 +146,24 @@ def carry_out(line: Line, write: Write) -> None:
         line.set_baud(BAUD)
 
 
-def _at(line: Line, baud: int, progress: Callable[[int], None]) -> list[Found]:
+def _at(line: Line, baud: int, progress: Callable[[int], None]) -> list[FoundServo]:
     progress(baud)
     line.set_baud(baud)
     statuses, noise = line.ping(protocol.BROADCAST)
     ids = {status.servo_id for status in statuses}
-    # noise: somebody speaks, but not clearly, so everyone is asked
+    # noise: some servo answers garbled, so every id is asked
     candidates = range(protocol.MAX_ID + 1) if noise else sorted(ids | set(SERVO_IDS))
-    ids |= {servo_id for servo_id in candidates if servo_id not in ids and _speaks(line, servo_id)}
+    ids |= {servo_id for servo_id in candidates if servo_id not in ids and _answers(line, servo_id)}
     return [found for servo_id in sorted(ids) if (found := _examine(line, baud, servo_id)) is not None]
 
 
-def _speaks(line: Line, servo_id: int) -> bool:
+def _answers(line: Line, servo_id: int) -> bool:
     statuses, noise = line.ping(servo_id)
     return bool(statuses or noise)
 
 
-def _examine(line: Line, baud: int, servo_id: int) -> Found | None:
-    """Read it many times; None if it was a ghost of two garbled ones."""
+def _examine(line: Line, baud: int, servo_id: int) -> FoundServo | None:
+    """Read it many times; None if nothing answers: the id came from two garbled replies."""
     garbled = clear = 0
     for _ in range(READS):
         statuses, noise = line.ask(servo_id, ADDRESS, SIZE)
@@ -172,4 +172,4 @@ def _examine(line: Line, baud: int, servo_id: int) -> Found | None:
     if not clear and not garbled:
         return None
     shared = garbled / READS >= SHARED
-    return Found(baud, servo_id, shared, None if shared else line.read_all(servo_id))
+    return FoundServo(baud, servo_id, shared, None if shared else line.read_all(servo_id))

@@ -11,18 +11,18 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from so101_calibration import files
 from so101_calibration.errors import ImplausibleError, InterruptedWriteError, UsageError
 from so101_calibration.homing import JointCalibration
+from so101_calibration.robot_options import MOCK_PORT
 from so101_calibration.servos import compare, guided, journal, plausible
-from so101_calibration.servos.line import MOCK_PORT, Line, open_line
-from so101_calibration.servos.terminal import Talk, Terminal
+from so101_calibration.servos.line import Line, open_line
+from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
+from so101_calibration.servos.terminal import Operator, Terminal
 from so101_robot.joints import JOINTS
-
-if TYPE_CHECKING:
-    from so101_robot.mock.arm import MockArm
+from so101_robot.mock.arm import MockArm, MockConfig
 
 FROM_EEPROM = "eeprom"
 
@@ -51,7 +51,7 @@ def add_port(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration_dir", "--robot.calibration_dir", type=Path, metavar="DIR", default=None,
-        help="where calibration files lie; default: LeRobot's place",
+        help="where calibration files are; default: LeRobot's folder",
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument(
@@ -84,31 +84,31 @@ def run(options: argparse.Namespace) -> int:
     path = path_for(options)
     mock = new_mock(options, calibrated=options.check or options.source is not None)
     with open_line(options.port, mock) as line:
-        talk = person(options, mock, line)
+        operator = operator_for(options, mock, line)
         if options.check:
-            return check(line, path, talk, options.json)
-        told = journal.recover(line, path, datetime.now())
-        if told:
-            print(told, file=sys.stderr)
+            return check(line, path, operator, options.json)
+        message = journal.recover(line, path, datetime.now())
+        if message:
+            print(message, file=sys.stderr)
         if options.source is not None:
-            return take_over(line, options.source, path, talk, allowed)
-        return calibrate(line, path, talk, allowed)
+            return restore(line, options.source, path, operator, allowed)
+        return calibrate(line, path, operator, allowed)
 
 
-def calibrate(line: Line, path: Path, talk: Talk, allowed: set[str]) -> int:
+def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str]) -> int:
     """The guided flow, then the question, then the write."""
-    calibration = guided.guide(line, line.rows(), talk, allowed)
-    return _propose(line, calibration, path, talk, allowed)
+    calibration = guided.guide(line, line.rows(), operator, allowed)
+    return _propose(line, calibration, path, operator, allowed)
 
 
-def take_over(line: Line, source: str, path: Path, talk: Talk, allowed: set[str]) -> int:
+def restore(line: Line, source: str, path: Path, operator: Operator, allowed: set[str]) -> int:
     """Put a calibration that exists into the servos and the file."""
     rows = line.rows()
     calibration = compare.stored(rows) if source == FROM_EEPROM else files.read(Path(source))
-    return _propose(line, calibration, path, talk, allowed)
+    return _propose(line, calibration, path, operator, allowed)
 
 
-def check(line: Line, path: Path, talk: Talk, as_json: bool) -> int:
+def check(line: Line, path: Path, operator: Operator, as_json: bool) -> int:
     """Compare file, servos and arm; nothing is written."""
     unfinished = journal.unfinished(path)
     if unfinished:
@@ -123,13 +123,13 @@ def check(line: Line, path: Path, talk: Talk, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_as_json(path, differences, found)))
         return 0 if agree and not found else 1
-    talk.say(compare.table(differences, compare.positions_deg(file, rows)))
+    operator.say(compare.table(differences, compare.positions_deg(file, rows)))
     for text in found:
-        talk.say(f"Implausible: {text}")
+        operator.say(f"Implausible: {text}")
     if agree and not found:
-        talk.say(f"{path} is the calibration in the servos, and the arm stands within it.")
+        operator.say(f"{path} is the calibration in the servos, and every joint is inside its range.")
     elif not agree:
-        talk.say(
+        operator.say(
             f"{path} is not the calibration in the servos. Put the file into them with --from {path}, or what they "
             f"have into the file with --from {FROM_EEPROM}. Nothing was changed."
         )
@@ -137,7 +137,7 @@ def check(line: Line, path: Path, talk: Talk, as_json: bool) -> int:
 
 
 def path_for(options: argparse.Namespace) -> Path:
-    """The calibration file that is meant. Raises UsageError without an id."""
+    """The calibration file of the options. Raises UsageError without an id."""
     robot_id = "mock" if options.id is None and options.port == MOCK_PORT else options.id
     if robot_id is None:
         raise UsageError(
@@ -148,36 +148,33 @@ def path_for(options: argparse.Namespace) -> Path:
     return files.path_of(robot_id, options.calibration_dir)
 
 
-def new_mock(options: argparse.Namespace, calibrated: bool) -> "MockArm | None":
-    """The arm behind port `mock`: servos bolted on anyhow, and calibrated or as from the factory."""
+def new_mock(options: argparse.Namespace, calibrated: bool) -> MockArm | None:
+    """The arm behind port `mock`: servos mounted at random angles, calibrated or as from the factory."""
     if options.port != MOCK_PORT:
         return None
-    from so101_robot.mock.arm import MockArm, MockConfig
-
     config = MockConfig(seed=options.mock_seed, random_mount=True, calibrated=calibrated, realtime_factor=0)
     return MockArm(config)
 
 
-def person(
-    options: argparse.Namespace, mock: "MockArm | None", line: Line, terminal: Terminal | None = None
-) -> Talk:
-    """Who answers: the simulated hand for the mock arm, else the person at the terminal (with --yes: less of them)."""
+def operator_for(
+    options: argparse.Namespace, mock: MockArm | None, line: Line, terminal: Terminal | None = None
+) -> Operator:
+    """A simulated person for the mock arm, else the person at the terminal (with --yes every answer is yes)."""
     terminal = terminal or Terminal()
     if mock is not None and mock.hand is not None:
-        from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 
         def connect(joint: str) -> None:
             connect_alone(mock, joint)
 
         return SimulatedPerson(mock.hand, line.clock, terminal, connect=connect)
-    return Willing(terminal) if options.yes else terminal
+    return AlwaysYes(terminal) if options.yes else terminal
 
 
-class Willing:
-    """A person who has said yes to every question beforehand; hands are still needed."""
+class AlwaysYes:
+    """A person at a terminal whose answer to every question is yes; hands are still needed."""
 
-    def __init__(self, talk: Talk) -> None:
-        self.say, self.until_done = talk.say, talk.until_done
+    def __init__(self, operator: Operator) -> None:
+        self.say, self.until_done = operator.say, operator.until_done
 
     def confirm(self, question: str) -> bool:
         self.say(f"{question} yes")
@@ -185,28 +182,28 @@ class Willing:
 
 
 def _propose(
-    line: Line, calibration: Mapping[str, JointCalibration], path: Path, talk: Talk, allowed: set[str]
+    line: Line, calibration: Mapping[str, JointCalibration], path: Path, operator: Operator, allowed: set[str]
 ) -> int:
-    """Show what will be written, refuse what cannot be right, ask, write."""
-    refused = [f for f in plausible.of_calibration(calibration) if f.kind not in allowed]
+    """Show what will be written, refuse what is impossible, ask, write."""
+    refused = [f for f in plausible.of_calibration(calibration) if f.check not in allowed]
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
-        raise ImplausibleError(
-            f"nothing was written:\n{reasons}\n(accept it all the same with --allow={kinds})"
-        )
+        raise ImplausibleError(f"nothing was written:\n{reasons}\n(accept it anyway with --allow={kinds})")
     rows = line.rows()
-    talk.say(guided.result_table(dict(calibration)))
+    operator.say(guided.result_table(dict(calibration)))
     for text in compare.outside(calibration, rows):
-        talk.say(f"Look: {text}")
+        operator.say(f"Warning: {text}")
     changes = journal.changes_for(calibration, rows)
     count = sum(change.before != change.after for change in changes)
-    if not talk.confirm(f"Write it into the servos ({count} of {len(changes)} registers differ) and {path}?"):
-        talk.say("Nothing was written.")
+    if not operator.confirm(
+        f"Write it into the servos ({count} of {len(changes)} registers differ) and {path}?"
+    ):
+        operator.say("Nothing was written.")
         return 1
     backup = journal.write(line, calibration, path, datetime.now())
     kept = f"; the old file is kept as {backup}" if backup else ""
-    talk.say(f"Calibrated: servos and {path} agree{kept}.")
+    operator.say(f"Calibrated: servos and {path} agree{kept}.")
     return 0
 
 

@@ -1,8 +1,8 @@
 """File, servos and arm: where calibrations differ, and what that means in degrees. Pure functions.
 
-A difference of the offset alone says little, because ranges may differ the other way: what counts is by how much the
-zero of a joint and the ends of its range moved. A policy or a dataset from the one calibration is off by that much
-under the other.
+A difference of the offset alone means little, because ranges may differ the other way: what counts is by how much the
+zero of a joint and the ends of its range moved. A policy or a dataset from one calibration is off by that much under
+the other.
 """
 
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from so101_calibration.homing import (
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
 from so101_robot.joints import JOINTS, SERVO_IDS
 
-BESIDE_DEG = 5.0
-"""A joint this far outside its calibrated range has not been pushed there: it is not calibrated for this arm."""
+OUTSIDE_DEG = 5.0
+"""A joint farther than this outside its calibrated range was not pushed there: the calibration is not this arm's."""
 
 
 class Difference(NamedTuple):
@@ -65,7 +65,7 @@ def differences(file: Calibration, servos: Calibration) -> list[Difference]:
 
 
 def positions_deg(calibration: Calibration, rows: Registers) -> dict[str, float]:
-    """Where each joint stands by `calibration` [deg from the middle], whatever offset the servos have."""
+    """Where each joint is by `calibration` [deg from the middle], whatever offset the servos have."""
     offsets = {name: row.homing_offset for name, row in stored(rows).items()}
     found: dict[str, float] = {}
     for name, row in zip(JOINTS, rows, strict=True):
@@ -76,22 +76,22 @@ def positions_deg(calibration: Calibration, rows: Registers) -> dict[str, float]
 
 
 def outside(calibration: Calibration, rows: Registers) -> list[str]:
-    """A sentence for every joint that stands where, by `calibration`, it cannot be."""
+    """A sentence for every joint that is where, by `calibration`, it cannot be."""
     lines: list[str] = []
     for name, position_deg in positions_deg(calibration, rows).items():
         beyond_deg = abs(position_deg) - calibration[name].span_deg / 2
-        if beyond_deg > BESIDE_DEG:
+        if beyond_deg > OUTSIDE_DEG:
             lines.append(
-                f"{name} (servo {SERVO_IDS[JOINTS.index(name)]}) stands {beyond_deg:.0f} deg outside its range: its "
+                f"{name} (servo {SERVO_IDS[JOINTS.index(name)]}) is {beyond_deg:.0f} deg outside its range: its "
                 "horn was moved, or this is another arm's calibration"
             )
     return lines
 
 
 def table(found: list[Difference], positions: dict[str, float]) -> Table:
-    """For people: both calibrations as `offset from..to`, what the difference is, where the arm stands [deg]."""
+    """For people: both calibrations as `offset from..to`, what the difference is, where the joints are [deg]."""
     result = Table(box=None, pad_edge=False)
-    columns = ("joint", "file", "servos", "zero", "ends [deg]", "stands at")
+    columns = ("joint", "file", "servos", "zero", "ends \\[deg]", "position")
     for column in columns:
         result.add_column(column, justify="left" if column == "joint" else "right", no_wrap=True)
     for d in found:

@@ -1,8 +1,8 @@
-"""The guided calibration of the servos: what is asked, in which order, and when it is refused.
+"""The guided calibration of the servos: what the person should do, in which order, and what is refused.
 
 Nothing is written to a servo's EEPROM or to a file before everything has been measured, judged and confirmed; the only
-thing that changes on the way is that the torque goes off. Every look at the arm checks that it still is: a joint that
-a hand is asked to move is free, or this stops.
+thing that changes on the way is that the torque goes off. Every reading of the arm checks that it still is off: a joint
+that a person should move by hand is free, or this stops.
 """
 
 from collections.abc import Iterable
@@ -23,18 +23,18 @@ from so101_calibration.homing import (
 )
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line, Sample, describe_errors
-from so101_calibration.servos.plausible import Finding
 from so101_calibration.servos.steps import HOLD, MIDDLE, SWEEPS, Step
-from so101_calibration.servos.terminal import Talk
+from so101_calibration.servos.terminal import Operator
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS
+from so101_robot.preflight.findings import Finding
 
 TRIES = 3
 """How often a joint may be moved before the flow gives up."""
 
 
 class Reading(NamedTuple):
-    """How a servo's positions come about: what is needed to know its bare encoder."""
+    """What is needed to compute a servo's raw encoder count from its position."""
 
     offset: int
     mode: int
@@ -64,7 +64,7 @@ class Recorder:
         held = [JOINTS[i] for i, torque in enumerate(sample.torque.tolist()) if torque]
         if held:
             raise TorqueError(
-                f"{', '.join(held)} came under torque while a hand was asked to move the arm - does another program "
+                f"{', '.join(held)} came under torque while a person moves the arm by hand - does another program "
                 "use it? Nothing was written"
             )
         for i, joint in enumerate(JOINTS):
@@ -80,29 +80,29 @@ class Recorder:
 
 
 def guide(
-    line: Line, rows: Registers, talk: Talk, allowed: Iterable[str] = ()
+    line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = ()
 ) -> dict[str, JointCalibration]:
     """Lead a person through the calibration. Nothing is written.
 
     Args:
         line: to the servos.
         rows: their registers, (6, 87).
-        talk: the person.
-        allowed: kinds of finding (`plausible.KINDS`) that are told, but not refused.
+        operator: the person.
+        allowed: kinds of finding (`plausible.KINDS`) that are reported, but not refused.
 
     Raises:
-        ImplausibleError: something cannot be right, also not in the third try.
+        ImplausibleError: something is impossible, also in the third try.
         TorqueError: a joint is not free.
         ServoError: servos do not answer.
     """
     allowed = set(allowed)
-    _refuse(plausible.of_servos(rows), allowed, talk)
-    _let_go(line, rows, talk)
+    _refuse(plausible.of_servos(rows), allowed, operator)
+    _let_go(line, rows, operator)
     recorder = Recorder(line, rows)
     recorder.look()
-    _do(MIDDLE, recorder, talk)
+    _do(MIDDLE, recorder, operator)
     roll_raw = recorder.raw(FULL_TURN_JOINT)
-    ends = {joint: _sweep(joint, recorder, talk, allowed) for joint in JOINTS}
+    ends = {joint: _sweep(joint, recorder, operator, allowed) for joint in JOINTS}
     return {
         joint: full_turn_joint(SERVO_IDS[i], roll_raw)
         if is_full_turn(joint)
@@ -111,24 +111,24 @@ def guide(
     }
 
 
-def _let_go(line: Line, rows: Registers, talk: Talk) -> None:
-    """Torque off, and looked at; told first where that changes anything."""
+def _let_go(line: Line, rows: Registers, operator: Operator) -> None:
+    """Torque off, and checked; the person is warned first where that changes anything."""
     if any(value_of(row, "Torque_Enable") for row in rows):
-        talk.until_done(HOLD, lambda: "")
+        operator.until_done(HOLD, lambda: "")
     line.release()
 
 
-def _sweep(joint: str, recorder: Recorder, talk: Talk, allowed: set[str]) -> tuple[int, int]:
+def _sweep(joint: str, recorder: Recorder, operator: Operator, allowed: set[str]) -> tuple[int, int]:
     """The unrolled ends of one joint, moved again while that is implausible."""
     for attempt in range(1, TRIES + 1):
         for track in recorder.tracks.values():
             track.begin()
-        _do(SWEEPS[joint], recorder, talk)
+        _do(SWEEPS[joint], recorder, operator)
         found = plausible.of_motion(joint, recorder.tracks)
-        if attempt < TRIES and any(finding.kind not in allowed for finding in found):
-            talk.say("\n".join(f"Not accepted: {finding.text}" for finding in found))
+        if attempt < TRIES and any(finding.check not in allowed for finding in found):
+            operator.say("\n".join(f"Not accepted: {finding.text}" for finding in found))
             continue
-        _refuse(found, allowed, talk)
+        _refuse(found, allowed, operator)
         break
     track = recorder.tracks[joint]
     if track.low is None or track.high is None:
@@ -136,28 +136,26 @@ def _sweep(joint: str, recorder: Recorder, talk: Talk, allowed: set[str]) -> tup
     return track.low, track.high
 
 
-def _do(step: Step, recorder: Recorder, talk: Talk) -> None:
+def _do(step: Step, recorder: Recorder, operator: Operator) -> None:
     def look() -> RenderableType:
         recorder.look()
         return live_table(recorder, step.joint)
 
-    talk.until_done(step, look)
+    operator.until_done(step, look)
 
 
-def _refuse(found: list[Finding], allowed: set[str], talk: Talk) -> None:
-    refused = [finding for finding in found if finding.kind not in allowed]
+def _refuse(found: list[Finding], allowed: set[str], operator: Operator) -> None:
+    refused = [finding for finding in found if finding.check not in allowed]
     for finding in found:
         if finding not in refused:
-            talk.say(f"Accepted as you asked: {finding.text}")
+            operator.say(f"Accepted as you asked: {finding.text}")
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
-        raise ImplausibleError(
-            f"nothing was written:\n{reasons}\n(accept it all the same with --allow={kinds})"
-        )
+        raise ImplausibleError(f"nothing was written:\n{reasons}\n(accept it anyway with --allow={kinds})")
 
 
-def live_table(recorder: Recorder, asked: str | None = None) -> Table:
+def live_table(recorder: Recorder, active: str | None = None) -> Table:
     """Every joint as it is now; the one that is to be moved is marked."""
     table = Table(box=None, pad_edge=False)
     columns = ("joint", "steps", "min", "max", "range", "load", "volt", "temp", "errors")
@@ -169,7 +167,7 @@ def live_table(recorder: Recorder, asked: str | None = None) -> Table:
     for i, joint in enumerate(JOINTS):
         track = recorder.tracks[joint]
         table.add_row(
-            f"> {joint}" if joint == asked else f"  {joint}",
+            f"> {joint}" if joint == active else f"  {joint}",
             str(track.position),
             *(("-", "-") if track.low is None else (str(track.low), str(track.high))),
             f"{track.span_deg:.0f} of {plausible.NOMINAL_DEG[joint]:.0f}°",
@@ -177,13 +175,13 @@ def live_table(recorder: Recorder, asked: str | None = None) -> Table:
             f"{sample.voltage_v[i]:.1f} V",
             f"{sample.temperature_c[i]:.0f} C",
             describe_errors(int(sample.errors[i])),
-            style="bold" if joint == asked else None,
+            style="bold" if joint == active else None,
         )
     return table
 
 
 def result_table(calibration: dict[str, JointCalibration]) -> Table:
-    """A calibration for people."""
+    """A calibration as a table."""
     table = Table(box=None, pad_edge=False)
     for column in ("joint", "homing offset", "from", "to", "range"):
         table.add_column(column, justify="left" if column == "joint" else "right", no_wrap=True)

@@ -1,11 +1,11 @@
 """`so101-calibrate ids`: which servos are there, and make them 1 to 6 at 1 Mbaud.
 
-    so101-calibrate ids --port PORT                 find, say, and repair what is certain
+    so101-calibrate ids --port PORT                 find, report, and repair what is certain
     so101-calibrate ids --port PORT --motor gripper the one motor that is connected becomes the gripper's
     so101-calibrate ids --port PORT --all           one motor after the other, as in `lerobot-setup-motors`
     so101-calibrate ids --port PORT --identify      move each joint once: finds ids that were swapped
 
-What was found and what will be written is said before anything is written.
+What was found and what will be written is shown before anything is written.
 """
 
 import argparse
@@ -15,15 +15,21 @@ from so101_calibration.errors import ImplausibleError, UsageError
 from so101_calibration.homing import Track
 from so101_calibration.servos import bus_scan
 from so101_calibration.servos import command as servos
-from so101_calibration.servos.bus_scan import Found, Write
+from so101_calibration.servos.bus_scan import FoundServo, Write
 from so101_calibration.servos.line import POSITION, TORQUE, Line, open_line
-from so101_calibration.servos.plausible import MOVED, NOMINAL_DEG
+from so101_calibration.servos.plausible import NOMINAL_DEG
+from so101_calibration.servos.simulated_person import as_from_the_factory
 from so101_calibration.servos.steps import CONNECTS, HOLD, MIDDLE, WIGGLES
-from so101_calibration.servos.terminal import Talk
+from so101_calibration.servos.terminal import Operator
 from so101_robot.bus.link import BAUD
 from so101_robot.bus.registers import MODEL_NUMBER
 from so101_robot.bus.setup import value_of
 from so101_robot.joints import JOINTS, SERVO_IDS
+
+SMALLEST_MOVE = 0.25
+"""Share of a joint's nominal range by which it must move to be identified."""
+LARGEST_OTHER = 0.5
+"""Share of that motion by which no other joint may move."""
 
 EXAMPLES = """examples:
   so101-calibrate ids --port=/dev/ttyACM0
@@ -50,48 +56,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it. Returns the exit code: 0, or 1 if the person said no or a hand is needed."""
+    """Do it. Returns the exit code: 0, or 1 if the person said no or must do something first."""
     if options.motor is not None and options.motor not in JOINTS:
         raise UsageError(f"--motor {options.motor}: there is no such joint; possible: {', '.join(JOINTS)}")
     mock = servos.new_mock(options, calibrated=False)
     if mock is not None and (options.all or options.motor):
-        from so101_calibration.servos.simulated_person import as_from_the_factory
-
         as_from_the_factory(mock, options.motor)
     with open_line(options.port, mock) as line:
-        talk = servos.person(options, mock, line)
+        operator = servos.operator_for(options, mock, line)
         if options.motor:
-            return set_up(line, options.motor, talk)
+            return set_up(line, options.motor, operator)
         if options.all:
-            return set_up_all(line, talk)
-        found = report(line, talk)
-        wanted = identify(line, found, talk) if options.identify else bus_scan.assign(found)
-        return repair(line, wanted, found, talk)
+            return set_up_all(line, operator)
+        found = report(line, operator)
+        wanted = identify(line, found, operator) if options.identify else bus_scan.assign(found)
+        return repair(line, wanted, found, operator)
 
 
-def report(line: Line, talk: Talk) -> list[Found]:
-    """Look at every speed and say what is there. Raises ImplausibleError if nobody is."""
-    found = bus_scan.look(line)
+def report(line: Line, operator: Operator) -> list[FoundServo]:
+    """Search at every speed and show what was found. Raises ImplausibleError if nothing answers."""
+    found = bus_scan.scan(line)
     if not found:
         raise ImplausibleError(
             f"no servo answers on {line.name} at any baud rate - is the power supply on (USB does not feed the "
             "servos), and the bus cable in?"
         )
-    talk.say("\n".join(["Found:", *(f"  {servo.describe()}" for servo in found)]))
+    operator.say("\n".join(["Found:", *(f"  {servo.describe()}" for servo in found)]))
     return found
 
 
-def repair(line: Line, wanted: dict[int, Found], found: Sequence[Found], talk: Talk) -> int:
-    """Write what is certain, after asking; say what needs a hand."""
+def repair(line: Line, wanted: dict[int, FoundServo], found: Sequence[FoundServo], operator: Operator) -> int:
+    """Write what is certain, after asking; report what a person must do."""
     _check_models(found)
     writes = bus_scan.plan(wanted, found)
     if writes:
-        _hold(found, talk)
-    if writes and not _write(line, writes, talk):
+        _hold(found, operator)
+    if writes and not _write(line, writes, operator):
         return 1
     shared = [servo for servo in found if servo.shared]
     for servo in shared:
-        talk.say(
+        operator.say(
             f"Two servos or more answer as id {servo.servo_id}: nothing can address one of them. Leave only one of "
             "them connected and run `so101-calibrate ids --motor JOINT`"
         )
@@ -100,62 +104,62 @@ def repair(line: Line, wanted: dict[int, Found], found: Sequence[Found], talk: T
         names = ", ".join(f"{servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]})" for servo_id in missing)
         left = [str(s.servo_id) for s in found if s not in wanted.values() and not s.shared]
         spare = f"; not assigned: {', '.join(left)} - `--identify` finds out which is which" if left else ""
-        talk.say(f"Missing: {names}{spare}")
+        operator.say(f"Missing: {names}{spare}")
         return 1
     if not shared:
-        talk.say(f"Servos 1 to 6 answer at {BAUD} baud.")
+        operator.say(f"Servos 1 to 6 answer at {BAUD} baud.")
     return 1 if shared else 0
 
 
-def set_up(line: Line, joint: str, talk: Talk) -> int:
+def set_up(line: Line, joint: str, operator: Operator) -> int:
     """The one motor that is connected becomes `joint`'s. Raises ImplausibleError if it is not exactly one."""
-    found = report(line, talk)
+    found = report(line, operator)
     if len(found) != 1 or found[0].shared:
         raise ImplausibleError(
             f"{len(found)} servos answer, or several share an id; to make one of them {joint}'s, connect only that one"
         )
-    return repair_one(line, found[0], joint, talk)
+    return repair_one(line, found[0], joint, operator)
 
 
-def repair_one(line: Line, servo: Found, joint: str, talk: Talk) -> int:
+def repair_one(line: Line, servo: FoundServo, joint: str, operator: Operator) -> int:
     """Give the only servo on the line the id of `joint`."""
     _check_models([servo])
     writes = bus_scan.plan({SERVO_IDS[JOINTS.index(joint)]: servo}, [servo])
     if not writes:
-        talk.say(f"It is {joint}'s already.")
+        operator.say(f"It is {joint}'s already.")
         return 0
-    _hold([servo], talk)
-    return 0 if _write(line, writes, talk) else 1
+    _hold([servo], operator)
+    return 0 if _write(line, writes, operator) else 1
 
 
-def set_up_all(line: Line, talk: Talk) -> int:
+def set_up_all(line: Line, operator: Operator) -> int:
     """One motor after the other, the gripper's first, so that the cable grows towards the base."""
     for joint in reversed(JOINTS):
-        talk.until_done(CONNECTS[joint], lambda: "")
-        if set_up(line, joint, talk):
+        operator.until_done(CONNECTS[joint], lambda: "")
+        if set_up(line, joint, operator):
             return 1
     return 0
 
 
-def identify(line: Line, found: Sequence[Found], talk: Talk) -> dict[int, Found]:
+def identify(line: Line, found: Sequence[FoundServo], operator: Operator) -> dict[int, FoundServo]:
     """Ask for each joint to be moved and see which servo turns.
 
     Returns target id -> servo. Raises ImplausibleError: an id is shared, or no or the same servo turned.
     """
     if len(found) != len(JOINTS) or any(servo.shared for servo in found):
         raise ImplausibleError(
-            f"{len(found)} servos answer, some perhaps with one id; --identify needs six with different ids - "
+            f"{len(found)} servos answer, perhaps some with the same id; --identify needs six with different ids - "
             "set up the missing ones with --motor JOINT, each alone"
         )
-    _hold(found, talk)
-    _set_speeds(line, found, talk)
+    _hold(found, operator)
+    _set_speeds(line, found, operator)
     ids = [servo.servo_id for servo in found]
     for servo_id in ids:
         line.write(servo_id, TORQUE, 0)
-    talk.until_done(MIDDLE, lambda: "")
-    wanted: dict[int, Found] = {}
+    operator.until_done(MIDDLE, lambda: "")
+    wanted: dict[int, FoundServo] = {}
     for target, joint in zip(SERVO_IDS, JOINTS, strict=True):
-        moved = _which_moves(line, ids, joint, talk)
+        moved = _which_moves(line, ids, joint, operator)
         if any(servo.servo_id == moved for servo in wanted.values()):
             raise ImplausibleError(
                 f"servo {moved} moved with {joint}, and with a joint before; nothing was written"
@@ -164,13 +168,13 @@ def identify(line: Line, found: Sequence[Found], talk: Talk) -> dict[int, Found]
     return wanted
 
 
-def _set_speeds(line: Line, found: Sequence[Found], talk: Talk) -> None:
+def _set_speeds(line: Line, found: Sequence[FoundServo], operator: Operator) -> None:
     writes = [Write(servo.baud, servo.servo_id, servo.servo_id) for servo in found if servo.baud != BAUD]
-    if writes and not _write(line, writes, talk):
+    if writes and not _write(line, writes, operator):
         raise ImplausibleError("servos with different speeds cannot be watched together; nothing was written")
 
 
-def _which_moves(line: Line, ids: list[int], joint: str, talk: Talk) -> int:
+def _which_moves(line: Line, ids: list[int], joint: str, operator: Operator) -> int:
     tracks = {servo_id: Track() for servo_id in ids}
 
     def look() -> str:
@@ -178,10 +182,10 @@ def _which_moves(line: Line, ids: list[int], joint: str, talk: Talk) -> int:
             track.add(line.clock.now_s(), line.read(servo_id, POSITION) % 4096)
         return ", ".join(f"{servo_id}: {track.travel_deg:.0f} deg" for servo_id, track in tracks.items())
 
-    talk.until_done(WIGGLES[joint], look)
+    operator.until_done(WIGGLES[joint], look)
     order = sorted(ids, key=lambda servo_id: -tracks[servo_id].travel_deg)
     first, second = (tracks[servo_id].travel_deg for servo_id in order[:2])
-    if first < MOVED * 0.5 * NOMINAL_DEG[joint] or second > MOVED * first:
+    if first < SMALLEST_MOVE * NOMINAL_DEG[joint] or second > LARGEST_OTHER * first:
         raise ImplausibleError(
             f"{joint} was to be moved; servo {order[0]} turned {first:.0f} deg and servo {order[1]} {second:.0f} deg: "
             "not clear which it is - hold the other joints still; nothing was written"
@@ -189,24 +193,24 @@ def _which_moves(line: Line, ids: list[int], joint: str, talk: Talk) -> int:
     return order[0]
 
 
-def _hold(found: Sequence[Found], talk: Talk) -> None:
+def _hold(found: Sequence[FoundServo], operator: Operator) -> None:
     """A servo loses its torque before its id changes or a hand moves it."""
     if any(servo.row is not None and value_of(servo.row, "Torque_Enable") for servo in found):
-        talk.until_done(HOLD, lambda: "")
+        operator.until_done(HOLD, lambda: "")
 
 
-def _write(line: Line, writes: list[Write], talk: Talk) -> bool:
-    talk.say("\n".join(["Will write, to EEPROM:", *(f"  {write.describe()}" for write in writes)]))
-    if not talk.confirm("Write this?"):
-        talk.say("Nothing was written.")
+def _write(line: Line, writes: list[Write], operator: Operator) -> bool:
+    operator.say("\n".join(["Will write, to EEPROM:", *(f"  {write.describe()}" for write in writes)]))
+    if not operator.confirm("Write this?"):
+        operator.say("Nothing was written.")
         return False
     for write in writes:
         bus_scan.carry_out(line, write)
-        talk.say(f"  done: {write.describe()}")
+        operator.say(f"  done: {write.describe()}")
     return True
 
 
-def _check_models(found: Sequence[Found]) -> None:
+def _check_models(found: Sequence[FoundServo]) -> None:
     for servo in found:
         if servo.row is not None and value_of(servo.row, "Model_Number") != MODEL_NUMBER:
             raise ImplausibleError(

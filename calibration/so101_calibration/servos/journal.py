@@ -1,6 +1,6 @@
-"""Writing a calibration so that an interruption leaves servos and file as before or as after.
+"""Writing a calibration so that an interruption leaves servos and file as before, or as after.
 
-The order: (1) a journal beside the file, with what every register and the file held before and shall hold; (2) the
+The order: (1) a journal beside the file, with what every register and the file held before and will hold; (2) the
 servos, register by register, each read back; (3) a backup of the old file and the new file, in one step; (4) the
 journal goes. An error or Ctrl-C in (2) or (3) puts back what was written. After kill -9 or a power cut the journal is
 still there, and the next `so101-calibrate` completes what had been confirmed, as soon as it sees the same servos;
@@ -25,7 +25,7 @@ from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS, SERVO_IDS
 
 NAMES = ("Operating_Mode", "Phase", "Homing_Offset", "Min_Position_Limit", "Max_Position_Limit")
-"""What a calibration is in a servo, in the order of writing: mode and feedback decide what positions mean."""
+"""The registers of a calibration, in the order of writing: mode and feedback decide what positions mean."""
 
 
 class Change(NamedTuple):
@@ -61,7 +61,7 @@ def write(line: Line, calibration: Calibration, path: Path, now: datetime) -> Pa
     """Put `calibration` into the servos and the file; returns the backup of the old file, if there was one.
 
     Raises:
-        InterruptedWriteError: it broke off; the message says whether all is as before.
+        InterruptedWriteError: the write was interrupted; the message says whether all is as before.
         FileError: the journal cannot be written; nothing was changed.
     """
     before = path.read_text() if path.is_file() else None
@@ -97,13 +97,13 @@ def recover(line: Line, path: Path, now: datetime) -> str | None:
     if now_there == journal.before and found == [change.before for change in journal.changes]:
         _remove(place)
         return f"an earlier calibration of {path.stem} had been cut off; servos and file are as before it"
-    strange = [
+    unknown = [
         change
         for change, value in zip(journal.changes, found, strict=True)
         if value not in (change.before, change.after)
     ]
-    if strange:
-        servo_id, name = strange[0].servo_id, strange[0].register
+    if unknown:
+        servo_id, name = unknown[0].servo_id, unknown[0].register
         raise InterruptedWriteError(
             f"an earlier calibration of {path.stem} was cut off, and this is another arm (or was changed since): "
             f"{name} of servo {servo_id} is neither as before nor as after - connect that arm, or delete {place} and "
@@ -162,7 +162,7 @@ def _apply(line: Line, changes: list[Change], value: Callable[[Change], str]) ->
 
 
 def _undo(line: Line, journal: Journal, error: BaseException) -> str:
-    """Put everything back; returns the story for the message."""
+    """Put everything back; returns the text for the message."""
     path = Path(journal.path)
     why = str(error) or type(error).__name__
     try:
@@ -174,10 +174,11 @@ def _undo(line: Line, journal: Journal, error: BaseException) -> str:
         _remove(journal_path(path))
     except (CalibrateError, RobotError, OSError, KeyboardInterrupt) as second:
         return (
-            f"the calibration broke off while it was written ({why}) and could not be undone ({second or 'Ctrl-C'}); "
-            "the next `so101-calibrate servos` on this arm completes it, and until then nothing should move it"
+            f"the calibration was interrupted while it was written ({why}) and could not be undone "
+            f"({second or 'Ctrl-C'}); the next `so101-calibrate servos` on this arm completes it, and until then "
+            "nothing should move it"
         )
-    return f"the calibration broke off while it was written ({why}); servos and file are as before"
+    return f"the calibration was interrupted while it was written ({why}); servos and file are as before"
 
 
 def _found(line: Line, change: Change) -> str:

@@ -6,7 +6,7 @@ Every write is acknowledged and read back: what is not in the register afterward
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,8 @@ from so101_robot.bus.registers import BY_NAME, Register
 from so101_robot.bus.setup import Registers
 from so101_robot.clock import Clock, WallClock
 from so101_robot.joints import JOINTS, SERVO_IDS
-
-if TYPE_CHECKING:
-    from so101_robot.mock.arm import MockArm
-
-MOCK_PORT = "mock"
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
 
 TIMEOUT_S = 0.1
 """For one servo's answer [s]: an EEPROM write that erases a page is acknowledged tens of milliseconds later."""
@@ -54,6 +51,17 @@ class Sample(NamedTuple):
     errors: NDArray[np.int64]
 
 
+class SerialHandle(Protocol):
+    """What is needed of a serial port besides its link."""
+
+    @property
+    def baudrate(self) -> int: ...
+    @baudrate.setter
+    def baudrate(self, value: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Line:
     """An open line.
 
@@ -64,7 +72,7 @@ class Line:
         clock: its time.
     """
 
-    def __init__(self, handle: Any, link: Link, name: str, clock: Clock) -> None:
+    def __init__(self, handle: SerialHandle, link: Link, name: str, clock: Clock) -> None:
         self._handle, self._link, self.name, self.clock = handle, link, name, clock
         self.baud = BAUD
 
@@ -96,7 +104,7 @@ class Line:
         return protocol.parse_statuses(self._link.transact(request, size, PING_TIMEOUT_S + slots_s))
 
     def ask(self, servo_id: int, address: int, size: int) -> tuple[list[Status], int]:
-        """One READ: every valid reply, and how many bytes were noise. No second try."""
+        """One READ: every valid reply, and how many bytes were noise. Asked once."""
         request = protocol.read(servo_id, address, size)
         return protocol.parse_statuses(self._link.transact(request, protocol.reply_size(size), TIMEOUT_S))
 
@@ -201,15 +209,13 @@ class Line:
         )
 
 
-def open_line(port: str, mock: "MockArm | None" = None, pace: float | None = None) -> Line:
+def open_line(port: str, mock: MockArm | None = None, pace: float | None = None) -> Line:
     """The line at a serial port, or to a mock arm in memory (port `mock`, which has to be given then).
 
     Raises PortError of `so101_robot`: the port does not exist, is in use (says by whom), or may not be opened.
     """
     if mock is None:
         return Line(*open_locked(port), port, WallClock())
-    from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
-
     return Line(LockstepSerial(mock), LockstepLink(mock), "the mock arm", LockstepClock(mock, pace))
 
 

@@ -69,7 +69,7 @@ def bus_cycles(line: Line, count: int = CYCLES) -> Cycles:
 
 
 def motions(line: Line, calibration: Calibration) -> list[Motion]:
-    """Move every joint a little and see how it follows. The arm ends as it was: place, and torque of each joint.
+    """Move every joint a little and see how it follows. The arm ends as it was: pose, and torque of each joint.
 
     Raises:
         CalibrateError: it gave up; the arm holds where it is if it was under torque, and is free if it was free.
@@ -119,7 +119,7 @@ class _Mover:
         )
 
     def restore(self) -> None:
-        """Torque as it was found. A servo that is silent keeps none of the others from it."""
+        """Torque as it was found. A silent servo does not keep the others from it."""
         for servo_id, torque in zip(SERVO_IDS, self._torque, strict=True):
             if not torque:
                 with contextlib.suppress(

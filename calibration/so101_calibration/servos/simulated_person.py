@@ -1,6 +1,6 @@
-"""The mock arm's person: does with the simulated hand what the flow asks for, and answers yes.
+"""A simulated person for the mock arm: moves its simulated hand as the guided flow asks, and answers yes.
 
-For `--port mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never what the
+For `--port=mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never what the
 encoders read, and it pushes gently into the stops as a person does.
 """
 
@@ -10,18 +10,18 @@ import numpy as np
 from rich.console import RenderableType
 
 from so101_calibration.errors import CalibrateError
-from so101_calibration.servos.steps import Step
-from so101_calibration.servos.terminal import Talk
+from so101_calibration.servos.steps import Step, StepKind
+from so101_calibration.servos.terminal import Operator
 from so101_robot.clock import Clock
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.physics.hand import CLEARANCE_RAD, Hand
 
 PERIOD_S = 0.02
-"""Between two looks at the servos [s]."""
+"""Between two readings of the servos [s]."""
 
 PUSH_RAD = 0.03
-"""How far the hand wants to go beyond a stop: about 1 N m at the shoulder, 0.5 N m at the wrist."""
+"""How far beyond a stop the hand pushes: about 1 N m at the shoulder, 0.5 N m at the wrist."""
 
 ROLL_RAD = 1.2
 
@@ -39,7 +39,7 @@ class SimulatedPerson:
     Args:
         hand: of the mock arm.
         clock: of the mock arm.
-        display: shows what is said.
+        display: shows what the program says.
         yes: the answer to every question.
         move_s: how long one move takes [s].
         connect: what it does when it is to connect one motor alone.
@@ -49,7 +49,7 @@ class SimulatedPerson:
         self,
         hand: Hand,
         clock: Clock,
-        display: Talk | None = None,
+        display: Operator | None = None,
         yes: bool = True,
         move_s: float = 0.6,
         connect: Callable[[str], None] | None = None,
@@ -79,15 +79,15 @@ class SimulatedPerson:
     def do(self, step: Step) -> None:
         """Queue the moves for a step."""
         hand = self._hand
-        if step.kind in ("hold", "middle"):
+        if step.kind in (StepKind.HOLD, StepKind.MIDDLE):
             hand.middle(2 * self._move_s)
             hand.middle(REST_S)
-        elif step.kind == "connect" and step.joint is not None and self._connect is not None:
+        elif step.kind is StepKind.CONNECT and step.joint is not None and self._connect is not None:
             self._connect(step.joint)
             self._clock.sleep_until(self._clock.now_s() + BOOT_S)
-        elif step.kind == "wiggle" and step.joint is not None:
+        elif step.kind is StepKind.WIGGLE and step.joint is not None:
             self._wiggle(step.joint)
-        elif step.kind != "sweep" or step.joint is None:
+        elif step.kind is not StepKind.SWEEP or step.joint is None:
             raise CalibrateError(f"the simulated hand does not know how to {step.kind}")
         else:
             self._sweep(step.joint)

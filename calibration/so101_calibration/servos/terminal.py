@@ -1,4 +1,4 @@
-"""What the person and the program say to each other: a live table and prompts, on a terminal or from a script.
+"""The dialogue of program and person: a live table and prompts, on a terminal or from a script.
 
 On a terminal the table is redrawn in place, and keys count at once. Otherwise every prompt takes one line of standard
 input (so a file or a pipe can drive the whole flow), the table is printed once at each prompt, and input that ends
@@ -23,14 +23,14 @@ from so101_calibration.errors import InputEndedError
 from so101_calibration.servos.steps import Step
 
 POLL_S = 0.02
-"""Between two looks at keys and servos [s]."""
+"""Between two readings of keys and servos [s]."""
 
 
-class Talk(Protocol):
-    """A person, or what plays one."""
+class Operator(Protocol):
+    """A person, or a simulated one."""
 
     def say(self, what: RenderableType) -> None:
-        """Tell something that needs no answer."""
+        """Show something that needs no answer."""
         ...
 
     def until_done(self, step: Step, look: Callable[[], RenderableType]) -> None:

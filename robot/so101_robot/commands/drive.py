@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from so101_robot.preflight.findings import Finding, as_json, as_table, require
+from so101_robot.preflight.findings import Finding, Level, as_json, as_table, require
 from so101_robot.runs.log import PREFLIGHT, write_json
 
 if TYPE_CHECKING:
@@ -87,6 +87,6 @@ def look_first(findings: Sequence[Finding], folder: Path) -> None:
     from rich.console import Console
 
     write_json(folder / PREFLIGHT, as_json(findings))
-    if notable := [finding for finding in findings if finding.level != "ok"]:
+    if notable := [finding for finding in findings if finding.level != Level.OK]:
         Console(stderr=True).print(as_table(notable))
     require(findings)

@@ -16,7 +16,7 @@ from so101_robot.errors import UnsafeActionError
 from so101_robot.guard.guard import Guard
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.loop.tick import Tick
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 from so101_robot.runs.read import Recording
 from so101_robot.state import ArmState
 
@@ -147,17 +147,22 @@ def check_calibration(
 ) -> Finding:
     """Whether degrees mean the same: both None for the mock arm, else with a file's `sha256`."""
     if then is None and now is None:
-        return Finding("ok", "recording", "calibration", "the mock arm's, as in the run")
+        return Finding(Level.OK, "recording", "calibration", "the mock arm's, as in the run")
     if then is None or now is None:
         was, is_ = ("the mock arm" if x is None else "a real arm" for x in (then, now))
         return Finding(
-            *("warn", "recording", "calibration", f"the run was on {was}, this is {is_}"),
+            *(Level.WARN, "recording", "calibration", f"the run was on {was}, this is {is_}"),
             *("", "its zeros are its own: expect poses to be off by some degrees"),
         )
     if then.get("sha256") is not None and then.get("sha256") == now.get("sha256"):
-        return Finding("ok", "recording", "calibration", "that of the run")
+        return Finding(Level.OK, "recording", "calibration", "that of the run")
     return Finding(
-        *("warn" if accept_another else "stop", "recording", "calibration", "another one than in the run"),
+        *(
+            Level.WARN if accept_another else Level.STOP,
+            "recording",
+            "calibration",
+            "another one than in the run",
+        ),
         *(f"{then.get('path')} as it was", "take that calibration, or --other_calibration=true"),
     )
 
@@ -167,9 +172,9 @@ def check_rate(recording: Recording) -> Finding:
     count = len(recording.goals)
     found = f"{count} goals at {recording.fps:g} Hz, {recording.missed} ticks missed, {recording.unsent} held"
     if recording.missed <= MISSED_SHARE * count:
-        return Finding("ok", "recording", "rate", found)
+        return Finding(Level.OK, "recording", "rate", found)
     return Finding(
-        "warn", "recording", "rate", found, "no tick missed", "missed ticks play the goal before them"
+        Level.WARN, "recording", "rate", found, "no tick missed", "missed ticks play the goal before them"
     )
 
 
@@ -189,7 +194,7 @@ def check_goals(
     try:
         trial.reset(recording.goals[0])
     except UnsafeActionError as problem:
-        return [Finding("stop", "recording", "limits", f"the first pose: {problem}")]
+        return [Finding(Level.STOP, "recording", "limits", f"the first pose: {problem}")]
     changed: Counter[str] = Counter()
     ticks = 0
     for number, goal in enumerate(recording.goals):
@@ -200,11 +205,18 @@ def check_goals(
         ticks += not verdict.ok
         changed.update({f"{change.rule} {change.joint or ''}".strip() for change in verdict.interventions})
     if not ticks:
-        return [Finding("ok", "recording", "limits", f"the guard lets all {len(recording.goals)} goals pass")]
+        return [
+            Finding(Level.OK, "recording", "limits", f"the guard lets all {len(recording.goals)} goals pass")
+        ]
     most = ", ".join(f"{what} {count}" for what, count in changed.most_common(4))
     found = f"the guard will change {ticks} of {len(recording.goals)} goals: {most}"
     return [
         Finding(
-            "warn", "recording", "limits", found, "limits as in the run", "--robot.limits.* and --robot.rig"
+            Level.WARN,
+            "recording",
+            "limits",
+            found,
+            "limits as in the run",
+            "--robot.limits.* and --robot.rig",
         )
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.clock import Clock
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 from so101_robot.state import Frame
 
 WATCH_S = 1.0
@@ -63,32 +63,38 @@ def _camera(
     if name not in sizes:
         return []
     if not pictures:
-        return [Finding("stop", "cameras", name, "no picture", "pictures", "check its cable and its name")]
+        return [
+            Finding(Level.STOP, "cameras", name, "no picture", "pictures", "check its cable and its name")
+        ]
     last = pictures[-1]
     (height, width), (asked_height, asked_width) = last.image.shape[:2], sizes[name]
     asked = f"{asked_width}x{asked_height}"
     found: list[Finding] = []
     if (height, width) != (asked_height, asked_width):
         remedy = "set width and height in --robot.cameras to what it delivers"
-        found.append(Finding("stop", "cameras", name, f"{width}x{height} pixels", asked, remedy))
+        found.append(Finding(Level.STOP, "cameras", name, f"{width}x{height} pixels", asked, remedy))
     if now_s - last.captured_s > max_age_s:
         age = f"the newest picture is {now_s - last.captured_s:.2f} s old"
         found.append(
-            Finding("stop", "cameras", name, age, f"{max_age_s:g} s at most", "is it still plugged in?")
+            Finding(Level.STOP, "cameras", name, age, f"{max_age_s:g} s at most", "is it still plugged in?")
         )
     elif len(pictures) == 1:
         remedy = "unplug it and plug it in again"
         found.append(
-            Finding("stop", "cameras", name, f"no new picture in {WATCH_S:g} s", "moving pictures", remedy)
+            Finding(
+                Level.STOP, "cameras", name, f"no new picture in {WATCH_S:g} s", "moving pictures", remedy
+            )
         )
     elif last.renderer is None and all(np.array_equal(picture.image, last.image) for picture in pictures):
         same = f"{len(pictures)} new pictures that are the same to the last bit, so it may be frozen"
         found.append(
-            Finding("warn", "cameras", name, same, "noise, at least", "wave a hand before it and look")
+            Finding(Level.WARN, "cameras", name, same, "noise, at least", "wave a hand before it and look")
         )
     if (unseen := _shows_nothing(last.image)) is not None:
-        found.append(Finding("stop", "cameras", name, unseen, "a picture", "lens cap? light? exposure?"))
-    return found or [Finding("ok", "cameras", name, f"{asked}, brightness {last.image.mean():.0f} of 255")]
+        found.append(Finding(Level.STOP, "cameras", name, unseen, "a picture", "lens cap? light? exposure?"))
+    return found or [
+        Finding(Level.OK, "cameras", name, f"{asked}, brightness {last.image.mean():.0f} of 255")
+    ]
 
 
 def _shows_nothing(image: NDArray[np.uint8]) -> str | None:
@@ -104,7 +110,7 @@ def _twins(images: Mapping[str, NDArray[np.uint8]]) -> list[Finding]:
     """Two names for one device."""
     return [
         Finding(
-            "stop",
+            Level.STOP,
             "cameras",
             f"{a} and {b}",
             "they show the same picture",

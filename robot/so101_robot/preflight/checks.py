@@ -27,7 +27,7 @@ from so101_robot.preflight import (
 from so101_robot.preflight import (
     servos as preflight_servos,
 )
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -107,7 +107,7 @@ def _load_and_check(point: EntryPoint, robot: "SO101", policy: "Policy") -> list
     try:
         return point.load()(robot, policy)
     except Exception as error:
-        return [Finding("stop", point.name, "", f"the check failed: {type(error).__name__}: {error}")]
+        return [Finding(Level.STOP, point.name, "", f"the check failed: {type(error).__name__}: {error}")]
 
 
 def run_checks(checks: Mapping[str, Callable[[], list[Finding]]], skip: Sequence[str] = ()) -> list[Finding]:
@@ -115,12 +115,14 @@ def run_checks(checks: Mapping[str, Callable[[], list[Finding]]], skip: Sequence
     findings: list[Finding] = []
     for name, check in checks.items():
         if name in skip or "all" in skip:
-            findings.append(Finding("warn", name, "", "not looked at", possible="leave out --preflight.skip"))
+            findings.append(
+                Finding(Level.WARN, name, "", "not looked at", possible="leave out --preflight.skip")
+            )
             continue
         try:
             findings += check()
         except (RobotError, PolicyError) as error:
-            findings.append(Finding("stop", name, "", str(error)))
+            findings.append(Finding(Level.STOP, name, "", str(error)))
     return findings
 
 
@@ -129,7 +131,7 @@ def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
     try:
         rows = robot.bus.read_registers()
     except RobotError as error:
-        silence = Finding("stop", "servos", "", str(error))
+        silence = Finding(Level.STOP, "servos", "", str(error))
         return {"servos": lambda: [silence]}
     return {
         "servos": lambda: preflight_servos.check_servos(rows),

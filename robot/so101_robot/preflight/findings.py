@@ -1,14 +1,26 @@
-"""Findings: what a check has looked at, and how a person or a program reads it."""
+"""Findings: what a check has looked at, how bad it is, and how a person or a program reads it.
+
+One noun for the pre-flight of a run, the judgement of servos and calibrations, the self-test, and the drift of cameras.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
 
 from so101_robot.errors import RobotError
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-Level = Literal["ok", "warn", "stop"]
+class Level(StrEnum):
+    """How bad a finding is, in rising order."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It may run; a person should know."""
+    STOP = "stop"
+    """It must not run."""
 
 
 class Finding(NamedTuple):
@@ -18,11 +30,22 @@ class Finding(NamedTuple):
     check: str
     """The name of the check."""
     subject: str
-    """The servo, camera or input it is about."""
+    """The servo, joint, camera or input it is about; empty where the check says it all."""
     found: str
     asked: str = ""
+    """What was expected."""
     possible: str = ""
     """What a person can do about it."""
+    value: float | None = None
+    """What was measured, in `unit`."""
+    unit: str = ""
+
+    @property
+    def text(self) -> str:
+        """All but the name of the check, in one line: subject, found, expected, what to do."""
+        about = f"{self.subject}: " if self.subject else ""
+        asked = f"; asked: {self.asked}" if self.asked else ""
+        return f"{about}{self.found}{asked}" + (f" - {self.possible}" if self.possible else "")
 
 
 class PreflightError(RobotError):
@@ -30,14 +53,15 @@ class PreflightError(RobotError):
 
 
 def verdict(findings: Sequence[Finding]) -> Level:
-    """The worst of all levels."""
-    levels = {finding.level for finding in findings}
-    return "stop" if "stop" in levels else "warn" if "warn" in levels else "ok"
+    """The worst of all levels; OK for no finding."""
+    levels = (Level(finding.level) for finding in findings)
+    return max(levels, key=list(Level).index, default=Level.OK)
 
 
 def require(findings: Sequence[Finding]) -> None:
     """Raises PreflightError that names every finding that says stop."""
-    lines = [in_words(finding) for finding in findings if finding.level == "stop"]
+    # `==`, not `is`: a check from another package may give its level as a plain "stop", and that must stop, too
+    lines = [in_words(finding) for finding in findings if finding.level == Level.STOP]
     if lines:
         raise PreflightError(
             "the pre-flight check says no, and the arm was not moved:\n  - " + "\n  - ".join(lines)
@@ -46,26 +70,24 @@ def require(findings: Sequence[Finding]) -> None:
 
 def in_words(finding: Finding) -> str:
     """One finding in one line."""
-    about = f"{finding.check}, {finding.subject}" if finding.subject else finding.check
-    asked = f"; asked: {finding.asked}" if finding.asked else ""
-    return f"{about}: {finding.found}{asked}" + (f" - {finding.possible}" if finding.possible else "")
+    return f"{finding.check}{', ' if finding.subject else ': '}{finding.text}"
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """For a file or another program."""
-    return {"verdict": verdict(findings), "findings": [finding._asdict() for finding in findings]}
+    """For a file or another program: `{"verdict", "findings": [{"level", "check", "subject", "found", "asked",
+    "possible"}, ..]}`."""
+    keys = ("level", "check", "subject", "found", "asked", "possible")
+    rows = [{key: getattr(finding, key) for key in keys} for finding in findings]
+    return {"verdict": verdict(findings), "findings": rows}
 
 
-def as_table(findings: Sequence[Finding]) -> "Table":
+def as_table(findings: Sequence[Finding]) -> Table:
     """For a person, as `rich` prints it."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    colours = {"ok": "green", "warn": "yellow", "stop": "bold red"}
+    colours = {Level.OK: "green", Level.WARN: "yellow", Level.STOP: "bold red"}
     table = Table(title=f"pre-flight: {verdict(findings)}", title_justify="left")
     for column in ("", "check", "what", "found", "asked", "possible"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        words = [escape(word) for word in finding[1:]]
-        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", words[0], *words[1:])
+        words = (finding.check, finding.subject, finding.found, finding.asked, finding.possible)
+        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", *map(escape, words))
     return table

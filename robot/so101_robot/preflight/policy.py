@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from so101_policy.errors import CheckpointError
 from so101_robot.guard.guard import OUTSIDE_DEG
 from so101_robot.joints import GRIPPER, JOINTS
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 
 ACTION, STATE, IMAGES = "action", "observation.state", "observation.images."
 """LeRobot's names of features."""
@@ -88,7 +88,7 @@ def check_policy(
     """
     policy.check_robot(joints, cameras)
     eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in cameras.items())
-    return [Finding("ok", "policy", str(policy.path), f"{len(joints)} joints; {eyes or 'no camera'}")]
+    return [Finding(Level.OK, "policy", str(policy.path), f"{len(joints)} joints; {eyes or 'no camera'}")]
 
 
 def check_statistics(statistics: Statistics) -> list[Finding]:
@@ -100,7 +100,7 @@ def check_statistics(statistics: Statistics) -> list[Finding]:
         elif feature == ACTION:
             remedy = "train it again, or take the checkpoint's processor files along"
             findings.append(
-                Finding("stop", "statistics", feature, "none", "mean and std, or the like", remedy)
+                Finding(Level.STOP, "statistics", feature, "none", "mean and std, or the like", remedy)
             )
     for feature, values in statistics.items():
         if feature.startswith(IMAGES) and "mean" in values and float(values["mean"].max()) > 1.0:
@@ -109,10 +109,10 @@ def check_statistics(statistics: Statistics) -> list[Finding]:
                 "0 to 1, as LeRobot scales pictures",
             )
             findings.append(
-                Finding("stop", "statistics", feature, found, asked, "train with LeRobot's statistics")
+                Finding(Level.STOP, "statistics", feature, found, asked, "train with LeRobot's statistics")
             )
     return findings or [
-        Finding("ok", "statistics", ", ".join(statistics), "degrees, percent, pixels of 0 to 1")
+        Finding(Level.OK, "statistics", ", ".join(statistics), "degrees, percent, pixels of 0 to 1")
     ]
 
 
@@ -132,7 +132,7 @@ def check_ranges(
     if action is not None:
         beyond = np.maximum(low - action.lowest, action.highest - high)
         for i in np.flatnonzero(beyond > OUTSIDE_DEG).tolist():
-            level = "stop" if action.exact and beyond[i] > FAR_DEG else "warn"
+            level = Level.STOP if action.exact and beyond[i] > FAR_DEG else Level.WARN
             remedy = (
                 "was the policy trained on an arm with this calibration? The guard cuts actions to the range"
             )
@@ -146,10 +146,10 @@ def check_ranges(
         for i in np.flatnonzero(off > OUTSIDE_DEG).tolist():
             found, asked = f"it stands at {now[i]:.0f}", f"{_from_to(state, i)}, as in training"
             remedy = "start where the demonstrations start"
-            findings.append(Finding("warn", "ranges", JOINTS[i], found, asked, remedy))
+            findings.append(Finding(Level.WARN, "ranges", JOINTS[i], found, asked, remedy))
     if action is None and state is None:
-        return [Finding("warn", "ranges", "joints", "no statistics of joints", "ranges to compare")]
-    return findings or [Finding("ok", "ranges", "joints", "the policy's ranges lie within the arm's")]
+        return [Finding(Level.WARN, "ranges", "joints", "no statistics of joints", "ranges to compare")]
+    return findings or [Finding(Level.OK, "ranges", "joints", "the policy's ranges lie within the arm's")]
 
 
 def span_of(statistics: Statistics, feature: str) -> Span | None:
@@ -170,11 +170,11 @@ def _joint_statistics(feature: str, values: Mapping[str, NDArray[np.float64]]) -
     for name, numbers in values.items():
         if name != "count" and not (numbers.shape == (len(JOINTS),) and np.isfinite(numbers).all()):
             found = f"{name} = {np.array2string(numbers, precision=3, threshold=8)}"
-            return [Finding("stop", "statistics", feature, found, asked, "the checkpoint is damaged")]
+            return [Finding(Level.STOP, "statistics", feature, found, asked, "the checkpoint is damaged")]
     span = span_of(statistics={feature: values}, feature=feature)
     if span is None:
         found = f"only {', '.join(values) or 'nothing'}"
-        return [Finding("stop", "statistics", feature, found, "mean and std, or min and max")]
+        return [Finding(Level.STOP, "statistics", feature, found, "mean and std, or min and max")]
     return [*_units(feature, span), *_still(feature, values)]
 
 
@@ -194,13 +194,13 @@ def _units(feature: str, span: Span) -> list[Finding]:
     elif span.exact and arm > 400:
         guess = f"a joint goes to {arm:.0f}: encoder steps?"
     if guess is not None:
-        return [Finding("stop", "statistics", feature, guess, asked, remedy)]
+        return [Finding(Level.STOP, "statistics", feature, guess, asked, remedy)]
     if gripper <= 1.01:
         found = f"the gripper does not open beyond {gripper:.2f}"
-        return [Finding("stop", "statistics", feature, found, "0 to 100 percent", "scale it to percent")]
+        return [Finding(Level.STOP, "statistics", feature, found, "0 to 100 percent", "scale it to percent")]
     if span.exact and (gripper > 105 or span.lowest[GRIPPER] < -5):
         found = f"the gripper goes {_from_to(span, GRIPPER)}: degrees?"
-        return [Finding("warn", "statistics", feature, found, "0 to 100 percent")]
+        return [Finding(Level.WARN, "statistics", feature, found, "0 to 100 percent")]
     return []
 
 
@@ -209,7 +209,7 @@ def _still(feature: str, values: Mapping[str, NDArray[np.float64]]) -> list[Find
         return []
     return [
         Finding(
-            "warn",
+            Level.WARN,
             "statistics",
             f"{feature}, {JOINTS[i]}",
             f"it hardly moved in training (standard deviation {values['std'][i]:.2g})",

@@ -10,7 +10,7 @@ from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.guard.guard import OUTSIDE_DEG
 from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration
@@ -28,7 +28,7 @@ def check_servos(rows: Registers) -> list[Finding]:
     startup.check_identity(rows)
     version = f"{value_of(rows[0], 'Firmware_Major_Version')}.{value_of(rows[0], 'Firmware_Minor_Version')}"
     ids = ", ".join(str(servo_id) for servo_id in SERVO_IDS)
-    return [Finding("ok", "servos", f"ids {ids}", f"six STS3215, firmware {version}")]
+    return [Finding(Level.OK, "servos", f"ids {ids}", f"six STS3215, firmware {version}")]
 
 
 def check_supply(rows: Registers) -> list[Finding]:
@@ -46,8 +46,10 @@ def check_supply(rows: Registers) -> list[Finding]:
     if max(volts) - min(volts) > SPREAD_V:
         lowest = _named(volts.index(min(volts)))
         remedy = f"check the cables and plugs up to {lowest}"
-        findings.append(Finding("warn", "supply", "bus", seen, f"a spread of {SPREAD_V} V at most", remedy))
-    return findings or [Finding("ok", "supply", "bus", seen)]
+        findings.append(
+            Finding(Level.WARN, "supply", "bus", seen, f"a spread of {SPREAD_V} V at most", remedy)
+        )
+    return findings or [Finding(Level.OK, "supply", "bus", seen)]
 
 
 def check_heat(rows: Registers) -> list[Finding]:
@@ -60,8 +62,8 @@ def check_heat(rows: Registers) -> list[Finding]:
             findings.append(_stop("heat", index, f"{heat[index]} C", f"below {limit} C", "let it cool down"))
         elif heat[index] >= limit - WARM_C:
             found, asked = f"{heat[index]} C", f"below {limit - WARM_C} C"
-            findings.append(Finding("warn", "heat", _named(index), found, asked, "let it cool down"))
-    return findings or [Finding("ok", "heat", "servos", f"{min(heat)} to {max(heat)} C")]
+            findings.append(Finding(Level.WARN, "heat", _named(index), found, asked, "let it cool down"))
+    return findings or [Finding(Level.OK, "heat", "servos", f"{min(heat)} to {max(heat)} C")]
 
 
 def check_errors(rows: Registers) -> list[Finding]:
@@ -69,7 +71,7 @@ def check_errors(rows: Registers) -> list[Finding]:
     wrong = [(i, Errors(value_of(row, "Status"))) for i, row in enumerate(rows) if value_of(row, "Status")]
     remedy = "free the joint, check the supply, then switch the arm off and on"
     findings = [_stop("errors", index, error.describe(), "no error", remedy) for index, error in wrong]
-    return findings or [Finding("ok", "errors", "servos", "no error")]
+    return findings or [Finding(Level.OK, "errors", "servos", "no error")]
 
 
 def check_settings(rows: Registers) -> list[Finding]:
@@ -79,10 +81,10 @@ def check_settings(rows: Registers) -> list[Finding]:
     ]
     remedy = "switch the arm off and on; a program that was interrupted left it there"
     findings = [
-        Finding("warn", "settings", _named(i), f"its speed is limited to {speed}", "no limit (0)", remedy)
+        Finding(Level.WARN, "settings", _named(i), f"its speed is limited to {speed}", "no limit (0)", remedy)
         for i, speed in slow
     ]
-    return findings or [Finding("ok", "settings", "servos", "no speed limit")]
+    return findings or [Finding(Level.OK, "settings", "servos", "no speed limit")]
 
 
 def check_calibration(
@@ -99,7 +101,7 @@ def check_calibration(
             remedy = "move it by hand, with the arm switched off; if it cannot get there, calibrate again"
             found = f"it stands at {present}, {outside_deg:.0f} degrees outside its range"
             findings.append(_stop("calibration", index, found, f"{low} to {high} steps", remedy))
-    return findings or [Finding("ok", "calibration", str(source), "it is the one in the servos")]
+    return findings or [Finding(Level.OK, "calibration", str(source), "it is the one in the servos")]
 
 
 def _named(index: int) -> str:
@@ -107,4 +109,4 @@ def _named(index: int) -> str:
 
 
 def _stop(check: str, index: int, found: str, asked: str, possible: str) -> Finding:
-    return Finding("stop", check, _named(index), found, asked, possible)
+    return Finding(Level.STOP, check, _named(index), found, asked, possible)

@@ -14,7 +14,7 @@ from so101_calibration import command as calibrate
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
-from so101_calibration.cameras.poses import apart, inverse, lying, transform
+from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
 from so101_robot.arm.arm import SO101
 from so101_robot.mock.config import MockConfig
@@ -38,7 +38,7 @@ cv2.setNumThreads(1)
 BOARD: Board = scenes.BOARD
 LENS = scenes.LENS.scaled((320, 240))
 X_CAMERA_BOARD = scenes.tilted(320, 240, 0.4, 0.1, 35, 3)
-X_BASE_BOARD = lying(0.12, 0.1, turn_deg=-90)
+X_BASE_BOARD = board_on_table(0.12, 0.1, turn_deg=-90)
 
 Command = Callable[..., tuple[int, str]]
 
@@ -91,7 +91,7 @@ def test_pictures_of_a_board_give_a_lens_a_map_and_a_file(
     lens = kept(tmp_path).intrinsics
     assert lens is not None
     assert lens.fx == pytest.approx(LENS.fx, rel=0.005)
-    assert "nothing is known" not in command("show")[1]
+    assert "no camera is calibrated" not in command("show")[1]
 
 
 def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
@@ -104,7 +104,7 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     assert code == 0, text
     lies = kept(tmp_path).pose
     assert lies is not None
-    assert apart(lies.placed.X, truth)[0] < 2
+    assert pose_difference(lies.placed.X, truth)[0] < 2
     rows = ["corner,x_mm,y_mm,z_mm"]
     for corner, offset in ((0, 0.3), (7, -0.3), (32, -0.3), (39, 0.3)):
         x, y, z = ((X_BASE_BOARD @ np.array([*BOARD.corners_m[corner], 1]))[:3] * 1000).tolist()
@@ -113,10 +113,10 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     touches.write_text("\n".join(rows))
     code, text = command("front", "--images", tmp_path / "place.png", "--touches", touches)
     assert code == 0, text
-    assert "board from 4 touched corners, 0.30 mm left over" in text
+    assert "board from 4 touched corners, 0.30 mm residual" in text
     touched = kept(tmp_path).pose
     assert touched is not None
-    assert apart(touched.placed.X, truth)[0] < 3
+    assert pose_difference(touched.placed.X, truth)[0] < 3
     assert np.linalg.norm(touched.placed.sd_mm) > np.linalg.norm(lies.placed.sd_mm)
 
 
@@ -140,7 +140,7 @@ def test_the_wrist_camera_is_placed_on_the_hand_from_pictures_and_joints(
     pose = kept(tmp_path, "wrist").pose
     assert pose is not None
     assert pose.frame == "hand"
-    assert apart(pose.placed.X, X_hand_camera)[0] < 1.5
+    assert pose_difference(pose.placed.X, X_hand_camera)[0] < 1.5
     (tmp_path / "hand" / "joints.csv").write_text("\n".join(rows[:-1]) + "\n")
     assert "no joint values for h9.png" in command("wrist", "--images", tmp_path / "hand")[1]
 
@@ -194,7 +194,7 @@ def test_the_wrist_camera_is_captured_with_the_joints_of_an_arm_that_a_hand_can_
     words = ("--robot.port=mock", camera.replace("front", "wrist"), "--views=8")
     code, text = command("wrist", *words, "--keep", tmp_path / "hand")
     assert code == 2
-    assert "servos 3 hold it: support the arm" in text
+    assert "servos 3 hold the arm" in text
     torque[0] = 0
     code, text = command("wrist", *words, "--keep", tmp_path / "hand")
     assert "captured 8 of 8;" in text
@@ -208,7 +208,7 @@ def test_the_wrist_camera_is_captured_with_the_joints_of_an_arm_that_a_hand_can_
 def test_the_settings_of_a_camera_are_locked_kept_and_set_again(
     command: Command, camera: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("so101_calibration.cameras.command.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("so101_calibration.live_capture.time.sleep", lambda seconds: None)
 
     class Driver:
         values: dict[int, float] = {cv2.CAP_PROP_AUTO_EXPOSURE: 3, cv2.CAP_PROP_EXPOSURE: 157}  # noqa: RUF012
@@ -251,7 +251,7 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
         ("a marker must be smaller than its square", "intrinsics", ["--marker-mm=40", "--images", views]),
         ("no marker dictionary", "intrinsics", ["--dictionary=DICT_X", "--images", views]),
         ("the robot has no camera 'side'", "intrinsics", ["--robot.port=mock", "--camera=side"]),
-        ("--views=0: a number of views", "intrinsics", ["--robot.port=mock", "--views=0"]),
+        ("--views=0: expected a number of views", "intrinsics", ["--robot.port=mock", "--views=0"]),
         ("is not opened through OpenCV", "lock", ["--robot.port=mock"]),
         ("written as .pdf or .png", "board", ["--out=board.svg"]),
         ("invalid choice: 'lens'", "lens", []),
@@ -262,7 +262,7 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
     code, text = command("intrinsics", "--images", views, rig=False)
     assert "give --robot.id=NAME" in text
     assert not (tmp_path / "rig.cameras.yaml").exists()
-    assert "nothing is known of cameras" in command("show")[1]
+    assert "no camera is calibrated" in command("show")[1]
 
 
 def test_a_board_is_drawn_as_asked(command: Command, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from so101_calibration import files
 from so101_calibration.cameras import lock_settings as locks
 from so101_calibration.cameras import pictures, rig_file
 from so101_calibration.cameras.capture import JOINTS_FILE, capture, read_joints, read_touches, read_views
@@ -54,7 +55,7 @@ HELD = Lock("exposure", 120.0, 120.0, True, "")
 
 
 def test_what_is_kept_of_a_camera_comes_back(tmp_path: Path) -> None:
-    path = rig_file.path_of("my.arm", tmp_path)
+    path = rig_file.path_of(files.path_of("my.arm", tmp_path))
     assert path == tmp_path / "my.arm.cameras.yaml"
     assert rig_file.load(path) == {}
     rig_file.update(path, "front", NOW, intrinsics=KNOWN)
@@ -71,7 +72,7 @@ def test_what_is_kept_of_a_camera_comes_back(tmp_path: Path) -> None:
 
 
 def test_one_camera_is_changed_and_the_file_before_is_kept(tmp_path: Path) -> None:
-    path = rig_file.path_of("arm", tmp_path)
+    path = rig_file.path_of(files.path_of("arm", tmp_path))
     rig_file.update(path, "front", NOW, intrinsics=KNOWN)
     before = path.read_text()
     rig_file.update(path, "wrist", NOW + timedelta(days=1), locks=(HELD,))
@@ -82,7 +83,7 @@ def test_one_camera_is_changed_and_the_file_before_is_kept(tmp_path: Path) -> No
 
 
 def test_a_new_lens_drops_the_pose_that_was_made_with_the_old_one(tmp_path: Path) -> None:
-    path = rig_file.path_of("arm", tmp_path)
+    path = rig_file.path_of(files.path_of("arm", tmp_path))
     rig_file.update(path, "front", NOW, intrinsics=KNOWN, pose=POSE)
     found = rig_file.update(path, "front", NOW, intrinsics=KNOWN)
     assert found.pose is None
@@ -159,7 +160,7 @@ def test_a_driver_that_ignores_what_it_is_told_is_not_believed() -> None:
     driver = Driver(REGULATING, {cv2.CAP_PROP_AUTO_WB, cv2.CAP_PROP_GAIN})
     found = {lock.name: lock for lock in locks.lock(driver, {"gain": 10.0, "exposure": 200.0})}
     assert found["exposure"] == Lock("exposure", 200.0, 200.0, True, "")
-    assert found["white_balance"].refused == "its regulation cannot be switched off"
+    assert found["white_balance"].refused == "its automatic mode cannot be switched off"
     assert found["gain"].refused == "asked for 10, it stays at 32"
     assert not found["gain"].held
 
@@ -194,9 +195,9 @@ def test_csv_files_that_are_none_get_one_message(tmp_path: Path) -> None:
     header = ",".join(("picture", *JOINTS))
     for text, message in (
         ("a,b\n", "the first line must be picture,shoulder_pan"),
-        (f"{header}\nv.png,1,2,3\n", "v.png has 3 joint values; needed are 6"),
-        (f"{header}\nv.png,1,2,3,4,5,x\n", "'x' is no number"),
-        (f"{header}\nv.png,1,2,3,4,5,nan\n", "'nan' is no finite number"),
+        (f"{header}\nv.png,1,2,3\n", "v.png has 3 joint values; expected are 6"),
+        (f"{header}\nv.png,1,2,3,4,5,x\n", "'x' is not a number"),
+        (f"{header}\nv.png,1,2,3,4,5,nan\n", "'nan' is not a finite number"),
     ):
         path.write_text(text)
         with pytest.raises(FileError, match=message):
@@ -208,7 +209,7 @@ def test_csv_files_that_are_none_get_one_message(tmp_path: Path) -> None:
     np.testing.assert_allclose(touched_m, [[0.1, 0.02, 0.001], [0.12, 0.02, 0.0015]])
     for text in ("", "corner,x_mm,y_mm\n", "corner,x_mm,y_mm,z_mm\n1,2,3\n"):
         touches.write_text(text)
-        with pytest.raises(FileError, match="four numbers in each line"):
+        with pytest.raises(FileError, match="four numbers a line"):
             read_touches(touches)
     with pytest.raises(FileError, match="cannot be read"):
         read_touches(tmp_path / "none.csv")
@@ -219,7 +220,7 @@ def test_pictures_come_back_as_they_were_and_other_files_are_refused(tmp_path: P
     pictures.write(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(pictures.read(tmp_path / "a.png"), picture)
     (tmp_path / "b.png").write_text("no picture")
-    with pytest.raises(FileError, match="is no picture that can be read"):
+    with pytest.raises(FileError, match="is not a picture that can be read"):
         pictures.read(tmp_path / "b.png")
     with pytest.raises(FileError, match="there is no picture"):
         pictures.read(tmp_path / "c.png")

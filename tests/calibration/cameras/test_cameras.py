@@ -12,17 +12,11 @@ import pytest
 from so101_calibration.cameras.board_views import AutoCapture, View, coverage_share, detect, distinct
 from so101_calibration.cameras.boards import Board, write_board
 from so101_calibration.cameras.intrinsics import PARAMETERS, Calibrated, calibrate
-from so101_calibration.cameras.poses import (
-    apart,
-    board_from_touches,
-    camera_in_base,
-    camera_on_hand,
-    inverse,
-    lying,
-    transform,
-)
+from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
 from so101_calibration.errors import ImplausibleError, UsageError
+from so101_calibration.hand_eye import camera_on_hand
+from so101_calibration.placing import board_from_touches, camera_in_base
 
 _spec = importlib.util.spec_from_file_location(
     "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
@@ -149,19 +143,19 @@ def test_the_front_camera_is_placed_within_a_millimetre_at_half_a_metre(
     calibrated: Calibrated, tilt_deg: float
 ) -> None:
     X_camera_board = scenes.tilted(320, 240, 0.5, 0.1, tilt_deg, 3)
-    X_base_board = lying(0.12, 0.1, turn_deg=-90)
+    X_base_board = board_on_table(0.12, 0.1, turn_deg=-90)
     truth = X_base_board @ inverse(X_camera_board)
     view = detect(draw(BOARD, LENS, X_camera_board, np.random.default_rng(5), blur_px=0.5), BOARD)
     assert view is not None
     found = camera_in_base([view], [X_base_board], calibrated.intrinsics, BOARD)
-    error_mm, error_deg = apart(found.X, truth)
+    error_mm, error_deg = pose_difference(found.X, truth)
     assert error_mm < 1.0
     assert error_deg < 0.2
     assert 0.05 < np.linalg.norm(found.sd_mm) < 3
 
 
 def test_the_uncertainty_of_a_place_is_what_repetition_shows() -> None:
-    X_camera_board, X_base_board = scenes.tilted(320, 240, 0.5, 0.1, 35, 3), lying(0.1, 0.1)
+    X_camera_board, X_base_board = scenes.tilted(320, 240, 0.5, 0.1, 35, 3), board_on_table(0.1, 0.1)
     truth = X_base_board @ inverse(X_camera_board)
     scores: list[float] = []
     for seed in range(40):
@@ -172,11 +166,11 @@ def test_the_uncertainty_of_a_place_is_what_repetition_shows() -> None:
 
 
 def test_touched_corners_place_the_board_and_a_wrong_corner_is_noticed() -> None:
-    rng, X = np.random.default_rng(0), lying(0.2, -0.05, turn_deg=30)
+    rng, X = np.random.default_rng(0), board_on_table(0.2, -0.05, turn_deg=30)
     corners = BOARD.corners_m[[0, 7, 32, 39, 20]]
     touched = corners @ X[:3, :3].T + X[:3, 3] + rng.normal(0, 0.0005, (5, 3))
     found = board_from_touches(corners, touched)
-    assert apart(found.X, X)[0] < 1.5
+    assert pose_difference(found.X, X)[0] < 1.5
     assert 0.1 < found.rms < 1.5
     with pytest.raises(ImplausibleError, match="do not fit the board"):
         board_from_touches(BOARD.corners_m[[0, 7, 32, 39, 21]], touched)
@@ -187,7 +181,7 @@ def test_touched_corners_place_the_board_and_a_wrong_corner_is_noticed() -> None
 def hand_views(rng: np.random.Generator, joint_deg: float) -> tuple[list[View], list[Any], Any, Any]:
     """Views from the hand, where the hand was said to be, and the truth: X_hand_camera, X_base_board."""
     X_hand_camera = transform(np.array([0.2, -0.1, 0.05]), np.array([0.01, -0.06, 0.03]))
-    X_base_board = lying(0.15, 0.09, turn_deg=-80)
+    X_base_board = board_on_table(0.15, 0.09, turn_deg=-80)
     views, hands = list[View](), list[Any]()
     for k, X_camera_board in enumerate(scenes.hand_held(14, rng)):
         views.append(exact(X_camera_board, rng, f"{k}"))
@@ -202,7 +196,7 @@ def test_hand_eye_finds_the_camera_on_the_hand_and_says_how_well() -> None:
     for seed in range(8):
         views, hands, X_hand_camera, _ = hand_views(np.random.default_rng(seed), joint_deg=0.3)
         found, _ = camera_on_hand(views, hands, LENS, BOARD)
-        assert apart(found.X, X_hand_camera)[0] < 4
+        assert pose_difference(found.X, X_hand_camera)[0] < 4
         scores += ((found.X[:3, 3] - X_hand_camera[:3, 3]) * 1000 / found.sd_mm).tolist()
     assert 0.5 < np.sqrt(np.mean(np.square(scores))) < 1.7
 
@@ -210,8 +204,8 @@ def test_hand_eye_finds_the_camera_on_the_hand_and_says_how_well() -> None:
 def test_hand_eye_with_perfect_joints_is_exact() -> None:
     views, hands, X_hand_camera, X_base_board = hand_views(np.random.default_rng(1), joint_deg=0)
     found, lies = camera_on_hand(views, hands, LENS, BOARD)
-    assert apart(found.X, X_hand_camera)[0] < 0.3
-    assert apart(lies.X, X_base_board)[0] < 0.3
+    assert pose_difference(found.X, X_hand_camera)[0] < 0.3
+    assert pose_difference(lies.X, X_base_board)[0] < 0.3
 
 
 def test_a_hand_that_turns_about_one_axis_only_is_refused() -> None:

@@ -17,9 +17,9 @@ from so101_calibration.cameras import pictures
 from so101_calibration.drift import preflight as preflight_drift
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, sharpness
-from so101_calibration.drift.measure import Limits
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import FileError
+from so101_calibration.judgement import Limits
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.mock.config import MockConfig
@@ -131,14 +131,14 @@ def test_mistakes_get_one_message(command: Command, dataset: Path, tmp_path: Pat
     pictures.write(small, np.full((60, 80, 3), 90, np.uint8))
     (tmp_path / "empty").mkdir()
     for message, words in (
-        ("give --image=FILE or the robot", ["--dataset", dataset]),
-        ("compared with what?", ["--image", small]),
+        ("give --image=FILE, or the robot", ["--dataset", dataset]),
+        ("nothing to compare with", ["--image", small]),
         ("--remember needs --robot.id", ["--dataset", dataset, "--image", small, "--remember"]),
         ("rig.background.front.png; `so101-calibrate drift --remember` makes it",
          ["--image", small, "--robot.id=rig", f"--robot.calibration_dir={tmp_path}"]),
         ("80x60, the dataset's are 160x120", ["--dataset", dataset, "--image", small]),
         ("has no camera 'side'; it has front", ["--dataset", dataset, "--image", small, "--camera=side"]),
-        ("is no LeRobotDataset", ["--dataset", tmp_path / "empty", "--image", small]),
+        ("is not a LeRobotDataset", ["--dataset", tmp_path / "empty", "--image", small]),
         ("a repository id is written USER/NAME", ["--dataset", tmp_path / "nowhere", "--image", small]),
         ("there is no picture", ["--dataset", dataset, "--image", tmp_path / "none.png"]),
         ("5 to 170 degrees", ["--dataset", dataset, "--image", small, "--field-deg=200"]),

@@ -11,9 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from so101_calibration.drift.background import Background, learn
-from so101_calibration.drift.measure import Answer, Drift, Limits, measure
+from so101_calibration.drift.measure import measure
 from so101_calibration.drift.overlay import ARROW, OUTLINE, PANEL_WIDTH, instruction, overlay
 from so101_calibration.errors import ImplausibleError, UsageError
+from so101_calibration.judgement import Drift, Limits
+from so101_robot.preflight.findings import Level
 
 _spec = importlib.util.spec_from_file_location(
     "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
@@ -55,7 +57,7 @@ def test_an_unmoved_camera_raises_no_alarm_while_arm_and_boxes_move(
     assert 0.3 < background.static.mean() < 0.9
     for seed in range(8):
         drift = compared(bench, background, bench.picture(np.random.default_rng(1000 + seed)))
-        assert drift.answer is Answer.GO
+        assert drift.level is Level.OK
         assert drift.reasons == ()
         assert drift.shift_px < 0.2
         assert drift.angle_deg < 0.05
@@ -71,8 +73,8 @@ def test_a_camera_that_moved_the_picture_is_measured_and_refused_from_five_pixel
     change = bench.moving(background.static, kind, px, rng.uniform(0, 2 * np.pi))
     drift = compared(bench, background, bench.picture(rng, **change))
     assert abs(drift.shift_px - px) < 0.1 + 0.02 * px
-    expected = Answer.GO if px < 2 else Answer.WARN if px < 5 else Answer.NO_GO
-    assert drift.answer is expected
+    expected = Level.OK if px < 2 else Level.WARN if px < 5 else Level.STOP
+    assert drift.level is expected
     if px >= 2:
         assert f"has moved by {drift.shift_px:.1f} px" in drift.reasons[0]
 
@@ -101,26 +103,26 @@ def test_a_camera_that_was_carried_leaves_what_no_turn_explains(bench: Any, back
     drift = compared(bench, background, bench.picture(np.random.default_rng(5), carried=(0, 0, -0.05)))
     assert drift.zoom > 1.03  # forwards
     assert drift.unexplained_px > 1
-    assert drift.answer is not Answer.GO
+    assert drift.level is not Level.OK
 
 
 @pytest.mark.parametrize(
-    ("light", "answer"),
+    ("light", "level"),
     [
-        (0.5, Answer.NO_GO),
-        (0.75, Answer.WARN),
-        (0.93, Answer.GO),
-        (1.1, Answer.GO),
-        (1.4, Answer.WARN),
-        (2.0, Answer.NO_GO),
+        (0.5, Level.STOP),
+        (0.75, Level.WARN),
+        (0.93, Level.OK),
+        (1.1, Level.OK),
+        (1.4, Level.WARN),
+        (2.0, Level.STOP),
     ],
 )
 def test_light_is_measured_and_is_not_taken_for_motion(
-    bench: Any, background: Background, light: float, answer: Answer
+    bench: Any, background: Background, light: float, level: Level
 ) -> None:
     drift = compared(bench, background, bench.picture(np.random.default_rng(5), light=light))
     assert drift.light == pytest.approx(light, rel=0.02)
-    assert drift.answer is answer
+    assert drift.level is level
     assert drift.shift_px < 0.3
 
 
@@ -138,7 +140,7 @@ def test_another_colour_of_light_is_named(bench: Any, background: Background, no
     drift = compared(bench, background, warm)
     assert drift.colour[0] == pytest.approx(0, abs=0.03)
     assert drift.colour[1] == pytest.approx(-0.2, abs=0.04)
-    assert drift.answer is Answer.WARN
+    assert drift.level is Level.WARN
     assert any("blue is -" in reason for reason in drift.reasons)
 
 
@@ -150,9 +152,9 @@ def test_a_lens_out_of_focus_is_noticed_without_being_taken_for_motion(
         for sigma in (0.7, 2.5)
     )
     assert 0.5 < slightly.sharpness < 0.85
-    assert slightly.answer is Answer.WARN
+    assert slightly.level is Level.WARN
     assert much.sharpness < 0.5
-    assert much.answer is Answer.NO_GO
+    assert much.level is Level.STOP
     assert slightly.shift_px < 0.5
     assert all("sharp" in drift.reasons[0] for drift in (slightly, much))
 
@@ -164,9 +166,9 @@ def test_a_view_of_something_else_is_not_found_and_refused(bench: Any, backgroun
     )
     for elsewhere in (np.zeros((240, 320, 3), np.uint8), noise):
         drift = compared(bench, background, elsewhere)
-        assert drift.answer is Answer.NO_GO
+        assert drift.level is Level.STOP
         assert drift.H is None
-        assert "not to be found" in drift.reasons[0]
+        assert "was not found in the live picture" in drift.reasons[0]
         assert instruction(drift) == "the background was not found"
         assert overlay(background, elsewhere, drift).shape[1] == 2 * PANEL_WIDTH
 

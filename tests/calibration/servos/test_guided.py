@@ -101,8 +101,8 @@ def test_angles_are_within_a_fifth_of_a_degree_on_a_hundred_arms(tmp_path: Path)
     assert crossing > 100
 
 
-def shafts(line: Line, arm: MockArm, talk: Scripted) -> dict[str, JointCalibration]:
-    return guided.guide(line, line.rows(), talk)
+def shafts(line: Line, arm: MockArm, operator: Scripted) -> dict[str, JointCalibration]:
+    return guided.guide(line, line.rows(), operator)
 
 
 def turn(arm: MockArm, index: int, degrees: float) -> None:
@@ -138,19 +138,19 @@ def test_a_joint_that_is_not_moved_to_its_stops_is_refused_three_times_and_nothi
     arm: MockArm, line: Line, path: Path
 ) -> None:
     before = arm.servos.saved.copy()
-    talk = sweeping(arm, share=0.5)
-    with pytest.raises(ImplausibleError, match="shoulder_pan covers 110 deg of about 220"):
-        servos.calibrate(line, path, talk, set())
-    assert talk.text.count("Move shoulder_pan") == 3
+    operator = sweeping(arm, share=0.5)
+    with pytest.raises(ImplausibleError, match="shoulder_pan: covers 110 deg of about 220"):
+        servos.calibrate(line, path, operator, set())
+    assert operator.text.count("Move shoulder_pan") == 3
     assert np.array_equal(arm.servos.saved, before)
     assert not path.exists()
 
 
 def test_a_finding_that_is_allowed_is_told_and_accepted(arm: MockArm, line: Line) -> None:
-    talk = sweeping(arm, share=0.5)
-    found = guided.guide(line, line.rows(), talk, {"small"})
+    operator = sweeping(arm, share=0.5)
+    found = guided.guide(line, line.rows(), operator, {"small"})
     assert found["gripper"].span_deg == pytest.approx(55, abs=0.5)
-    assert "Accepted as you asked: gripper covers 55 deg" in talk.text
+    assert "Accepted as you asked: gripper: covers 55 deg" in operator.text
 
 
 def test_two_joints_that_are_swapped_are_noticed(arm: MockArm, line: Line) -> None:
@@ -159,14 +159,14 @@ def test_two_joints_that_are_swapped_are_noticed(arm: MockArm, line: Line) -> No
 
 
 def test_a_joint_that_never_moved_is_refused(arm: MockArm, line: Line) -> None:
-    with pytest.raises(ImplausibleError, match="shoulder_pan never moved"):
+    with pytest.raises(ImplausibleError, match="shoulder_pan: never moved"):
         shafts(line, arm, Scripted())
 
 
 def test_torque_is_off_when_a_hand_is_asked_to_move_a_joint(arm: MockArm, line: Line) -> None:
     line.command([2047] * 6)
-    talk = sweeping(arm)
-    plain = talk.act
+    operator = sweeping(arm)
+    plain = operator.act
     torques: list[int] = []
 
     def act(step: Step, k: int) -> None:
@@ -174,9 +174,9 @@ def test_torque_is_off_when_a_hand_is_asked_to_move_a_joint(arm: MockArm, line: 
             torques.append(sum(arm.servos.get(i, "Torque_Enable") for i in range(6)))
         plain(step, k)
 
-    talk.act = act
-    shafts(line, arm, talk)
-    assert talk.said[0].startswith("Hold the arm")
+    operator.act = act
+    shafts(line, arm, operator)
+    assert operator.said[0].startswith("Hold the arm")
     assert set(torques) == {0}
 
 
@@ -186,10 +186,10 @@ def test_torque_that_comes_back_stops_the_flow(arm: MockArm, line: Line) -> None
             arm.servos.set(3, "Torque_Enable", 1)
         plain(step, k)
 
-    talk = sweeping(arm)
-    plain, talk.act = talk.act, act
+    operator = sweeping(arm)
+    plain, operator.act = operator.act, act
     with pytest.raises(TorqueError, match="wrist_flex came under torque"):
-        shafts(line, arm, talk)
+        shafts(line, arm, operator)
 
 
 def test_a_servo_that_keeps_its_torque_is_not_handed_to_a_person(
@@ -209,9 +209,9 @@ def test_another_firmware_is_refused_before_anything_moves(arm: MockArm, line: L
 
 def test_a_no_writes_nothing(arm: MockArm, line: Line, path: Path) -> None:
     before = arm.servos.saved.copy()
-    talk = sweeping(arm)
-    talk.answer = False
-    assert servos.calibrate(line, path, talk, set()) == 1
+    operator = sweeping(arm)
+    operator.answer = False
+    assert servos.calibrate(line, path, operator, set()) == 1
     assert np.array_equal(arm.servos.saved, before)
     assert not path.exists()
 

@@ -1,14 +1,15 @@
 """What is refused, and with which reason."""
 
-import numpy as np
+import re
+
 import pytest
 
 from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line
-from so101_calibration.servos.plausible import Finding
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm
+from so101_robot.preflight.findings import Finding, Level
 
 GOOD = {
     name: JointCalibration(servo_id, 0, 500, low, high)
@@ -19,7 +20,8 @@ GOOD = {
 
 
 def kinds(found: list[Finding]) -> list[str]:
-    return [finding.kind for finding in found]
+    assert all(finding.level is Level.STOP for finding in found)
+    return [finding.check for finding in found]
 
 
 def test_a_calibration_of_an_so101_is_accepted() -> None:
@@ -70,19 +72,19 @@ def test_the_wrong_supply_is_told_by_the_kind_of_servo(
     rows[:, 62] = round(volts * 10)
     found = plausible.of_servos(rows)
     assert kinds(found) == ["supply"] * 6
-    assert np.all([__import__("re").search(words, finding.text) for finding in found])
+    assert all(re.search(words, finding.text) for finding in found)
 
 
 def test_a_bad_contact_is_told_from_a_wrong_supply(line: Line) -> None:
     rows = line.rows()
     rows[4, 62] = 105
     (found,) = plausible.of_servos(rows)
-    assert "servo 5 (wrist_roll) has 10.5 V" in found.text
+    assert "servo 5 (wrist_roll): 10.5 V" in found.text
     assert "bad contact" in found.text
 
 
 def test_another_model_is_named(arm: MockArm, line: Line) -> None:
     arm.servos.set(5, "Model_Number", 2825)
     (found,) = plausible.of_servos(line.rows())
-    assert found.kind == "model"
-    assert "servo 6 (gripper) is model 2825" in found.text
+    assert found.check == "model"
+    assert "servo 6 (gripper): model 2825" in found.text

@@ -1,0 +1,46 @@
+"""The robot's options as `so101-run` has them, for the commands on cameras: a line that works there works here.
+
+Nothing heavy is imported to read them; `live` opens what they name.
+"""
+
+import argparse
+from pathlib import Path
+
+from so101_calibration import files
+
+MOCK_PORT = "mock"
+OPTIONS = (
+    ("--robot.port", "`mock` for the mock arm's cameras; the serial port is not opened"),
+    ("--robot.id", "names the files beside the servos' calibration"),
+    ("--robot.calibration_dir", "where they are, by default LeRobot's folder"),
+    ("--robot.cameras", 'LeRobot\'s cameras by name: "{front: {type: opencv, index_or_path: 0, ...}}"'),
+    ("--robot.mock.scene", "of the mock arm"),
+    ("--robot.mock.seed", "of the mock arm"),
+    ("--robot.mock.width", "of the mock arm's pictures"),
+    ("--robot.mock.height", "of the mock arm's pictures"),
+    ("--robot.mock.renderer", "of the mock arm: auto, egl, osmesa or ray"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name the robot and its cameras."""
+    group = parser.add_argument_group("robot")
+    for flag, text in OPTIONS:
+        group.add_argument(flag, metavar="VALUE", help=text)
+
+
+def given(options: argparse.Namespace) -> dict[str, str]:
+    """The robot's options that were given: flag -> value."""
+    return {flag: value for flag, _ in OPTIONS if (value := getattr(options, flag[2:])) is not None}
+
+
+def calibration_path(options: argparse.Namespace) -> Path | None:
+    """The servos' calibration file of the robot, which need not exist; None without --robot.id.
+
+    Raises FileError for an id that is no file name.
+    """
+    robot = given(options)
+    if "--robot.id" not in robot:
+        return None
+    folder = robot.get("--robot.calibration_dir")
+    return files.path_of(robot["--robot.id"], Path(folder) if folder else None)
