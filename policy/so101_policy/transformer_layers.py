@@ -12,14 +12,26 @@ differences, none of which changes a number by more than rounding (and, with dro
 Shapes: B batch, S tokens, Q queries, K keys, T queries of the decoder, D model width, H heads, d width of a head.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from lerobot.policies.act.modeling_act import ACTDecoder, ACTDecoderLayer, ACTEncoder, ACTEncoderLayer
 from torch import Tensor, nn
 
 DRAWS = 2**16
 """Dropout's probability is rounded to a multiple of 1/65536; the scale is that of the rounded one, so unbiased."""
+
+
+def encoder_layers(encoder: ACTEncoder) -> Sequence[ACTEncoderLayer]:
+    """Its layers by their type, which torch's `ModuleList` does not tell."""
+    return cast(Sequence[ACTEncoderLayer], encoder.layers)
+
+
+def decoder_layers(decoder: ACTDecoder) -> Sequence[ACTDecoderLayer]:
+    """Its layers by their type."""
+    return cast(Sequence[ACTDecoderLayer], decoder.layers)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -93,7 +105,7 @@ def attend_to_a_constant(
 
 
 def encode(
-    layer: Any,
+    layer: ACTEncoderLayer,
     x_BSD: Tensor,
     position_1SD: Tensor,
     p: float,
@@ -114,7 +126,7 @@ def encode(
 
 
 def decode(
-    layer: Any,
+    layer: ACTDecoderLayer,
     x_BTD: Tensor | None,
     position_1TD: Tensor,
     key_BSD: Tensor,
@@ -139,7 +151,13 @@ def decode(
     return _feed_forward(layer, skip_BTD + dropout(y_BTD, p), p, *norms), log_BHTS
 
 
-def _feed_forward(layer: Any, x_BSD: Tensor, p: float, before: nn.Module, after: nn.Module | None) -> Tensor:
+def _feed_forward(
+    layer: ACTEncoderLayer | ACTDecoderLayer,
+    x_BSD: Tensor,
+    p: float,
+    before: nn.Module,
+    after: nn.Module | None,
+) -> Tensor:
     """Pre-norm (no norm `after`): the shortcut passes by the norm before. Post-norm: it starts behind it."""
     y_BSD = before(x_BSD)
     skip_BSD = x_BSD if after is None else y_BSD

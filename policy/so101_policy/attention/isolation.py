@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTEncoder
 from torch import Tensor, nn
 
 
@@ -25,12 +27,12 @@ def forbidden(total: int, alone: int, device: torch.device | str | None = None) 
     return group_S[:, None] != group_S
 
 
-def tokens_alone(config: Any) -> int:
-    """How many tokens come before the vision tokens in a LeRobot `ACTConfig`'s encoder."""
+def tokens_alone(config: ACTConfig) -> int:
+    """How many tokens come before the vision tokens in LeRobot's ACT encoder."""
     return 1 + bool(config.robot_state_feature) + bool(config.env_state_feature)
 
 
-def isolate(encoder: nn.Module, alone: int) -> None:
+def isolate(encoder: ACTEncoder, alone: int) -> None:
     """Isolate the first `alone` tokens of a LeRobot `ACTEncoder`, for good."""
     layers: Any = encoder.layers
     for layer in layers:
@@ -39,6 +41,6 @@ def isolate(encoder: nn.Module, alone: int) -> None:
 
 def _with_mask(
     alone: int, attention: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Any]:
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     query_SBD: Tensor = args[0] if args else kwargs["query"]
     return args, kwargs | {"attn_mask": forbidden(query_SBD.shape[0], alone, query_SBD.device)}

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
 from torch import Tensor
 
 from so101_policy.attention.maps import Grids, Maps, maps_of
@@ -179,7 +180,7 @@ def check_engine(name: str) -> None:
 
 
 def make_engine(
-    name: str, policy: Any, normalise: Normalise, *, per_head: bool = False, maps: bool = False
+    name: str, policy: ACTPolicy, normalise: Normalise, *, per_head: bool = False, maps: bool = False
 ) -> Engine | None:
     """An engine for a LeRobot `ACTPolicy`, with its weights as they are now; None for the plain path.
 
@@ -195,7 +196,7 @@ def make_engine(
     check_engine(name)
     if name == "plain":
         return None
-    device = torch.device(policy.config.device)
+    device = torch.device(policy.config.device or "cpu")
     if name != "auto":
         return _engine(name, policy, normalise, per_head, maps)
     for candidate in _candidates(device):
@@ -206,7 +207,7 @@ def make_engine(
     return None
 
 
-def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
+def scalings_of(policy: ACTPolicy, normalise: Normalise) -> dict[str, Scaling]:
     """How LeRobot's preprocessor normalises each camera, found by showing it black and white.
 
     Raises:
@@ -226,7 +227,7 @@ def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
     return scalings
 
 
-def _engine(name: str, policy: Any, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
+def _engine(name: str, policy: ACTPolicy, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
     check_model(policy.model)
     with torch.no_grad():
         graph = ActGraph(policy.model, scalings_of(policy, normalise))

@@ -11,17 +11,17 @@ the attention that the regularizer asks for. Without those it computes LeRobot's
 Shapes: B batch, S tokens, N tokens of a camera, D model width, L latent, P joints, T chunk, A action, H heads.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from lerobot.policies.act.modeling_act import ACT
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
-from torch import Tensor
+from torch import Tensor, nn
 
 from so101_policy.attention.isolation import forbidden, tokens_alone
 from so101_policy.attention.shares import TokenLayout, camera_name
 from so101_policy.regularizer.modality_dropout import Losses, ModalityDropout
-from so101_policy.transformer_layers import decode, encode
+from so101_policy.transformer_layers import decode, decoder_layers, encode, encoder_layers
 
 Batch = dict[str, Tensor]
 
@@ -51,7 +51,7 @@ class _Tokens(NamedTuple):
 
 
 def training_forward(
-    model: Any,
+    model: ACT,
     batch: Batch,
     *,
     isolated: bool = False,
@@ -86,7 +86,7 @@ def training_forward(
         _minus_inf(forbidden(tokens.layout.total, tokens_alone(model.config), device)) if isolated else None
     )
     x_BSD, encoder = tokens.x_BSD, list[Tensor]()
-    for layer in model.encoder.layers:
+    for layer in encoder_layers(model.encoder):
         x_BSD, log_BHSS = encode(layer, x_BSD, tokens.position_1SD, p, bias_SS, explain=explain_encoder)
         encoder += [] if log_BHSS is None else [log_BHSS.exp().mean(1)]
     actions_BTA, cross = _decode(model, model.encoder.norm(x_BSD), tokens.position_1SD, p, explain)
@@ -94,7 +94,7 @@ def training_forward(
 
 
 def _posterior(
-    model: Any, batch: Batch, masking: ModalityDropout | None, losses: Losses | None, p: float
+    model: ACT, batch: Batch, masking: ModalityDropout | None, losses: Losses | None, p: float
 ) -> tuple[Tensor, Tensor]:
     """The VAE encoder: mean and log-variance (B, L) of the latent, given the state and the actions to be taken."""
     padded_BT = batch["action_is_pad"]
@@ -107,18 +107,16 @@ def _posterior(
     never_padded = padded_BT.new_zeros(len(padded_BT), len(tokens))
     bias_B11S = _minus_inf(torch.cat([never_padded, padded_BT], dim=1))[:, None, None]
     x_BSD = torch.cat([*tokens, model.vae_encoder_action_input_proj(batch[ACTION])], dim=1)
-    layers: Sequence[Any] = model.vae_encoder.layers
+    layers, position_1SD = encoder_layers(model.vae_encoder), cast(Tensor, model.vae_encoder_pos_enc)
     for layer in layers:
-        x_BSD, _ = encode(
-            layer, x_BSD, model.vae_encoder_pos_enc, p, bias_B11S, first_only=layer is layers[-1]
-        )
+        x_BSD, _ = encode(layer, x_BSD, position_1SD, p, bias_B11S, first_only=layer is layers[-1])
     moments_B2L = model.vae_encoder_latent_output_proj(model.vae_encoder.norm(x_BSD[:, 0])).float()
     mean_BL, log_variance_BL = moments_B2L.chunk(2, dim=1)
     return mean_BL, log_variance_BL
 
 
 def _tokens(
-    model: Any, batch: Batch, latent_BL: Tensor, masking: ModalityDropout | None, losses: Losses | None
+    model: ACT, batch: Batch, latent_BL: Tensor, masking: ModalityDropout | None, losses: Losses | None
 ) -> _Tokens:
     """Latent, joint state, environment state, cameras: LeRobot's order."""
     config = model.config
@@ -144,7 +142,7 @@ def _tokens(
     return _Tokens(x_BSD, torch.cat(positions, dim=1), TokenLayout.of(config, counts))
 
 
-def _feature_maps(backbone: Any, images: list[Tensor]) -> list[Tensor]:
+def _feature_maps(backbone: nn.Module, images: list[Tensor]) -> list[Tensor]:
     """Each camera's (B, C, h, w), channels last; cameras of one size share one call of the backbone."""
     if len({image.shape for image in images}) > 1:
         return [maps for image in images for maps in _feature_maps(backbone, [image])]
@@ -152,7 +150,7 @@ def _feature_maps(backbone: Any, images: list[Tensor]) -> list[Tensor]:
     return list(backbone(together)["feature_map"].chunk(len(images)))
 
 
-def _camera_tokens(model: Any, maps: list[Tensor]) -> list[Tensor]:
+def _camera_tokens(model: ACT, maps: list[Tensor]) -> list[Tensor]:
     """(B, N, D) a camera: its feature map, projected by LeRobot's 1x1 convolution as the matrix it is."""
     project = model.encoder_img_feat_input_proj
     weight_DC = project.weight.flatten(1)
@@ -162,7 +160,7 @@ def _camera_tokens(model: Any, maps: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _camera_positions(model: Any, maps: list[Tensor]) -> list[Tensor]:
+def _camera_positions(model: ACT, maps: list[Tensor]) -> list[Tensor]:
     """(1, N, D) a camera: sinusoids that depend on the map's size only."""
     by_size = {
         x_BChw.shape[-2:]: model.encoder_cam_feat_pos_embed(x_BChw)
@@ -175,14 +173,14 @@ def _camera_positions(model: Any, maps: list[Tensor]) -> list[Tensor]:
 
 
 def _decode(
-    model: Any, value_BSD: Tensor, position_1SD: Tensor, p: float, explain: bool
+    model: ACT, value_BSD: Tensor, position_1SD: Tensor, p: float, explain: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The decoder and the action head: actions, and the cross-attention if asked for."""
     key_BSD = value_BSD + position_1SD
     position_1TD = model.decoder_pos_embed.weight[None]
     x_BTD: Tensor | None = None
     cross: list[Tensor] = []
-    for layer in model.decoder.layers:
+    for layer in decoder_layers(model.decoder):
         x_BTD, log_BHTS = decode(layer, x_BTD, position_1TD, key_BSD, value_BSD, p, explain)
         cross += [] if log_BHTS is None else [log_BHTS]
     return model.action_head(model.decoder.norm(x_BTD)), cross
