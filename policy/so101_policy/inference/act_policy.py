@@ -30,6 +30,8 @@ from so101_policy.attention.maps import Maps, maps_of
 from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout, camera_name
 from so101_policy.checkpoint_files import (
     WEIGHTS,
+    Postprocessor,
+    Preprocessor,
     check_device,
     find_checkpoint,
     read_config,
@@ -62,8 +64,8 @@ class ActPolicy:
     def __init__(
         self,
         policy: ACTPolicy,
-        preprocess: Any,
-        postprocess: Any,
+        preprocess: Preprocessor,
+        postprocess: Postprocessor,
         path: Path,
         per_head: bool = False,
         engine: Engine | None = None,
@@ -253,7 +255,7 @@ class ActPolicy:
         return torch.from_numpy(np.ascontiguousarray(image))
 
 
-def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
+def _input_keys(policy: ACTPolicy, preprocess: Preprocessor) -> dict[str, str]:
     """The policy's input -> the name by which its preprocessor takes it: training may have renamed some."""
     config: Any = policy.config
     keys = {key: key for key in config.input_features}
@@ -262,7 +264,7 @@ def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
     return keys
 
 
-def _normaliser(policy: ACTPolicy, preprocess: Any) -> Normalise:
+def _normaliser(policy: ACTPolicy, preprocess: Preprocessor) -> Normalise:
     """The preprocessor by the policy's names of its inputs."""
     keys = _input_keys(policy, preprocess)
     return lambda raw: preprocess({keys[key]: value for key, value in raw.items()})

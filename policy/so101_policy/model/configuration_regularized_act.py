@@ -105,7 +105,7 @@ class RegularizedACTConfig(ACTConfig):
             )
 
 
-def check_fresh_backbone(config: Any) -> None:
+def check_fresh_backbone(config: ACTConfig) -> None:
     """Refuse to train a torchvision backbone from random weights, whose frozen batch norm would normalise nothing.
 
     Raises:

@@ -12,8 +12,8 @@ import shutil
 import tempfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
@@ -51,7 +51,7 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
     return target
 
 
-def _refuse_what_stock_cannot_do(source: Path, config: Any) -> None:
+def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None:
     if not isinstance(config, RegularizedACTConfig):
         raise ModelError(
             f"{source} is of type {config.type!r} and needs no export; only regularized_act does"

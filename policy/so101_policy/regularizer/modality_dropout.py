@@ -19,9 +19,11 @@ With a mask token after GR00T N1.6's `state_dropout_prob`; per-joint dropout and
 Shapes: B batch, P joints of the state, C cameras, N tokens of a camera, D model width.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from lerobot.configs import PolicyFeature
 from lerobot.utils.constants import OBS_IMAGES, OBS_STATE
 from torch import Tensor, nn
 
@@ -65,9 +67,26 @@ def draw_losses(
     return Losses(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
 
 
-def hide(config: Any, batch: dict[str, Any]) -> dict[str, Any]:
+class Inputs(Protocol):
+    """What modality dropout must know of a policy's configuration: `RegularizedACTConfig` is one."""
+
+    regularizer: RegularizerConfig
+    dim_model: int
+    use_vae: bool
+
+    @property
+    def image_features(self) -> Mapping[str, PolicyFeature]: ...
+
+    @property
+    def robot_state_feature(self) -> PolicyFeature | None: ...
+
+    @property
+    def env_state_feature(self) -> PolicyFeature | None: ...
+
+
+def hide(config: Inputs, batch: dict[str, Any]) -> dict[str, Any]:
     """A normalised batch of LeRobot's without what a policy of this configuration never sees: its mean in its place."""
-    regularizer: RegularizerConfig = config.regularizer
+    regularizer = config.regularizer
     hidden = {OBS_STATE} if regularizer.hides_state else set[str]()
     if regularizer.hides_images:
         hidden |= {OBS_IMAGES, *config.image_features}
@@ -83,10 +102,10 @@ def keep_one(lost_BM: Tensor) -> Tensor:
 class ModalityDropout(nn.Module):
     """The learnable mask tokens, and where they go. Tokens begin at 0; only those that can be needed exist."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Inputs):
         super().__init__()
         self._of = config
-        self.config: RegularizerConfig = config.regularizer
+        self.config = config.regularizer
         self._cameras = len(config.image_features)
         self._joints = int(config.robot_state_feature.shape[0]) if config.robot_state_feature else 0
         self._spare = bool(config.env_state_feature)
@@ -124,7 +143,7 @@ class ModalityDropout(nn.Module):
         return torch.where(losses.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
 
 
-def _zeros(value: Any) -> Any:
+def _zeros(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     return [torch.zeros_like(x) for x in value] if isinstance(value, list) else torch.zeros_like(value)
 
 

@@ -13,7 +13,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.checkpoint_files import read_processors
+from so101_policy.checkpoint_files import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
 from so101_policy.frames.build import resize
 from so101_policy.inference.act_policy import ENVIRONMENT, ActPolicy
@@ -23,7 +23,7 @@ from so101_policy.reliance.probes import BATCH, Views, batch_of
 class ProbedPolicy:
     """A LeRobot ACT checkpoint under a name. `load` makes one."""
 
-    def __init__(self, name: str, policy: ActPolicy, preprocess: Any):
+    def __init__(self, name: str, policy: ActPolicy, preprocess: Preprocessor):
         self.name = name
         self.act = policy
         self._preprocess = preprocess

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from lerobot.configs import FeatureType
 from lerobot.processor import NormalizerProcessorStep, TransitionKey, create_transition
-from lerobot.transforms import ImageTransforms
+from lerobot.transforms import ImageTransforms, ImageTransformsConfig
 from lerobot.utils.constants import ACTION
 from torch import Tensor
 
-from so101_policy.checkpoint_files import steps_of
+from so101_policy.checkpoint_files import Preprocessor, steps_of
 
 LEVELS = 255.0
 """Of a uint8 image; LeRobot's frames are 0 to 1."""
@@ -33,13 +33,13 @@ class DeviceBatch:
 
     def __init__(
         self,
-        preprocessor: Any,
+        preprocessor: Preprocessor,
         device: torch.device,
         renamed: Mapping[str, str] | None = None,
-        augment: Any = None,
+        augment: ImageTransformsConfig | None = None,
         exact: bool = False,
     ):
-        self._normalizer: Any = next(iter(steps_of(preprocessor, NormalizerProcessorStep)))
+        self._normalizer = next(iter(steps_of(preprocessor, NormalizerProcessorStep)))
         self._device, self._renamed, self._exact = device, dict(renamed or {}), exact
         self._transforms = ImageTransforms(augment) if augment is not None and augment.enable else None
         self._normalizer.to(device=device, dtype=torch.float32)

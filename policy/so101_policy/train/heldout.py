@@ -7,10 +7,11 @@ Shapes: B batch, T chunk, A action.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,7 +37,7 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def held_out_l1(
-    policy: Any,
+    policy: ACTPolicy,
     batch_of: Callable[[NDArray[np.int64]], dict[str, Tensor]],
     positions: NDArray[np.int64],
     batch_size: int,

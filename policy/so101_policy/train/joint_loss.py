@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION, OBS_IMAGES
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ COLUMNS = ("loss", "l1", "kld", "attention_loss")
 class LossOf(nn.Module):
     """Batch -> `LossTerms`, as a module, for what wraps modules. LeRobot's ACT has no `loss_terms`; it gets them."""
 
-    def __init__(self, policy: Any):
+    def __init__(self, policy: ACTPolicy):
         super().__init__()
         self.policy = policy
 
@@ -33,7 +34,7 @@ class LossOf(nn.Module):
         return stock_loss_terms(self.policy, batch)
 
 
-def stock_loss_terms(policy: Any, batch: Mapping[str, Tensor]) -> LossTerms:
+def stock_loss_terms(policy: ACTPolicy, batch: Mapping[str, Tensor]) -> LossTerms:
     """What `ACTPolicy.forward` computes, not yet added up and without waiting for the device."""
     images = [batch[key] for key in policy.config.image_features]
     given: dict[str, Any] = {**batch, OBS_IMAGES: images} if images else dict(batch)
