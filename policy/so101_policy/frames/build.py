@@ -12,10 +12,11 @@ that raises instead of killing the process, as writing into a memory map would.
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import av.error
 import numpy as np
@@ -192,15 +193,17 @@ def _from_table(dataset: LeRobotDataset, piece: Piece) -> Tensor:
     return torch.from_numpy(np.stack([np.array(picture) for picture in pictures])).movedim(-1, 1)
 
 
-def _in_threads(work: Any, pieces: Sequence[Piece], jobs: int, stop: threading.Event) -> list[Written]:
+def _in_threads(
+    work: Callable[[Piece], Written | None], pieces: Sequence[Piece], jobs: int, stop: threading.Event
+) -> list[Written]:
     """All pieces, or the first exception; Ctrl-C ends after the pieces at hand."""
     with ThreadPoolExecutor(jobs, "frames") as pool:
         try:
-            futures: list[Future[Written]] = [pool.submit(work, piece) for piece in pieces]
+            futures = [pool.submit(work, piece) for piece in pieces]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
-            return [future.result() for future in futures]
+            return [written for future in futures if (written := future.result()) is not None]
         except BaseException:
             stop.set()
             raise
@@ -226,7 +229,7 @@ def _write(path: Path, place: int, pixels: NDArray[np.uint8]) -> None:
         _to_disk(file)
 
 
-def _to_disk(file: BinaryIO | Any) -> None:
+def _to_disk(file: FileIO) -> None:
     """Through to the disk, for a power cut just after the cache is given its name."""
     os.fdatasync(file.fileno())
 

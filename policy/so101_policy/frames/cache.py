@@ -27,7 +27,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.build import build, check_pieces
-from so101_policy.frames.dataset import camera_shapes, fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, camera_shapes, fingerprint, whole
 from so101_policy.frames.folders import (
     FORMAT,
     PARTIAL,
@@ -107,7 +107,7 @@ class FrameCache:
 
 
 def open_cache(
-    dataset: Any,
+    dataset: AnyDataset,
     size: tuple[int, int] | None = None,
     folder: Path | None = None,
     jobs: int | None = None,

@@ -9,9 +9,9 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.datasets.utils import CompatibilityError
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.import_utils import get_safe_default_video_backend
@@ -19,6 +19,23 @@ from lerobot.utils.import_utils import get_safe_default_video_backend
 from so101_policy.errors import PolicyError, first_line
 
 INFO = Path("meta", "info.json")
+
+TOLERANCE_S = 1e-4
+"""By which a frame's time may differ from that in the table: LeRobot's."""
+
+
+AnyDataset = LeRobotDataset | LeRobotDatasetMetadata
+"""A dataset with its frames, or what is known of it without them."""
+
+
+class Options(TypedDict, total=False):
+    """What `LeRobotDataset` can be told besides where it is; by LeRobot's names and defaults."""
+
+    episodes: list[int] | None
+    delta_timestamps: dict[str, list[float]] | None
+    tolerance_s: float
+    video_backend: str
+    return_uint8: bool
 
 
 @functools.cache
@@ -34,12 +51,15 @@ def video_backend() -> str:
 
 
 def open_dataset(
-    repo_id: str, root: str | Path | None = None, revision: str | None = None, **options: Any
+    repo_id: str,
+    root: str | Path | None = None,
+    revision: str | None = None,
+    **options: Unpack[Options],
 ) -> LeRobotDataset:
     """LeRobot's dataset of a local folder `root`, or of a hub id.
 
     Args:
-        options: for LeRobotDataset, such as `delta_timestamps` or `tolerance_s`.
+        options: for LeRobotDataset.
 
     Raises:
         PolicyError: there is no such dataset, it is incomplete, or it is of another version.
@@ -54,16 +74,18 @@ def open_dataset(
         raise PolicyError(f"the dataset {where} cannot be read: {first_line(error)}") from error
 
 
-def whole(dataset: Any) -> LeRobotDataset:
+def whole(dataset: AnyDataset) -> LeRobotDataset:
     """All episodes of the dataset that `dataset` (or its metadata) is of, as stored: frames uint8, no augmentation.
 
     Of a hub dataset that was opened with some episodes only, this fetches the others.
     """
-    meta = getattr(dataset, "meta", dataset)
-    complete = dataset is not meta and dataset.episodes is None
-    root = meta.root if complete else meta._requested_root  # without files the hub is asked, by its own rules
-    backend = getattr(dataset, "_video_backend", None) or video_backend()
-    tolerance_s = getattr(dataset, "tolerance_s", 1e-4)
+    if isinstance(dataset, LeRobotDataset):
+        meta, complete = dataset.meta, dataset.episodes is None
+        backend, tolerance_s = dataset._video_backend, dataset.tolerance_s  # pyright: ignore[reportPrivateUsage]
+    else:
+        meta, complete, backend, tolerance_s = dataset, False, video_backend(), TOLERANCE_S
+    requested = meta._requested_root  # pyright: ignore[reportPrivateUsage]
+    root = meta.root if complete else requested  # without files the hub is asked, by its own rules
     return open_dataset(
         meta.repo_id, root, meta.revision, video_backend=backend, tolerance_s=tolerance_s, return_uint8=True
     )

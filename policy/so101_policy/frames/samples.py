@@ -20,7 +20,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
-from so101_policy.frames.dataset import fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, fingerprint, whole
 
 NOT_NUMBERS = ("image", "video", "string", "language")
 """Types of features that are no columns of numbers."""
@@ -38,7 +38,7 @@ class Samples:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: AnyDataset,
         cache: FrameCache,
         chunk_size: int,
         episodes: Sequence[int] | None = None,
@@ -59,7 +59,7 @@ class Samples:
         if cache.manifest.fingerprint != fingerprint(plain.root):
             raise PolicyError(f"the cache {cache.folder} is of another dataset than {plain.root}")
         self.episodes = _chosen(
-            plain, episodes if episodes is not None else getattr(dataset, "episodes", None)
+            plain, dataset.episodes if episodes is None and isinstance(dataset, LeRobotDataset) else episodes
         )
         self.chunk_size = chunk_size
         self._cache = cache

@@ -17,7 +17,6 @@ Shapes: P joints, H height, W width, T chunk, A action, C channels.
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -26,8 +25,8 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Grids, Maps, maps_of
 from so101_policy.attention.shares import AttentionShares, TokenLayout, shares_of
+from so101_policy.extras import ONNX, MissingPackageError
 from so101_policy.inference.graph import ActGraph, EngineError, Scaling, check_model
-from so101_policy.inference.onnx import PACKAGES, OnnxBackend
 
 logger = logging.getLogger(__name__)
 
@@ -231,13 +230,21 @@ def _engine(name: str, policy: ACTPolicy, normalise: Normalise, per_head: bool, 
     check_model(policy.model)
     with torch.no_grad():
         graph = ActGraph(policy.model, scalings_of(policy, normalise))
-    backend = TorchBackend(graph) if name == "torch" else OnnxBackend(graph)
+    backend = TorchBackend(graph) if name == "torch" else _onnx_backend(graph)
     grids = graph.grids if maps else None
     return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids)
 
 
+def _onnx_backend(graph: ActGraph) -> Backend:
+    try:
+        module = ONNX.load()
+    except MissingPackageError as problem:
+        raise EngineError(f"engine onnx cannot be had: {problem}, or take engine torch") from problem
+    return module.OnnxBackend(graph)
+
+
 def _candidates(device: torch.device) -> Iterator[str]:
-    if device.type == "cpu" and all(map(find_spec, PACKAGES)):
+    if device.type == "cpu" and not ONNX.missing:
         yield "onnx"
     yield "torch"
 

@@ -243,7 +243,7 @@ class RegularizerConfig:
                 )
 
 
-def _choice(name: str, value: Any, possible: tuple[str, ...]) -> None:
+def _choice(name: str, value: str, possible: tuple[str, ...]) -> None:
     if value not in possible:
         raise RegularizerError(f"{name}={value!r} is unknown; possible: {', '.join(possible)}")
 

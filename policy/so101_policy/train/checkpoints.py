@@ -15,11 +15,13 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lerobot.common.train_utils import get_step_identifier, load_training_state, save_checkpoint
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import (
     CHECKPOINTS_DIR,
     LAST_CHECKPOINT_LINK,
@@ -29,8 +31,12 @@ from lerobot.utils.constants import (
 from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from so101_policy.checkpoint_files import Postprocessor, Preprocessor
 from so101_policy.errors import StoppedError, TrainError
+from so101_policy.train.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
 PROGRESS = "so101_training.json"
@@ -59,12 +65,12 @@ class Progress:
 class Trained:
     """What a checkpoint holds and a resume restores."""
 
-    config: Any
-    policy: Any
-    optimizer: Any
-    scheduler: Any
-    preprocessor: Any
-    postprocessor: Any
+    config: SO101TrainConfig
+    policy: ACTPolicy
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    preprocessor: Preprocessor
+    postprocessor: Postprocessor
 
 
 class Checkpoints:
@@ -221,7 +227,7 @@ def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _saying_nothing() -> Any:
+def _saying_nothing() -> Generator[None]:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 

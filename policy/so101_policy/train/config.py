@@ -8,7 +8,6 @@ import json
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import draccus
 from lerobot.configs import PreTrainedConfig, parser
@@ -100,6 +99,24 @@ class SO101TrainConfig(TrainPipelineConfig):
     """"act": at the end also write a checkpoint that stock LeRobot loads without a plugin."""
 
     @property
+    def act(self) -> ACTConfig:
+        """The policy's settings, which `validate` has found to be an ACT's."""
+        assert isinstance(self.policy, ACTConfig)
+        return self.policy
+
+    @property
+    def run_folder(self) -> Path:
+        """The run's folder, which `validate` has settled."""
+        assert self.output_dir is not None
+        return self.output_dir
+
+    @property
+    def resumes_from(self) -> Path:
+        """What a resumed run goes on from, which `validate` has found."""
+        assert self.checkpoint_path is not None
+        return self.checkpoint_path
+
+    @property
     def tracker_names(self) -> tuple[str, ...]:
         names = tuple(name.strip() for name in self.trackers.split(",") if name.strip() not in ("", "none"))
         return (*names, "wandb") if self.wandb.enable and "wandb" not in names else names
@@ -131,10 +148,9 @@ class SO101TrainConfig(TrainPipelineConfig):
         if not (path := parser.get_path_arg("policy")) or not self._as_regularized(path):
             super()._resolve_pretrained_from_cli()
         if self.policy is not None:
-            policy: Any = self.policy
-            policy.push_to_hub = policy.push_to_hub and policy.repo_id is not None
-            if hasattr(policy, "fused"):
-                policy.fused = self.fused
+            self.policy.push_to_hub = self.policy.push_to_hub and self.policy.repo_id is not None
+            if isinstance(self.policy, RegularizedACTConfig):
+                self.policy.fused = self.fused
 
     def _as_regularized(self, path: str) -> bool:
         """A checkpoint of LeRobot's ACT that shall go on with a regularizer becomes a `regularized_act`."""
@@ -197,6 +213,6 @@ class SO101TrainConfig(TrainPipelineConfig):
             )
 
 
-def _one_of(flag: str, value: Any, possible: tuple[Any, ...]) -> None:
+def _one_of(flag: str, value: str | None, possible: tuple[str | None, ...]) -> None:
     if value not in possible:
         raise TrainError(f"{flag}={value}: possible are {', '.join(str(p) for p in possible if p)}")

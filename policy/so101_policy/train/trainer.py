@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state
+from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.divergence import DivergedError, DivergenceWatch
 from so101_policy.train.heldout import held_out_l1
 from so101_policy.train.interruption import Interruption
@@ -60,7 +62,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: Any,
+        config: SO101TrainConfig,
         trained: Trained,
         batches: Batches,
         held_out: list[HeldOutSet],
@@ -80,6 +82,8 @@ class Trainer:
             self._loss_of = torch.compile(self._loss_of, dynamic=False)
         self._parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
         self._skips = all(group.get("fused") for group in trained.optimizer.param_groups)
+        limit = config.optimizer.grad_clip_norm if config.optimizer is not None else 0.0
+        self._norm_limit = limit if limit > 0 else UNLIMITED
         self._rows: list[Tensor] = []
         self._since, self._waited_s, self._samples = time.perf_counter(), 0.0, 0
 
@@ -116,15 +120,15 @@ class Trainer:
             terms = self._loss_of(batch, log)
             loss, columns = joint_loss(terms, trained.policy.config.kl_weight, share, self._processes)
         loss.backward()
-        limit = self._config.optimizer.grad_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit if limit > 0 else UNLIMITED)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._norm_limit)
         if self._skips:  # on the device, without asking it: a step without finite gradients changes nothing
-            trained.optimizer.found_inf = (~norm.isfinite()).to(torch.float32)
+            optimizer: Any = trained.optimizer
+            optimizer.found_inf = (~norm.isfinite()).to(torch.float32)
         trained.optimizer.step()
         trained.optimizer.zero_grad()
         if trained.scheduler is not None:
             trained.scheduler.step()
-        if hasattr(trained.policy, "update"):
+        if isinstance(trained.policy, RegularizedACTPolicy):
             trained.policy.update()
         self._rows.append(torch.cat([columns, norm.detach().float()[None] / self._processes.count]))
         self._samples += share.joint
@@ -188,7 +192,7 @@ class Trainer:
             found[f"{held_out.name}_l1"] = result.l1
             if held_out is self._held_out[0]:
                 found |= {f"heldout_{name}": share for name, share in result.shares.items()}
-        if hasattr(policy, "observe_heldout"):
+        if isinstance(policy, RegularizedACTPolicy):
             policy.observe_heldout(found.get("shifted_l1", found.get("heldout_l1", 0.0)))
         return found
 

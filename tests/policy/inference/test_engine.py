@@ -16,10 +16,9 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from so101_policy import ActPolicy
+from so101_policy import ActPolicy, extras
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.inference import exported_files as files_module
-from so101_policy.inference import onnx as onnx_module
 from so101_policy.inference.engine import (
     Engine,
     Inferred,
@@ -292,8 +291,7 @@ def test_without_its_package_onnx_says_what_to_install_and_auto_takes_torch(
     make_policy: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     policy = make_policy()
-    for module in (onnx_module, __import__("so101_policy.inference.engine", fromlist=["find_spec"])):
-        monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(
         EngineError, match=r"missing: onnxruntime. pip install 'lerobot_policy_so101\[onnx\]'"
     ):
@@ -321,7 +319,7 @@ def engines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _with_onnx(engines_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in onnx_module.PACKAGES:
+    for package in extras.ONNX.packages:
         pytest.importorskip(package)
     monkeypatch.setenv("XDG_CACHE_HOME", str(engines_folder))
 
@@ -349,6 +347,7 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
 ):
     exports: list[Any] = []
     models: list[bytes] = []
+    onnx_module = extras.ONNX.load()
     right = onnx_module.export
 
     def export(
@@ -412,12 +411,13 @@ def test_where_nothing_can_be_written_the_exported_policy_is_used_from_memory(
     assert "cannot be kept" in caplog.text
 
 
+@pytest.mark.usefixtures("_with_onnx")
 def test_onnx_refuses_a_policy_on_another_device(make_policy: Make):
     graph = engine_graph(make_policy(cameras=1)).to("meta")
     with pytest.raises(
         EngineError, match="engine onnx runs on the cpu, the policy on meta; possible: torch, plain"
     ):
-        onnx_module.OnnxBackend(graph)
+        extras.ONNX.load().OnnxBackend(graph)
 
 
 @pytest.fixture

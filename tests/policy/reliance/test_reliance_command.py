@@ -145,7 +145,7 @@ def test_episodes_can_be_asked_for_in_five_ways(asked: str, chosen: list[int]):
     meta = SimpleNamespace(total_episodes=30, episodes={"tasks": tasks})
     assert chosen_episodes(asked, meta) == chosen
     if asked == "held-out:0.1":
-        assert split(SimpleNamespace(meta=meta), None, 0.1)[1] == chosen
+        assert split(meta, None, 0.1)[1] == chosen
 
 
 def test_misfits_are_one_message(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
