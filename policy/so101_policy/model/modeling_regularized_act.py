@@ -14,7 +14,7 @@ import copy
 import logging
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from lerobot.configs import FeatureType
@@ -25,12 +25,13 @@ from lerobot.policies.act.modeling_act import (
     ACTSinusoidalPositionEmbedding2d,
     ACTTemporalEnsembler,
 )
-from lerobot.utils.constants import ACTION, OBS_IMAGES
+from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 
 from so101_policy.attention.isolation import isolate, tokens_alone
 from so101_policy.checkpoint_files import find_checkpoint, read_config, read_weights
 from so101_policy.errors import first_line
+from so101_policy.loss_terms import LossTerms, loss_terms
 from so101_policy.model.backbones import NAMES, GroupNormResNet
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig
 from so101_policy.model.training_forward import Pass, training_forward
@@ -40,28 +41,6 @@ from so101_policy.regularizer.loss import AttentionRecord, AttentionRegularizer
 from so101_policy.regularizer.modality_dropout import ModalityDropout
 
 logger = logging.getLogger(__name__)
-
-
-class LossTerms(NamedTuple):
-    """What a batch gives, before it is a loss: several processes can share one count. Nothing waits for a device."""
-
-    l1_sum: Tensor
-    """Sum of |action - predicted| over the values that are not padding."""
-    valid_count: Tensor
-    """How many such values; 0 where all is padding."""
-    kld_mean: Tensor | None
-    """KL divergence of the latent from a unit normal, summed over its dimensions, mean of the samples; with a VAE."""
-    attention_loss: Tensor | None
-    """Weighted and scheduled already; None where there is no regularizer."""
-    figures: dict[str, Tensor]
-    """Detached: shares, lambda and so on."""
-
-    def loss(self, kl_weight: float) -> Tensor:
-        """LeRobot's loss of this batch by itself, plus the regularizer's."""
-        loss = self.l1_sum / self.valid_count.clamp_min(1)
-        if self.kld_mean is not None:
-            loss = loss + self.kld_mean * kl_weight
-        return loss if self.attention_loss is None else loss + self.attention_loss
 
 
 class RegularizedACT(ACT):
@@ -148,15 +127,7 @@ class RegularizedACTPolicy(ACTPolicy):
             done = self._training_forward(batch, figures)
             actions_BTA, mean_BL, log_variance_BL = done.actions_BTA, done.mean_BL, done.log_variance_BL
             attention_loss, named = self._attention(done, batch["action_is_pad"], figures)
-        error_BTA = nn.functional.l1_loss(batch[ACTION], actions_BTA, reduction="none")
-        valid_BT1 = ~batch["action_is_pad"].unsqueeze(-1)
-        return LossTerms(
-            l1_sum=(error_BTA * valid_BT1).sum(),
-            valid_count=valid_BT1.sum() * error_BTA.shape[-1],
-            kld_mean=_divergence(mean_BL, log_variance_BL),
-            attention_loss=attention_loss,
-            figures=named,
-        )
+        return loss_terms(batch, actions_BTA, mean_BL, log_variance_BL, attention_loss, named)
 
     def update(self) -> None:
         """After each optimizer step; LeRobot's trainer calls it too. Moves the regularizer's schedules."""
@@ -244,10 +215,3 @@ def _without_cameras(config: RegularizedACTConfig) -> RegularizedACTConfig:
     features = config.input_features or {}
     blind.input_features = {key: x for key, x in features.items() if x.type is not FeatureType.VISUAL}
     return blind
-
-
-def _divergence(mean_BL: Tensor | None, log_variance_BL: Tensor | None) -> Tensor | None:
-    """KL(N(mean, variance) || N(0, 1)), summed over dimensions, mean of the batch (Kingma and Welling 2014, app. B)."""
-    if mean_BL is None or log_variance_BL is None:
-        return None
-    return (-0.5 * (1 + log_variance_BL - mean_BL.pow(2) - log_variance_BL.exp())).sum(-1).mean()
