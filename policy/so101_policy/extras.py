@@ -47,11 +47,11 @@ ONNX = Extra(
 )
 """To build, to export and to run a graph."""
 
-ACCELERATE = Extra("so101_policy.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
+ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
 
 TRACKERS = {
-    "tensorboard": Extra("so101_policy.trackers.tensorboard", ("tensorboard",), "tensorboard"),
-    "wandb": Extra("so101_policy.trackers.wandb", ("wandb",), "wandb"),
-    "trackio": Extra("so101_policy.trackers.trackio", ("trackio",), "trackio"),
+    "tensorboard": Extra("so101_policy.train.trackers.tensorboard", ("tensorboard",), "tensorboard"),
+    "wandb": Extra("so101_policy.train.trackers.wandb", ("wandb",), "wandb"),
+    "trackio": Extra("so101_policy.train.trackers.trackio", ("trackio",), "trackio"),
 }
 """Each module has `open_tracker(config, from_step)`, which gives a `metrics.Tracker`."""

@@ -54,9 +54,9 @@ def attend(
     value_BKD: Tensor,
     p: float,
     bias: Tensor | None = None,
-    explain: bool = False,
+    with_attention: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """What `nn.MultiheadAttention` gives, batch first; with `explain` its log-probabilities before dropout too.
+    """What `nn.MultiheadAttention` gives, batch first; with `with_attention` its log-probabilities before dropout too.
 
     Args:
         query_BQD: may have a batch of one. Where query *is* key, both are projected together.
@@ -77,7 +77,7 @@ def attend(
         k_BHKd = _heads(F.linear(key_BKD, w_k, b_k), H)
     v_BHKd = _heads(F.linear(value_BKD, w_v, b_v), H)
     q_BHQd = q_BHQd.expand(len(v_BHKd), -1, -1, -1)
-    mixed_BHQd, log_BHQK = _mix(q_BHQd, k_BHKd, v_BHKd, p, bias, explain)
+    mixed_BHQd, log_BHQK = _mix(q_BHQd, k_BHKd, v_BHKd, p, bias, with_attention)
     return attention.out_proj(mixed_BHQd.transpose(1, 2).flatten(2)), log_BHQK
 
 
@@ -111,7 +111,7 @@ def encode(
     p: float,
     bias: Tensor | None = None,
     *,
-    explain: bool = False,
+    with_attention: bool = False,
     first_only: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One `ACTEncoderLayer`; with `first_only`, only the first token's output is computed: (B, 1, D)."""
@@ -119,7 +119,7 @@ def encode(
     query_BSD = key_BSD = y_BSD + position_1SD
     if first_only:
         query_BSD, x_BSD = key_BSD[:, :1], x_BSD[:, :1]
-    y_BSD, log_BHSS = attend(layer.self_attn, query_BSD, key_BSD, y_BSD, p, bias, explain)
+    y_BSD, log_BHSS = attend(layer.self_attn, query_BSD, key_BSD, y_BSD, p, bias, with_attention)
     x_BSD = x_BSD + dropout(y_BSD, p)
     norms = (layer.norm2, None) if layer.pre_norm else (layer.norm1, layer.norm2)
     return _feed_forward(layer, x_BSD, p, *norms), log_BHSS
@@ -132,7 +132,7 @@ def decode(
     key_BSD: Tensor,
     value_BSD: Tensor,
     p: float,
-    explain: bool = False,
+    with_attention: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One `ACTDecoderLayer`; `x_BTD` None means zeros, as the first layer's input is."""
     skip_BTD = torch.zeros_like(position_1TD[:, :1]) if x_BTD is None else x_BTD
@@ -146,7 +146,9 @@ def decode(
     y_BTD = layer.norm2(skip_BTD) if layer.pre_norm else layer.norm1(skip_BTD)
     skip_BTD = skip_BTD if layer.pre_norm else y_BTD
     query_BTD = y_BTD + position_1TD
-    y_BTD, log_BHTS = attend(layer.multihead_attn, query_BTD, key_BSD, value_BSD, p, explain=explain)
+    y_BTD, log_BHTS = attend(
+        layer.multihead_attn, query_BTD, key_BSD, value_BSD, p, with_attention=with_attention
+    )
     norms = (layer.norm3, None) if layer.pre_norm else (layer.norm2, layer.norm3)
     return _feed_forward(layer, skip_BTD + dropout(y_BTD, p), p, *norms), log_BHTS
 
@@ -176,10 +178,10 @@ def _scores(q_BHQd: Tensor, k_BHKd: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _mix(
-    q_BHQd: Tensor, k_BHKd: Tensor, v_BHKd: Tensor, p: float, bias: Tensor | None, explain: bool
+    q_BHQd: Tensor, k_BHKd: Tensor, v_BHKd: Tensor, p: float, bias: Tensor | None, with_attention: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax(q k' / sqrt d + bias) v. With `explain` also the log of the softmax, in float32."""
-    if explain:
+    """softmax(q k' / sqrt d + bias) v. With `with_attention` also the log of the softmax, in float32."""
+    if with_attention:
         log_BHQK = _scores(q_BHQd, k_BHKd, bias).float().log_softmax(-1)
         return dropout(log_BHQK.exp().to(v_BHKd.dtype), p) @ v_BHKd, log_BHQK
     if (

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.extras import ONNX
-from so101_policy.inference.engine import Inferred, Observation, make_engine
+from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
@@ -72,7 +72,7 @@ def sides(policy: ACTPolicy, height: int, width: int) -> dict[str, Side]:
         key: torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
         for key in policy.config.image_features
     }
-    observation = Observation({OBS_STATE: 100 * torch.rand(6, generator=generator)}, images)
+    observation = PolicyInputs({OBS_STATE: 100 * torch.rand(6, generator=generator)}, images)
     preprocess = processor_of(policy)
     probe = AttentionProbe(policy)
 
@@ -80,9 +80,9 @@ def sides(policy: ACTPolicy, height: int, width: int) -> dict[str, Side]:
         pictures = {key: (x.float() / 255).permute(2, 0, 1).contiguous() for key, x in images.items()}
         return policy.predict_action_chunk(preprocess(pictures | observation.vectors))[0]
 
-    def watched() -> Inferred:
+    def watched() -> PolicyOutputs:
         with probe, torch.no_grad():
-            return Inferred(lerobot(), probe.shares)
+            return PolicyOutputs(lerobot(), probe.shares)
 
     def normalise(raw: Mapping[str, Tensor]) -> Any:
         return preprocess(dict(raw))

@@ -53,7 +53,7 @@ class Piece(NamedTuple):
     """Of the frames in the video."""
 
 
-class Written(NamedTuple):
+class WrittenPiece(NamedTuple):
     """A piece as it lies in its file."""
 
     camera: str
@@ -83,11 +83,11 @@ def build(
     size: tuple[int, int],
     jobs: int,
     progress: Console | None,
-) -> list[Written]:
+) -> list[WrittenPiece]:
     """Decode all frames of the cameras in `files` into .npy files of (N, height, width, 3) uint8, and verify them.
 
     Args:
-        dataset: whole and plain, see `dataset_files.whole`.
+        dataset: whole and plain, see `dataset_files.complete_dataset`.
         shapes: camera -> (height, width) of the frames as stored.
         size: (height, width) of the frames in the files.
 
@@ -102,13 +102,13 @@ def build(
         task = bar.add_task("decoding frames", total=frames * len(files))
         places = {camera: _claim(path, (frames, *size, 3)) for camera, path in files.items()}
 
-        def work(piece: Piece) -> Written | None:
+        def work(piece: Piece) -> WrittenPiece | None:
             if stop.is_set():
                 return None
             pixels = _decode(dataset, piece, shapes[piece.camera], size)
             _write(files[piece.camera], places[piece.camera] + piece.start * pixels[0].nbytes, pixels)
             bar.advance(task, len(pixels))
-            return Written(piece.camera, piece.start, piece.stop, zlib.crc32(pixels))
+            return WrittenPiece(piece.camera, piece.start, piece.stop, zlib.crc32(pixels))
 
         written = _in_threads(work, pieces, jobs, stop)
     check_pieces(files, written)
@@ -116,7 +116,7 @@ def build(
     return written
 
 
-def check_pieces(files: Mapping[str, Path], written: Sequence[Written]) -> None:
+def check_pieces(files: Mapping[str, Path], written: Sequence[WrittenPiece]) -> None:
     """Raises PolicyError where a file's frames are not those that were written."""
     images = {camera: np.load(path, mmap_mode="r") for camera, path in files.items()}
     for piece in written:
@@ -194,8 +194,8 @@ def _from_table(dataset: LeRobotDataset, piece: Piece) -> Tensor:
 
 
 def _in_threads(
-    work: Callable[[Piece], Written | None], pieces: Sequence[Piece], jobs: int, stop: threading.Event
-) -> list[Written]:
+    work: Callable[[Piece], WrittenPiece | None], pieces: Sequence[Piece], jobs: int, stop: threading.Event
+) -> list[WrittenPiece]:
     """All pieces, or the first exception; Ctrl-C ends after the pieces at hand."""
     with ThreadPoolExecutor(jobs, "frames") as pool:
         try:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.build import build, check_pieces
-from so101_policy.frames.dataset import AnyDataset, camera_shapes, fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, camera_shapes, complete_dataset, fingerprint
 from so101_policy.frames.folders import (
     FORMAT,
     PARTIAL,
@@ -42,7 +42,7 @@ from so101_policy.frames.folders import (
     write_manifest,
 )
 
-LOOKED_AT = 2
+CHECKED_ON_OPEN = 2
 """Pieces per camera whose checksum is verified whenever a cache is opened; `so101-frames check` verifies all."""
 
 SPARE_BYTES = 16 << 20
@@ -78,7 +78,7 @@ class FrameCache:
             raise PolicyError(f"the frame cache {folder} is damaged: {first_line(error)}") from error
         pieces = cache.manifest.pieces
         cache.check(
-            np.random.default_rng().permutation(len(pieces))[: LOOKED_AT * len(cache.images)].tolist()
+            np.random.default_rng().permutation(len(pieces))[: CHECKED_ON_OPEN * len(cache.images)].tolist()
         )
         return cache
 
@@ -127,7 +127,7 @@ def open_cache(
     Raises:
         PolicyError: a camera is missing, sizes differ, frames cannot be decoded, or there is no room.
     """
-    plain = whole(dataset)
+    plain = complete_dataset(dataset)
     shapes = camera_shapes(plain, cameras)
     size = _common_size(plain, shapes, size)
     if jobs is not None and jobs < 1:

@@ -74,7 +74,7 @@ def open_dataset(
         raise PolicyError(f"the dataset {where} cannot be read: {first_line(error)}") from error
 
 
-def whole(dataset: AnyDataset) -> LeRobotDataset:
+def complete_dataset(dataset: AnyDataset) -> LeRobotDataset:
     """All episodes of the dataset that `dataset` (or its metadata) is of, as stored: frames uint8, no augmentation.
 
     Of a hub dataset that was opened with some episodes only, this fetches the others.

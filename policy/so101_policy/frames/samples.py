@@ -20,7 +20,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
-from so101_policy.frames.dataset import AnyDataset, fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, complete_dataset, fingerprint
 
 NOT_NUMBERS = ("image", "video", "string", "language")
 """Types of features that are no columns of numbers."""
@@ -55,7 +55,7 @@ class Samples:
         Raises:
             PolicyError: there is no such episode, or the cache is of another dataset.
         """
-        plain = whole(dataset)
+        plain = complete_dataset(dataset)
         if cache.manifest.fingerprint != fingerprint(plain.root):
             raise PolicyError(f"the cache {cache.folder} is of another dataset than {plain.root}")
         self.episodes = _chosen(
@@ -176,7 +176,7 @@ class SampleOrder:
         return Position(epoch, batches * size)
 
 
-def share(joint: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+def split_batch(joint: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
     """What process `rank` does of a joint batch: the shares, one after the other, are the joint batch.
 
     They differ by one sample at most; of a batch with fewer samples than processes the last ones get none.

@@ -40,7 +40,14 @@ from so101_policy.checkpoint_files import (
     steps_of,
 )
 from so101_policy.errors import PolicyError
-from so101_policy.inference.engine import Engine, Inferred, Normalise, Observation, check_engine, make_engine
+from so101_policy.inference.engine import (
+    Engine,
+    Normalise,
+    PolicyInputs,
+    PolicyOutputs,
+    check_engine,
+    make_engine,
+)
 
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """The order of LeRobot's SO-101 recordings. A checkpoint stores how many joints it has, not their names."""
@@ -206,15 +213,15 @@ class ActPolicy:
                     f"{width}x{height}. Set its width to {w} and its height to {h} in --robot.cameras"
                 )
 
-    def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Observation:
+    def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> PolicyInputs:
         config: Any = self.policy.config
         if config.env_state_feature:
             raise PolicyError(f"the policy {self.path} wants {ENVIRONMENT}; a robot has none to give")
         vectors = {OBS_STATE: self._state(state)} if config.robot_state_feature else {}
         pictures = {key: self._image(self._input_keys[key], images) for key in config.image_features}
-        return Observation(vectors, pictures)
+        return PolicyInputs(vectors, pictures)
 
-    def _plain(self, observation: Observation) -> Inferred:
+    def _plain(self, observation: PolicyInputs) -> PolicyOutputs:
         """LeRobot's own forward, watched."""
         # As LeRobot prepares frames for inference: scale first, then channels to the front.
         pictures = {
@@ -223,7 +230,7 @@ class ActPolicy:
         }
         with torch.no_grad(), self._probe:
             actions_BTA = self.policy.predict_action_chunk(self._normalise(pictures | observation.vectors))
-            return Inferred(actions_BTA[0], self._probe.shares, self._maps)
+            return PolicyOutputs(actions_BTA[0], self._probe.shares, self._maps)
 
     def _keep_maps(
         self, weights: Sequence[Tensor], layout: TokenLayout, grids: dict[str, tuple[int, int]]

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from so101_policy.attention.isolation import tokens_alone
+from so101_policy.attention.isolation import count_isolated
 from so101_policy.attention.shares import TokenLayout, camera_name
 from so101_policy.errors import PolicyError
 from so101_policy.inference.layers import DecoderLayer, EncoderLayer, FirstDecoderLayer
@@ -64,19 +64,19 @@ class ActGraph(nn.Module):
         super().__init__()
         config = model.config
         regularizer = config.regularizer if isinstance(config, RegularizedACTConfig) else RegularizerConfig()
-        eyes = _Eyes(model, scalings, blind=regularizer.hides_images)
-        self.eyes = eyes if config.image_features else None
+        vision = _VisionTokens(model, scalings, hidden=regularizer.hides_images)
+        self.vision = vision if config.image_features else None
         self.vectors = _vectors(model, without_state=regularizer.hides_state)
-        self.grids = eyes.grids
+        self.grids = vision.grids
         """Camera -> (rows, columns) of its tokens."""
         self.layout = TokenLayout.of(
-            config, {name: rows * columns for name, (rows, columns) in eyes.grids.items()}
+            config, {name: rows * columns for name, (rows, columns) in vision.grids.items()}
         )
-        self.inputs = (*self.vectors.keys, *eyes.keys)
+        self.inputs = (*self.vectors.keys, *vision.keys)
         """Keys of what the graph is called with, as in a normalised batch of LeRobot's."""
 
-        alone = tokens_alone(config) if regularizer.isolation else 0
-        position_SD = torch.cat([model.encoder_1d_feature_pos_embed.weight, *eyes.positions])
+        alone = count_isolated(config) if regularizer.isolation else 0
+        position_SD = torch.cat([model.encoder_1d_feature_pos_embed.weight, *vision.positions])
         self.encoder = nn.ModuleList(
             EncoderLayer(x, position_SD, alone) for x in encoder_layers(model.encoder)
         )
@@ -103,8 +103,8 @@ class ActGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         vectors, images = inputs[: len(self.vectors.keys)], inputs[len(self.vectors.keys) :]
         x_SD = self.vectors(*vectors)
-        if self.eyes is not None:
-            x_SD = torch.cat([x_SD, self.eyes(*images)])
+        if self.vision is not None:
+            x_SD = torch.cat([x_SD, self.vision(*images)])
         for layer in self.encoder:
             x_SD = layer(x_SD)
         memory_SD = self.encoder_norm(x_SD)
@@ -183,15 +183,15 @@ def _vectors(model: ACT, without_state: bool) -> _Vectors:
     return _Vectors(model.encoder_latent_input_proj.bias, projections, hidden)
 
 
-class _Eyes(nn.Module):
+class _VisionTokens(nn.Module):
     """Pictures -> (V, D). Blind, the tokens are those of normalised zeros, whatever there is to see."""
 
     dark_VD: Tensor | None
 
-    def __init__(self, model: ACT, scalings: Mapping[str, Scaling], blind: bool):
+    def __init__(self, model: ACT, scalings: Mapping[str, Scaling], hidden: bool):
         super().__init__()
         features: Mapping[str, Any] = model.config.image_features
-        self.keys = () if blind else tuple(features)
+        self.keys = () if hidden else tuple(features)
         """Of the pictures that it takes."""
         self.grids: dict[str, tuple[int, int]] = {}
         """Camera -> (rows, columns) of its tokens."""
@@ -210,8 +210,8 @@ class _Eyes(nn.Module):
             self.grids[camera_name(key)] = (maps.shape[-2], maps.shape[-1])
             self.positions.append(position)
             dark.append(self._tokens(maps)[0])
-        self.register_buffer("dark_VD", torch.cat(dark) if blind else None)
-        self._groups = [] if blind else _by_size(features)
+        self.register_buffer("dark_VD", torch.cat(dark) if hidden else None)
+        self._groups = [] if hidden else _by_size(features)
         for number, group in enumerate(self._groups):
             for name in Scaling._fields:
                 values_NC = [getattr(scalings[self.keys[index]], name) for index in group]

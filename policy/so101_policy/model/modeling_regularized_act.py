@@ -28,13 +28,13 @@ from lerobot.policies.act.modeling_act import (
 from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 
-from so101_policy.attention.isolation import isolate, tokens_alone
+from so101_policy.attention.isolation import count_isolated, isolate
 from so101_policy.checkpoint_files import find_checkpoint, read_config, read_weights
 from so101_policy.errors import first_line
-from so101_policy.loss_terms import LossTerms, loss_terms
 from so101_policy.model.backbones import NAMES, GroupNormResNet
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig
-from so101_policy.model.training_forward import Pass, training_forward
+from so101_policy.model.loss_terms import LossTerms, loss_terms
+from so101_policy.model.training_forward import ForwardPass, training_forward
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.regularizer.figures import attention_figures
 from so101_policy.regularizer.loss import AttentionRecord, AttentionRegularizer
@@ -56,7 +56,7 @@ class RegularizedACT(ACT):
             self.encoder_img_feat_input_proj = nn.Conv2d(self.backbone.out_channels, width, kernel_size=1)
             self.encoder_cam_feat_pos_embed = ACTSinusoidalPositionEmbedding2d(width // 2)
         if config.regularizer.isolation:
-            isolate(self.encoder, tokens_alone(config))
+            isolate(self.encoder, count_isolated(config))
         self.modality_dropout = ModalityDropout(config) if config.regularizer.touches_inputs else None
 
     def forward(self, batch: dict[str, Any]) -> Any:
@@ -139,24 +139,24 @@ class RegularizedACTPolicy(ACTPolicy):
         if self.attention_regularizer is not None:
             self.attention_regularizer.observe_heldout(l1)
 
-    def _training_forward(self, batch: dict[str, Tensor], figures: bool) -> Pass:
+    def _training_forward(self, batch: dict[str, Tensor], figures: bool) -> ForwardPass:
         regularizer = self.config.regularizer
         return training_forward(
             self.model,
             batch,
             isolated=regularizer.isolation,
             masking=self.model.modality_dropout,
-            explain=regularizer.wants_attention or figures,
-            explain_encoder=regularizer.wants_encoder_attention,
+            with_attention=regularizer.wants_attention or figures,
+            with_encoder_attention=regularizer.wants_encoder_attention,
         )
 
     def _attention(
-        self, done: Pass, padded_BT: Tensor, figures: bool
+        self, done: ForwardPass, padded_BT: Tensor, figures: bool
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The loss on attention, if there is one, and the figures, if they are asked for."""
         if not done.cross:
             return None, {}
-        valid_BT = ~padded_BT if done.losses is None else ~padded_BT & ~done.losses.one_sided[:, None]
+        valid_BT = ~padded_BT if done.dropped is None else ~padded_BT & ~done.dropped.one_sided[:, None]
         if self.attention_regularizer is None:
             return None, attention_figures(done.cross, valid_BT, done.layout)
         record = AttentionRecord(done.cross, done.encoder, done.layout, valid_BT)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from so101_policy.regularizer.config import RegularizerConfig
 
 
-class Losses(NamedTuple):
+class DropMasks(NamedTuple):
     """What each sample of a batch lost."""
 
     joints_BP: Tensor
@@ -45,9 +45,9 @@ class Losses(NamedTuple):
         return self.state_B | blind_B
 
 
-def draw_losses(
+def draw_masks(
     config: RegularizerConfig, samples: int, joints: int, cameras: int, spare: bool, device: torch.device
-) -> Losses:
+) -> DropMasks:
     """Draw who loses what.
 
     Args:
@@ -63,8 +63,8 @@ def draw_losses(
     if joints:
         state_B, cameras_BC = lost_BM[:, 0], lost_BM[:, 1:]
         rescued_B = joints_BP.all(-1) & ~state_B
-        return Losses(joints_BP & ~rescued_B[:, None], state_B, cameras_BC)
-    return Losses(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
+        return DropMasks(joints_BP & ~rescued_B[:, None], state_B, cameras_BC)
+    return DropMasks(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
 
 
 class Inputs(Protocol):
@@ -121,26 +121,26 @@ class ModalityDropout(nn.Module):
         """Without what the policy never sees."""
         return hide(self._of, batch)
 
-    def draw(self, samples: int, device: torch.device) -> Losses:
+    def draw(self, samples: int, device: torch.device) -> DropMasks:
         """Who loses what in a batch of this many samples."""
-        return draw_losses(self.config, samples, self._joints, self._cameras, self._spare, device)
+        return draw_masks(self.config, samples, self._joints, self._cameras, self._spare, device)
 
-    def state(self, state_BP: Tensor, losses: Losses) -> Tensor:
+    def state(self, state_BP: Tensor, dropped: DropMasks) -> Tensor:
         """The joint state with noise, and 0 for every joint that was lost."""
         if self.config.state_noise:
             state_BP = state_BP + self.config.state_noise * torch.randn_like(state_BP)
-        return state_BP.masked_fill(losses.joints_BP, 0.0)
+        return state_BP.masked_fill(dropped.joints_BP, 0.0)
 
-    def state_tokens(self, token_BD: Tensor, losses: Losses, *, of_vae: bool = False) -> Tensor:
+    def state_tokens(self, token_BD: Tensor, dropped: DropMasks, *, of_vae: bool = False) -> Tensor:
         """The projected state, the mask token in its place where the whole state was lost."""
         mask_D = self.vae_state_token if of_vae else self.state_token
-        return token_BD if mask_D is None else torch.where(losses.state_B[:, None], mask_D, token_BD)
+        return token_BD if mask_D is None else torch.where(dropped.state_B[:, None], mask_D, token_BD)
 
-    def camera(self, token_BND: Tensor, losses: Losses, camera: int) -> Tensor:
+    def camera(self, token_BND: Tensor, dropped: DropMasks, camera: int) -> Tensor:
         """A camera's projected features, the mask token in their place where the camera was lost."""
         if self.camera_tokens is None:
             return token_BND
-        return torch.where(losses.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
+        return torch.where(dropped.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
 
 
 def _zeros(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

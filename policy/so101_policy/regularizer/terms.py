@@ -145,7 +145,7 @@ def reduced(
     return phi(mean).mean() * count.clamp(max=1)
 
 
-def unchanged(x: Tensor) -> Tensor:
+def identity(x: Tensor) -> Tensor:
     """The phi of a plain mean."""
     return x
 
@@ -175,7 +175,7 @@ def entropy_shortfall(log_p_BHQN: Tensor, least: float, valid_BQ: Tensor) -> Ten
     """
     mass_BHQ = torch.logsumexp(log_p_BHQN.detach(), -1).exp()
     missing_BHQ = torch.relu(least - normalised_entropy(log_p_BHQN)) * mass_BHQ
-    return reduced(missing_BHQ, valid_BQ, unchanged, "query")
+    return reduced(missing_BHQ, valid_BQ, identity, "query")
 
 
 def log_mass_of_cameras(log_p_BHQS: Tensor, layout: TokenLayout) -> Tensor:

@@ -125,7 +125,7 @@ def run(asked: argparse.Namespace, console: Console) -> None:
             recordings, cameras, frames=asked.frames, steps=steps, delay=asked.delay, seed=asked.seed,
             advance=lambda done, total: bars.update(reading, completed=done, total=total),
         )  # fmt: skip
-        found = [probed(policy, views, asked.seed, bars) for policy in policies]
+        found = [probe_policy(policy, views, asked.seed, bars) for policy in policies]
     study = study_of(recordings, views, asked.seed, asked.delay)
     width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
     Console(width=width).print(table(study, found))
@@ -135,7 +135,7 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     console.print(f"written to {asked.out}", style="dim")
 
 
-def probed(policy: ProbedPolicy, views: Views, seed: int, bars: Progress) -> Reliance:
+def probe_policy(policy: ProbedPolicy, views: Views, seed: int, bars: Progress) -> Reliance:
     """All probes of one policy, on the cameras that it has."""
     own = policy.normalised(policy.own(views))
     donors, probes = draw_donors(own, seed), probes_of(own)

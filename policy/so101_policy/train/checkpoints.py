@@ -209,7 +209,7 @@ def random_state() -> dict[str, Tensor]:
 
 def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
     """LeRobot's files, by LeRobot."""
-    with _saying_nothing():
+    with _stdout_silenced():
         save_checkpoint(
             folder,
             progress.step,
@@ -227,7 +227,7 @@ def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _saying_nothing() -> Generator[None]:
+def _stdout_silenced() -> Generator[None]:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 

@@ -127,7 +127,7 @@ class SO101TrainConfig(TrainPipelineConfig):
         Raises:
             TrainError: what was asked for, and what is possible.
         """
-        self._refuse_what_is_not_done_here()
+        self._refuse_unsupported()
         self._check_choices()
         if self.held_out is None:
             self.held_out = self.dataset.eval_split or HELD_OUT
@@ -174,7 +174,7 @@ class SO101TrainConfig(TrainPipelineConfig):
             min(WARMUP_STEPS, math.ceil(WARMUP_SHARE * self.steps))
         )
 
-    def _refuse_what_is_not_done_here(self) -> None:
+    def _refuse_unsupported(self) -> None:
         asked = {
             "--reward_model": self.reward_model is not None,
             "--peft": self.peft is not None,

@@ -28,7 +28,7 @@ class HeldOut(NamedTuple):
     """Of the decoder's attention at inference: latent, state, vision."""
 
 
-def spread(count: int, most: int) -> NDArray[np.int64]:
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of `count` positions, evenly spread; neighbouring frames tell the same story. 0: all."""
     if most <= 0 or count <= most:
         return np.arange(count)

@@ -13,9 +13,9 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 
-from so101_policy.loss_terms import LossTerms, Part, loss_terms
+from so101_policy.model.loss_terms import LossTerms, Part, loss_terms
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
-from so101_policy.train.batches import Share
+from so101_policy.train.batches import BatchPart
 from so101_policy.train.processes import Processes
 
 COLUMNS = Part._fields
@@ -35,7 +35,7 @@ class LossOf(nn.Module):
 
 
 def joint_loss(
-    terms: LossTerms, kl_weight: float, share: Share, processes: Processes
+    terms: LossTerms, kl_weight: float, share: BatchPart, processes: Processes
 ) -> tuple[Tensor, Tensor]:
     """What to differentiate here, and this process's part of `COLUMNS`: parts add up over the processes.
 

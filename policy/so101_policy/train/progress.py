@@ -48,7 +48,7 @@ class Display:
             line = f"step {step}/{self._total}  {text}  remaining {self._remaining(step)}"
             self._console.print(line, soft_wrap=True, highlight=False)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A message, above the bar."""
         if self._visible:
             self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -20,7 +20,7 @@ from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_
 from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.data import Description, TrainingData, check_alike, check_fits, describe, load
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.heldout import spread
+from so101_policy.train.heldout import evenly_spaced
 from so101_policy.train.metrics import open_metrics
 from so101_policy.train.policy import make_trained, settle_features
 from so101_policy.train.processes import Processes, join_processes
@@ -69,7 +69,7 @@ def examine(config: SO101TrainConfig, processes: Processes) -> tuple[Description
     if processes.is_main:
         processes.wait()
     start = config.act.pretrained_path
-    joints = None if start is None else trained_joints(start)
+    joints = None if start is None else joints_of_checkpoint(start)
     if config.resume:
         check_same_run(config, config.resumes_from)
     if config.act.input_features:
@@ -151,7 +151,7 @@ def assemble(
     stack.callback(batches.close)
 
     def held_out(name: str, part: Samples, indices: NDArray[np.int64]) -> HeldOutSet:
-        chosen = indices[spread(len(indices), config.max_eval_samples)]
+        chosen = indices[evenly_spaced(len(indices), config.max_eval_samples)]
         return HeldOutSet(name, chosen, lambda wanted: prepare(part.batch(wanted)))
 
     sets = [held_out("heldout", samples.samples, samples.held_out)] if len(samples.held_out) else []
@@ -162,7 +162,7 @@ def assemble(
     metrics = open_metrics(config, progress.step, write=processes.is_main)
     stack.callback(metrics.close)
     checkpoints = Checkpoints(config.run_folder, config.steps)
-    display.say(_in_words(config, trained, samples, processes))
+    display.message(_summary(config, trained, samples, processes))
     return Trainer(config, trained, batches, sets, processes, progress, checkpoints, metrics, display)
 
 
@@ -184,7 +184,7 @@ def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes
     return 0
 
 
-def trained_joints(checkpoint: str | Path) -> list[str] | None:
+def joints_of_checkpoint(checkpoint: str | Path) -> list[str] | None:
     """The joint names that a checkpoint of this trainer was trained with; unknown for others."""
     folder = find_checkpoint(checkpoint).parent
     try:
@@ -193,7 +193,7 @@ def trained_joints(checkpoint: str | Path) -> list[str] | None:
         return None
 
 
-def _in_words(config: SO101TrainConfig, trained: Trained, samples: TrainingData, processes: Processes) -> str:
+def _summary(config: SO101TrainConfig, trained: Trained, samples: TrainingData, processes: Processes) -> str:
     parameters = sum(p.numel() for p in trained.policy.parameters()) / 1e6
     episodes = {
         name: len(np.unique(samples.samples.episode_of[indices]))

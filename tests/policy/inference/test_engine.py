@@ -21,8 +21,8 @@ from so101_policy.attention.shares import AttentionProbe
 from so101_policy.inference import exported_files as files_module
 from so101_policy.inference.engine import (
     Engine,
-    Inferred,
-    Observation,
+    PolicyInputs,
+    PolicyOutputs,
     check_engine,
     make_engine,
     scalings_of,
@@ -81,7 +81,7 @@ def normalise(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def observe(policy: ACTPolicy, seed: int = 0) -> Observation:
+def observe(policy: ACTPolicy, seed: int = 0) -> PolicyInputs:
     generator = torch.Generator().manual_seed(seed)
     vectors, images = dict[str, Tensor](), dict[str, Tensor]()
     for key, feature in (policy.config.input_features or {}).items():
@@ -90,22 +90,22 @@ def observe(policy: ACTPolicy, seed: int = 0) -> Observation:
             images[key] = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
         else:
             vectors[key] = torch.randn(feature.shape, generator=generator)
-    return Observation(vectors, images)
+    return PolicyInputs(vectors, images)
 
 
 class Plain:
     """LeRobot's own forward on an observation, and how often it was asked."""
 
-    def __init__(self, policy: ACTPolicy, observation: Observation):
+    def __init__(self, policy: ACTPolicy, observation: PolicyInputs):
         self.policy, self.observation, self.calls = policy, observation, 0
 
-    def __call__(self) -> Inferred:
+    def __call__(self) -> PolicyOutputs:
         self.calls += 1
         pictures = {key: (x / 255).permute(2, 0, 1) for key, x in self.observation.images.items()}
         batch = normalise(pictures | self.observation.vectors)
         batch.setdefault("observation.state", torch.zeros(1, 1))  # LeRobot asks it for its device
         with AttentionProbe(self.policy, per_head=True) as probe, torch.no_grad():
-            return Inferred(self.policy.predict_action_chunk(batch)[0], probe.shares)
+            return PolicyOutputs(self.policy.predict_action_chunk(batch)[0], probe.shares)
 
 
 def numbers(shares: Any) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def numbers(shares: Any) -> dict[str, Any]:
     return found | {f"{part}/{name}": x for part, inner in nested.items() for name, x in inner.items()}
 
 
-def assert_same(got: Inferred, wanted: Inferred) -> None:
+def assert_same(got: PolicyOutputs, wanted: PolicyOutputs) -> None:
     np.testing.assert_allclose(got.actions_TA.numpy(), wanted.actions_TA.numpy(), atol=4e-6)
     expected = numbers(wanted.shares)
     found = numbers(got.shares)
@@ -152,7 +152,7 @@ def test_cameras_of_different_sizes_keep_their_order_and_their_scaling(make_poli
     pictures = {key: (x / 255).permute(2, 0, 1) for key, x in observation.images.items()}
     with AttentionProbe(policy, per_head=True) as probe, torch.no_grad():
         actions_BTA = policy.predict_action_chunk(per_camera(pictures | observation.vectors))
-        wanted = Inferred(actions_BTA[0], probe.shares)
+        wanted = PolicyOutputs(actions_BTA[0], probe.shares)
     assert_same(engine(observation, lambda: wanted), wanted)
     assert engine.name == "torch"
 
@@ -161,7 +161,7 @@ def test_what_a_control_never_sees_is_not_even_taken(make_policy: Make):
     policy = make_policy(**VARIANTS["never sees the state"])
     engine = make_engine("torch", policy, normalise, per_head=True)
     observation = observe(policy)
-    blind = Observation({}, observation.images)
+    blind = PolicyInputs({}, observation.images)
     assert engine is not None
     answers = [engine(x, Plain(policy, observation)) for x in (observation, blind)]
     assert torch.equal(answers[0].actions_TA, answers[1].actions_TA)

@@ -15,12 +15,12 @@ from torch.distributions import Normal, kl_divergence
 
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder
-from so101_policy.loss_terms import loss_terms
-from so101_policy.train.batches import Batches, Share
+from so101_policy.model.loss_terms import loss_terms
+from so101_policy.train.batches import Batches, BatchPart
 from so101_policy.train.device_batch import DeviceBatch
 from so101_policy.train.divergence import FACTOR, LEAST, PATIENCE, DivergenceWatch
 from so101_policy.train.flags import FLAGS, HELP, for_lerobot
-from so101_policy.train.heldout import executed_error, spread
+from so101_policy.train.heldout import evenly_spaced, executed_error
 from so101_policy.train.joint_loss import COLUMNS, joint_loss
 from so101_policy.train.metrics import Metrics, MetricsFile
 from so101_policy.train.processes import Processes
@@ -106,7 +106,7 @@ def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole_one_whatever_their_siz
     for rank, rows in enumerate(parts):
         batch = {"action": action[rows], "action_is_pad": is_pad[rows]}
         terms = loss_terms(batch, predicted[rows], mean[rows], log_variance[rows], attention[rows].mean(), {})
-        share = Share(np.arange(samples)[rows], samples, begins_epoch=False)
+        share = BatchPart(np.arange(samples)[rows], samples, begins_epoch=False)
         loss, part = joint_loss(terms, kl_weight, share, Part(rank, len(parts), error.numel()))
         losses.append(loss)
         columns += part
@@ -123,7 +123,7 @@ def test_one_process_has_the_whole_loss_and_padding_takes_no_part_in_the_diverge
     mean, log_variance = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
     batch = {"action": torch.ones(2, 2, 1), "action_is_pad": torch.tensor([[False, False], [True, True]])}
     terms = loss_terms(batch, torch.zeros(2, 2, 1), mean, log_variance)
-    loss, columns = joint_loss(terms, 10.0, Share(np.arange(2), 2, begins_epoch=False), Processes(CPU))
+    loss, columns = joint_loss(terms, 10.0, BatchPart(np.arange(2), 2, begins_epoch=False), Processes(CPU))
     assert columns.tolist() == [1 + 10 * 2.5, 1, 2.5, 0]  # KL of N(m, 1) is m^2 / 2: (0.5 + 4.5) / 2
     assert loss.item() == terms.loss(10.0).item() == 26
 
@@ -201,8 +201,8 @@ def test_only_executed_and_real_actions_count():
 
 
 def test_held_out_frames_are_spread():
-    assert spread(5, 0).tolist() == [0, 1, 2, 3, 4]
-    assert spread(101, 3).tolist() == [0, 50, 100]
+    assert evenly_spaced(5, 0).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(101, 3).tolist() == [0, 50, 100]
 
 
 def test_metrics_of_a_run_that_is_gone_back_on_end_where_it_goes_on(tmp_path: Path):

@@ -87,13 +87,15 @@ def loss_terms(
     return LossTerms(
         l1_sum=(error_BTA * valid_BT1).sum(),
         valid_count=valid_BT1.sum() * error_BTA.shape[-1],
-        kld_mean=None if mean_BL is None or log_variance_BL is None else divergence(mean_BL, log_variance_BL),
+        kld_mean=None
+        if mean_BL is None or log_variance_BL is None
+        else kl_divergence(mean_BL, log_variance_BL),
         attention_loss=attention_loss,
         figures=figures or {},
     )
 
 
-def divergence(mean_BL: Tensor, log_variance_BL: Tensor) -> Tensor:
+def kl_divergence(mean_BL: Tensor, log_variance_BL: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)) [nats], summed over dimensions, mean of the batch.
 
     -1/2 sum (1 + log variance - mean^2 - variance): Kingma and Welling 2014, appendix B.
