@@ -95,9 +95,11 @@ def read_config(folder: Path, device: str) -> PreTrainedConfig:
         config: Any = draccus.decode(config_class, fields)
         config.validate_features()
     except (DraccusException, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is no valid {kind}: {first_line(error)}") from error
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a valid configuration of type {kind}: {first_line(error)}"
+        ) from error
     if config.action_feature is None:
-        raise CheckpointError(f"{folder / CONFIG} names no output {ACTION!r}")
+        raise CheckpointError(f"{folder / CONFIG} has no output {ACTION!r}")
     config.pretrained_backbone_weights = None  # they are in the file; LeRobot would download them first
     return config
 
@@ -132,7 +134,7 @@ def read_processors(
         if not (folder / name).is_file():
             raise CheckpointError(
                 f"{folder} has no {name}, so the scale of its inputs is unknown; for a checkpoint "
-                "from before LeRobot 0.4 `python -m lerobot.processor.migrate_policy_normalization` makes it"
+                "from before LeRobot 0.4 `python -m lerobot.processor.migrate_policy_normalization` makes this file"
             )
         _read_json(folder / name)
     try:
@@ -201,8 +203,8 @@ def _from_hub(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors"]))
     except (OSError, HFValidationError) as error:  # the hub's other errors derive from OSError
         raise CheckpointError(
-            f"there is no folder {repo_id}, and as a hub id it is neither in the local cache nor to be had: "
-            f"{first_line(error)}"
+            f"there is no folder {repo_id}, and the hub id {repo_id} is not in the local cache and could not be "
+            f"downloaded: {first_line(error)}"
         ) from error
 
 

@@ -37,7 +37,7 @@ class Extra(NamedTuple):
         """
         if missing := self.missing:
             raise MissingPackageError(
-                f"needed: {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
+                f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
             )
         return import_module(self.module)
 

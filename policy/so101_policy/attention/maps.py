@@ -41,8 +41,8 @@ def maps_of(weights: Sequence[Tensor], layout: TokenLayout, grids: Grids) -> Map
     keys = {int(x_BHQS.shape[-1]) for x_BHQS in weights}
     if cells != tokens or keys != {layout.total}:
         raise PolicyError(
-            f"attention to {', '.join(map(str, sorted(keys)))} tokens of which cameras have {tokens or 'none'} is no "
-            f"picture of {cells or 'none'} cells"
+            f"attention to {', '.join(map(str, sorted(keys)))} tokens, of which the cameras have {tokens or 'none'}, "
+            f"does not fit maps of {cells or 'none'} cells"
         )
     mean_S = torch.stack([x_BHQS.detach().float().mean((0, 1, 2)) for x_BHQS in weights]).mean(0)
     shares_S = mean_S.cpu().numpy()

@@ -129,7 +129,7 @@ def shares_of(weights: Sequence[Tensor], layout: TokenLayout, *, per_head: bool 
     if a_BHQS.shape[-1] != layout.total:
         raise PolicyError(
             f"the decoder attends to {a_BHQS.shape[-1]} tokens, but the inputs give {layout.total}: "
-            f"{_length(layout.vision)} of {', '.join(layout.cameras) or 'no camera'}, and latent and states"
+            f"{_length(layout.vision)} of {', '.join(layout.cameras) or 'no camera'}, the others of latent and states"
         )
     nothing_BHQ = a_BHQS.new_zeros(a_BHQS.shape[:-1])
     parts = [*layout.cameras.values(), layout.latent, layout.state, layout.environment]

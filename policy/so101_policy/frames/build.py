@@ -248,7 +248,7 @@ def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int
             theirs_HWC = resize(theirs_CHW[None], size)[0].permute(1, 2, 0).numpy()
             if not np.array_equal(image[index], theirs_HWC):
                 raise PolicyError(
-                    f"frame {index} of {camera} came out differently when decoded by itself: "
+                    f"frame {index} of {camera} is different when decoded alone: "
                     f"the video in {dataset.root} cannot be read at random"
                 )
 

@@ -131,7 +131,7 @@ def open_cache(
     shapes = camera_shapes(plain, cameras)
     size = _common_size(plain, shapes, size)
     if jobs is not None and jobs < 1:
-        raise PolicyError(f"{jobs} jobs cannot decode frames; needed is 1 or more")
+        raise PolicyError(f"--cache.jobs={jobs}: expected 1 or more")
     manifest = Manifest(
         *(FORMAT, plain.repo_id, str(plain.root), fingerprint(plain.root), size, plain.meta.total_frames),
         *(tuple(shapes), _decoder(plain, shapes), datetime.now(UTC).isoformat(timespec="seconds"), ()),
@@ -218,7 +218,7 @@ def _common_size(
     if size is not None:
         height, width = size
         if height < 1 or width < 1:
-            raise PolicyError(f"frames cannot be {width}x{height} pixels")
+            raise PolicyError(f"--cache.size={height}x{width}: expected at least 1x1 pixels")
         return height, width
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{camera} {width}x{height}" for camera, (height, width) in shapes.items())

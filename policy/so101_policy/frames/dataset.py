@@ -132,7 +132,7 @@ def camera_shapes(
     for key, feature in dataset_to_policy_features({key: meta.features[key] for key in asked}).items():
         colours, height, width = feature.shape
         if colours != 3:
-            raise PolicyError(f"{key} of {dataset.root} has {colours} channels; needed are the 3 of RGB")
+            raise PolicyError(f"{key} of {dataset.root} has {colours} channels; expected 3 (RGB)")
         shapes[key] = (height, width)
     return shapes
 
@@ -148,4 +148,4 @@ def _check_folder(root: Path) -> None:
     if not root.is_dir():
         raise PolicyError(f"there is no dataset folder {root}")
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-    raise PolicyError(f"{root} is no LeRobotDataset v3: it has no {INFO}; it holds {inside}")
+    raise PolicyError(f"{root} is not a LeRobotDataset v3: it has no {INFO}; it holds {inside}")

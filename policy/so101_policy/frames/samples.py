@@ -94,7 +94,7 @@ class Samples:
             IndexError: a frame is not of the chosen episodes.
         """
         if not self._is_chosen[indices].all():
-            raise IndexError("frames of episodes that are not among the chosen ones were asked for")
+            raise IndexError("some of the frames asked for are not in the chosen episodes")
         at_B = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
         images = {camera: self._gather(frames, at_B) for camera, frames in self._frames.items()}
         at_B = at_B.to(self.device, non_blocking=True)

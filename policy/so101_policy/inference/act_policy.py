@@ -191,13 +191,13 @@ class ActPolicy:
                 "names and order must be the same"
             )
         if config.env_state_feature:
-            yield f"the policy wants {ENVIRONMENT}, which only a simulation can give"
+            yield f"the policy needs {ENVIRONMENT}, which only a simulation can give"
 
     def _camera_misfits(self, cameras: Mapping[str, tuple[int, int]]) -> Iterator[str]:
         asked, found = _sizes(self.cameras), _sizes(cameras)
         if missing := [name for name in self.cameras if name not in cameras]:
             yield (
-                f"the policy sees through {asked}; the robot has {found}; {', '.join(missing)} is missing. "
+                f"the policy uses the cameras {asked}; the robot has {found}; {', '.join(missing)} is missing. "
                 "Add or rename a camera in --robot.cameras"
             )
         if extra := [name for name in cameras if name not in self.cameras]:
@@ -216,7 +216,7 @@ class ActPolicy:
     def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> PolicyInputs:
         config: Any = self.policy.config
         if config.env_state_feature:
-            raise PolicyError(f"the policy {self.path} wants {ENVIRONMENT}; a robot has none to give")
+            raise PolicyError(f"the policy {self.path} needs {ENVIRONMENT}, which a robot cannot give")
         vectors = {OBS_STATE: self._state(state)} if config.robot_state_feature else {}
         pictures = {key: self._image(self._input_keys[key], images) for key in config.image_features}
         return PolicyInputs(vectors, pictures)
@@ -251,7 +251,7 @@ class ActPolicy:
         name = camera_name(key)
         if name not in images:
             raise PolicyError(
-                f"the policy needs camera {name}; there are images of {', '.join(images) or 'none'}"
+                f"the policy needs an image of camera {name}; got images of {', '.join(images) or 'none'}"
             )
         image, (height, width) = images[name], self.cameras[name]
         if image.dtype != np.uint8 or image.shape != (height, width, 3):

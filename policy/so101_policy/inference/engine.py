@@ -146,7 +146,7 @@ class Engine:
         self.verification = _compare(inferred, expected)
         found = "actions differ by {:.1e}, attention shares by {:.1e}".format(*self.verification)
         if not self.verification.passed:
-            tolerated = f"tolerated are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
+            tolerated = f"allowed are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
             return self._fall_back(f"{found} from LeRobot's; {tolerated}", expected)
         logger.info("engine %s: verified on the first observation, %s", self.name, found)
         return inferred
@@ -239,7 +239,7 @@ def _onnx_backend(graph: ActGraph) -> Backend:
     try:
         module = ONNX.load()
     except MissingPackageError as problem:
-        raise EngineError(f"engine onnx cannot be had: {problem}, or take engine torch") from problem
+        raise EngineError(f"engine onnx {problem}, or take engine torch") from problem
     return module.OnnxBackend(graph)
 
 

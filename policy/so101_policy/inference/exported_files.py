@@ -57,7 +57,9 @@ def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -
         with contextlib.suppress(OSError):
             partial.unlink()
         logger.warning(
-            "the exported policy cannot be kept in %s, it is made anew next time: %s", folder, error
+            "the exported policy could not be saved in %s and will be exported again next time: %s",
+            folder,
+            error,
         )
         return model
     return path

@@ -51,7 +51,7 @@ class RegularizedACTConfig(ACTConfig):
     """`ACTConfig` with a regularizer. With its preset "none" and `fused` off, training is stock ACT's, bit for bit.
 
     Raises:
-        ModelError: an unknown backbone, or one that does not know dilation.
+        ModelError: an unknown backbone, or one that cannot be dilated.
         RegularizerError: a regularizer that contradicts itself.
     """
 
@@ -78,7 +78,7 @@ class RegularizedACTConfig(ACTConfig):
         if self.vision_backbone in OURS:
             if self.replace_final_stride_with_dilation:
                 raise ModelError(
-                    f"{self.vision_backbone} has no dilated form; drop replace_final_stride_with_dilation"
+                    f"{self.vision_backbone} cannot be dilated; drop replace_final_stride_with_dilation"
                 )
             self.pretrained_backbone_weights = None  # ACT's default names weights of a ResNet-18
 
@@ -94,14 +94,14 @@ class RegularizedACTConfig(ACTConfig):
             regularizer.isolation or regularizer.camera_dropout or regularizer.wants_attention
         ):
             raise ModelError(
-                f"regularizer preset {regularizer.preset!r} weighs state against cameras, but this policy has no "
+                f"regularizer preset {regularizer.preset!r} compares the state with cameras, but this policy has no "
                 "camera; its inputs: " + ", ".join(self.input_features or {})
             )
         drops_state = regularizer.state_dropout or regularizer.state_dim_dropout or regularizer.state_noise
         if drops_state and not self.robot_state_feature:
             raise ModelError(
-                f"regularizer preset {regularizer.preset!r} hides or blurs the joint state, but this policy has none; "
-                "its inputs: " + ", ".join(self.input_features or {})
+                f"regularizer preset {regularizer.preset!r} hides the joint state or adds noise to it, but this policy has "
+                "none; its inputs: " + ", ".join(self.input_features or {})
             )
 
 
@@ -116,7 +116,7 @@ def check_fresh_backbone(config: ACTConfig) -> None:
     if has_cameras and fresh and config.vision_backbone not in OURS:
         raise ModelError(
             f"{config.vision_backbone} with random weights cannot be trained: LeRobot freezes its batch norm, and "
-            "frozen at its start it normalises nothing. Give --policy.pretrained_backbone_weights (the default for "
-            "resnet18 is ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
+            "a frozen batch norm that never saw data normalises nothing. Give "
+            "--policy.pretrained_backbone_weights (the default for resnet18 is ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
             f"--policy.vision_backbone={THIN} (others: {', '.join(OURS[1:])})"
         )

@@ -58,7 +58,7 @@ def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None
         )
     if config.regularizer.isolation:
         raise ModelError(
-            f"{source} was trained with encoder isolation, which is at work at inference too; a stock ACT has no such "
+            f"{source} was trained with encoder isolation, which is also active at inference; a stock ACT has no such "
             "mask and would act differently. Run it as it is, with this plugin installed"
         )
     if config.regularizer.hides_state or config.regularizer.hides_images:
@@ -66,12 +66,12 @@ def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None
         raise ModelError(f"{source} is a control that never sees {unseen}; a stock ACT would")
     if config.image_features and config.vision_backbone in OURS:
         raise ModelError(
-            f"{source} sees through {config.vision_backbone}, which a stock ACT cannot build; run it as it is, with "
-            "this plugin installed"
+            f"{source} uses the backbone {config.vision_backbone}, which a stock ACT cannot build; run it as it is, "
+            "with this plugin installed"
         )
     for name in (WEIGHTS, *PROCESSORS):
         if not (source / name).is_file():
-            raise ModelError(f"{source} has no {name}, so an export would not be whole")
+            raise ModelError(f"{source} has no {name}, so an export would be incomplete")
 
 
 def _write_config(source: Path, written: Path) -> None:

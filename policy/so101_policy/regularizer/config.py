@@ -189,7 +189,7 @@ class RegularizerConfig:
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("state_dim_dropout", self.state_dim_dropout, 0.0, 1.0, "[0, 1)")
         if self.hides_state and self.hides_images:
-            raise RegularizerError("state_dropout=1 and camera_dropout=1 leave a policy nothing to act on")
+            raise RegularizerError("state_dropout=1 and camera_dropout=1 leave the policy without inputs")
         for name in ("entropy_floor", "camera_balance"):
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("cvar_fraction", self.cvar_fraction, 0.0, 1.0, "(0, 1]")

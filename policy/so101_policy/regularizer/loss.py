@@ -133,7 +133,7 @@ class AttentionRegularizer(nn.Module):
             return None
         if self.config.wants_attention and self.config.camera_balance > 0 and len(layout.cameras) < 2:
             raise RegularizerError(
-                "camera_balance weighs cameras against each other, but this model has only one"
+                "camera_balance compares cameras with each other, but this model has only one"
             )
         return split
 

@@ -42,7 +42,7 @@ class Split(NamedTuple):
         stateless = layout.state is None and (layout.environment is None or group != "state")
         if stateless or split.rest.stop == split.rest.start:
             raise RegularizerError(
-                f"group={group!r} weighs state against the rest, but this model has "
+                f"group={group!r} compares the state with the rest, but this model has "
                 f"{'no such state' if stateless else 'no cameras'}; possible: a model with both, or weight=0"
             )
         return split

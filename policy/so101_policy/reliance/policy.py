@@ -36,7 +36,7 @@ class ProbedPolicy:
         config: Any = policy.policy.config
         if config.env_state_feature:
             raise PolicyError(
-                f"the policy {path} wants {ENVIRONMENT}, which is neither camera nor joint state"
+                f"the policy {path} needs {ENVIRONMENT}, which is neither a camera nor the joint state"
             )
         return cls(name, policy, read_processors(policy.path, config, device)[0])
 
@@ -57,7 +57,7 @@ class ProbedPolicy:
             )
         if missing := [camera for camera in self.act.cameras if camera not in cameras]:
             misfits.append(
-                f"missing camera {', '.join(missing)}: the policy sees through {', '.join(self.act.cameras)}, "
+                f"missing camera {', '.join(missing)}: the policy uses the cameras {', '.join(self.act.cameras)}, "
                 f"the dataset has {', '.join(cameras) or 'no camera'}"
             )
         if misfits:

@@ -135,9 +135,7 @@ def run_probe(
 
 def _finite(actions_BTA: Tensor) -> Tensor:
     if not actions_BTA.isfinite().all():
-        raise PolicyError(
-            "the policy gives actions that are no numbers (NaN or infinite), so nothing can be compared"
-        )
+        raise PolicyError("the policy gives NaN or infinite actions, so nothing can be compared")
     return actions_BTA.detach().float().cpu()
 
 

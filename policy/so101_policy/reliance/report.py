@@ -175,7 +175,7 @@ def _cell(figure: Resampled | None, sign: bool = False) -> str:
         return "-"
     value, low, high, *_ = figure.estimate()
     if value is None:
-        return "cannot be told"
+        return "undefined"
     form = "+.2f" if sign else ".2f" if abs(value) >= 0.095 else ".3f"
     interval = "no interval" if low is None or high is None else f"\\[{low:{form}}, {high:{form}}]"
     return f"[bold]{value:{form}}[/] [dim]{interval}[/]"

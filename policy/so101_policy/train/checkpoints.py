@@ -116,7 +116,7 @@ class Checkpoints:
     def save_aside(
         self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
     ) -> Path:
-        """Write a state that shall be looked at and not gone on from; no link points at it."""
+        """Write a state for inspection, not to be resumed from; no link points at it."""
         place = self.folder / f"{name}-{get_step_identifier(progress.step, self._total_steps)}"
         if not place.exists():
             self._write(place, trained, progress, random_states)
@@ -164,7 +164,7 @@ class Checkpoints:
             _remove(new)
             raise StoppedError(
                 f"the checkpoint {place} could not be written: {problem.strerror or problem}; "
-                "the one before it is whole. Make room, or choose another --output_dir"
+                "the previous checkpoint is complete. Free some space, or choose another --output_dir"
             ) from problem
 
 
@@ -172,7 +172,7 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     """Optimizer, scheduler and random states as they were; the policy's weights are loaded with the policy.
 
     Raises:
-        TrainError: the folder is no checkpoint that can be gone on from.
+        TrainError: the folder is not a checkpoint that can be resumed.
     """
     state = checkpoint / TRAINING_STATE_DIR
     try:
@@ -181,7 +181,7 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
             flat = load_file(state / _random_states_of(rank))
             deserialize_rng_state(flat)
     except (OSError, KeyError, ValueError) as problem:
-        raise TrainError(f"{checkpoint} cannot be gone on from: {problem}") from problem
+        raise TrainError(f"{checkpoint} cannot be resumed: {problem}") from problem
     return read_progress(checkpoint)
 
 
@@ -197,7 +197,7 @@ def read_progress(checkpoint: Path) -> Progress:
             return Progress(**json.loads((state / PROGRESS).read_text()))
         said = json.loads((state / "training_step.json").read_text())
     except (OSError, ValueError, TypeError) as problem:
-        raise TrainError(f"{checkpoint} has no training state to go on from: {problem}") from problem
+        raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
     processes = said.get("num_processes") or 1
     return Progress(said["step"], (said.get("batch_size") or 0) * processes, processes)
 

@@ -40,7 +40,7 @@ class CacheConfig:
     folder: Path | None = None
     """Where caches lie; none: $SO101_CACHE, else ~/.cache/so101/frames."""
     jobs: int | None = None
-    """Processes that decode; none: one per core."""
+    """Threads that decode; null: one per core."""
 
     @property
     def height_width(self) -> tuple[int, int] | None:
@@ -196,10 +196,12 @@ class SO101TrainConfig(TrainPipelineConfig):
         for name in self.tracker_names:
             _one_of("--trackers", name, TRACKERS)
         if self.held_out is not None and not 0 <= self.held_out < 1:
-            raise TrainError(f"--held_out={self.held_out}: a fraction of the episodes, from 0 to below 1")
+            raise TrainError(
+                f"--held_out={self.held_out}: expected a fraction of the episodes, 0 or more and below 1"
+            )
         for name in ("steps", "batch_size", "log_freq"):
             if getattr(self, name) < 1:
-                raise TrainError(f"--{name}={getattr(self, name)}: at least 1")
+                raise TrainError(f"--{name}={getattr(self, name)}: expected 1 or more")
         if self.shifted.root is not None and self.shifted.repo_id is None:
             self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
         _ = self.cache.height_width
@@ -209,7 +211,7 @@ class SO101TrainConfig(TrainPipelineConfig):
             kind = self.policy.type if self.policy is not None else "nothing"
             raise TrainError(
                 f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
-                "which lerobot-train may know"
+                "which lerobot-train may train"
             )
 
 

@@ -158,7 +158,7 @@ def check_alike(shifted: Description, data: Description) -> None:
     if differing or data.joints != shifted.joints:
         what = "; ".join(f"{key}: {theirs.get(key, 'missing')}, not {ours[key]}" for key in sorted(differing))
         what = what or f"its joints are {', '.join(shifted.joints)}, not {', '.join(data.joints)}"
-        raise TrainError(f"the shifted dataset {shifted.place} does not look like {data.place}: {what}")
+        raise TrainError(f"the shifted dataset {shifted.place} does not match {data.place}: {what}")
 
 
 def load(
@@ -191,7 +191,7 @@ def _input_misfits(policy: ACTConfig, there: Mapping[str, PolicyFeature]) -> Ite
         height, width = feature.shape[1:]
         if key not in cameras:
             yield (
-                f"the policy sees through {camera_name(key)}, which the dataset does not have; it has {found}. "
+                f"the policy uses the camera {camera_name(key)}, which the dataset does not have; it has {found}. "
                 f'If one of them is meant: --rename_map=\'{{"observation.images.OTHER": "{key}"}}\''
             )
         elif cameras[key] != (height, width):
@@ -201,7 +201,7 @@ def _input_misfits(policy: ACTConfig, there: Mapping[str, PolicyFeature]) -> Ite
                 f"{w}x{h}. Give --cache.size={height}x{width}"
             )
     if policy.env_state_feature and "observation.environment_state" not in there:
-        yield "the policy wants an environment state (observation.environment_state), which the dataset lacks"
+        yield "the policy needs an environment state (observation.environment_state), which the dataset lacks"
 
 
 def _joint_misfits(

@@ -1,4 +1,4 @@
-"""When a training run has gone wrong for good: losses that are no numbers, or far beyond what they were."""
+"""When a training run has gone wrong for good: losses that are NaN or infinite, or far above what they were."""
 
 import math
 from collections import deque

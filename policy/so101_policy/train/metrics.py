@@ -55,7 +55,7 @@ class Metrics:
         self._trackers = list(trackers)
 
     def log(self, step: int, figures: Figures) -> None:
-        """Figures that are not numbers (nan, inf) are passed on as they are: they are what one looks for."""
+        """NaN and infinite figures are passed on as they are: they are what one looks for."""
         for tracker in tuple(self._trackers):
             try:
                 tracker.log(step, figures)
@@ -63,7 +63,9 @@ class Metrics:
                 if isinstance(tracker, MetricsFile):
                     raise
                 self._trackers.remove(tracker)
-                _log.warning("%s is left out from step %d on: %s", type(tracker).__name__, step, problem)
+                _log.warning(
+                    "%s is not used any more from step %d on: %s", type(tracker).__name__, step, problem
+                )
 
     def close(self) -> None:
         for tracker in self._trackers:
@@ -81,7 +83,7 @@ def open_metrics(config: SO101TrainConfig, from_step: int = 0, write: bool = Tru
             trackers.append(TRACKERS[name].load().open_tracker(config, from_step))
         except Exception as problem:  # not installed, a login, a network, a quota: the run goes on without
             _log.warning(
-                "no %s: %s; %s has every figure all the same", name, problem, config.run_folder / METRICS
+                "%s is not used: %s. All figures are in %s", name, problem, config.run_folder / METRICS
             )
     return Metrics(trackers)
 

@@ -55,8 +55,8 @@ def check_same_data(progress: Progress, identity: Mapping[str, Json], batch: int
         raise TrainError("the dataset is not the one that this run began with:\n  - " + "\n  - ".join(found))
     if progress.batch not in (0, batch):
         raise TrainError(
-            f"the run has {progress.batch} samples per step (of {progress.processes} processes), asked for are "
-            f"{batch}; choose --batch_size and --num_processes so that their product stays"
+            f"the run has {progress.batch} samples per step (of {progress.processes} processes), now "
+            f"{batch}; choose --batch_size and --num_processes so that their product stays the same"
         )
 
 

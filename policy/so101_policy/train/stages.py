@@ -80,7 +80,7 @@ def examine(config: SO101TrainConfig, processes: Processes) -> tuple[Description
         check_same_data(progress, data.identity, config.batch_size * processes.count)
         if progress.step >= config.steps:
             raise TrainError(
-                f"the run is at step {progress.step} of {config.steps} already; ask for more --steps"
+                f"the run has already done {progress.step} of {config.steps} steps; give more --steps"
             )
     return data, shifted
 
@@ -104,7 +104,7 @@ def load_samples(
             if config.device_cache and not part.on_device:
                 raise TrainError(
                     "--device_cache=true: the frames do not fit on the device; take smaller ones "
-                    "(--cache.size), or drop the flag: they are then sent batch by batch"
+                    "(--cache.size), or drop the flag: the frames are then sent batch by batch"
                 )
     return samples
 
@@ -173,7 +173,7 @@ def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes
     place = trainer.last_checkpoint / "pretrained_model"
     if ending is Ending.INTERRUPTED:
         print(
-            f"stopped at step {trainer.progress.step}. Go on with:\n"
+            f"stopped at step {trainer.progress.step}. Continue with:\n"
             f"  so101-train --config_path={place / 'train_config.json'} --resume=true"
         )
         return 130

@@ -216,7 +216,7 @@ class Trainer:
         states = self._processes.gathered(random_state())
         if self._processes.is_main:
             place = self._checkpoints.save_aside("diverged", self._trained, self.progress, states)
-            text += f". This state is kept in {place}; the checkpoints before it are as they were"
+            text += f". This state is saved in {place}; the checkpoints before it are unchanged"
         raise DivergedError(text)
 
     def _shall_stop(self, interruption: Interruption) -> bool:

@@ -203,7 +203,7 @@ def fail(outputs: list[Tensor]) -> list[Tensor]:
 
 
 FAULTS = {
-    "an action is off": (off_by(3e-5), "tolerated are 1e-05 and 1e-04"),
+    "an action is off": (off_by(3e-5), "allowed are 1e-05 and 1e-04"),
     "an action is not a number": (off_by(float("nan")), "actions differ by nan"),
     "attention is on the wrong tokens": (lambda x: [x[0], x[1].flip(-1)], "from LeRobot's"),
     "steps are missing": (lambda x: [x[0][:-1], *x[1:]], "actions differ by nan"),
@@ -408,7 +408,7 @@ def test_where_nothing_can_be_written_the_exported_policy_is_used_from_memory(
     graph = engine_graph(make_policy(cameras=1))
     (tmp_path / "file").touch()
     assert files_module.stored(graph, lambda _: b"model", tmp_path / "file" / "engines") == b"model"
-    assert "cannot be kept" in caplog.text
+    assert "could not be saved in" in caplog.text
 
 
 @pytest.mark.usefixtures("_with_onnx")

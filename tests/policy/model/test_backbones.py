@@ -74,7 +74,7 @@ def test_the_configuration_and_the_module_know_the_same_names():
 def test_an_unknown_backbone_is_refused_with_what_is_possible(make_config: MakeConfig):
     with pytest.raises(ModelError, match=r"no backbone 'resnet_thick'.*resnet18.*resnet_thin_gn"):
         make_config(vision_backbone="resnet_thick")
-    with pytest.raises(ModelError, match="no dilated form"):
+    with pytest.raises(ModelError, match="cannot be dilated"):
         make_config(replace_final_stride_with_dilation=True)
 
 

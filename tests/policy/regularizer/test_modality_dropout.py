@@ -213,7 +213,7 @@ def test_a_control_never_sees_what_it_has_to_do_without(
 
 
 def test_a_control_that_sees_nothing_is_refused():
-    with pytest.raises(RegularizerError, match="nothing to act on"):
+    with pytest.raises(RegularizerError, match="leave the policy without inputs"):
         RegularizerConfig(state_dropout=1.0, camera_dropout=1.0)
 
 
