@@ -100,8 +100,8 @@ class RegularizedACTConfig(ACTConfig):
         drops_state = regularizer.state_dropout or regularizer.state_dim_dropout or regularizer.state_noise
         if drops_state and not self.robot_state_feature:
             raise ModelError(
-                f"regularizer preset {regularizer.preset!r} hides the joint state or adds noise to it, but this policy has "
-                "none; its inputs: " + ", ".join(self.input_features or {})
+                f"regularizer preset {regularizer.preset!r} hides the joint state or adds noise to it, but this "
+                "policy has none; its inputs: " + ", ".join(self.input_features or {})
             )
 
 
@@ -117,6 +117,7 @@ def check_fresh_backbone(config: ACTConfig) -> None:
         raise ModelError(
             f"{config.vision_backbone} with random weights cannot be trained: LeRobot freezes its batch norm, and "
             "a frozen batch norm that never saw data normalises nothing. Give "
-            "--policy.pretrained_backbone_weights (the default for resnet18 is ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
+            "--policy.pretrained_backbone_weights (the default for resnet18 is "
+            "ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
             f"--policy.vision_backbone={THIN} (others: {', '.join(OURS[1:])})"
         )
