@@ -45,7 +45,7 @@ Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
 INSIDE = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
-"""Where in a folder a checkpoint may lie: itself, a step's, checkpoints/, what `lerobot-train` writes."""
+"""Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
 
 STATISTICS = {
     NormalizationMode.IDENTITY: (),

@@ -25,12 +25,12 @@ DRAWS = 2**16
 
 
 def encoder_layers(encoder: ACTEncoder) -> Sequence[ACTEncoderLayer]:
-    """Its layers by their type, which torch's `ModuleList` does not tell."""
+    """Its layers with their type, which torch's `ModuleList` loses."""
     return cast(Sequence[ACTEncoderLayer], encoder.layers)
 
 
 def decoder_layers(decoder: ACTDecoder) -> Sequence[ACTDecoderLayer]:
-    """Its layers by their type."""
+    """Its layers with their type."""
     return cast(Sequence[ACTDecoderLayer], decoder.layers)
 
 

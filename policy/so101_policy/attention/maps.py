@@ -4,7 +4,7 @@ A cell is a vision token: a window of the picture (32 x 32 pixels behind a ResNe
 around, and with encoder layers from everywhere). Its value is the share of all attention that it got, mean over batch,
 layers, heads and queries, so that a camera's map sums to the camera's share in `attention.AttentionShares`.
 
-Maps are made on request only: they are for eyes, cost a second transfer from a GPU, and say no more than shares do
+Maps are made on request only: they are for people, cost a second transfer from a GPU, and say no more than shares do
 about what an action depends on.
 
 Shapes: B batch, H heads, Q queries, S keys (tokens).
@@ -21,7 +21,7 @@ from so101_policy.attention.shares import TokenLayout
 from so101_policy.errors import PolicyError
 
 Maps = dict[str, NDArray[np.float32]]
-"""Camera -> (rows, columns), as the picture lies: row 0 on top, column 0 on the left."""
+"""Camera -> (rows, columns), as in the picture: row 0 on top, column 0 on the left."""
 
 Grids = Mapping[str, tuple[int, int]]
 """Camera -> (rows, columns) of its tokens."""

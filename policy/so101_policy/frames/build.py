@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 
 class WrittenPiece(NamedTuple):
-    """A piece as it lies in its file."""
+    """A piece, written to its file."""
 
     camera: str
     start: int

@@ -2,7 +2,7 @@
 
 A cache is a folder of one .npy file per camera and a description, `cache.json`, with a checksum for every piece. Its
 name is made of all that decides about its pixels: the dataset's fingerprint, the cameras, the size, the decoder. So a
-dataset that was recorded anew gets a new cache, and two sizes lie side by side.
+dataset that was recorded anew gets a new cache, and two sizes have a cache each.
 
 It is built under another name and renamed when everything is on the disk and verified: an interruption of any kind
 leaves nothing that would be taken for a cache. Two processes do not build the same one: the second waits.
@@ -119,7 +119,7 @@ def open_cache(
     Args:
         dataset: a LeRobotDataset or its metadata; what is cached is all of its episodes.
         size: (height, width) [px]; None: as stored.
-        folder: where caches lie; None: `default_folder()`.
+        folder: where caches are; None: `default_folder()`.
         jobs: threads that decode; None: as many as there are cores.
         progress: where to show a bar; None: nowhere.
         cameras: keys such as "observation.images.front"; None: all.

@@ -1,4 +1,4 @@
-"""A LeRobotDataset on disk: opened with one readable message, and told from another of the same name.
+"""A LeRobotDataset on disk: opened, or refused with one readable message; distinguished from another of the same name.
 
 LeRobot answers a slip in a path by making the folder and asking the hub for it. Here a folder must be there, and
 hold a dataset, before LeRobot is asked.
@@ -29,7 +29,7 @@ AnyDataset = LeRobotDataset | LeRobotDatasetMetadata
 
 
 class Options(TypedDict, total=False):
-    """What `LeRobotDataset` can be told besides where it is; by LeRobot's names and defaults."""
+    """Options of `LeRobotDataset` besides where it is; LeRobot's names and defaults."""
 
     episodes: list[int] | None
     delta_timestamps: dict[str, list[float]] | None
@@ -92,7 +92,7 @@ def complete_dataset(dataset: AnyDataset) -> LeRobotDataset:
 
 
 def fingerprint(root: Path) -> str:
-    """What tells this dataset from any other, also from one recorded anew in the same place.
+    """What distinguishes this dataset from any other, also from one recorded anew in the same place.
 
     The contents of info.json and of the episodes' table, and path, size and modification time of every file with
     data or video. Contents alone would be surer to mean the same frames, but reading them takes longer than most

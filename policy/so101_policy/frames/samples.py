@@ -33,7 +33,7 @@ class Samples:
         indices: (n,) frames of the chosen episodes, as numbered in the dataset, ascending.
         episode_of: (N,) the episode of every frame of the dataset.
         episodes: those that were chosen, ascending.
-        on_device: whether frames lie on the device that batches come on.
+        on_device: whether frames are on the device that batches come on.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Samples:
         return len(self.indices)
 
     def to(self, device: str | torch.device) -> Self:
-        """Batches on `device` from now on. Frames lie there too where they fit, shared by all samples of one cache;
+        """Batches on `device` from now on. Frames are kept there too where they fit, shared by all samples of one cache;
         otherwise they are gathered on the computer and sent over.
         """
         self._place(torch.device(device))
@@ -139,7 +139,7 @@ class SampleOrder:
     """Which samples come when: a pure function of seed and position, on every process the same.
 
     An epoch is shuffled as LeRobot's `EpisodeAwareSampler(shuffle=True, seed=seed)` does, by `torch.randperm` seeded
-    from (seed, epoch). A training can go on from any sample, also with another batch size or number of processes.
+    from (seed, epoch). A training can continue from any sample, also with another batch size or number of processes.
     """
 
     def __init__(self, indices: NDArray[np.int64], seed: int = 0):

@@ -61,12 +61,24 @@ class Prediction(NamedTuple):
     actions: NDArray[np.float32]
     """(T, A) joint targets in the robot's units, one row per control step."""
     shares: AttentionShares | None
+    """Where the decoder looked; None where that cannot be read."""
     maps: Maps | None = None
     """Where in each camera's picture, if `load` was asked for maps."""
 
 
 class ActPolicy:
-    """A LeRobot ACT checkpoint, or one of a plugin's subclass of it, in eval mode. `load` makes one."""
+    """A LeRobot ACT checkpoint, or one of a plugin's subclass of it, in eval mode. `load` makes one.
+
+    Attributes:
+        cameras: camera -> (height, width) [px] of the images that the policy was trained with.
+        joints: names of the action's entries, in order.
+        chunk_size: actions of one prediction.
+        n_action_steps: actions of it to be executed before the policy is asked again.
+        fps: actions per second, where the checkpoint says it.
+        start_pose: (A,) where its demonstrations began, in the robot's units, where the checkpoint says it.
+        device: torch device of the weights.
+        sha256: of the weights' file.
+    """
 
     def __init__(
         self,
@@ -96,7 +108,7 @@ class ActPolicy:
         self.chunk_size: int = config.chunk_size
         self.n_action_steps: int = config.n_action_steps
         self.temporal_ensemble_coeff: float | None = config.temporal_ensemble_coeff
-        """The checkpoint's wish for temporal ensembling: told to the runner, not applied here."""
+        """The checkpoint's setting of temporal ensembling: for the runner, not applied here."""
         self.fps: float | None = getattr(config, "fps", None)
         """Actions per second, where the checkpoint says it; LeRobot's own do not."""
         self.start_pose: list[float] | None = getattr(config, "start_pose", None)
@@ -118,10 +130,9 @@ class ActPolicy:
         """Load a checkpoint.
 
         Args:
-            path: folder with config.json and model.safetensors, or one that contains such a folder, as the
-            output of
-                `lerobot-train` does; else a hub id `user/name`, from the local cache or, where that is
-                allowed, from the network.
+            path: folder with config.json and model.safetensors, or one that contains such a folder, as the output of
+                `lerobot-train` does; else a hub id `user/name`, from the local cache or, where that is allowed, from
+                the network.
             device: torch device, e.g. "cpu", "cuda:0".
             per_head: report the attention shares of every head too.
             engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
@@ -146,8 +157,12 @@ class ActPolicy:
         """The chunk for one observation.
 
         Args:
-            state: (A,) joint positions in the robot's units.
+            state: (A,) joint positions in the robot's units (LeRobot's SO-101: degrees; gripper 0 to 100 percent).
             images: camera -> (height, width, 3) uint8 RGB; cameras that the policy does not know are ignored.
+
+        Returns:
+            (T, A) joint targets in the same units, T = `chunk_size`, one row per control step from now on; with the
+            shares of attention where the engine knows them.
 
         Raises:
             PolicyError: a camera is missing, or a size differs from what the policy was trained with.

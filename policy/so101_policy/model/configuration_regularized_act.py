@@ -1,4 +1,4 @@
-"""Configuration of the policy type `regularized_act`: LeRobot's ACT, and what keeps it from going blind.
+"""Configuration of the policy type `regularized_act`: LeRobot's ACT, and what keeps it from ignoring its cameras.
 
 Everything of `ACTConfig` is here with its defaults, so flags and checkpoints read alike. Importing this module
 registers the type; the model itself is imported by LeRobot when it is asked for, from `modeling_regularized_act`.
@@ -15,7 +15,7 @@ from so101_policy.regularizer.config import RegularizerConfig
 
 THIN = "resnet_thin_gn"
 OURS = (THIN, "resnet10_gn", "resnet18_gn")
-"""Backbones of `backbones.py`, which this module does not import: it shall stay light."""
+"""Backbones of `backbones.py`, which this module does not import, to stay light."""
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -56,6 +56,7 @@ class RegularizedACTConfig(ACTConfig):
     """
 
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    """What keeps the policy from ignoring its cameras; the default does nothing."""
 
     fused: bool = False
     """Train by `fused.py`: the same numbers (to rounding, at dropout 0) in less time. With any regularizer on, training

@@ -1,4 +1,4 @@
-"""`RegularizedACTPolicy`: LeRobot's ACT that can be trained not to go blind.
+"""`RegularizedACTPolicy`: LeRobot's ACT that can be trained not to ignore its cameras.
 
 What is stock stays stock. With the regularizer's preset "none" and `fused` off, `forward` is LeRobot's own, random
 numbers included. In eval mode it always is: the only thing that may be added is the encoder's isolation, a mask
@@ -50,7 +50,7 @@ class RegularizedACT(ACT):
         ours = config.vision_backbone in NAMES and bool(config.image_features)
         super().__init__(_without_cameras(config) if ours else config)
         self.config = config
-        if ours:  # the eyes, in ACT's places
+        if ours:  # under ACT's names
             self.backbone = GroupNormResNet(config.vision_backbone)
             width = config.dim_model
             self.encoder_img_feat_input_proj = nn.Conv2d(self.backbone.out_channels, width, kernel_size=1)
@@ -211,7 +211,7 @@ def _is_fresh(name: str) -> bool:
 
 def _without_cameras(config: RegularizedACTConfig) -> RegularizedACTConfig:
     """So that ACT's constructor builds no backbone of torchvision's."""
-    blind = copy.copy(config)
+    without = copy.copy(config)
     features = config.input_features or {}
-    blind.input_features = {key: x for key, x in features.items() if x.type is not FeatureType.VISUAL}
-    return blind
+    without.input_features = {key: x for key, x in features.items() if x.type is not FeatureType.VISUAL}
+    return without

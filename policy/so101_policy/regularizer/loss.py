@@ -49,7 +49,7 @@ class AttentionRecord(NamedTuple):
 
 
 class AttentionRegularizer(nn.Module):
-    """The terms, weights and schedules of one configuration. Its buffers make a resumed run go on as it was."""
+    """The terms, weights and schedules of one configuration. Its buffers let a resumed run continue exactly."""
 
     def __init__(self, config: RegularizerConfig, n_action_steps: int):
         super().__init__()
@@ -91,7 +91,7 @@ class AttentionRegularizer(nn.Module):
         self.step.add_(1)
 
     def observe_heldout(self, l1: float) -> None:
-        """A held-out loss, for the adaptive ceiling; every process is told the same."""
+        """A held-out loss, for the adaptive ceiling; every process is given the same."""
         self.relaxation.observe(l1, self.step >= self.config.warmup_end)
 
     @property

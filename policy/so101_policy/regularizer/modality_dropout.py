@@ -3,7 +3,7 @@
 A policy that cannot count on its state learns to look. Per sample, all independent of each other:
 
 - the whole joint state, with probability `state_dropout`: its token becomes a learnable mask token, or the state
-  becomes the mean pose (0 in normalised units; a legal pose, so the policy cannot tell it from a real one);
+  becomes the mean pose (0 in normalised units; a legal pose, so the policy cannot distinguish it from a real one);
 - single joints, with probability `state_dim_dropout` each: they become 0, the mean;
 - noise of `state_noise` (standard deviation, normalised units) on every joint;
 - each camera, with probability `camera_dropout`: its tokens become a learnable mask token.
@@ -31,24 +31,24 @@ from so101_policy.regularizer.config import RegularizerConfig
 
 
 class DropMasks(NamedTuple):
-    """What each sample of a batch lost."""
+    """What each sample of a batch loses. All are bool, True: dropped."""
 
     joints_BP: Tensor
-    """bool; all True where the whole state was lost."""
+    """All True where the whole state is dropped."""
     state_B: Tensor
     cameras_BC: Tensor
 
     @property
     def one_sided(self) -> Tensor:
-        """Samples that lost their state, or all their cameras: nothing to learn there about sharing attention."""
-        blind_B = self.cameras_BC.all(-1) if self.cameras_BC.shape[-1] else torch.zeros_like(self.state_B)
-        return self.state_B | blind_B
+        """Samples without their state, or without all their cameras: they say nothing about sharing attention."""
+        unseeing_B = self.cameras_BC.all(-1) if self.cameras_BC.shape[-1] else torch.zeros_like(self.state_B)
+        return self.state_B | unseeing_B
 
 
 def draw_masks(
     config: RegularizerConfig, samples: int, joints: int, cameras: int, spare: bool, device: torch.device
 ) -> DropMasks:
-    """Draw who loses what.
+    """Draw what each sample loses.
 
     Args:
         joints: size of the joint state, 0 without.
@@ -122,7 +122,7 @@ class ModalityDropout(nn.Module):
         return hide(self._of, batch)
 
     def draw(self, samples: int, device: torch.device) -> DropMasks:
-        """Who loses what in a batch of this many samples."""
+        """What each sample of a batch loses."""
         return draw_masks(self.config, samples, self._joints, self._cameras, self._spare, device)
 
     def state(self, state_BP: Tensor, dropped: DropMasks) -> Tensor:

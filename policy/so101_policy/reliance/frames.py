@@ -184,7 +184,7 @@ def pick_frames(episode_N: Indices, frames: int, generator: np.random.Generator)
 
 
 def _bounds(episode_N: Indices) -> tuple[Indices, Indices]:
-    """(N,) first and last frame of each frame's episode; episodes lie in one piece each."""
+    """(N,) first and last frame of each frame's episode; each episode is one run of frames."""
     _, start, inverse, count = np.unique(
         episode_N, return_index=True, return_inverse=True, return_counts=True
     )

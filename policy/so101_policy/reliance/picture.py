@@ -148,11 +148,11 @@ def _heading(figure: Figure, height: float, study: Study, axis: Axes, policies: 
         return 1 - from_top / height
 
     figure.text(0.012, inches(0.34), "Reliance on cameras and joint state", fontsize=15, fontweight="bold")
-    told = (
+    caption = (
         f"{study.frames} frames of {len(study.episodes)} episodes of {study.dataset}; "
         "marks with 95 % intervals over episodes"
     )
-    figure.text(0.012, inches(0.62), told, color=FAINT, fontsize=10)
+    figure.text(0.012, inches(0.62), caption, color=FAINT, fontsize=10)
     handles = [
         axis.plot(
             [],

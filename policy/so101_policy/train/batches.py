@@ -86,5 +86,5 @@ class Batches:
             return self._raw(mine), part
         raw = self._raw(
             joint[:1]
-        )  # nothing left for this process: it keeps pace with a sample that does not count
+        )  # no sample left for this process: it computes one that does not count, to stay in step
         return {**raw, "action_is_pad": torch.ones_like(raw["action_is_pad"])}, part

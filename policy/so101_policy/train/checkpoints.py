@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, in LeRobot's layout, and what makes a resumed run go on exactly.
+"""Checkpoints that are complete or absent, in LeRobot's layout, and what lets a resumed run continue exactly.
 
     checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json
     checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
@@ -8,7 +8,7 @@ A checkpoint is written into a hidden folder beside its place, flushed to the di
 replaced by a rename too, so kill -9 or a power cut at any moment leaves the previous checkpoint and its link whole.
 What such an end leaves behind is removed by the next save.
 
-LeRobot's own files carry the random states of this process; in a run of several, those of the others lie beside.
+LeRobot's own files carry the random states of this process; in a run of several, those of the others are beside them.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Progress:
     data: dict[str, Any] = field(default_factory=dict)
     """What the data was: frames, episodes, joints, cameras (`train_data`)."""
     losses: list[float] = field(default_factory=list)
-    """Recent losses, which tell a diverging one (`divergence`)."""
+    """Recent losses, by which a diverging one is recognised (`divergence`)."""
 
 
 @dataclass
@@ -195,11 +195,11 @@ def read_progress(checkpoint: Path) -> Progress:
     try:
         if (state / PROGRESS).is_file():
             return Progress(**json.loads((state / PROGRESS).read_text()))
-        said = json.loads((state / "training_step.json").read_text())
+        stored = json.loads((state / "training_step.json").read_text())
     except (OSError, ValueError, TypeError) as problem:
         raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
-    processes = said.get("num_processes") or 1
-    return Progress(said["step"], (said.get("batch_size") or 0) * processes, processes)
+    processes = stored.get("num_processes") or 1
+    return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)
 
 
 def random_state() -> dict[str, Tensor]:

@@ -36,9 +36,9 @@ class CacheConfig:
     """The frame cache: the dataset's frames, decoded once."""
 
     size: str | None = None
-    """HEIGHTxWIDTH [px] of the frames in the cache and in training; none: as recorded."""
+    """HEIGHTxWIDTH [px] of the frames in the cache and in training, such as 96x96; null: as recorded."""
     folder: Path | None = None
-    """Where caches lie; none: $SO101_CACHE, else ~/.cache/so101/frames."""
+    """Where caches are; null: $SO101_CACHE, else ~/.cache/so101/frames."""
     jobs: int | None = None
     """Threads that decode; null: one per core."""
 
@@ -59,10 +59,12 @@ class CacheConfig:
 
 @dataclass
 class ShiftedConfig:
-    """A second dataset, recorded where something has moved: its loss tells whether the policy would notice."""
+    """A second dataset, recorded where something has moved: its loss shows whether the policy would notice."""
 
     repo_id: str | None = None
+    """Its name; null: local/<name of the folder>."""
     root: str | None = None
+    """Its folder; null: the hub's."""
 
 
 @dataclass
@@ -81,18 +83,21 @@ class SO101TrainConfig(TrainPipelineConfig):
     model: str = "default"
     """Size of a new policy, by name: "small" trains on a laptop's processor. Single flags win over it."""
     fused: bool = True
-    """The faster training forward and optimizer: same loss, other random draws of dropout. False: LeRobot's."""
+    """The faster training forward and optimizer: same loss, other random draws of dropout. false: LeRobot's, number for
+    number."""
     precision: str = "fp32"
     """"fp32" or "bf16" (autocast; for GPUs)."""
     compile: bool = False
     """torch.compile the training forward (for GPUs; the first steps take minutes)."""
     held_out: float | None = None
     """Fraction of the episodes kept for evaluation, the last ones of every task, as dataset.eval_split (which
-    it sets). None: dataset.eval_split if given, else 0.1."""
+    it sets); 0: none. null: dataset.eval_split if given, else 0.1."""
     shifted: ShiftedConfig = field(default_factory=ShiftedConfig)
+    """A second dataset, where something has moved: its L1 is reported too."""
     cache: CacheConfig = field(default_factory=CacheConfig)
+    """Where decoded frames are kept, and at which size."""
     device_cache: bool | None = None
-    """Keep the frames on the GPU: True, False, or None: if they fit."""
+    """Keep the frames on the GPU: true, false, or null: if they fit."""
     trackers: str = "tensorboard"
     """Where metrics go besides metrics.jsonl, comma-separated: tensorboard, wandb, trackio; or "none"."""
     export: str | None = None
@@ -112,7 +117,7 @@ class SO101TrainConfig(TrainPipelineConfig):
 
     @property
     def resumes_from(self) -> Path:
-        """What a resumed run goes on from, which `validate` has found."""
+        """The checkpoint that a resumed run continues from, which `validate` has found."""
         assert self.checkpoint_path is not None
         return self.checkpoint_path
 
@@ -153,7 +158,7 @@ class SO101TrainConfig(TrainPipelineConfig):
                 self.policy.fused = self.fused
 
     def _as_regularized(self, path: str) -> bool:
-        """A checkpoint of LeRobot's ACT that shall go on with a regularizer becomes a `regularized_act`."""
+        """A checkpoint of LeRobot's ACT to be fine-tuned with a regularizer becomes a `regularized_act`."""
         flags = parser.get_yaml_overrides("policy") + (parser.get_cli_overrides("policy") or [])
         wanted = [flag.replace("--regularizer.", "--") for flag in flags if flag.startswith("--regularizer.")]
         folder = find_checkpoint(path)

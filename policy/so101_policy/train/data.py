@@ -45,7 +45,7 @@ class Description(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run goes on."""
+        """What must be the same when a run is resumed."""
         return {
             "joints": list(self.joints),
             "cameras": {key: list(shape) for key, shape in sorted(_cameras(self.features).items())},

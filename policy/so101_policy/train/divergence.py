@@ -1,4 +1,4 @@
-"""When a training run has gone wrong for good: losses that are NaN or infinite, or far above what they were."""
+"""When a training run has diverged: losses that are NaN or infinite, or far above what they were."""
 
 import math
 from collections import deque
@@ -19,7 +19,7 @@ MEMORY, LEAST = 101, 20
 
 
 class DivergedError(StoppedError):
-    """The loss has left; says where, and what to try."""
+    """The loss has diverged; the message says where, and what to try."""
 
 
 class Divergence(NamedTuple):

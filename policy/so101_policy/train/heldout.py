@@ -1,4 +1,4 @@
-"""What a policy would do on episodes that it was not trained on: mean L1 of the actions that would be executed.
+"""How well a policy imitates episodes that it was not trained on: mean L1 of the actions that would be executed.
 
 In eval mode, in normalised units, over the first `n_action_steps` actions of each chunk that are not padding. (The
 training loss is another number: all of the chunk, with dropout and the VAE's latent.)
@@ -29,7 +29,7 @@ class HeldOut(NamedTuple):
 
 
 def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` positions, evenly spread; neighbouring frames tell the same story. 0: all."""
+    """At most `most` of `count` positions, evenly spaced: neighbouring frames are nearly the same. 0: all."""
     if most <= 0 or count <= most:
         return np.arange(count)
     return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))

@@ -59,7 +59,7 @@ class Metrics:
         for tracker in tuple(self._trackers):
             try:
                 tracker.log(step, figures)
-            except Exception as problem:  # trackers talk to networks and disks; the run goes on
+            except Exception as problem:  # trackers use networks and disks; the run continues
                 if isinstance(tracker, MetricsFile):
                     raise
                 self._trackers.remove(tracker)
@@ -81,7 +81,7 @@ def open_metrics(config: SO101TrainConfig, from_step: int = 0, write: bool = Tru
     for name in config.tracker_names:
         try:
             trackers.append(TRACKERS[name].load().open_tracker(config, from_step))
-        except Exception as problem:  # not installed, a login, a network, a quota: the run goes on without
+        except Exception as problem:  # not installed, a login, a network, a quota: the run continues without
             _log.warning(
                 "%s is not used: %s. All figures are in %s", name, problem, config.run_folder / METRICS
             )

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def start(config: SO101TrainConfig, stack: ExitStack) -> Processes:
-    """Join the other processes, if there are; settle what holds for the whole process."""
+    """Join the other processes, if there are any; set what holds for the whole process: seeds, precision, cuDNN."""
     processes = join_processes(config.act.device or "cpu")
     stack.callback(processes.close)
     if not processes.is_main:
@@ -91,7 +91,7 @@ def load_samples(
     """The frames, decoded by the main process where they are not in the cache yet.
 
     Raises:
-        PolicyError: see `train_data.load`; or the frames shall be on a device and do not fit.
+        PolicyError: see `train_data.load`; or the frames were asked for on a device and do not fit.
     """
     if not processes.is_main:
         processes.wait()
@@ -167,7 +167,7 @@ def assemble(
 
 
 def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes: Processes) -> int:
-    """Say what there is now, and export; the exit code."""
+    """Print what was reached, and export; returns the exit code."""
     if not processes.is_main:
         return 0 if ending is Ending.DONE else 130
     place = trainer.last_checkpoint / "pretrained_model"

@@ -91,7 +91,7 @@ class Trainer:
         """Until the last step, or until it is interrupted.
 
         Raises:
-            DivergedError: the loss has gone for good; the state is saved beside the checkpoints.
+            DivergedError: the loss has diverged; the state is saved beside the checkpoints.
             TrainError: a checkpoint could not be written.
         """
         self._trained.policy.train()
@@ -179,7 +179,7 @@ class Trainer:
         return means | rates
 
     def _evaluate(self) -> dict[str, float]:
-        """Held-out losses, and the policy is told: the shifted one, where there is one."""
+        """Held-out losses. The policy gets one of them: the shifted one, where there is one."""
         policy, found = self._trained.policy, dict[str, float]()
         for held_out in self._held_out:
             result = held_out_l1(

@@ -9,7 +9,7 @@ from so101_policy.train.config import SO101TrainConfig
 
 
 class WandB:
-    """LeRobot's logger, with its settings `--wandb.*`. A resumed run goes on with the same run id."""
+    """LeRobot's logger, with its settings `--wandb.*`. A resumed run keeps its run id."""
 
     def __init__(self, config: SO101TrainConfig):
         self._logger = WandBLogger(config)
