@@ -76,8 +76,8 @@ class Samples:
         return len(self.indices)
 
     def to(self, device: str | torch.device) -> Self:
-        """Batches on `device` from now on. Frames are kept there too where they fit, shared by all samples of one cache;
-        otherwise they are gathered on the computer and sent over.
+        """Batches on `device` from now on. Frames are kept there too where they fit, shared by all samples of one
+        cache; otherwise they are gathered on the computer and sent over.
         """
         self._place(torch.device(device))
         return self

@@ -12,9 +12,10 @@ Geirhos et al. 2019): image of A, state of B, both ways round,
 
     VCI = <pi(I_A, q_B) - pi(I_B, q_B), d> / |d|^2,  d = pi(I_A, q_A) - pi(I_B, q_B)
 
-which is 1 where the action follows the image and 0 where it follows the state; it can be outside 0 to 1, since image and
-state need not add up. Two more probes show the image of the episode's start (is the loop through the cameras closed?)
-and one of a moment ago. All of it is on recorded frames: it shows what an action depends on, not whether it succeeds.
+which is 1 where the action follows the image and 0 where it follows the state; it can be outside 0 to 1, since image
+and state need not add up. Two more probes show the image of the episode's start (is the loop through the cameras
+closed?) and one of a moment ago. All of it is on recorded frames: it shows what an action depends on,
+not whether it succeeds.
 
 Pure: a policy is a function `predict(batch) -> actions_BTA` in normalised units, so it can be built by hand.
 
