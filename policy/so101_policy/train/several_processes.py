@@ -1,9 +1,10 @@
 """The processes that `accelerate launch` has started, as `processes.Processes`."""
 
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
 
 from so101_policy.train.processes import Processes
@@ -19,30 +20,21 @@ class SeveralProcesses(Processes):
     """
 
     def __init__(self, on_cpu: bool):
-        self._accelerator = Accelerator(cpu=on_cpu)
+        # Gradients of parameters that a batch did not use (a mask token, say) must not be waited for. Buffers move in
+        # the same way everywhere and need no broadcast.
+        settings = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+        self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[settings])
         super().__init__(self._accelerator.device)
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
 
     def joined(self, module: nn.Module) -> nn.Module:
-        # Gradients of parameters that a batch did not use (a mask token, say) must not be waited for. Buffers move in
-        # the same way everywhere and need no broadcast.
-        on_gpu = self.device.type == "cuda"
-        return nn.parallel.DistributedDataParallel(
-            module,
-            device_ids=[self.device.index] if on_gpu else None,
-            find_unused_parameters=True,
-            broadcast_buffers=False,
-        )
+        return self._accelerator.prepare_model(module)
 
     def total(self, value: Tensor) -> Tensor:
-        value = value.clone()
-        distributed.all_reduce(value)
-        return value
+        return cast(Tensor, self._accelerator.reduce(value, reduction="sum"))
 
     def gathered(self, value: T) -> list[T]:
-        values: list[Any] = [None] * self.count
-        distributed.all_gather_object(values, value)
-        return values
+        return cast(list[T], gather_object([value]))
 
     def any(self, flag: bool) -> bool:
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
