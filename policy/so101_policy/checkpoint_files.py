@@ -44,7 +44,7 @@ Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
-INSIDE = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
+PLACES_IN_FOLDER = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
 """Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
 
 STATISTICS = {
@@ -159,7 +159,7 @@ def steps_of[S: ProcessorStep](pipeline: Preprocessor | Postprocessor, kind: typ
 
 
 def _checkpoint_inside(given: Path) -> Path:
-    candidates = [given / place for place in INSIDE]
+    candidates = [given / place for place in PLACES_IN_FOLDER]
     for steps in (given, given / "checkpoints"):  # without `last`: the highest step, 000500/pretrained_model
         numbered = sorted((p for p in _children(steps) if p.name.isdigit()), key=lambda p: -int(p.name))
         candidates += [p / "pretrained_model" for p in numbered]

@@ -37,7 +37,7 @@ from so101_policy.errors import PolicyError, first_line
 PIECE_BYTES = 64 << 20
 """Of decoded frames in one piece. Larger ones save a seek per piece, smaller ones memory (a few times this per job)."""
 
-CHECKED = 6
+FRAMES_COMPARED = 6
 """Frames per dataset that are compared with LeRobot's after building, besides the first and the last."""
 
 
@@ -238,7 +238,7 @@ def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int
     """A few frames, one at a time as a data loader asks for them. Raises PolicyError where they differ."""
     images = {camera: np.load(path, mmap_mode="r") for camera, path in files.items()}
     frames = dataset.meta.total_frames
-    drawn = np.random.default_rng().integers(0, frames, CHECKED).tolist()
+    drawn = np.random.default_rng().integers(0, frames, FRAMES_COMPARED).tolist()
     for index in sorted({0, frames - 1, *drawn}):
         item: Any = dataset[index]
         for camera, image in images.items():

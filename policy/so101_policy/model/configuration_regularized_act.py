@@ -13,8 +13,8 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from so101_policy.errors import PolicyError
 from so101_policy.regularizer.config import RegularizerConfig
 
-THIN = "resnet_thin_gn"
-OURS = (THIN, "resnet10_gn", "resnet18_gn")
+THIN_RESNET = "resnet_thin_gn"
+GROUP_NORM_BACKBONES = (THIN_RESNET, "resnet10_gn", "resnet18_gn")
 """Backbones of `backbones.py`, which this module does not import, to stay light."""
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -28,7 +28,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
         "n_encoder_layers": 2,
         "n_decoder_layers": 1,
         "use_vae": False,
-        "vision_backbone": THIN,
+        "vision_backbone": THIN_RESNET,
         "pretrained_backbone_weights": None,
         "chunk_size": 20,
         "n_action_steps": 5,
@@ -71,12 +71,12 @@ class RegularizedACTConfig(ACTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.vision_backbone not in TORCHVISION + OURS:
+        if self.vision_backbone not in TORCHVISION + GROUP_NORM_BACKBONES:
             raise ModelError(
                 f"there is no backbone {self.vision_backbone!r}; possible: {', '.join(TORCHVISION)} (torchvision's, "
-                f"with pretrained weights) and {', '.join(OURS)} (GroupNorm, from scratch)"
+                f"with pretrained weights) and {', '.join(GROUP_NORM_BACKBONES)} (GroupNorm, from scratch)"
             )
-        if self.vision_backbone in OURS:
+        if self.vision_backbone in GROUP_NORM_BACKBONES:
             if self.replace_final_stride_with_dilation:
                 raise ModelError(
                     f"{self.vision_backbone} cannot be dilated; drop replace_final_stride_with_dilation"
@@ -114,11 +114,11 @@ def check_fresh_backbone(config: ACTConfig) -> None:
     """
     has_cameras = config.input_features is None or not config.input_features or bool(config.image_features)
     fresh = config.pretrained_backbone_weights is None and not config.pretrained_path
-    if has_cameras and fresh and config.vision_backbone not in OURS:
+    if has_cameras and fresh and config.vision_backbone not in GROUP_NORM_BACKBONES:
         raise ModelError(
             f"{config.vision_backbone} with random weights cannot be trained: LeRobot freezes its batch norm, and "
             "a frozen batch norm that never saw data normalises nothing. Give "
             "--policy.pretrained_backbone_weights (the default for resnet18 is "
             "ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
-            f"--policy.vision_backbone={THIN} (others: {', '.join(OURS[1:])})"
+            f"--policy.vision_backbone={THIN_RESNET} (others: {', '.join(GROUP_NORM_BACKBONES[1:])})"
         )

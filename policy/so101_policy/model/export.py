@@ -18,7 +18,11 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
 from so101_policy.checkpoint_files import CONFIG, PROCESSORS, WEIGHTS, find_checkpoint, read_config
-from so101_policy.model.configuration_regularized_act import OURS, ModelError, RegularizedACTConfig
+from so101_policy.model.configuration_regularized_act import (
+    GROUP_NORM_BACKBONES,
+    ModelError,
+    RegularizedACTConfig,
+)
 
 TRAINING_ONLY = ("model.modality_dropout.", "attention_regularizer.")
 """Weights that inference does not use and stock ACT does not know."""
@@ -64,7 +68,7 @@ def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None
     if config.regularizer.hides_state or config.regularizer.hides_images:
         unseen = "the state" if config.regularizer.hides_state else "pictures"
         raise ModelError(f"{source} is a control that never sees {unseen}; a stock ACT would")
-    if config.image_features and config.vision_backbone in OURS:
+    if config.image_features and config.vision_backbone in GROUP_NORM_BACKBONES:
         raise ModelError(
             f"{source} uses the backbone {config.vision_backbone}, which a stock ACT cannot build; run it as it is, "
             "with this plugin installed"

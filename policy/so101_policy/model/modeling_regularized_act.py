@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from so101_policy.attention.isolation import count_isolated, isolate
 from so101_policy.checkpoint_files import find_checkpoint, read_config, read_weights
 from so101_policy.errors import first_line
-from so101_policy.model.backbones import NAMES, GroupNormResNet
+from so101_policy.model.backbones import BACKBONES, GroupNormResNet
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig
 from so101_policy.model.loss_terms import LossTerms, loss_terms
 from so101_policy.model.training_forward import ForwardPass, training_forward
@@ -47,7 +47,7 @@ class RegularizedACT(ACT):
     """ACT with a choice of backbones, an isolated encoder, and mask tokens; its `forward` is ACT's, or a control's."""
 
     def __init__(self, config: RegularizedACTConfig):
-        ours = config.vision_backbone in NAMES and bool(config.image_features)
+        ours = config.vision_backbone in BACKBONES and bool(config.image_features)
         super().__init__(_without_cameras(config) if ours else config)
         self.config = config
         if ours:  # under ACT's names

@@ -23,7 +23,7 @@ from so101_policy.reliance.phases import JawLevels, phases_of
 from so101_policy.reliance.probes import Indices, Views
 from so101_policy.train.data import split
 
-LEAST = 2
+MIN_EPISODES = 2
 """Episodes: a donor comes from another one."""
 
 
@@ -116,10 +116,10 @@ def chosen_episodes(asked: str, meta: LeRobotDatasetMetadata) -> list[int]:
         raise PolicyError(
             f"--episodes {asked}: there is no episode {beyond[0]}; the dataset has {total}, counted from 0"
         )
-    if len(chosen) < LEAST:
+    if len(chosen) < MIN_EPISODES:
         raise PolicyError(
-            f"{len(chosen)} episode{'' if len(chosen) == 1 else 's'} of {total} chosen; at least {LEAST} are needed, "
-            "because what replaces a frame's images or state comes from another episode"
+            f"{len(chosen)} episode{'' if len(chosen) == 1 else 's'} of {total} chosen; expected {MIN_EPISODES} or "
+            "more, because what replaces a frame's images or state comes from another episode"
         )
     return chosen
 

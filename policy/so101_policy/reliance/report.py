@@ -14,14 +14,14 @@ from rich.table import Table
 from so101_policy.attention.shares import camera_name
 from so101_policy.reliance.intervals import LEVEL, Estimate, Resampled
 from so101_policy.reliance.phases import PHASES
-from so101_policy.reliance.probes import FIRST, Figures
+from so101_policy.reliance.probes import FIRST_STEPS, Figures
 
 SCHEMA = 1
 NOTE = (
     "A diagnostic: where the decoder looks. In a stock ACT the encoder has mixed the joint state into the vision "
     "tokens, so this is not what the action depends on."
 )
-FIRST_KEY = f"first_{FIRST}"
+FIRST_KEY = f"first_{FIRST_STEPS}"
 
 
 class Reliance(NamedTuple):
@@ -58,11 +58,11 @@ class Row(NamedTuple):
 RELIANCE_ROWS = (
     Row("donor from any moment", ("reliance", "any", "executed")),
     Row("donor from the same phase", ("reliance", "phase", "executed")),
-    Row(f"same phase, first {FIRST} actions", ("reliance", "phase", FIRST_KEY)),
+    Row(f"same phase, first {FIRST_STEPS} actions", ("reliance", "phase", FIRST_KEY)),
 )
 CONFLICT_ROWS = (
     Row("cue conflict (VCI)", ("cue_conflict", "executed")),
-    Row(f"cue conflict, first {FIRST} actions", ("cue_conflict", FIRST_KEY)),
+    Row(f"cue conflict, first {FIRST_STEPS} actions", ("cue_conflict", FIRST_KEY)),
 )
 PHASE_ROWS = tuple(Row(phase, ("phases", phase, "reliance")) for phase in PHASES)
 

@@ -14,7 +14,7 @@ from so101_policy.errors import TrainError
 from so101_policy.train.checkpoints import Progress
 from so101_policy.train.config import SO101TrainConfig
 
-HARMLESS = (
+MAY_DIFFER = (
     *("steps", "log_freq", "eval_steps", "max_eval_samples", "save_freq", "save_checkpoint", "env_eval_freq"),
     *("resume", "checkpoint_path", "output_dir", "job_name", "config_path", "export", "trackers", "wandb"),
     *("num_workers", "prefetch_factor", "persistent_workers", "dataloader_multiprocessing_context"),
@@ -62,7 +62,7 @@ def check_same_data(progress: Progress, identity: Mapping[str, Json], batch: int
 
 def _differences(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> Iterator[str]:
     for name in sorted(before.keys() | now.keys()):
-        if any(name == harmless or name.startswith(f"{harmless}.") for harmless in HARMLESS):
+        if any(name == free or name.startswith(f"{free}.") for free in MAY_DIFFER):
             continue
         was, wanted = before.get(name, ABSENT), now.get(name, ABSENT)
         if was != wanted and {was, wanted} not in ({ABSENT, None}, {ABSENT, ""}):

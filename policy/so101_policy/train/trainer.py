@@ -6,6 +6,7 @@ be sound.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -28,8 +29,6 @@ from so101_policy.train.joint_loss import COLUMNS, LossOf, joint_loss
 from so101_policy.train.metrics import Metrics
 from so101_policy.train.processes import Processes
 from so101_policy.train.progress import Display
-
-UNLIMITED = float("inf")
 
 
 class Ending(Enum):
@@ -83,7 +82,7 @@ class Trainer:
         self._parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
         self._skips = all(group.get("fused") for group in trained.optimizer.param_groups)
         limit = config.optimizer.grad_clip_norm if config.optimizer is not None else 0.0
-        self._norm_limit = limit if limit > 0 else UNLIMITED
+        self._norm_limit = limit if limit > 0 else math.inf
         self._rows: list[Tensor] = []
         self._since, self._waited_s, self._samples = time.perf_counter(), 0.0, 0
 
@@ -197,7 +196,7 @@ class Trainer:
         return found
 
     def _is_best(self, found: Mapping[str, float]) -> bool:
-        l1 = found.get("heldout_l1", found.get("shifted_l1", UNLIMITED))
+        l1 = found.get("heldout_l1", found.get("shifted_l1", math.inf))
         if self.progress.best_l1 is not None and l1 >= self.progress.best_l1:
             return False
         self.progress.best_l1, self.progress.best_step = l1, self.progress.step

@@ -358,7 +358,7 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
         return models[0]
 
     monkeypatch.setattr(onnx_module, "export", export)
-    monkeypatch.setattr(files_module, "KEPT", 2)
+    monkeypatch.setattr(files_module, "MAX_FILES", 2)
     policy = make_policy(cameras=1)
     kept = engines_folder / "so101" / "engines"
 

@@ -18,7 +18,7 @@ from so101_policy.frames.samples import SampleOrder
 from so101_policy.model.loss_terms import loss_terms
 from so101_policy.train.batches import Batches, BatchPart
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.divergence import FACTOR, LEAST, PATIENCE, DivergenceWatch
+from so101_policy.train.divergence import FACTOR, MIN_LOSSES, PATIENCE, DivergenceWatch
 from so101_policy.train.flags import FLAGS, HELP, for_lerobot
 from so101_policy.train.heldout import evenly_spaced, executed_error
 from so101_policy.train.joint_loss import COLUMNS, joint_loss
@@ -131,7 +131,7 @@ def test_one_process_has_the_whole_loss_and_padding_takes_no_part_in_the_diverge
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 2.1 * FACTOR])
 def test_a_loss_that_leaves_is_told_with_its_first_step(bad: float):
     watch = DivergenceWatch()
-    assert not any(watch.see(step, 2.0) for step in range(LEAST))
+    assert not any(watch.see(step, 2.0) for step in range(MIN_LOSSES))
     told = [watch.see(step, bad) for step in range(100, 100 + PATIENCE)]
     assert told[:-1] == [None] * (PATIENCE - 1)
     assert told[-1] is not None
@@ -140,7 +140,7 @@ def test_a_loss_that_leaves_is_told_with_its_first_step(bad: float):
 
 
 def test_a_single_bad_batch_is_forgiven():
-    watch = DivergenceWatch([1.0] * LEAST)
+    watch = DivergenceWatch([1.0] * MIN_LOSSES)
     for step in range(50):
         assert watch.see(step, math.nan if step % PATIENCE else 1.0) is None
 
