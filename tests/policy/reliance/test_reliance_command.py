@@ -121,7 +121,12 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize(
     ("episodes", "says"),
-    [("0:1", "at least 2"), ("0:9", "no episode 4"), ("some", "possible: all"), ("1", "at least 2")],
+    [
+        ("0:1", "expected 2 or more"),
+        ("0:9", "no episode 4"),
+        ("some", "possible: all"),
+        ("1", "expected 2 or more"),
+    ],
 )
 def test_episodes_that_are_not_there_are_one_message(
     recordings: Path, sighted: Path, capsys: pytest.CaptureFixture[str], episodes: str, says: str
