@@ -12,15 +12,23 @@ import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import draccus
 import torch
 from draccus.utils import DraccusException
-from lerobot.configs import NormalizationMode, PreTrainedConfig
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
-from lerobot.processor import NormalizerProcessorStep, UnnormalizerProcessorStep
+from lerobot.processor import (
+    NormalizerProcessorStep,
+    PolicyAction,
+    PolicyProcessorPipeline,
+    ProcessorStep,
+    UnnormalizerProcessorStep,
+)
 from lerobot.processor.pipeline import ProcessorMigrationError
 from lerobot.utils.constants import ACTION
 from lerobot.utils.import_utils import register_third_party_plugins
@@ -28,10 +36,16 @@ from safetensors import SafetensorError, safe_open
 
 from so101_policy.errors import CheckpointError, first_line
 
+Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
+"""LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""
+
+Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
+"""LeRobot's: normalised actions -> the robot's units, on the processor."""
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
-INSIDE = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
-"""Where in a folder a checkpoint may lie: itself, a step's, checkpoints/, what `lerobot-train` writes."""
+PLACES_IN_FOLDER = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
+"""Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
 
 STATISTICS = {
     NormalizationMode.IDENTITY: (),
@@ -81,9 +95,11 @@ def read_config(folder: Path, device: str) -> PreTrainedConfig:
         config: Any = draccus.decode(config_class, fields)
         config.validate_features()
     except (DraccusException, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is no valid {kind}: {first_line(error)}") from error
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a valid configuration of type {kind}: {first_line(error)}"
+        ) from error
     if config.action_feature is None:
-        raise CheckpointError(f"{folder / CONFIG} names no output {ACTION!r}")
+        raise CheckpointError(f"{folder / CONFIG} has no output {ACTION!r}")
     config.pretrained_backbone_weights = None  # they are in the file; LeRobot would download them first
     return config
 
@@ -110,13 +126,15 @@ def read_weights(folder: Path, config: PreTrainedConfig) -> ACTPolicy:
         raise CheckpointError(f"{weights} does not fit the {CONFIG} beside it: {reason}") from error
 
 
-def read_processors(folder: Path, config: Any, device: str) -> tuple[Any, Any]:
+def read_processors(
+    folder: Path, config: PreTrainedConfig, device: str
+) -> tuple[Preprocessor, Postprocessor]:
     """LeRobot's pre- and postprocessor with the statistics of the dataset, all of them there."""
     for name in PROCESSORS:
         if not (folder / name).is_file():
             raise CheckpointError(
                 f"{folder} has no {name}, so the scale of its inputs is unknown; for a checkpoint "
-                "from before LeRobot 0.4 `python -m lerobot.processor.migrate_policy_normalization` makes it"
+                "from before LeRobot 0.4 `python -m lerobot.processor.migrate_policy_normalization` makes this file"
             )
         _read_json(folder / name)
     try:
@@ -130,18 +148,18 @@ def read_processors(folder: Path, config: Any, device: str) -> tuple[Any, Any]:
         *(SafetensorError, ProcessorMigrationError),
     ) as error:
         raise CheckpointError(f"the processors of {folder} cannot be read: {first_line(error)}") from error
-    _check_statistics(folder, config.input_features, steps_of(preprocess, NormalizerProcessorStep))
-    _check_statistics(folder, config.output_features, steps_of(postprocess, UnnormalizerProcessorStep))
+    _check_statistics(folder, config.input_features or {}, steps_of(preprocess, NormalizerProcessorStep))
+    _check_statistics(folder, config.output_features or {}, steps_of(postprocess, UnnormalizerProcessorStep))
     return preprocess, postprocess
 
 
-def steps_of(pipeline: Any, kind: type[Any]) -> list[Any]:
+def steps_of[S: ProcessorStep](pipeline: Preprocessor | Postprocessor, kind: type[S]) -> list[S]:
     """The steps of a LeRobot processor that are of one class."""
     return [step for step in pipeline.steps if isinstance(step, kind)]
 
 
 def _checkpoint_inside(given: Path) -> Path:
-    candidates = [given / place for place in INSIDE]
+    candidates = [given / place for place in PLACES_IN_FOLDER]
     for steps in (given, given / "checkpoints"):  # without `last`: the highest step, 000500/pretrained_model
         numbered = sorted((p for p in _children(steps) if p.name.isdigit()), key=lambda p: -int(p.name))
         candidates += [p / "pretrained_model" for p in numbered]
@@ -181,15 +199,12 @@ def _may_be_hub_id(path: str | Path) -> bool:
 
 
 def _from_hub(repo_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
     try:
         return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors"]))
     except (OSError, HFValidationError) as error:  # the hub's other errors derive from OSError
         raise CheckpointError(
-            f"there is no folder {repo_id}, and as a hub id it is neither in the local cache nor to be had: "
-            f"{first_line(error)}"
+            f"there is no folder {repo_id}, and the hub id {repo_id} is not in the local cache and could not be "
+            f"downloaded: {first_line(error)}"
         ) from error
 
 
@@ -210,10 +225,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], data)
 
 
-def _check_type(folder: Path, kind: Any) -> None:
+def _check_type(folder: Path, kind: str | None) -> None:
     if kind not in PreTrainedConfig.get_known_choices():
         register_third_party_plugins()
-    if kind not in PreTrainedConfig.get_known_choices():
+    if kind is None or kind not in PreTrainedConfig.get_known_choices():
         raise CheckpointError(
             f"{folder} is a checkpoint of type {kind!r}, which neither LeRobot nor an installed plugin knows"
         )
@@ -225,7 +240,14 @@ def _check_type(folder: Path, kind: Any) -> None:
         raise CheckpointError(f"{folder} is a checkpoint of type {kind!r}, not of ACT or a subclass of it")
 
 
-def _check_statistics(folder: Path, features: Mapping[str, Any], steps: Sequence[Any]) -> None:
+class _Scaler(Protocol):
+    """What LeRobot's normalizing and unnormalizing steps have in common."""
+
+    norm_map: dict[FeatureType, NormalizationMode]
+    stats: dict[str, dict[str, Any]] | None
+
+
+def _check_statistics(folder: Path, features: Mapping[str, PolicyFeature], steps: Sequence[_Scaler]) -> None:
     if not steps:
         raise CheckpointError(f"the processors of {folder} do not scale {', '.join(features)}")
     for name, feature in features.items():

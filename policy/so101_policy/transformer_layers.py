@@ -12,14 +12,26 @@ differences, none of which changes a number by more than rounding (and, with dro
 Shapes: B batch, S tokens, Q queries, K keys, T queries of the decoder, D model width, H heads, d width of a head.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from lerobot.policies.act.modeling_act import ACTDecoder, ACTDecoderLayer, ACTEncoder, ACTEncoderLayer
 from torch import Tensor, nn
 
 DRAWS = 2**16
 """Dropout's probability is rounded to a multiple of 1/65536; the scale is that of the rounded one, so unbiased."""
+
+
+def encoder_layers(encoder: ACTEncoder) -> Sequence[ACTEncoderLayer]:
+    """Its layers with their type, which torch's `ModuleList` loses."""
+    return cast(Sequence[ACTEncoderLayer], encoder.layers)
+
+
+def decoder_layers(decoder: ACTDecoder) -> Sequence[ACTDecoderLayer]:
+    """Its layers with their type."""
+    return cast(Sequence[ACTDecoderLayer], decoder.layers)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -42,9 +54,9 @@ def attend(
     value_BKD: Tensor,
     p: float,
     bias: Tensor | None = None,
-    explain: bool = False,
+    with_attention: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """What `nn.MultiheadAttention` gives, batch first; with `explain` its log-probabilities before dropout too.
+    """What `nn.MultiheadAttention` gives, batch first; with `with_attention` its log-probabilities before dropout too.
 
     Args:
         query_BQD: may have a batch of one. Where query *is* key, both are projected together.
@@ -65,7 +77,7 @@ def attend(
         k_BHKd = _heads(F.linear(key_BKD, w_k, b_k), H)
     v_BHKd = _heads(F.linear(value_BKD, w_v, b_v), H)
     q_BHQd = q_BHQd.expand(len(v_BHKd), -1, -1, -1)
-    mixed_BHQd, log_BHQK = _mix(q_BHQd, k_BHKd, v_BHKd, p, bias, explain)
+    mixed_BHQd, log_BHQK = _mix(q_BHQd, k_BHKd, v_BHKd, p, bias, with_attention)
     return attention.out_proj(mixed_BHQd.transpose(1, 2).flatten(2)), log_BHQK
 
 
@@ -93,13 +105,13 @@ def attend_to_a_constant(
 
 
 def encode(
-    layer: Any,
+    layer: ACTEncoderLayer,
     x_BSD: Tensor,
     position_1SD: Tensor,
     p: float,
     bias: Tensor | None = None,
     *,
-    explain: bool = False,
+    with_attention: bool = False,
     first_only: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One `ACTEncoderLayer`; with `first_only`, only the first token's output is computed: (B, 1, D)."""
@@ -107,20 +119,20 @@ def encode(
     query_BSD = key_BSD = y_BSD + position_1SD
     if first_only:
         query_BSD, x_BSD = key_BSD[:, :1], x_BSD[:, :1]
-    y_BSD, log_BHSS = attend(layer.self_attn, query_BSD, key_BSD, y_BSD, p, bias, explain)
+    y_BSD, log_BHSS = attend(layer.self_attn, query_BSD, key_BSD, y_BSD, p, bias, with_attention)
     x_BSD = x_BSD + dropout(y_BSD, p)
     norms = (layer.norm2, None) if layer.pre_norm else (layer.norm1, layer.norm2)
     return _feed_forward(layer, x_BSD, p, *norms), log_BHSS
 
 
 def decode(
-    layer: Any,
+    layer: ACTDecoderLayer,
     x_BTD: Tensor | None,
     position_1TD: Tensor,
     key_BSD: Tensor,
     value_BSD: Tensor,
     p: float,
-    explain: bool = False,
+    with_attention: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One `ACTDecoderLayer`; `x_BTD` None means zeros, as the first layer's input is."""
     skip_BTD = torch.zeros_like(position_1TD[:, :1]) if x_BTD is None else x_BTD
@@ -134,12 +146,20 @@ def decode(
     y_BTD = layer.norm2(skip_BTD) if layer.pre_norm else layer.norm1(skip_BTD)
     skip_BTD = skip_BTD if layer.pre_norm else y_BTD
     query_BTD = y_BTD + position_1TD
-    y_BTD, log_BHTS = attend(layer.multihead_attn, query_BTD, key_BSD, value_BSD, p, explain=explain)
+    y_BTD, log_BHTS = attend(
+        layer.multihead_attn, query_BTD, key_BSD, value_BSD, p, with_attention=with_attention
+    )
     norms = (layer.norm3, None) if layer.pre_norm else (layer.norm2, layer.norm3)
     return _feed_forward(layer, skip_BTD + dropout(y_BTD, p), p, *norms), log_BHTS
 
 
-def _feed_forward(layer: Any, x_BSD: Tensor, p: float, before: nn.Module, after: nn.Module | None) -> Tensor:
+def _feed_forward(
+    layer: ACTEncoderLayer | ACTDecoderLayer,
+    x_BSD: Tensor,
+    p: float,
+    before: nn.Module,
+    after: nn.Module | None,
+) -> Tensor:
     """Pre-norm (no norm `after`): the shortcut passes by the norm before. Post-norm: it starts behind it."""
     y_BSD = before(x_BSD)
     skip_BSD = x_BSD if after is None else y_BSD
@@ -158,10 +178,10 @@ def _scores(q_BHQd: Tensor, k_BHKd: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _mix(
-    q_BHQd: Tensor, k_BHKd: Tensor, v_BHKd: Tensor, p: float, bias: Tensor | None, explain: bool
+    q_BHQd: Tensor, k_BHKd: Tensor, v_BHKd: Tensor, p: float, bias: Tensor | None, with_attention: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax(q k' / sqrt d + bias) v. With `explain` also the log of the softmax, in float32."""
-    if explain:
+    """softmax(q k' / sqrt d + bias) v. With `with_attention` also the log of the softmax, in float32."""
+    if with_attention:
         log_BHQK = _scores(q_BHQd, k_BHKd, bias).float().log_softmax(-1)
         return dropout(log_BHQK.exp().to(v_BHKd.dtype), p) @ v_BHKd, log_BHQK
     if (

@@ -18,7 +18,6 @@ The largest difference of an action is printed beside. Expected of the default A
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.inference.engine import Inferred, Observation, make_engine
-from so101_policy.inference.onnx import PACKAGES
+from so101_policy.extras import ONNX
+from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
@@ -73,7 +72,7 @@ def sides(policy: ACTPolicy, height: int, width: int) -> dict[str, Side]:
         key: torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
         for key in policy.config.image_features
     }
-    observation = Observation({OBS_STATE: 100 * torch.rand(6, generator=generator)}, images)
+    observation = PolicyInputs({OBS_STATE: 100 * torch.rand(6, generator=generator)}, images)
     preprocess = processor_of(policy)
     probe = AttentionProbe(policy)
 
@@ -81,15 +80,15 @@ def sides(policy: ACTPolicy, height: int, width: int) -> dict[str, Side]:
         pictures = {key: (x.float() / 255).permute(2, 0, 1).contiguous() for key, x in images.items()}
         return policy.predict_action_chunk(preprocess(pictures | observation.vectors))[0]
 
-    def watched() -> Inferred:
+    def watched() -> PolicyOutputs:
         with probe, torch.no_grad():
-            return Inferred(lerobot(), probe.shares)
+            return PolicyOutputs(lerobot(), probe.shares)
 
     def normalise(raw: Mapping[str, Tensor]) -> Any:
         return preprocess(dict(raw))
 
     found: dict[str, Side] = {"LeRobot watched": lambda: watched().actions_TA, "LeRobot": lerobot}
-    for name in ["torch"] + ["onnx"] * all(map(find_spec, PACKAGES)):
+    for name in ["torch"] + ["onnx"] * (not ONNX.missing):
         started_s = time.perf_counter()
         engine = make_engine(name, policy, normalise)
         assert engine is not None

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.inference.act_policy import Prediction
-from so101_policy.inference.engine import Inferred, Observation, make_engine
+from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
 from so101_robot.chunks import workers
 from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import ThreadWorker
@@ -143,7 +143,7 @@ class Engined(Inference):
             for key in self.batch
             if "image" in key
         }
-        self.seen = Observation({OBS_STATE: self.batch[OBS_STATE][0]}, images)
+        self.seen = PolicyInputs({OBS_STATE: self.batch[OBS_STATE][0]}, images)
         engine = make_engine("auto", self.policy, as_a_batch)
         assert engine is not None
         self.engine = engine
@@ -153,11 +153,11 @@ class Engined(Inference):
     def forward(self) -> None:
         self.engine(self.seen, self.plain)
 
-    def plain(self) -> Inferred:
+    def plain(self) -> PolicyOutputs:
         pictures = {key: (image / 255).permute(2, 0, 1) for key, image in self.seen.images.items()}
         with torch.no_grad(), AttentionProbe(self.policy) as probe:
             actions_BTA = self.policy.predict_action_chunk(as_a_batch(pictures | self.seen.vectors))
-            return Inferred(actions_BTA[0], probe.shares)
+            return PolicyOutputs(actions_BTA[0], probe.shares)
 
 
 def as_a_batch(raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

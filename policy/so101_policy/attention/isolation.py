@@ -16,21 +16,23 @@ from functools import partial
 from typing import Any
 
 import torch
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTEncoder
 from torch import Tensor, nn
 
 
-def forbidden(total: int, alone: int, device: torch.device | str | None = None) -> Tensor:
+def isolation_mask(total: int, alone: int, device: torch.device | str | None = None) -> Tensor:
     """(S, S) bool, True where the row's token must not see the column's: `alone` tokens of their own come first."""
     group_S = torch.arange(total, device=device).clamp_max(alone)
     return group_S[:, None] != group_S
 
 
-def tokens_alone(config: Any) -> int:
-    """How many tokens come before the vision tokens in a LeRobot `ACTConfig`'s encoder."""
+def count_isolated(config: ACTConfig) -> int:
+    """How many tokens come before the vision tokens in LeRobot's ACT encoder."""
     return 1 + bool(config.robot_state_feature) + bool(config.env_state_feature)
 
 
-def isolate(encoder: nn.Module, alone: int) -> None:
+def isolate(encoder: ACTEncoder, alone: int) -> None:
     """Isolate the first `alone` tokens of a LeRobot `ACTEncoder`, for good."""
     layers: Any = encoder.layers
     for layer in layers:
@@ -39,6 +41,6 @@ def isolate(encoder: nn.Module, alone: int) -> None:
 
 def _with_mask(
     alone: int, attention: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Any]:
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     query_SBD: Tensor = args[0] if args else kwargs["query"]
-    return args, kwargs | {"attn_mask": forbidden(query_SBD.shape[0], alone, query_SBD.device)}
+    return args, kwargs | {"attn_mask": isolation_mask(query_SBD.shape[0], alone, query_SBD.device)}

@@ -4,7 +4,7 @@ A cell is a vision token: a window of the picture (32 x 32 pixels behind a ResNe
 around, and with encoder layers from everywhere). Its value is the share of all attention that it got, mean over batch,
 layers, heads and queries, so that a camera's map sums to the camera's share in `attention.AttentionShares`.
 
-Maps are made on request only: they are for eyes, cost a second transfer from a GPU, and say no more than shares do
+Maps are made on request only: they are for people, cost a second transfer from a GPU, and say no more than shares do
 about what an action depends on.
 
 Shapes: B batch, H heads, Q queries, S keys (tokens).
@@ -21,7 +21,7 @@ from so101_policy.attention.shares import TokenLayout
 from so101_policy.errors import PolicyError
 
 Maps = dict[str, NDArray[np.float32]]
-"""Camera -> (rows, columns), as the picture lies: row 0 on top, column 0 on the left."""
+"""Camera -> (rows, columns), as in the picture: row 0 on top, column 0 on the left."""
 
 Grids = Mapping[str, tuple[int, int]]
 """Camera -> (rows, columns) of its tokens."""
@@ -41,8 +41,8 @@ def maps_of(weights: Sequence[Tensor], layout: TokenLayout, grids: Grids) -> Map
     keys = {int(x_BHQS.shape[-1]) for x_BHQS in weights}
     if cells != tokens or keys != {layout.total}:
         raise PolicyError(
-            f"attention to {', '.join(map(str, sorted(keys)))} tokens of which cameras have {tokens or 'none'} is no "
-            f"picture of {cells or 'none'} cells"
+            f"attention to {', '.join(map(str, sorted(keys)))} tokens, of which the cameras have {tokens or 'none'}, "
+            f"does not fit maps of {cells or 'none'} cells"
         )
     mean_S = torch.stack([x_BHQS.detach().float().mean((0, 1, 2)) for x_BHQS in weights]).mean(0)
     shares_S = mean_S.cpu().numpy()

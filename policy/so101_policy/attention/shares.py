@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
 import torch
+from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -35,6 +36,9 @@ from so101_policy.errors import PolicyError
 
 Keep = Callable[[Sequence[Tensor], "TokenLayout", dict[str, tuple[int, int]]], None]
 """Takes the weights of a forward pass, their layout, and the rows and columns of each camera's tokens."""
+
+Arguments = tuple[Any, ...]
+"""Positional arguments of a forward pass, as torch's hooks get them."""
 
 NO_VISION = 1e-30
 """A query that spends less than this on vision has no vision entropy; left are float32's last digits."""
@@ -52,7 +56,7 @@ class TokenLayout(NamedTuple):
     total: int
 
     @classmethod
-    def of(cls, config: Any, camera_tokens: Mapping[str, int]) -> Self:
+    def of(cls, config: ACTConfig, camera_tokens: Mapping[str, int]) -> Self:
         """Layout for a LeRobot `ACTConfig` whose cameras give `camera_tokens` tokens each (in this order)."""
         end = 1
         state = environment = None
@@ -125,7 +129,7 @@ def shares_of(weights: Sequence[Tensor], layout: TokenLayout, *, per_head: bool 
     if a_BHQS.shape[-1] != layout.total:
         raise PolicyError(
             f"the decoder attends to {a_BHQS.shape[-1]} tokens, but the inputs give {layout.total}: "
-            f"{_length(layout.vision)} of {', '.join(layout.cameras) or 'no camera'}, and latent and states"
+            f"{_length(layout.vision)} of {', '.join(layout.cameras) or 'no camera'}, the others of latent and states"
         )
     nothing_BHQ = a_BHQS.new_zeros(a_BHQS.shape[:-1])
     parts = [*layout.cameras.values(), layout.latent, layout.state, layout.environment]
@@ -164,7 +168,7 @@ class AttentionProbe:
         policy: what to watch.
         per_head: shares of every head too.
         keep: is given the weights of each forward pass, one (B, H, Q, S) per decoder layer, their layout, and each
-            camera's (rows, columns) of tokens, for what shares do not tell (`maps.py`).
+            camera's (rows, columns) of tokens, for what shares do not show (`attention_maps.py`).
 
     Raises:
         PolicyError: the module is not an ACT, or its attention gives no weights.
@@ -211,24 +215,26 @@ class AttentionProbe:
         self._grids.clear()
         self._weights.clear()
 
-    def _begin(self, model: nn.Module, args: Any) -> None:
+    def _begin(self, model: nn.Module, args: Arguments) -> None:
         if model in self._watched:
             self._forget()
             self.shares = None
 
-    def _see_image(self, backbone: nn.Module, args: Any, output: dict[str, Tensor]) -> None:
+    def _see_image(self, backbone: nn.Module, args: Arguments, output: dict[str, Tensor]) -> None:
         if backbone in self._watched:
             height, width = output["feature_map"].shape[-2:]
             self._grids.append((height, width))
 
     def _ask_per_head(
-        self, attention: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, Any] | None:
+        self, attention: nn.Module, args: Arguments, kwargs: dict[str, Any]
+    ) -> tuple[Arguments, dict[str, Any]] | None:
         if attention not in self._watched or attention.training:
             return None
         return args, kwargs | {"average_attn_weights": False}
 
-    def _see_weights(self, attention: nn.Module, args: Any, output: tuple[Tensor, Tensor | None]) -> None:
+    def _see_weights(
+        self, attention: nn.Module, args: Arguments, output: tuple[Tensor, Tensor | None]
+    ) -> None:
         if attention not in self._watched or attention.training:
             return
         if output[1] is None:
@@ -237,7 +243,7 @@ class AttentionProbe:
             )
         self._weights.append(output[1])
 
-    def _finish(self, model: nn.Module, args: Any, output: Any) -> None:
+    def _finish(self, model: nn.Module, args: Arguments, output: tuple[Any, ...]) -> None:
         if model not in self._watched or not self._weights:
             return
         config: Any = model.config

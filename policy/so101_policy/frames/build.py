@@ -12,10 +12,11 @@ that raises instead of killing the process, as writing into a memory map would.
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import av.error
 import numpy as np
@@ -36,7 +37,7 @@ from so101_policy.errors import PolicyError, first_line
 PIECE_BYTES = 64 << 20
 """Of decoded frames in one piece. Larger ones save a seek per piece, smaller ones memory (a few times this per job)."""
 
-CHECKED = 6
+FRAMES_COMPARED = 6
 """Frames per dataset that are compared with LeRobot's after building, besides the first and the last."""
 
 
@@ -52,8 +53,8 @@ class Piece(NamedTuple):
     """Of the frames in the video."""
 
 
-class Written(NamedTuple):
-    """A piece as it lies in its file."""
+class WrittenPiece(NamedTuple):
+    """A piece, written to its file."""
 
     camera: str
     start: int
@@ -82,11 +83,11 @@ def build(
     size: tuple[int, int],
     jobs: int,
     progress: Console | None,
-) -> list[Written]:
+) -> list[WrittenPiece]:
     """Decode all frames of the cameras in `files` into .npy files of (N, height, width, 3) uint8, and verify them.
 
     Args:
-        dataset: whole and plain, see `dataset.whole`.
+        dataset: whole and plain, see `dataset_files.complete_dataset`.
         shapes: camera -> (height, width) of the frames as stored.
         size: (height, width) of the frames in the files.
 
@@ -101,13 +102,13 @@ def build(
         task = bar.add_task("decoding frames", total=frames * len(files))
         places = {camera: _claim(path, (frames, *size, 3)) for camera, path in files.items()}
 
-        def work(piece: Piece) -> Written | None:
+        def work(piece: Piece) -> WrittenPiece | None:
             if stop.is_set():
                 return None
             pixels = _decode(dataset, piece, shapes[piece.camera], size)
             _write(files[piece.camera], places[piece.camera] + piece.start * pixels[0].nbytes, pixels)
             bar.advance(task, len(pixels))
-            return Written(piece.camera, piece.start, piece.stop, zlib.crc32(pixels))
+            return WrittenPiece(piece.camera, piece.start, piece.stop, zlib.crc32(pixels))
 
         written = _in_threads(work, pieces, jobs, stop)
     check_pieces(files, written)
@@ -115,7 +116,7 @@ def build(
     return written
 
 
-def check_pieces(files: Mapping[str, Path], written: Sequence[Written]) -> None:
+def check_pieces(files: Mapping[str, Path], written: Sequence[WrittenPiece]) -> None:
     """Raises PolicyError where a file's frames are not those that were written."""
     images = {camera: np.load(path, mmap_mode="r") for camera, path in files.items()}
     for piece in written:
@@ -192,15 +193,17 @@ def _from_table(dataset: LeRobotDataset, piece: Piece) -> Tensor:
     return torch.from_numpy(np.stack([np.array(picture) for picture in pictures])).movedim(-1, 1)
 
 
-def _in_threads(work: Any, pieces: Sequence[Piece], jobs: int, stop: threading.Event) -> list[Written]:
+def _in_threads(
+    work: Callable[[Piece], WrittenPiece | None], pieces: Sequence[Piece], jobs: int, stop: threading.Event
+) -> list[WrittenPiece]:
     """All pieces, or the first exception; Ctrl-C ends after the pieces at hand."""
     with ThreadPoolExecutor(jobs, "frames") as pool:
         try:
-            futures: list[Future[Written]] = [pool.submit(work, piece) for piece in pieces]
+            futures = [pool.submit(work, piece) for piece in pieces]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
-            return [future.result() for future in futures]
+            return [written for future in futures if (written := future.result()) is not None]
         except BaseException:
             stop.set()
             raise
@@ -226,7 +229,7 @@ def _write(path: Path, place: int, pixels: NDArray[np.uint8]) -> None:
         _to_disk(file)
 
 
-def _to_disk(file: BinaryIO | Any) -> None:
+def _to_disk(file: FileIO) -> None:
     """Through to the disk, for a power cut just after the cache is given its name."""
     os.fdatasync(file.fileno())
 
@@ -235,7 +238,7 @@ def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int
     """A few frames, one at a time as a data loader asks for them. Raises PolicyError where they differ."""
     images = {camera: np.load(path, mmap_mode="r") for camera, path in files.items()}
     frames = dataset.meta.total_frames
-    drawn = np.random.default_rng().integers(0, frames, CHECKED).tolist()
+    drawn = np.random.default_rng().integers(0, frames, FRAMES_COMPARED).tolist()
     for index in sorted({0, frames - 1, *drawn}):
         item: Any = dataset[index]
         for camera, image in images.items():
@@ -245,7 +248,7 @@ def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int
             theirs_HWC = resize(theirs_CHW[None], size)[0].permute(1, 2, 0).numpy()
             if not np.array_equal(image[index], theirs_HWC):
                 raise PolicyError(
-                    f"frame {index} of {camera} came out differently when decoded by itself: "
+                    f"frame {index} of {camera} is different when decoded alone: "
                     f"the video in {dataset.root} cannot be read at random"
                 )
 

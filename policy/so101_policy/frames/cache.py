@@ -2,7 +2,7 @@
 
 A cache is a folder of one .npy file per camera and a description, `cache.json`, with a checksum for every piece. Its
 name is made of all that decides about its pixels: the dataset's fingerprint, the cameras, the size, the decoder. So a
-dataset that was recorded anew gets a new cache, and two sizes lie side by side.
+dataset that was recorded anew gets a new cache, and two sizes have a cache each.
 
 It is built under another name and renamed when everything is on the disk and verified: an interruption of any kind
 leaves nothing that would be taken for a cache. Two processes do not build the same one: the second waits.
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.build import build, check_pieces
-from so101_policy.frames.dataset import camera_shapes, fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, camera_shapes, complete_dataset, fingerprint
 from so101_policy.frames.folders import (
     FORMAT,
     PARTIAL,
@@ -42,7 +42,7 @@ from so101_policy.frames.folders import (
     write_manifest,
 )
 
-LOOKED_AT = 2
+CHECKED_ON_OPEN = 2
 """Pieces per camera whose checksum is verified whenever a cache is opened; `so101-frames check` verifies all."""
 
 SPARE_BYTES = 16 << 20
@@ -78,7 +78,7 @@ class FrameCache:
             raise PolicyError(f"the frame cache {folder} is damaged: {first_line(error)}") from error
         pieces = cache.manifest.pieces
         cache.check(
-            np.random.default_rng().permutation(len(pieces))[: LOOKED_AT * len(cache.images)].tolist()
+            np.random.default_rng().permutation(len(pieces))[: CHECKED_ON_OPEN * len(cache.images)].tolist()
         )
         return cache
 
@@ -107,7 +107,7 @@ class FrameCache:
 
 
 def open_cache(
-    dataset: Any,
+    dataset: AnyDataset,
     size: tuple[int, int] | None = None,
     folder: Path | None = None,
     jobs: int | None = None,
@@ -119,7 +119,7 @@ def open_cache(
     Args:
         dataset: a LeRobotDataset or its metadata; what is cached is all of its episodes.
         size: (height, width) [px]; None: as stored.
-        folder: where caches lie; None: `default_folder()`.
+        folder: where caches are; None: `default_folder()`.
         jobs: threads that decode; None: as many as there are cores.
         progress: where to show a bar; None: nowhere.
         cameras: keys such as "observation.images.front"; None: all.
@@ -127,11 +127,11 @@ def open_cache(
     Raises:
         PolicyError: a camera is missing, sizes differ, frames cannot be decoded, or there is no room.
     """
-    plain = whole(dataset)
+    plain = complete_dataset(dataset)
     shapes = camera_shapes(plain, cameras)
     size = _common_size(plain, shapes, size)
     if jobs is not None and jobs < 1:
-        raise PolicyError(f"{jobs} jobs cannot decode frames; needed is 1 or more")
+        raise PolicyError(f"--cache.jobs={jobs}: expected 1 or more")
     manifest = Manifest(
         *(FORMAT, plain.repo_id, str(plain.root), fingerprint(plain.root), size, plain.meta.total_frames),
         *(tuple(shapes), _decoder(plain, shapes), datetime.now(UTC).isoformat(timespec="seconds"), ()),
@@ -218,7 +218,7 @@ def _common_size(
     if size is not None:
         height, width = size
         if height < 1 or width < 1:
-            raise PolicyError(f"frames cannot be {width}x{height} pixels")
+            raise PolicyError(f"--cache.size={height}x{width}: expected at least 1x1 pixels")
         return height, width
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{camera} {width}x{height}" for camera, (height, width) in shapes.items())

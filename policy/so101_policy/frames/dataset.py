@@ -1,4 +1,4 @@
-"""A LeRobotDataset on disk: opened with one readable message, and told from another of the same name.
+"""A LeRobotDataset on disk: opened, or refused with one readable message; distinguished from another of the same name.
 
 LeRobot answers a slip in a path by making the folder and asking the hub for it. Here a folder must be there, and
 hold a dataset, before LeRobot is asked.
@@ -9,9 +9,9 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.datasets.utils import CompatibilityError
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.import_utils import get_safe_default_video_backend
@@ -19,6 +19,23 @@ from lerobot.utils.import_utils import get_safe_default_video_backend
 from so101_policy.errors import PolicyError, first_line
 
 INFO = Path("meta", "info.json")
+
+TOLERANCE_S = 1e-4
+"""By which a frame's time may differ from that in the table: LeRobot's."""
+
+
+AnyDataset = LeRobotDataset | LeRobotDatasetMetadata
+"""A dataset with its frames, or what is known of it without them."""
+
+
+class Options(TypedDict, total=False):
+    """Options of `LeRobotDataset` besides where it is; LeRobot's names and defaults."""
+
+    episodes: list[int] | None
+    delta_timestamps: dict[str, list[float]] | None
+    tolerance_s: float
+    video_backend: str
+    return_uint8: bool
 
 
 @functools.cache
@@ -34,12 +51,15 @@ def video_backend() -> str:
 
 
 def open_dataset(
-    repo_id: str, root: str | Path | None = None, revision: str | None = None, **options: Any
+    repo_id: str,
+    root: str | Path | None = None,
+    revision: str | None = None,
+    **options: Unpack[Options],
 ) -> LeRobotDataset:
     """LeRobot's dataset of a local folder `root`, or of a hub id.
 
     Args:
-        options: for LeRobotDataset, such as `delta_timestamps` or `tolerance_s`.
+        options: for LeRobotDataset.
 
     Raises:
         PolicyError: there is no such dataset, it is incomplete, or it is of another version.
@@ -54,23 +74,25 @@ def open_dataset(
         raise PolicyError(f"the dataset {where} cannot be read: {first_line(error)}") from error
 
 
-def whole(dataset: Any) -> LeRobotDataset:
+def complete_dataset(dataset: AnyDataset) -> LeRobotDataset:
     """All episodes of the dataset that `dataset` (or its metadata) is of, as stored: frames uint8, no augmentation.
 
     Of a hub dataset that was opened with some episodes only, this fetches the others.
     """
-    meta = getattr(dataset, "meta", dataset)
-    complete = dataset is not meta and dataset.episodes is None
-    root = meta.root if complete else meta._requested_root  # without files the hub is asked, by its own rules
-    backend = getattr(dataset, "_video_backend", None) or video_backend()
-    tolerance_s = getattr(dataset, "tolerance_s", 1e-4)
+    if isinstance(dataset, LeRobotDataset):
+        meta, complete = dataset.meta, dataset.episodes is None
+        backend, tolerance_s = dataset._video_backend, dataset.tolerance_s  # pyright: ignore[reportPrivateUsage]
+    else:
+        meta, complete, backend, tolerance_s = dataset, False, video_backend(), TOLERANCE_S
+    requested = meta._requested_root  # pyright: ignore[reportPrivateUsage]
+    root = meta.root if complete else requested  # without files the hub is asked, by its own rules
     return open_dataset(
         meta.repo_id, root, meta.revision, video_backend=backend, tolerance_s=tolerance_s, return_uint8=True
     )
 
 
 def fingerprint(root: Path) -> str:
-    """What tells this dataset from any other, also from one recorded anew in the same place.
+    """What distinguishes this dataset from any other, also from one recorded anew in the same place.
 
     The contents of info.json and of the episodes' table, and path, size and modification time of every file with
     data or video. Contents alone would be surer to mean the same frames, but reading them takes longer than most
@@ -110,7 +132,7 @@ def camera_shapes(
     for key, feature in dataset_to_policy_features({key: meta.features[key] for key in asked}).items():
         colours, height, width = feature.shape
         if colours != 3:
-            raise PolicyError(f"{key} of {dataset.root} has {colours} channels; needed are the 3 of RGB")
+            raise PolicyError(f"{key} of {dataset.root} has {colours} channels; expected 3 (RGB)")
         shapes[key] = (height, width)
     return shapes
 
@@ -126,4 +148,4 @@ def _check_folder(root: Path) -> None:
     if not root.is_dir():
         raise PolicyError(f"there is no dataset folder {root}")
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-    raise PolicyError(f"{root} is no LeRobotDataset v3: it has no {INFO}; it holds {inside}")
+    raise PolicyError(f"{root} is not a LeRobotDataset v3: it has no {INFO}; it holds {inside}")

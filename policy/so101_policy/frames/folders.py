@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
-from so101_policy.frames.build import Written
+from so101_policy.frames.build import WrittenPiece
 
 FORMAT = 1
 MANIFEST = "cache.json"
@@ -38,7 +38,7 @@ class Manifest(NamedTuple):
     decoder: str
     made: str
     """ISO 8601, UTC."""
-    pieces: tuple[Written, ...]
+    pieces: tuple[WrittenPiece, ...]
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +64,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or set(fields) != set(Manifest._fields):
         raise ValueError(f"{MANIFEST} is not of format {FORMAT}")
     manifest = Manifest(**cast(dict[str, Any], fields))
-    pieces = tuple(Written(*piece) for piece in manifest.pieces)
+    pieces = tuple(WrittenPiece(*piece) for piece in manifest.pieces)
     height, width = manifest.size
     return manifest._replace(size=(height, width), cameras=tuple(manifest.cameras), pieces=pieces)
 

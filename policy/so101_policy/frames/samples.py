@@ -20,7 +20,7 @@ from torch import Tensor
 
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
-from so101_policy.frames.dataset import fingerprint, whole
+from so101_policy.frames.dataset import AnyDataset, complete_dataset, fingerprint
 
 NOT_NUMBERS = ("image", "video", "string", "language")
 """Types of features that are no columns of numbers."""
@@ -33,12 +33,12 @@ class Samples:
         indices: (n,) frames of the chosen episodes, as numbered in the dataset, ascending.
         episode_of: (N,) the episode of every frame of the dataset.
         episodes: those that were chosen, ascending.
-        on_device: whether frames lie on the device that batches come on.
+        on_device: whether frames are on the device that batches come on.
     """
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: AnyDataset,
         cache: FrameCache,
         chunk_size: int,
         episodes: Sequence[int] | None = None,
@@ -55,11 +55,11 @@ class Samples:
         Raises:
             PolicyError: there is no such episode, or the cache is of another dataset.
         """
-        plain = whole(dataset)
+        plain = complete_dataset(dataset)
         if cache.manifest.fingerprint != fingerprint(plain.root):
             raise PolicyError(f"the cache {cache.folder} is of another dataset than {plain.root}")
         self.episodes = _chosen(
-            plain, episodes if episodes is not None else getattr(dataset, "episodes", None)
+            plain, dataset.episodes if episodes is None and isinstance(dataset, LeRobotDataset) else episodes
         )
         self.chunk_size = chunk_size
         self._cache = cache
@@ -76,8 +76,8 @@ class Samples:
         return len(self.indices)
 
     def to(self, device: str | torch.device) -> Self:
-        """Batches on `device` from now on. Frames lie there too where they fit, shared by all samples of one cache;
-        otherwise they are gathered on the computer and sent over.
+        """Batches on `device` from now on. Frames are kept there too where they fit, shared by all samples of one
+        cache; otherwise they are gathered on the computer and sent over.
         """
         self._place(torch.device(device))
         return self
@@ -94,7 +94,7 @@ class Samples:
             IndexError: a frame is not of the chosen episodes.
         """
         if not self._is_chosen[indices].all():
-            raise IndexError("frames of episodes that are not among the chosen ones were asked for")
+            raise IndexError("some of the frames asked for are not in the chosen episodes")
         at_B = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
         images = {camera: self._gather(frames, at_B) for camera, frames in self._frames.items()}
         at_B = at_B.to(self.device, non_blocking=True)
@@ -139,7 +139,7 @@ class SampleOrder:
     """Which samples come when: a pure function of seed and position, on every process the same.
 
     An epoch is shuffled as LeRobot's `EpisodeAwareSampler(shuffle=True, seed=seed)` does, by `torch.randperm` seeded
-    from (seed, epoch). A training can go on from any sample, also with another batch size or number of processes.
+    from (seed, epoch). A training can continue from any sample, also with another batch size or number of processes.
     """
 
     def __init__(self, indices: NDArray[np.int64], seed: int = 0):
@@ -176,7 +176,7 @@ class SampleOrder:
         return Position(epoch, batches * size)
 
 
-def share(joint: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+def split_batch(joint: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
     """What process `rank` does of a joint batch: the shares, one after the other, are the joint batch.
 
     They differ by one sample at most; of a batch with fewer samples than processes the last ones get none.

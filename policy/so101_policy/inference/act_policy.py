@@ -30,6 +30,8 @@ from so101_policy.attention.maps import Maps, maps_of
 from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout, camera_name
 from so101_policy.checkpoint_files import (
     WEIGHTS,
+    Postprocessor,
+    Preprocessor,
     check_device,
     find_checkpoint,
     read_config,
@@ -38,7 +40,14 @@ from so101_policy.checkpoint_files import (
     steps_of,
 )
 from so101_policy.errors import PolicyError
-from so101_policy.inference.engine import Engine, Inferred, Normalise, Observation, check_engine, make_engine
+from so101_policy.inference.engine import (
+    Engine,
+    Normalise,
+    PolicyInputs,
+    PolicyOutputs,
+    check_engine,
+    make_engine,
+)
 
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """The order of LeRobot's SO-101 recordings. A checkpoint stores how many joints it has, not their names."""
@@ -52,18 +61,30 @@ class Prediction(NamedTuple):
     actions: NDArray[np.float32]
     """(T, A) joint targets in the robot's units, one row per control step."""
     shares: AttentionShares | None
+    """Where the decoder looked; None where that cannot be read."""
     maps: Maps | None = None
     """Where in each camera's picture, if `load` was asked for maps."""
 
 
 class ActPolicy:
-    """A LeRobot ACT checkpoint, or one of a plugin's subclass of it, in eval mode. `load` makes one."""
+    """A LeRobot ACT checkpoint, or one of a plugin's subclass of it, in eval mode. `load` makes one.
+
+    Attributes:
+        cameras: camera -> (height, width) [px] of the images that the policy was trained with.
+        joints: names of the action's entries, in order.
+        chunk_size: actions of one prediction.
+        n_action_steps: actions of it to be executed before the policy is asked again.
+        fps: actions per second, where the checkpoint says it.
+        start_pose: (A,) where its demonstrations began, in the robot's units, where the checkpoint says it.
+        device: torch device of the weights.
+        sha256: of the weights' file.
+    """
 
     def __init__(
         self,
         policy: ACTPolicy,
-        preprocess: Any,
-        postprocess: Any,
+        preprocess: Preprocessor,
+        postprocess: Postprocessor,
         path: Path,
         per_head: bool = False,
         engine: Engine | None = None,
@@ -87,7 +108,7 @@ class ActPolicy:
         self.chunk_size: int = config.chunk_size
         self.n_action_steps: int = config.n_action_steps
         self.temporal_ensemble_coeff: float | None = config.temporal_ensemble_coeff
-        """The checkpoint's wish for temporal ensembling: told to the runner, not applied here."""
+        """The checkpoint's setting of temporal ensembling: for the runner, not applied here."""
         self.fps: float | None = getattr(config, "fps", None)
         """Actions per second, where the checkpoint says it; LeRobot's own do not."""
         self.start_pose: list[float] | None = getattr(config, "start_pose", None)
@@ -109,10 +130,9 @@ class ActPolicy:
         """Load a checkpoint.
 
         Args:
-            path: folder with config.json and model.safetensors, or one that contains such a folder, as the
-            output of
-                `lerobot-train` does; else a hub id `user/name`, from the local cache or, where that is
-                allowed, from the network.
+            path: folder with config.json and model.safetensors, or one that contains such a folder, as the output of
+                `lerobot-train` does; else a hub id `user/name`, from the local cache or, where that is allowed, from
+                the network.
             device: torch device, e.g. "cpu", "cuda:0".
             per_head: report the attention shares of every head too.
             engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
@@ -137,8 +157,12 @@ class ActPolicy:
         """The chunk for one observation.
 
         Args:
-            state: (A,) joint positions in the robot's units.
+            state: (A,) joint positions in the robot's units (LeRobot's SO-101: degrees; gripper 0 to 100 percent).
             images: camera -> (height, width, 3) uint8 RGB; cameras that the policy does not know are ignored.
+
+        Returns:
+            (T, A) joint targets in the same units, T = `chunk_size`, one row per control step from now on; with the
+            shares of attention where the engine knows them.
 
         Raises:
             PolicyError: a camera is missing, or a size differs from what the policy was trained with.
@@ -182,13 +206,13 @@ class ActPolicy:
                 "names and order must be the same"
             )
         if config.env_state_feature:
-            yield f"the policy wants {ENVIRONMENT}, which only a simulation can give"
+            yield f"the policy needs {ENVIRONMENT}, which only a simulation can give"
 
     def _camera_misfits(self, cameras: Mapping[str, tuple[int, int]]) -> Iterator[str]:
         asked, found = _sizes(self.cameras), _sizes(cameras)
         if missing := [name for name in self.cameras if name not in cameras]:
             yield (
-                f"the policy sees through {asked}; the robot has {found}; {', '.join(missing)} is missing. "
+                f"the policy uses the cameras {asked}; the robot has {found}; {', '.join(missing)} is missing. "
                 "Add or rename a camera in --robot.cameras"
             )
         if extra := [name for name in cameras if name not in self.cameras]:
@@ -204,15 +228,15 @@ class ActPolicy:
                     f"{width}x{height}. Set its width to {w} and its height to {h} in --robot.cameras"
                 )
 
-    def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Observation:
+    def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> PolicyInputs:
         config: Any = self.policy.config
         if config.env_state_feature:
-            raise PolicyError(f"the policy {self.path} wants {ENVIRONMENT}; a robot has none to give")
+            raise PolicyError(f"the policy {self.path} needs {ENVIRONMENT}, which a robot cannot give")
         vectors = {OBS_STATE: self._state(state)} if config.robot_state_feature else {}
         pictures = {key: self._image(self._input_keys[key], images) for key in config.image_features}
-        return Observation(vectors, pictures)
+        return PolicyInputs(vectors, pictures)
 
-    def _plain(self, observation: Observation) -> Inferred:
+    def _plain(self, observation: PolicyInputs) -> PolicyOutputs:
         """LeRobot's own forward, watched."""
         # As LeRobot prepares frames for inference: scale first, then channels to the front.
         pictures = {
@@ -221,7 +245,7 @@ class ActPolicy:
         }
         with torch.no_grad(), self._probe:
             actions_BTA = self.policy.predict_action_chunk(self._normalise(pictures | observation.vectors))
-            return Inferred(actions_BTA[0], self._probe.shares, self._maps)
+            return PolicyOutputs(actions_BTA[0], self._probe.shares, self._maps)
 
     def _keep_maps(
         self, weights: Sequence[Tensor], layout: TokenLayout, grids: dict[str, tuple[int, int]]
@@ -242,7 +266,7 @@ class ActPolicy:
         name = camera_name(key)
         if name not in images:
             raise PolicyError(
-                f"the policy needs camera {name}; there are images of {', '.join(images) or 'none'}"
+                f"the policy needs an image of camera {name}; got images of {', '.join(images) or 'none'}"
             )
         image, (height, width) = images[name], self.cameras[name]
         if image.dtype != np.uint8 or image.shape != (height, width, 3):
@@ -253,7 +277,7 @@ class ActPolicy:
         return torch.from_numpy(np.ascontiguousarray(image))
 
 
-def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
+def _input_keys(policy: ACTPolicy, preprocess: Preprocessor) -> dict[str, str]:
     """The policy's input -> the name by which its preprocessor takes it: training may have renamed some."""
     config: Any = policy.config
     keys = {key: key for key in config.input_features}
@@ -262,7 +286,7 @@ def _input_keys(policy: ACTPolicy, preprocess: Any) -> dict[str, str]:
     return keys
 
 
-def _normaliser(policy: ACTPolicy, preprocess: Any) -> Normalise:
+def _normaliser(policy: ACTPolicy, preprocess: Preprocessor) -> Normalise:
     """The preprocessor by the policy's names of its inputs."""
     keys = _input_keys(policy, preprocess)
     return lambda raw: preprocess({keys[key]: value for key, value in raw.items()})

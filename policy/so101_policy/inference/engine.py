@@ -1,7 +1,7 @@
 """The same actions as LeRobot's forward, in a fraction of the time; verified on the first observation, or not used.
 
     engine = make_engine("auto", policy, normalise)      # None for "plain"
-    engine(observation, plain)                           # an `Inferred`; `plain` computes LeRobot's, when it is needed
+    engine(observation, plain)                           # `PolicyOutputs`; `plain`: LeRobot's forward, if needed
 
 Two backends run one graph (`graph.py`): `torch` everywhere, `onnx` (ONNX Runtime) on a processor, for which it
 is the fastest. Both give the attention shares of `attention/shares.py`, computed by that module from the very
@@ -17,16 +17,16 @@ Shapes: P joints, H height, W width, T chunk, A action, C channels.
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
 from torch import Tensor
 
 from so101_policy.attention.maps import Grids, Maps, maps_of
 from so101_policy.attention.shares import AttentionShares, TokenLayout, shares_of
+from so101_policy.extras import ONNX, MissingPackageError
 from so101_policy.inference.graph import ActGraph, EngineError, Scaling, check_model
-from so101_policy.inference.onnx import PACKAGES, OnnxBackend
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ SHARE_TOLERANCE = 1e-4
 """Of shares and entropy, in 0..1. Rounding gives 1e-7 to 1e-6; a dashboard shows 1e-3."""
 
 
-class Observation(NamedTuple):
+class PolicyInputs(NamedTuple):
     """One moment, by the keys of the policy's inputs."""
 
     vectors: dict[str, Tensor]
@@ -52,7 +52,7 @@ class Observation(NamedTuple):
     """(H, W, 3) uint8 RGB."""
 
 
-class Inferred(NamedTuple):
+class PolicyOutputs(NamedTuple):
     """What a forward pass gave."""
 
     actions_TA: Tensor
@@ -121,19 +121,19 @@ class Engine:
         self._inputs, self._layout = tuple(inputs), layout
         self._normalise, self._per_head, self._grids = normalise, per_head, grids
 
-    def __call__(self, observation: Observation, plain: Callable[[], Inferred]) -> Inferred:
+    def __call__(self, observation: PolicyInputs, plain: Callable[[], PolicyOutputs]) -> PolicyOutputs:
         """The backend's answer, or that of `plain`, which is called for the first observation and after a dismissal."""
         if self._backend is None:
             return plain()
         if self.verification is None:
-            return self._on_probation(observation, plain)
+            return self._verify_first(observation, plain)
         return self._infer(self._backend, observation)
 
     def about(self) -> dict[str, Any]:
         """Plain data for a run's description: what runs, and how far it was from LeRobot's forward."""
         return {"engine": self.name} | (self.verification._asdict() if self.verification else {})
 
-    def _on_probation(self, observation: Observation, plain: Callable[[], Inferred]) -> Inferred:
+    def _verify_first(self, observation: PolicyInputs, plain: Callable[[], PolicyOutputs]) -> PolicyOutputs:
         assert self._backend is not None
         with torch.backends.cudnn.flags(
             enabled=True, allow_tf32=False
@@ -142,16 +142,16 @@ class Engine:
             try:
                 inferred = self._infer(self._backend, observation)
             except (EngineError, RuntimeError) as error:
-                return self._dismissed(f"it failed ({error})", expected)
+                return self._fall_back(f"it failed ({error})", expected)
         self.verification = _compare(inferred, expected)
         found = "actions differ by {:.1e}, attention shares by {:.1e}".format(*self.verification)
         if not self.verification.passed:
-            tolerated = f"tolerated are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
-            return self._dismissed(f"{found} from LeRobot's; {tolerated}", expected)
+            tolerated = f"allowed are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
+            return self._fall_back(f"{found} from LeRobot's; {tolerated}", expected)
         logger.info("engine %s: verified on the first observation, %s", self.name, found)
         return inferred
 
-    def _dismissed(self, reason: str, expected: Inferred) -> Inferred:
+    def _fall_back(self, reason: str, expected: PolicyOutputs) -> PolicyOutputs:
         logger.warning(
             "engine %s is not used: on the first observation %s. LeRobot's own forward is used instead",
             *(self.name, reason),
@@ -159,7 +159,7 @@ class Engine:
         self.name, self._backend = "plain", None
         return expected
 
-    def _infer(self, backend: Backend, observation: Observation) -> Inferred:
+    def _infer(self, backend: Backend, observation: PolicyInputs) -> PolicyOutputs:
         with torch.inference_mode():
             seen = {key: x for key, x in observation.vectors.items() if key in self._inputs}
             # LeRobot's own, because it costs little: a large mean over a small spread is sensitive to rounding
@@ -169,7 +169,7 @@ class Engine:
             weights = [x_hTS[None] for x_hTS in weights_hTS]
             shares = shares_of(weights, self._layout, per_head=self._per_head)
             maps = None if self._grids is None else maps_of(weights, self._layout, self._grids)
-            return Inferred(actions_TA, shares, maps)
+            return PolicyOutputs(actions_TA, shares, maps)
 
 
 def check_engine(name: str) -> None:
@@ -179,7 +179,7 @@ def check_engine(name: str) -> None:
 
 
 def make_engine(
-    name: str, policy: Any, normalise: Normalise, *, per_head: bool = False, maps: bool = False
+    name: str, policy: ACTPolicy, normalise: Normalise, *, per_head: bool = False, maps: bool = False
 ) -> Engine | None:
     """An engine for a LeRobot `ACTPolicy`, with its weights as they are now; None for the plain path.
 
@@ -195,7 +195,7 @@ def make_engine(
     check_engine(name)
     if name == "plain":
         return None
-    device = torch.device(policy.config.device)
+    device = torch.device(policy.config.device or "cpu")
     if name != "auto":
         return _engine(name, policy, normalise, per_head, maps)
     for candidate in _candidates(device):
@@ -206,7 +206,7 @@ def make_engine(
     return None
 
 
-def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
+def scalings_of(policy: ACTPolicy, normalise: Normalise) -> dict[str, Scaling]:
     """How LeRobot's preprocessor normalises each camera, found by showing it black and white.
 
     Raises:
@@ -226,22 +226,30 @@ def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
     return scalings
 
 
-def _engine(name: str, policy: Any, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
+def _engine(name: str, policy: ACTPolicy, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
     check_model(policy.model)
     with torch.no_grad():
         graph = ActGraph(policy.model, scalings_of(policy, normalise))
-    backend = TorchBackend(graph) if name == "torch" else OnnxBackend(graph)
+    backend = TorchBackend(graph) if name == "torch" else _onnx_backend(graph)
     grids = graph.grids if maps else None
     return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids)
 
 
+def _onnx_backend(graph: ActGraph) -> Backend:
+    try:
+        module = ONNX.load()
+    except MissingPackageError as problem:
+        raise EngineError(f"engine onnx {problem}, or take engine torch") from problem
+    return module.OnnxBackend(graph)
+
+
 def _candidates(device: torch.device) -> Iterator[str]:
-    if device.type == "cpu" and all(map(find_spec, PACKAGES)):
+    if device.type == "cpu" and not ONNX.missing:
         yield "onnx"
     yield "torch"
 
 
-def _compare(inferred: Inferred, expected: Inferred) -> Verification:
+def _compare(inferred: PolicyOutputs, expected: PolicyOutputs) -> Verification:
     return Verification(
         _difference(inferred.actions_TA, expected.actions_TA),
         _difference(_numbers(inferred), _numbers(expected)),
@@ -256,7 +264,7 @@ def _difference(got: Tensor, wanted: Tensor) -> float:
     return float(((got - wanted).abs() / wanted.abs().amax().clamp_min(1)).amax())
 
 
-def _numbers(inferred: Inferred) -> Tensor:
+def _numbers(inferred: PolicyOutputs) -> Tensor:
     """All figures of shares and maps that depend on the observation, in one row; one NaN where there are no shares."""
     shares = inferred.shares
     if shares is None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Raised whenever `ActGraph.forward` changes."""
 
-KEPT = 4
+MAX_FILES = 4
 """Files; that of a default ACT takes 130 MB."""
 
 EXPORTERS = ("torch", "onnx", "onnxscript")
@@ -57,7 +57,9 @@ def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -
         with contextlib.suppress(OSError):
             partial.unlink()
         logger.warning(
-            "the exported policy cannot be kept in %s, it is made anew next time: %s", folder, error
+            "the exported policy could not be saved in %s and will be exported again next time: %s",
+            folder,
+            error,
         )
         return model
     return path
@@ -66,5 +68,5 @@ def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -
 def _tidy(folder: Path) -> None:
     """Remove all but the latest used."""
     files = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[KEPT:]:
+    for path in files[MAX_FILES:]:
         path.unlink(missing_ok=True)

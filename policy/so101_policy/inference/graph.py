@@ -16,7 +16,7 @@ A action, P joints; h heads.
 import copy
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -26,10 +26,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from so101_policy.attention.isolation import tokens_alone
+from so101_policy.attention.isolation import count_isolated
 from so101_policy.attention.shares import TokenLayout, camera_name
 from so101_policy.errors import PolicyError
 from so101_policy.inference.layers import DecoderLayer, EncoderLayer, FirstDecoderLayer
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.model.modeling_regularized_act import RegularizedACT
+from so101_policy.regularizer.config import RegularizerConfig
+from so101_policy.transformer_layers import decoder_layers, encoder_layers
 
 
 class EngineError(PolicyError, ValueError):
@@ -56,26 +60,28 @@ class ActGraph(nn.Module):
     """
 
     @torch.no_grad()
-    def __init__(self, model: Any, scalings: Mapping[str, Scaling]):
+    def __init__(self, model: ACT, scalings: Mapping[str, Scaling]):
         super().__init__()
         config = model.config
-        regularizer = getattr(config, "regularizer", None)
-        eyes = _Eyes(model, scalings, blind=bool(regularizer and regularizer.hides_images))
-        self.eyes = eyes if config.image_features else None
-        self.vectors = _vectors(model, without_state=bool(regularizer and regularizer.hides_state))
-        self.grids = eyes.grids
+        regularizer = config.regularizer if isinstance(config, RegularizedACTConfig) else RegularizerConfig()
+        vision = _VisionTokens(model, scalings, hidden=regularizer.hides_images)
+        self.vision = vision if config.image_features else None
+        self.vectors = _vectors(model, without_state=regularizer.hides_state)
+        self.grids = vision.grids
         """Camera -> (rows, columns) of its tokens."""
         self.layout = TokenLayout.of(
-            config, {name: rows * columns for name, (rows, columns) in eyes.grids.items()}
+            config, {name: rows * columns for name, (rows, columns) in vision.grids.items()}
         )
-        self.inputs = (*self.vectors.keys, *eyes.keys)
+        self.inputs = (*self.vectors.keys, *vision.keys)
         """Keys of what the graph is called with, as in a normalised batch of LeRobot's."""
 
-        alone = tokens_alone(config) if regularizer and regularizer.isolation else 0
-        position_SD = torch.cat([model.encoder_1d_feature_pos_embed.weight, *eyes.positions])
-        self.encoder = nn.ModuleList(EncoderLayer(x, position_SD, alone) for x in model.encoder.layers)
+        alone = count_isolated(config) if regularizer.isolation else 0
+        position_SD = torch.cat([model.encoder_1d_feature_pos_embed.weight, *vision.positions])
+        self.encoder = nn.ModuleList(
+            EncoderLayer(x, position_SD, alone) for x in encoder_layers(model.encoder)
+        )
         self.encoder_norm = model.encoder.norm
-        first, *others = model.decoder.layers
+        first, *others = decoder_layers(model.decoder)
         position_TD = model.decoder_pos_embed.weight
         self.decoder = nn.ModuleList([FirstDecoderLayer(first, position_TD, position_SD)])
         self.decoder.extend(DecoderLayer(x, position_TD, position_SD) for x in others)
@@ -83,7 +89,8 @@ class ActGraph(nn.Module):
         self.action_head = model.action_head
         self.description = repr((config, self.inputs, alone))
         """What decides, beside the weights, about what `forward` does."""
-        self._shapes = [tuple(config.input_features[key].shape) for key in self.inputs]
+        features = config.input_features or {}
+        self._shapes = [tuple(features[key].shape) for key in self.inputs]
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs of the right shapes and types: zeros and black."""
@@ -96,8 +103,8 @@ class ActGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         vectors, images = inputs[: len(self.vectors.keys)], inputs[len(self.vectors.keys) :]
         x_SD = self.vectors(*vectors)
-        if self.eyes is not None:
-            x_SD = torch.cat([x_SD, self.eyes(*images)])
+        if self.vision is not None:
+            x_SD = torch.cat([x_SD, self.vision(*images)])
         for layer in self.encoder:
             x_SD = layer(x_SD)
         memory_SD = self.encoder_norm(x_SD)
@@ -108,10 +115,8 @@ class ActGraph(nn.Module):
         return self.action_head(self.decoder_norm(x_TD)), *weights
 
 
-def check_model(model: Any) -> None:
+def check_model(model: nn.Module) -> None:
     """Raises EngineError for a model whose forward is not known here: a subclass may do anything in its own."""
-    from so101_policy.model.modeling_regularized_act import RegularizedACT
-
     if type(model) not in (ACT, RegularizedACT):
         raise EngineError(
             f"an engine is made for LeRobot's ACT and our RegularizedACT, not for {type(model).__name__}; "
@@ -135,12 +140,14 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-def _fold(convolution: Any, norm: Any) -> None:
+def _fold(convolution: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
     """Norm(x) = weight (x - mean) / sqrt(variance + eps) + bias is a line, and goes into the convolution's."""
+    mean, variance, scale, offset = (
+        cast(Tensor, x).double() for x in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
     weight, bias = fuse_conv_bn_weights(
         *(convolution.weight.double(), None if convolution.bias is None else convolution.bias.double()),
-        *(norm.running_mean.double(), norm.running_var.double(), norm.eps),
-        *(norm.weight.double(), norm.bias.double()),
+        *(mean, variance, norm.eps, scale, offset),
     )
     convolution.weight, convolution.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
 
@@ -166,7 +173,7 @@ class _Vectors(nn.Module):
         return torch.cat([self.latent_1D, *rows])
 
 
-def _vectors(model: Any, without_state: bool) -> _Vectors:
+def _vectors(model: ACT, without_state: bool) -> _Vectors:
     projections: dict[str, nn.Linear] = {}
     if model.config.robot_state_feature:
         projections[OBS_STATE] = model.encoder_robot_state_input_proj
@@ -176,15 +183,15 @@ def _vectors(model: Any, without_state: bool) -> _Vectors:
     return _Vectors(model.encoder_latent_input_proj.bias, projections, hidden)
 
 
-class _Eyes(nn.Module):
+class _VisionTokens(nn.Module):
     """Pictures -> (V, D). Blind, the tokens are those of normalised zeros, whatever there is to see."""
 
     dark_VD: Tensor | None
 
-    def __init__(self, model: Any, scalings: Mapping[str, Scaling], blind: bool):
+    def __init__(self, model: ACT, scalings: Mapping[str, Scaling], hidden: bool):
         super().__init__()
         features: Mapping[str, Any] = model.config.image_features
-        self.keys = () if blind else tuple(features)
+        self.keys = () if hidden else tuple(features)
         """Of the pictures that it takes."""
         self.grids: dict[str, tuple[int, int]] = {}
         """Camera -> (rows, columns) of its tokens."""
@@ -195,7 +202,7 @@ class _Eyes(nn.Module):
         backbone: Any = fold_batch_norms(copy.deepcopy(model.backbone))
         self.backbone: Any = backbone.eval().to(memory_format=torch.channels_last)
         self.weight_DC = nn.Parameter(model.encoder_img_feat_input_proj.weight.flatten(1))
-        self.bias_D = model.encoder_img_feat_input_proj.bias
+        self.bias_D = cast(Tensor, model.encoder_img_feat_input_proj.bias)
         dark: list[Tensor] = []
         for key, feature in features.items():
             maps = self._maps(self.bias_D.new_zeros(1, *feature.shape[1:], 3))
@@ -203,8 +210,8 @@ class _Eyes(nn.Module):
             self.grids[camera_name(key)] = (maps.shape[-2], maps.shape[-1])
             self.positions.append(position)
             dark.append(self._tokens(maps)[0])
-        self.register_buffer("dark_VD", torch.cat(dark) if blind else None)
-        self._groups = [] if blind else _by_size(features)
+        self.register_buffer("dark_VD", torch.cat(dark) if hidden else None)
+        self._groups = [] if hidden else _by_size(features)
         for number, group in enumerate(self._groups):
             for name in Scaling._fields:
                 values_NC = [getattr(scalings[self.keys[index]], name) for index in group]

@@ -5,10 +5,9 @@ Parts of `graph.ActGraph`. A layer is made of LeRobot's and shares with it the w
 Shapes: S tokens, D model width, E any width, T chunk; h heads, d width of a head.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F  # noqa: N812
+from lerobot.policies.act.modeling_act import ACTDecoderLayer, ACTEncoderLayer
 from torch import Tensor, nn
 
 from so101_policy.transformer_layers import attend_to_a_constant
@@ -77,26 +76,26 @@ class _CrossAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    def __init__(self, layer: Any, position_SD: Tensor, alone: int):
+    def __init__(self, layer: ACTEncoderLayer, position_SD: Tensor, alone: int):
         super().__init__()
         self.layer = layer
         self.attention = _SelfAttention(layer.self_attn, position_SD, alone)
 
     def forward(self, x_SD: Tensor) -> Tensor:
-        layer: Any = self.layer
+        layer = self.layer
         y_SD = self.attention(layer.norm1(x_SD) if layer.pre_norm else x_SD)
         return _feed_forward(layer, x_SD + y_SD, layer.norm1, layer.norm2)
 
 
 class DecoderLayer(nn.Module):
-    def __init__(self, layer: Any, position_TD: Tensor, position_SD: Tensor):
+    def __init__(self, layer: ACTDecoderLayer, position_TD: Tensor, position_SD: Tensor):
         super().__init__()
         self.layer = layer
         self.self_attention = _SelfAttention(layer.self_attn, position_TD)
         self.attention = _CrossAttention(layer.multihead_attn, position_TD, position_SD)
 
     def forward(self, x_TD: Tensor, memory_SD: Tensor) -> tuple[Tensor, Tensor]:
-        layer: Any = self.layer
+        layer = self.layer
         x_TD = x_TD + self.self_attention(layer.norm1(x_TD) if layer.pre_norm else x_TD)
         if layer.pre_norm:
             q_hTd = self.attention.query(layer.norm2(x_TD))
@@ -110,7 +109,7 @@ class DecoderLayer(nn.Module):
 class FirstDecoderLayer(nn.Module):
     """Its input is zeros, so all before it looks at the encoder's tokens is known."""
 
-    def __init__(self, layer: Any, position_TD: Tensor, position_SD: Tensor):
+    def __init__(self, layer: ACTDecoderLayer, position_TD: Tensor, position_SD: Tensor):
         super().__init__()
         self.layer = layer
         self.attention = _CrossAttention(layer.multihead_attn, position_TD, position_SD)
@@ -127,7 +126,9 @@ class FirstDecoderLayer(nn.Module):
         return _feed_forward(self.layer, self.x_1D + y_TD, self.layer.norm2, self.layer.norm3), weights_hTS
 
 
-def _feed_forward(layer: Any, x_SD: Tensor, before: nn.Module, last: nn.Module) -> Tensor:
+def _feed_forward(
+    layer: ACTEncoderLayer | ACTDecoderLayer, x_SD: Tensor, before: nn.Module, last: nn.Module
+) -> Tensor:
     """The rest of a layer. Pre-norm: only the last norm is left, inside. Post-norm: one before it and one after."""
     if not layer.pre_norm:
         x_SD = before(x_SD)

@@ -40,7 +40,7 @@ SHAPES = {
     "resnet10_gn": Shape((64, 128, 256, 512), (1, 1, 1, 1), pooled_stem=True),
     "resnet18_gn": Shape((64, 128, 256, 512), (2, 2, 2, 2), pooled_stem=True),
 }
-NAMES = tuple(SHAPES)
+BACKBONES = tuple(SHAPES)
 """What `vision_backbone` may be besides torchvision's; LeRobot insists that they begin with "resnet"."""
 
 

@@ -1,4 +1,4 @@
-"""Configuration of the policy type `regularized_act`: LeRobot's ACT, and what keeps it from going blind.
+"""Configuration of the policy type `regularized_act`: LeRobot's ACT, and what keeps it from ignoring its cameras.
 
 Everything of `ACTConfig` is here with its defaults, so flags and checkpoints read alike. Importing this module
 registers the type; the model itself is imported by LeRobot when it is asked for, from `modeling_regularized_act`.
@@ -13,9 +13,9 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from so101_policy.errors import PolicyError
 from so101_policy.regularizer.config import RegularizerConfig
 
-THIN = "resnet_thin_gn"
-OURS = (THIN, "resnet10_gn", "resnet18_gn")
-"""Backbones of `backbones.py`, which this module does not import: it shall stay light."""
+THIN_RESNET = "resnet_thin_gn"
+GROUP_NORM_BACKBONES = (THIN_RESNET, "resnet10_gn", "resnet18_gn")
+"""Backbones of `backbones.py`, which this module does not import, to stay light."""
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -28,7 +28,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
         "n_encoder_layers": 2,
         "n_decoder_layers": 1,
         "use_vae": False,
-        "vision_backbone": THIN,
+        "vision_backbone": THIN_RESNET,
         "pretrained_backbone_weights": None,
         "chunk_size": 20,
         "n_action_steps": 5,
@@ -51,11 +51,12 @@ class RegularizedACTConfig(ACTConfig):
     """`ACTConfig` with a regularizer. With its preset "none" and `fused` off, training is stock ACT's, bit for bit.
 
     Raises:
-        ModelError: an unknown backbone, or one that does not know dilation.
+        ModelError: an unknown backbone, or one that cannot be dilated.
         RegularizerError: a regularizer that contradicts itself.
     """
 
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    """What keeps the policy from ignoring its cameras; the default does nothing."""
 
     fused: bool = False
     """Train by `training_forward.py`: the same numbers (to rounding, at dropout 0) in less time. With any regularizer
@@ -70,15 +71,15 @@ class RegularizedACTConfig(ACTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.vision_backbone not in TORCHVISION + OURS:
+        if self.vision_backbone not in TORCHVISION + GROUP_NORM_BACKBONES:
             raise ModelError(
                 f"there is no backbone {self.vision_backbone!r}; possible: {', '.join(TORCHVISION)} (torchvision's, "
-                f"with pretrained weights) and {', '.join(OURS)} (GroupNorm, from scratch)"
+                f"with pretrained weights) and {', '.join(GROUP_NORM_BACKBONES)} (GroupNorm, from scratch)"
             )
-        if self.vision_backbone in OURS:
+        if self.vision_backbone in GROUP_NORM_BACKBONES:
             if self.replace_final_stride_with_dilation:
                 raise ModelError(
-                    f"{self.vision_backbone} has no dilated form; drop replace_final_stride_with_dilation"
+                    f"{self.vision_backbone} cannot be dilated; drop replace_final_stride_with_dilation"
                 )
             self.pretrained_backbone_weights = None  # ACT's default names weights of a ResNet-18
 
@@ -94,18 +95,18 @@ class RegularizedACTConfig(ACTConfig):
             regularizer.isolation or regularizer.camera_dropout or regularizer.wants_attention
         ):
             raise ModelError(
-                f"regularizer preset {regularizer.preset!r} weighs state against cameras, but this policy has no "
+                f"regularizer preset {regularizer.preset!r} compares the state with cameras, but this policy has no "
                 "camera; its inputs: " + ", ".join(self.input_features or {})
             )
         drops_state = regularizer.state_dropout or regularizer.state_dim_dropout or regularizer.state_noise
         if drops_state and not self.robot_state_feature:
             raise ModelError(
-                f"regularizer preset {regularizer.preset!r} hides or blurs the joint state, but this policy has none; "
-                "its inputs: " + ", ".join(self.input_features or {})
+                f"regularizer preset {regularizer.preset!r} hides the joint state or adds noise to it, but this "
+                "policy has none; its inputs: " + ", ".join(self.input_features or {})
             )
 
 
-def check_fresh_backbone(config: Any) -> None:
+def check_fresh_backbone(config: ACTConfig) -> None:
     """Refuse to train a torchvision backbone from random weights, whose frozen batch norm would normalise nothing.
 
     Raises:
@@ -113,10 +114,11 @@ def check_fresh_backbone(config: Any) -> None:
     """
     has_cameras = config.input_features is None or not config.input_features or bool(config.image_features)
     fresh = config.pretrained_backbone_weights is None and not config.pretrained_path
-    if has_cameras and fresh and config.vision_backbone not in OURS:
+    if has_cameras and fresh and config.vision_backbone not in GROUP_NORM_BACKBONES:
         raise ModelError(
             f"{config.vision_backbone} with random weights cannot be trained: LeRobot freezes its batch norm, and "
-            "frozen at its start it normalises nothing. Give --policy.pretrained_backbone_weights (the default for "
-            "resnet18 is ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
-            f"--policy.vision_backbone={THIN} (others: {', '.join(OURS[1:])})"
+            "a frozen batch norm that never saw data normalises nothing. Give "
+            "--policy.pretrained_backbone_weights (the default for resnet18 is "
+            "ResNet18_Weights.IMAGENET1K_V1), or take a backbone for training from scratch: "
+            f"--policy.vision_backbone={THIN_RESNET} (others: {', '.join(GROUP_NORM_BACKBONES[1:])})"
         )

@@ -12,13 +12,17 @@ import shutil
 import tempfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
 from so101_policy.checkpoint_files import CONFIG, PROCESSORS, WEIGHTS, find_checkpoint, read_config
-from so101_policy.model.configuration_regularized_act import OURS, ModelError, RegularizedACTConfig
+from so101_policy.model.configuration_regularized_act import (
+    GROUP_NORM_BACKBONES,
+    ModelError,
+    RegularizedACTConfig,
+)
 
 TRAINING_ONLY = ("model.modality_dropout.", "attention_regularizer.")
 """Weights that inference does not use and stock ACT does not know."""
@@ -51,27 +55,27 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
     return target
 
 
-def _refuse_what_stock_cannot_do(source: Path, config: Any) -> None:
+def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None:
     if not isinstance(config, RegularizedACTConfig):
         raise ModelError(
             f"{source} is of type {config.type!r} and needs no export; only regularized_act does"
         )
     if config.regularizer.isolation:
         raise ModelError(
-            f"{source} was trained with encoder isolation, which is at work at inference too; a stock ACT has no such "
+            f"{source} was trained with encoder isolation, which is also active at inference; a stock ACT has no such "
             "mask and would act differently. Run it as it is, with this plugin installed"
         )
     if config.regularizer.hides_state or config.regularizer.hides_images:
         unseen = "the state" if config.regularizer.hides_state else "pictures"
         raise ModelError(f"{source} is a control that never sees {unseen}; a stock ACT would")
-    if config.image_features and config.vision_backbone in OURS:
+    if config.image_features and config.vision_backbone in GROUP_NORM_BACKBONES:
         raise ModelError(
-            f"{source} sees through {config.vision_backbone}, which a stock ACT cannot build; run it as it is, with "
-            "this plugin installed"
+            f"{source} uses the backbone {config.vision_backbone}, which a stock ACT cannot build; run it as it is, "
+            "with this plugin installed"
         )
     for name in (WEIGHTS, *PROCESSORS):
         if not (source / name).is_file():
-            raise ModelError(f"{source} has no {name}, so an export would not be whole")
+            raise ModelError(f"{source} has no {name}, so an export would be incomplete")
 
 
 def _write_config(source: Path, written: Path) -> None:

@@ -1,4 +1,4 @@
-"""`RegularizedACTPolicy`: LeRobot's ACT that can be trained not to go blind.
+"""`RegularizedACTPolicy`: LeRobot's ACT that can be trained not to ignore its cameras.
 
 What is stock stays stock. With the regularizer's preset "none" and `fused` off, `forward` is LeRobot's own, random
 numbers included. In eval mode it always is: the only thing that may be added is the encoder's isolation, a mask
@@ -14,7 +14,7 @@ import copy
 import logging
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from lerobot.configs import FeatureType
@@ -25,15 +25,16 @@ from lerobot.policies.act.modeling_act import (
     ACTSinusoidalPositionEmbedding2d,
     ACTTemporalEnsembler,
 )
-from lerobot.utils.constants import ACTION, OBS_IMAGES
+from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 
-from so101_policy.attention.isolation import isolate, tokens_alone
+from so101_policy.attention.isolation import count_isolated, isolate
 from so101_policy.checkpoint_files import find_checkpoint, read_config, read_weights
 from so101_policy.errors import first_line
-from so101_policy.model.backbones import NAMES, GroupNormResNet
+from so101_policy.model.backbones import BACKBONES, GroupNormResNet
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig
-from so101_policy.model.training_forward import Pass, training_forward
+from so101_policy.model.loss_terms import LossTerms, loss_terms
+from so101_policy.model.training_forward import ForwardPass, training_forward
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.regularizer.figures import attention_figures
 from so101_policy.regularizer.loss import AttentionRecord, AttentionRegularizer
@@ -42,42 +43,20 @@ from so101_policy.regularizer.modality_dropout import ModalityDropout
 logger = logging.getLogger(__name__)
 
 
-class LossTerms(NamedTuple):
-    """What a batch gives, before it is a loss: several processes can share one count. Nothing waits for a device."""
-
-    l1_sum: Tensor
-    """Sum of |action - predicted| over the values that are not padding."""
-    valid_count: Tensor
-    """How many such values; 0 where all is padding."""
-    kld_mean: Tensor | None
-    """KL divergence of the latent from a unit normal, summed over its dimensions, mean of the samples; with a VAE."""
-    attention_loss: Tensor | None
-    """Weighted and scheduled already; None where there is no regularizer."""
-    figures: dict[str, Tensor]
-    """Detached: shares, lambda and so on."""
-
-    def loss(self, kl_weight: float) -> Tensor:
-        """LeRobot's loss of this batch by itself, plus the regularizer's."""
-        loss = self.l1_sum / self.valid_count.clamp_min(1)
-        if self.kld_mean is not None:
-            loss = loss + self.kld_mean * kl_weight
-        return loss if self.attention_loss is None else loss + self.attention_loss
-
-
 class RegularizedACT(ACT):
     """ACT with a choice of backbones, an isolated encoder, and mask tokens; its `forward` is ACT's, or a control's."""
 
     def __init__(self, config: RegularizedACTConfig):
-        ours = config.vision_backbone in NAMES and bool(config.image_features)
+        ours = config.vision_backbone in BACKBONES and bool(config.image_features)
         super().__init__(_without_cameras(config) if ours else config)
         self.config = config
-        if ours:  # the eyes, in ACT's places
+        if ours:  # under ACT's names
             self.backbone = GroupNormResNet(config.vision_backbone)
             width = config.dim_model
             self.encoder_img_feat_input_proj = nn.Conv2d(self.backbone.out_channels, width, kernel_size=1)
             self.encoder_cam_feat_pos_embed = ACTSinusoidalPositionEmbedding2d(width // 2)
         if config.regularizer.isolation:
-            isolate(self.encoder, tokens_alone(config))
+            isolate(self.encoder, count_isolated(config))
         self.modality_dropout = ModalityDropout(config) if config.regularizer.touches_inputs else None
 
     def forward(self, batch: dict[str, Any]) -> Any:
@@ -148,15 +127,7 @@ class RegularizedACTPolicy(ACTPolicy):
             done = self._training_forward(batch, figures)
             actions_BTA, mean_BL, log_variance_BL = done.actions_BTA, done.mean_BL, done.log_variance_BL
             attention_loss, named = self._attention(done, batch["action_is_pad"], figures)
-        error_BTA = nn.functional.l1_loss(batch[ACTION], actions_BTA, reduction="none")
-        valid_BT1 = ~batch["action_is_pad"].unsqueeze(-1)
-        return LossTerms(
-            l1_sum=(error_BTA * valid_BT1).sum(),
-            valid_count=valid_BT1.sum() * error_BTA.shape[-1],
-            kld_mean=_divergence(mean_BL, log_variance_BL),
-            attention_loss=attention_loss,
-            figures=named,
-        )
+        return loss_terms(batch, actions_BTA, mean_BL, log_variance_BL, attention_loss, named)
 
     def update(self) -> None:
         """After each optimizer step; LeRobot's trainer calls it too. Moves the regularizer's schedules."""
@@ -168,24 +139,24 @@ class RegularizedACTPolicy(ACTPolicy):
         if self.attention_regularizer is not None:
             self.attention_regularizer.observe_heldout(l1)
 
-    def _training_forward(self, batch: dict[str, Tensor], figures: bool) -> Pass:
+    def _training_forward(self, batch: dict[str, Tensor], figures: bool) -> ForwardPass:
         regularizer = self.config.regularizer
         return training_forward(
             self.model,
             batch,
             isolated=regularizer.isolation,
             masking=self.model.modality_dropout,
-            explain=regularizer.wants_attention or figures,
-            explain_encoder=regularizer.wants_encoder_attention,
+            with_attention=regularizer.wants_attention or figures,
+            with_encoder_attention=regularizer.wants_encoder_attention,
         )
 
     def _attention(
-        self, done: Pass, padded_BT: Tensor, figures: bool
+        self, done: ForwardPass, padded_BT: Tensor, figures: bool
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The loss on attention, if there is one, and the figures, if they are asked for."""
         if not done.cross:
             return None, {}
-        valid_BT = ~padded_BT if done.losses is None else ~padded_BT & ~done.losses.one_sided[:, None]
+        valid_BT = ~padded_BT if done.dropped is None else ~padded_BT & ~done.dropped.one_sided[:, None]
         if self.attention_regularizer is None:
             return None, attention_figures(done.cross, valid_BT, done.layout)
         record = AttentionRecord(done.cross, done.encoder, done.layout, valid_BT)
@@ -240,14 +211,7 @@ def _is_fresh(name: str) -> bool:
 
 def _without_cameras(config: RegularizedACTConfig) -> RegularizedACTConfig:
     """So that ACT's constructor builds no backbone of torchvision's."""
-    blind = copy.copy(config)
+    without = copy.copy(config)
     features = config.input_features or {}
-    blind.input_features = {key: x for key, x in features.items() if x.type is not FeatureType.VISUAL}
-    return blind
-
-
-def _divergence(mean_BL: Tensor | None, log_variance_BL: Tensor | None) -> Tensor | None:
-    """KL(N(mean, variance) || N(0, 1)), summed over dimensions, mean of the batch (Kingma and Welling 2014, app. B)."""
-    if mean_BL is None or log_variance_BL is None:
-        return None
-    return (-0.5 * (1 + log_variance_BL - mean_BL.pow(2) - log_variance_BL.exp())).sum(-1).mean()
+    without.input_features = {key: x for key, x in features.items() if x.type is not FeatureType.VISUAL}
+    return without

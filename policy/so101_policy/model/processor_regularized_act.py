@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from torch import Tensor
 
 
 def make_regularized_act_pre_post_processors(
-    config: Any, dataset_stats: dict[str, dict[str, Tensor]] | None = None
+    config: ACTConfig, dataset_stats: dict[str, dict[str, Tensor]] | None = None
 ) -> tuple[Any, Any]:
     """Normalisation with the dataset's statistics before the policy, and back behind it."""
     return make_act_pre_post_processors(config, dataset_stats)

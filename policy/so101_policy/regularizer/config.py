@@ -47,6 +47,8 @@ class RegularizerConfig:
     """
 
     preset: str = "none"
+    """Named set of values for all fields that are not given: none, phase1, phase2, phase3, adaptive, isolation,
+    isolation_ceiling, isolation_band, isolation_band_dropout, recommended, no_state, no_images."""
 
     # --- inputs (training only) ---
     state_dropout: float = AS_PRESET
@@ -68,7 +70,7 @@ class RegularizerConfig:
 
     # --- loss on attention ---
     weight: float = AS_PRESET
-    """lambda. 0: no loss, attention is not even computed apart. With "pi": of all terms but the ceiling."""
+    """lambda, the weight of the loss on attention. 0: no such loss. With "pi": of all terms but the ceiling."""
     ceiling: float = AS_PRESET
     """tau, in `threshold_unit`; 1 (share) or 99 (log-odds): none. With "pi" the target."""
     floor: float = AS_PRESET
@@ -86,7 +88,7 @@ class RegularizerConfig:
     """The hinge of the mean over everything ("pooled"), of each head's mean, of each query, or the mean of the
     worst `cvar_fraction` of those. In this order each is at least as strict as the one before."""
     cvar_fraction: float = AS_PRESET
-    """(0, 1]"""
+    """Fraction of the queries, the worst ones, that "cvar" is the mean of. (0, 1]"""
     group: str = AS_PRESET
     """"state": joint and environment state over everything but the latent token (a sink; its own thing).
     "state_and_latent": latent and joint state over everything, as the seed idea had it."""
@@ -99,12 +101,13 @@ class RegularizerConfig:
     entropy_weight: float = AS_PRESET
     """eta, of `entropy_floor` and `camera_balance`."""
     entropy_bonus: float = AS_PRESET
-    """alpha: rewards entropy in nats, without end. For comparison with the seed idea only; it did not help."""
+    """alpha: rewards entropy [nats] without limit. For comparison with the seed idea only; it did not help."""
     camera_balance: float = AS_PRESET
     """Least normalised entropy [0, 1] of attention over the cameras; 0: none."""
 
     # --- schedules, in optimizer steps ---
     warmup_start: int = AS_PRESET
+    """Step at which the loss on attention begins."""
     warmup_end: int = AS_PRESET
     """The loss grows linearly from nothing at `warmup_start` to its weight at `warmup_end`."""
     weight_schedule: str = AS_PRESET
@@ -119,8 +122,11 @@ class RegularizerConfig:
     """"constant", or "adaptive": the ceiling rises by up to `adaptive_step` while the held-out loss is
     `adaptive_low` to `adaptive_high` times its best."""
     adaptive_step: float = AS_PRESET
+    """Most by which the adaptive ceiling rises, in `threshold_unit`."""
     adaptive_low: float = AS_PRESET
+    """Held-out loss, as a multiple of its best, from which on the adaptive ceiling rises. At least 1."""
     adaptive_high: float = AS_PRESET
+    """Held-out loss, as a multiple of its best, at which it has risen by all of `adaptive_step`."""
 
     def __post_init__(self) -> None:
         _choice("preset", self.preset, tuple(PRESETS))
@@ -189,7 +195,7 @@ class RegularizerConfig:
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("state_dim_dropout", self.state_dim_dropout, 0.0, 1.0, "[0, 1)")
         if self.hides_state and self.hides_images:
-            raise RegularizerError("state_dropout=1 and camera_dropout=1 leave a policy nothing to act on")
+            raise RegularizerError("state_dropout=1 and camera_dropout=1 leave the policy without inputs")
         for name in ("entropy_floor", "camera_balance"):
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("cvar_fraction", self.cvar_fraction, 0.0, 1.0, "(0, 1]")
@@ -243,7 +249,7 @@ class RegularizerConfig:
                 )
 
 
-def _choice(name: str, value: Any, possible: tuple[str, ...]) -> None:
+def _choice(name: str, value: str, possible: tuple[str, ...]) -> None:
     if value not in possible:
         raise RegularizerError(f"{name}={value!r} is unknown; possible: {', '.join(possible)}")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from so101_policy.attention.shares import STATE_PERCENTILE, TokenLayout
-from so101_policy.regularizer.terms import Split, normalised_entropy, reduced, unchanged
+from so101_policy.regularizer.terms import Split, identity, normalised_entropy, reduced
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def attention_figures(cross: Sequence[Tensor], valid_BQ: Tensor, layout: TokenLa
         state_BHQ = p_BHQS[..., layout.state].sum(-1)
         figures["share_state_p95"] = percentile(state_BHQ, valid_BQ, STATE_PERCENTILE)
     figures["entropy"] = reduced(
-        normalised_entropy(log_p_BHQS[..., layout.vision]), valid_BQ, unchanged, "query"
+        normalised_entropy(log_p_BHQS[..., layout.vision]), valid_BQ, identity, "query"
     )
     return figures
 
@@ -44,9 +44,9 @@ def share_figures(z: Sequence[Tensor], valid_BQ: Tensor, split: Split) -> dict[s
     """Of the share that the loss is about, from its logits (B, H, Q) per layer: `ratio`, `log_odds` per token
     against uniform attention, and `chance`, the ratio that uniform attention has."""
     z_BHQ = torch.cat(list(z), 1)
-    mean_z = reduced(z_BHQ, valid_BQ, unchanged, "query")
+    mean_z = reduced(z_BHQ, valid_BQ, identity, "query")
     return {
-        "ratio": reduced(z_BHQ.sigmoid(), valid_BQ, unchanged, "query"),
+        "ratio": reduced(z_BHQ.sigmoid(), valid_BQ, identity, "query"),
         "log_odds": mean_z - split.log_chance,
         "chance": torch.full_like(mean_z, split.chance),
     }

@@ -27,12 +27,12 @@ from so101_policy.regularizer.terms import (
     Split,
     entropy,
     entropy_shortfall,
+    identity,
     log_mass_of_cameras,
     logit_share,
     reduced,
     rolled_out_logit_share,
     threshold_in_space,
-    unchanged,
 )
 
 
@@ -49,7 +49,7 @@ class AttentionRecord(NamedTuple):
 
 
 class AttentionRegularizer(nn.Module):
-    """The terms, weights and schedules of one configuration. Its buffers make a resumed run go on as it was."""
+    """The terms, weights and schedules of one configuration. Its buffers let a resumed run continue exactly."""
 
     def __init__(self, config: RegularizerConfig, n_action_steps: int):
         super().__init__()
@@ -72,7 +72,7 @@ class AttentionRegularizer(nn.Module):
         if not record.cross or not (wanted or figures):
             return self._nothing(), {}
         with torch.autocast(record.cross[0].device.type, enabled=False):
-            record = self._that_counts(record)
+            record = self._valid_part(record)
             split = self._split(record.layout)
             z = [] if split is None else self._logit_shares(record, split)
             loss = self._loss(record, z, split) if wanted and split is not None else self._nothing()
@@ -91,7 +91,7 @@ class AttentionRegularizer(nn.Module):
         self.step.add_(1)
 
     def observe_heldout(self, l1: float) -> None:
-        """A held-out loss, for the adaptive ceiling; every process is told the same."""
+        """A held-out loss, for the adaptive ceiling; every process is given the same."""
         self.relaxation.observe(l1, self.step >= self.config.warmup_end)
 
     @property
@@ -114,7 +114,7 @@ class AttentionRegularizer(nn.Module):
     def _nothing(self) -> Tensor:
         return torch.zeros((), device=self.step.device)
 
-    def _that_counts(self, record: AttentionRecord) -> AttentionRecord:
+    def _valid_part(self, record: AttentionRecord) -> AttentionRecord:
         """In float32, and only the queries that are asked for."""
         tokens, total = record.cross[0].shape[-1], record.layout.total
         if tokens != total:
@@ -133,7 +133,7 @@ class AttentionRegularizer(nn.Module):
             return None
         if self.config.wants_attention and self.config.camera_balance > 0 and len(layout.cameras) < 2:
             raise RegularizerError(
-                "camera_balance weighs cameras against each other, but this model has only one"
+                "camera_balance compares cameras with each other, but this model has only one"
             )
         return split
 
@@ -157,7 +157,7 @@ class AttentionRegularizer(nn.Module):
         ]
         loss = sum(layers, self._nothing()) * (self.config.weight / len(x))
         if self.config.weight_schedule == "pi":
-            loss = loss + self._pull(z, record.valid_BQ, split)
+            loss = loss + self._constraint(z, record.valid_BQ, split)
         return loss * self._warmth()
 
     def _terms(
@@ -175,18 +175,16 @@ class AttentionRegularizer(nn.Module):
             log_p_cameras = log_mass_of_cameras(log_p_BHQS, layout)
             yield config.entropy_weight * entropy_shortfall(log_p_cameras, config.camera_balance, valid_BQ)
         if config.entropy_bonus > 0:
-            yield -config.entropy_bonus * reduced(entropy(log_p_vision), valid_BQ, unchanged, "query")
+            yield -config.entropy_bonus * reduced(entropy(log_p_vision), valid_BQ, identity, "query")
 
-    def _pull(self, z: list[Tensor], valid_BQ: Tensor, split: Split) -> Tensor:
+    def _constraint(self, z: list[Tensor], valid_BQ: Tensor, split: Split) -> Tensor:
         """The controller's weight times the share itself (a hinge would let go at the ceiling), and its error.
 
         In any `space` the share and not its logit, whose gradient does not vanish: with that the gains that hold
         the one model at its ceiling drive the next one's share to 0.
         """
         config = self.config
-        shares = [
-            reduced(x.sigmoid(), valid_BQ, unchanged, config.reduction, config.cvar_fraction) for x in z
-        ]
+        shares = [reduced(x.sigmoid(), valid_BQ, identity, config.reduction, config.cvar_fraction) for x in z]
         share = torch.stack(shares).mean()
         if self.training:
             count = valid_BQ.sum()

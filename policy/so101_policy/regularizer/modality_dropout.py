@@ -3,7 +3,7 @@
 A policy that cannot count on its state learns to look. Per sample, all independent of each other:
 
 - the whole joint state, with probability `state_dropout`: its token becomes a learnable mask token, or the state
-  becomes the mean pose (0 in normalised units; a legal pose, so the policy cannot tell it from a real one);
+  becomes the mean pose (0 in normalised units; a legal pose, so the policy cannot distinguish it from a real one);
 - single joints, with probability `state_dim_dropout` each: they become 0, the mean;
 - noise of `state_noise` (standard deviation, normalised units) on every joint;
 - each camera, with probability `camera_dropout`: its tokens become a learnable mask token.
@@ -19,34 +19,36 @@ With a mask token after GR00T N1.6's `state_dropout_prob`; per-joint dropout and
 Shapes: B batch, P joints of the state, C cameras, N tokens of a camera, D model width.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from lerobot.configs import PolicyFeature
 from lerobot.utils.constants import OBS_IMAGES, OBS_STATE
 from torch import Tensor, nn
 
 from so101_policy.regularizer.config import RegularizerConfig
 
 
-class Losses(NamedTuple):
-    """What each sample of a batch lost."""
+class DropMasks(NamedTuple):
+    """What each sample of a batch loses. All are bool, True: dropped."""
 
     joints_BP: Tensor
-    """bool; all True where the whole state was lost."""
+    """All True where the whole state is dropped."""
     state_B: Tensor
     cameras_BC: Tensor
 
     @property
     def one_sided(self) -> Tensor:
-        """Samples that lost their state, or all their cameras: nothing to learn there about sharing attention."""
-        blind_B = self.cameras_BC.all(-1) if self.cameras_BC.shape[-1] else torch.zeros_like(self.state_B)
-        return self.state_B | blind_B
+        """Samples without their state, or without all their cameras: they say nothing about sharing attention."""
+        unseeing_B = self.cameras_BC.all(-1) if self.cameras_BC.shape[-1] else torch.zeros_like(self.state_B)
+        return self.state_B | unseeing_B
 
 
-def draw_losses(
+def draw_masks(
     config: RegularizerConfig, samples: int, joints: int, cameras: int, spare: bool, device: torch.device
-) -> Losses:
-    """Draw who loses what.
+) -> DropMasks:
+    """Draw what each sample loses.
 
     Args:
         joints: size of the joint state, 0 without.
@@ -61,13 +63,30 @@ def draw_losses(
     if joints:
         state_B, cameras_BC = lost_BM[:, 0], lost_BM[:, 1:]
         rescued_B = joints_BP.all(-1) & ~state_B
-        return Losses(joints_BP & ~rescued_B[:, None], state_B, cameras_BC)
-    return Losses(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
+        return DropMasks(joints_BP & ~rescued_B[:, None], state_B, cameras_BC)
+    return DropMasks(joints_BP, torch.zeros(samples, dtype=torch.bool, device=device), lost_BM)
 
 
-def hide(config: Any, batch: dict[str, Any]) -> dict[str, Any]:
+class Inputs(Protocol):
+    """What modality dropout must know of a policy's configuration: `RegularizedACTConfig` is one."""
+
+    regularizer: RegularizerConfig
+    dim_model: int
+    use_vae: bool
+
+    @property
+    def image_features(self) -> Mapping[str, PolicyFeature]: ...
+
+    @property
+    def robot_state_feature(self) -> PolicyFeature | None: ...
+
+    @property
+    def env_state_feature(self) -> PolicyFeature | None: ...
+
+
+def hide(config: Inputs, batch: dict[str, Any]) -> dict[str, Any]:
     """A normalised batch of LeRobot's without what a policy of this configuration never sees: its mean in its place."""
-    regularizer: RegularizerConfig = config.regularizer
+    regularizer = config.regularizer
     hidden = {OBS_STATE} if regularizer.hides_state else set[str]()
     if regularizer.hides_images:
         hidden |= {OBS_IMAGES, *config.image_features}
@@ -83,10 +102,10 @@ def keep_one(lost_BM: Tensor) -> Tensor:
 class ModalityDropout(nn.Module):
     """The learnable mask tokens, and where they go. Tokens begin at 0; only those that can be needed exist."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Inputs):
         super().__init__()
         self._of = config
-        self.config: RegularizerConfig = config.regularizer
+        self.config = config.regularizer
         self._cameras = len(config.image_features)
         self._joints = int(config.robot_state_feature.shape[0]) if config.robot_state_feature else 0
         self._spare = bool(config.env_state_feature)
@@ -102,29 +121,29 @@ class ModalityDropout(nn.Module):
         """Without what the policy never sees."""
         return hide(self._of, batch)
 
-    def draw(self, samples: int, device: torch.device) -> Losses:
-        """Who loses what in a batch of this many samples."""
-        return draw_losses(self.config, samples, self._joints, self._cameras, self._spare, device)
+    def draw(self, samples: int, device: torch.device) -> DropMasks:
+        """What each sample of a batch loses."""
+        return draw_masks(self.config, samples, self._joints, self._cameras, self._spare, device)
 
-    def state(self, state_BP: Tensor, losses: Losses) -> Tensor:
+    def state(self, state_BP: Tensor, dropped: DropMasks) -> Tensor:
         """The joint state with noise, and 0 for every joint that was lost."""
         if self.config.state_noise:
             state_BP = state_BP + self.config.state_noise * torch.randn_like(state_BP)
-        return state_BP.masked_fill(losses.joints_BP, 0.0)
+        return state_BP.masked_fill(dropped.joints_BP, 0.0)
 
-    def state_tokens(self, token_BD: Tensor, losses: Losses, *, of_vae: bool = False) -> Tensor:
+    def state_tokens(self, token_BD: Tensor, dropped: DropMasks, *, of_vae: bool = False) -> Tensor:
         """The projected state, the mask token in its place where the whole state was lost."""
         mask_D = self.vae_state_token if of_vae else self.state_token
-        return token_BD if mask_D is None else torch.where(losses.state_B[:, None], mask_D, token_BD)
+        return token_BD if mask_D is None else torch.where(dropped.state_B[:, None], mask_D, token_BD)
 
-    def camera(self, token_BND: Tensor, losses: Losses, camera: int) -> Tensor:
+    def camera(self, token_BND: Tensor, dropped: DropMasks, camera: int) -> Tensor:
         """A camera's projected features, the mask token in their place where the camera was lost."""
         if self.camera_tokens is None:
             return token_BND
-        return torch.where(losses.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
+        return torch.where(dropped.cameras_BC[:, camera, None, None], self.camera_tokens[camera], token_BND)
 
 
-def _zeros(value: Any) -> Any:
+def _zeros(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     return [torch.zeros_like(x) for x in value] if isinstance(value, list) else torch.zeros_like(value)
 
 

@@ -1,6 +1,6 @@
 """The presets of a regularizer: named sets of values, each with what it is and where its numbers come from.
 
-`RegularizerConfig(preset=...)` takes from here what it is not told. Formulas, sources and measurements:
+`RegularizerConfig(preset=...)` takes from here what is not given. Formulas, sources and measurements:
 docs/regularizer.md.
 """
 

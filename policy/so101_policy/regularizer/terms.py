@@ -42,7 +42,7 @@ class Split(NamedTuple):
         stateless = layout.state is None and (layout.environment is None or group != "state")
         if stateless or split.rest.stop == split.rest.start:
             raise RegularizerError(
-                f"group={group!r} weighs state against the rest, but this model has "
+                f"group={group!r} compares the state with the rest, but this model has "
                 f"{'no such state' if stateless else 'no cameras'}; possible: a model with both, or weight=0"
             )
         return split
@@ -145,7 +145,7 @@ def reduced(
     return phi(mean).mean() * count.clamp(max=1)
 
 
-def unchanged(x: Tensor) -> Tensor:
+def identity(x: Tensor) -> Tensor:
     """The phi of a plain mean."""
     return x
 
@@ -175,7 +175,7 @@ def entropy_shortfall(log_p_BHQN: Tensor, least: float, valid_BQ: Tensor) -> Ten
     """
     mass_BHQ = torch.logsumexp(log_p_BHQN.detach(), -1).exp()
     missing_BHQ = torch.relu(least - normalised_entropy(log_p_BHQN)) * mass_BHQ
-    return reduced(missing_BHQ, valid_BQ, unchanged, "query")
+    return reduced(missing_BHQ, valid_BQ, identity, "query")
 
 
 def log_mass_of_cameras(log_p_BHQS: Tensor, layout: TokenLayout) -> Tensor:

@@ -10,19 +10,20 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import datasets
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_policy.errors import PolicyError
-
-if TYPE_CHECKING:
-    from so101_policy.reliance.frames import Recordings
-    from so101_policy.reliance.policy import ProbedPolicy
-    from so101_policy.reliance.probes import Views
-    from so101_policy.reliance.report import Reliance, Study
+from so101_policy.reliance.frames import Recordings, open_recordings, read_views
+from so101_policy.reliance.intervals import Bootstrap
+from so101_policy.reliance.phases import PHASES
+from so101_policy.reliance.picture import draw
+from so101_policy.reliance.policy import ProbedPolicy, default_name
+from so101_policy.reliance.probes import Views, draw_donors, figures_of, probes_of, run_probe
+from so101_policy.reliance.report import Reliance, Study, as_data, table, write_json
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 PIPED_WIDTH, COLUMN_WIDTH = 64, 30
@@ -104,17 +105,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(asked: argparse.Namespace, console: Console) -> None:
-    """Do what is asked; LeRobot and torch are loaded here, so that --help is quick."""
-    import datasets
+    """Do what is asked.
 
-    from so101_policy.reliance.frames import open_recordings, read_views
-    from so101_policy.reliance.picture import check_matplotlib, draw
-    from so101_policy.reliance.policy import ProbedPolicy
-    from so101_policy.reliance.report import as_data, table, write_json
-
+    Raises:
+        PolicyError: it cannot be done; nothing is written.
+    """
     datasets.disable_progress_bars()
-    if asked.picture:
-        check_matplotlib()
     recordings = open_recordings(asked.repo_id, asked.root, asked.episodes)
     named = named_paths(asked.policies)
     policies = [ProbedPolicy.load(name, path, asked.device) for name, path in named.items()]
@@ -129,7 +125,7 @@ def run(asked: argparse.Namespace, console: Console) -> None:
             recordings, cameras, frames=asked.frames, steps=steps, delay=asked.delay, seed=asked.seed,
             advance=lambda done, total: bars.update(reading, completed=done, total=total),
         )  # fmt: skip
-        found = [probed(policy, views, asked.seed, bars) for policy in policies]
+        found = [probe_policy(policy, views, asked.seed, bars) for policy in policies]
     study = study_of(recordings, views, asked.seed, asked.delay)
     width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
     Console(width=width).print(table(study, found))
@@ -139,12 +135,8 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     console.print(f"written to {asked.out}", style="dim")
 
 
-def probed(policy: "ProbedPolicy", views: "Views", seed: int, bars: Progress) -> "Reliance":
+def probe_policy(policy: ProbedPolicy, views: Views, seed: int, bars: Progress) -> Reliance:
     """All probes of one policy, on the cameras that it has."""
-    from so101_policy.reliance.intervals import Bootstrap
-    from so101_policy.reliance.probes import draw_donors, figures_of, probes_of, run_probe
-    from so101_policy.reliance.report import Reliance
-
     own = policy.normalised(policy.own(views))
     donors, probes = draw_donors(own, seed), probes_of(own)
     bar = bars.add_task(f"probing {policy.name}", total=(len(probes) + 1) * len(own.state_FS))
@@ -162,10 +154,8 @@ def probed(policy: "ProbedPolicy", views: "Views", seed: int, bars: Progress) ->
     )
 
 
-def study_of(recordings: "Recordings", views: "Views", seed: int, delay: int) -> "Study":
-    from so101_policy.reliance.phases import PHASES
-    from so101_policy.reliance.report import Study
-
+def study_of(recordings: Recordings, views: Views, seed: int, delay: int) -> Study:
+    """The frames that were probed, as a report tells of them."""
     counts = np.bincount(views.phase_F, minlength=len(PHASES)).tolist()
     phases = {phase: count for phase, count in zip(PHASES, counts, strict=True) if count}
     return Study(recordings.name, recordings.episodes, len(views.phase_F), phases, seed, delay)
@@ -177,8 +167,6 @@ def named_paths(asked: Sequence[str]) -> dict[str, str]:
     Raises:
         PolicyError: a name is given twice.
     """
-    from so101_policy.reliance.policy import default_name
-
     named: dict[str, str] = {}
     for text in asked:
         name, sign, path = text.partition("=")

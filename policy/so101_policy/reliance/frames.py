@@ -8,8 +8,7 @@ Shapes: F frames, N frames of the chosen episodes, P pictures, S joints, T chunk
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,14 +23,14 @@ from so101_policy.reliance.phases import JawLevels, phases_of
 from so101_policy.reliance.probes import Indices, Views
 from so101_policy.train.data import split
 
-LEAST = 2
+MIN_EPISODES = 2
 """Episodes: a donor comes from another one."""
 
 
 class Recordings(NamedTuple):
     """A dataset's chosen episodes, opened."""
 
-    dataset: Any
+    dataset: LeRobotDataset
     episodes: list[int]
 
     @property
@@ -89,7 +88,7 @@ def open_recordings(repo_id: str | None, root: Path | None, episodes: str = "all
     return Recordings(dataset, chosen)
 
 
-def chosen_episodes(asked: str, meta: Any) -> list[int]:
+def chosen_episodes(asked: str, meta: LeRobotDatasetMetadata) -> list[int]:
     """Episodes of a dataset with LeRobot's `meta` that `asked` means.
 
     "all", "0:16" with ends as in Python's slices, "last:16", numbers "0,3,8", or "held-out:0.1": those that
@@ -102,7 +101,7 @@ def chosen_episodes(asked: str, meta: Any) -> list[int]:
     if asked == "all":
         chosen = list(range(total))
     elif match := re.fullmatch(r"held-out:(0?\.\d+)", asked):
-        _, chosen = split(SimpleNamespace(meta=meta), None, float(match[1]))
+        _, chosen = split(meta, None, float(match[1]))
     elif match := re.fullmatch(r"last:(\d+)", asked):
         chosen = list(range(max(0, total - int(match[1])), total))
     elif match := re.fullmatch(r"(\d*):(\d*)", asked):
@@ -117,10 +116,10 @@ def chosen_episodes(asked: str, meta: Any) -> list[int]:
         raise PolicyError(
             f"--episodes {asked}: there is no episode {beyond[0]}; the dataset has {total}, counted from 0"
         )
-    if len(chosen) < LEAST:
+    if len(chosen) < MIN_EPISODES:
         raise PolicyError(
-            f"{len(chosen)} episode{'' if len(chosen) == 1 else 's'} of {total} chosen; at least {LEAST} are needed, "
-            "because what replaces a frame's images or state comes from another episode"
+            f"{len(chosen)} episode{'' if len(chosen) == 1 else 's'} of {total} chosen; expected {MIN_EPISODES} or "
+            "more, because what replaces a frame's images or state comes from another episode"
         )
     return chosen
 
@@ -185,7 +184,7 @@ def pick_frames(episode_N: Indices, frames: int, generator: np.random.Generator)
 
 
 def _bounds(episode_N: Indices) -> tuple[Indices, Indices]:
-    """(N,) first and last frame of each frame's episode; episodes lie in one piece each."""
+    """(N,) first and last frame of each frame's episode; each episode is one run of frames."""
     _, start, inverse, count = np.unique(
         episode_N, return_index=True, return_inverse=True, return_counts=True
     )
@@ -205,13 +204,16 @@ def _phases(episode_N: Indices, action_NA: NDArray[np.float32], recordings: Reco
 
 
 def _pictures(
-    dataset: Any, cameras: Sequence[str], rows_P: Indices, advance: Callable[[int, int], object] | None
+    dataset: LeRobotDataset,
+    cameras: Sequence[str],
+    rows_P: Indices,
+    advance: Callable[[int, int], object] | None,
 ) -> dict[str, Tensor]:
     keys = [f"{OBS_IMAGES}.{name}" for name in cameras]
     pictures: dict[str, list[Tensor]] = {key: [] for key in keys}
     for done, row in enumerate(rows_P.tolist(), start=1):
         try:
-            item = dataset[row]
+            item = cast(dict[str, Tensor], dataset[row])
         except Exception as error:  # whatever the decoder says
             raise PolicyError(
                 f"frame {row} of the chosen episodes of {dataset.root} cannot be decoded: {first_line(error)}"

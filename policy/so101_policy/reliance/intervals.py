@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A figure; None where it cannot be told (`frames` 0, or nothing to divide by)."""
+    """A figure; None where it is undefined (`frames` 0, or nothing to divide by)."""
 
     value: float | None
     low: float | None

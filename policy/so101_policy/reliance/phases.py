@@ -17,7 +17,6 @@ grasp and is carried to the end, as in "pick it up". Without any closing an epis
 Shapes: T frames of an episode, J joints of the arm without the jaws.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -114,10 +113,6 @@ def running_median(values: NDArray[np.float64], window: int) -> NDArray[np.float
     half = window // 2
     padded = np.concatenate([values[:1].repeat(half, 0), values, values[-1:].repeat(half, 0)])
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, window, axis=0), axis=-1)
-
-
-def names_of(phases: Sequence[int] | NDArray[np.int64]) -> list[str]:
-    return [PHASES[index] for index in phases]
 
 
 def _window(fps: float, frames: int) -> int:

@@ -13,7 +13,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.checkpoint_files import read_processors
+from so101_policy.checkpoint_files import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
 from so101_policy.frames.build import resize
 from so101_policy.inference.act_policy import ENVIRONMENT, ActPolicy
@@ -23,7 +23,7 @@ from so101_policy.reliance.probes import BATCH, Views, batch_of
 class ProbedPolicy:
     """A LeRobot ACT checkpoint under a name. `load` makes one."""
 
-    def __init__(self, name: str, policy: ActPolicy, preprocess: Any):
+    def __init__(self, name: str, policy: ActPolicy, preprocess: Preprocessor):
         self.name = name
         self.act = policy
         self._preprocess = preprocess
@@ -36,7 +36,7 @@ class ProbedPolicy:
         config: Any = policy.policy.config
         if config.env_state_feature:
             raise PolicyError(
-                f"the policy {path} wants {ENVIRONMENT}, which is neither camera nor joint state"
+                f"the policy {path} needs {ENVIRONMENT}, which is neither a camera nor the joint state"
             )
         return cls(name, policy, read_processors(policy.path, config, device)[0])
 
@@ -57,7 +57,7 @@ class ProbedPolicy:
             )
         if missing := [camera for camera in self.act.cameras if camera not in cameras]:
             misfits.append(
-                f"missing camera {', '.join(missing)}: the policy sees through {', '.join(self.act.cameras)}, "
+                f"missing camera {', '.join(missing)}: the policy uses the cameras {', '.join(self.act.cameras)}, "
                 f"the dataset has {', '.join(cameras) or 'no camera'}"
             )
         if misfits:

@@ -12,9 +12,10 @@ Geirhos et al. 2019): image of A, state of B, both ways round,
 
     VCI = <pi(I_A, q_B) - pi(I_B, q_B), d> / |d|^2,  d = pi(I_A, q_A) - pi(I_B, q_B)
 
-which is 1 where the action follows the image and 0 where it follows the state; it can lie outside, since image and
-state need not add up. Two more probes show the image of the episode's start (is the loop through the cameras closed?)
-and one of a moment ago. All of it is on recorded frames: it says what an action depends on, not whether it succeeds.
+which is 1 where the action follows the image and 0 where it follows the state; it can be outside 0 to 1, since image
+and state need not add up. Two more probes show the image of the episode's start (is the loop through the cameras
+closed?) and one of a moment ago. All of it is on recorded frames: it shows what an action depends on,
+not whether it succeeds.
 
 Pure: a policy is a function `predict(batch) -> actions_BTA` in normalised units, so it can be built by hand.
 
@@ -42,9 +43,9 @@ Figures = dict[tuple[str, ...], Resampled]
 ANY, SAME_PHASE, FROZEN, DELAYED, CLEAN = "any", "phase", "frozen", "delayed", "clean"
 STATE, IMAGES = "state", "images"
 
-FIRST = 5
+FIRST_STEPS = 5
 """Of the executed steps, looked at on their own: the state's shortcut is strongest there."""
-TINY = 0.25
+MIN_DIRECTION = 0.25
 """A pair whose actions differ by less than this part of the median pair has no direction to speak of."""
 BATCH = 32
 
@@ -135,9 +136,7 @@ def run_probe(
 
 def _finite(actions_BTA: Tensor) -> Tensor:
     if not actions_BTA.isfinite().all():
-        raise PolicyError(
-            "the policy gives actions that are no numbers (NaN or infinite), so nothing can be compared"
-        )
+        raise PolicyError("the policy gives NaN or infinite actions, so nothing can be compared")
     return actions_BTA.detach().float().cpu()
 
 
@@ -161,7 +160,7 @@ def figures_of(
     KIND and PART of the probes, and for every phase (phases, PHASE, reliance|cue_conflict|error). WINDOW is executed or
     first_5. `change` is D; `error` is the L1 to the demonstrated actions. Both in normalised units.
     """
-    windows = {"executed": n_action_steps, f"first_{FIRST}": min(FIRST, n_action_steps)}
+    windows = {"executed": n_action_steps, f"first_{FIRST_STEPS}": min(FIRST_STEPS, n_action_steps)}
     donor_of = {ANY: donors.any_F, SAME_PHASE: donors.phase_F}
     figures: Figures = {}
     for window, steps in windows.items():
@@ -219,6 +218,6 @@ def cue_conflict(actions: Mapping[Probe, Tensor], donors: Donors, steps: int) ->
     other_way_F = ((clean_FX - images_FX) * d_FX).sum(1) / square_F
     norm_F = square_F.sqrt()
     matched = norm_F[torch.from_numpy(donors.phase_F >= 0)]
-    small = matched.median().item() * TINY if len(matched) else 0.0
+    small = matched.median().item() * MIN_DIRECTION if len(matched) else 0.0
     directed_F = (norm_F > small) & (norm_F > 1e-6)
     return torch.where(directed_F, (one_way_F + other_way_F) / 2, torch.nan).numpy()

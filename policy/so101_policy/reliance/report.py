@@ -1,4 +1,4 @@
-"""Reliance, told: a table for the terminal and plain data for a file. The picture is in `picture`.
+"""Reliance as a report: a table for the terminal and plain data for a file. The picture is in `reliance_picture`.
 
 All policies of a report were probed on the same frames with the same donors, so they are compared draw by draw.
 """
@@ -14,14 +14,14 @@ from rich.table import Table
 from so101_policy.attention.shares import camera_name
 from so101_policy.reliance.intervals import LEVEL, Estimate, Resampled
 from so101_policy.reliance.phases import PHASES
-from so101_policy.reliance.probes import FIRST, Figures
+from so101_policy.reliance.probes import FIRST_STEPS, Figures
 
 SCHEMA = 1
 NOTE = (
     "A diagnostic: where the decoder looks. In a stock ACT the encoder has mixed the joint state into the vision "
     "tokens, so this is not what the action depends on."
 )
-FIRST_KEY = f"first_{FIRST}"
+FIRST_KEY = f"first_{FIRST_STEPS}"
 
 
 class Reliance(NamedTuple):
@@ -58,11 +58,11 @@ class Row(NamedTuple):
 RELIANCE_ROWS = (
     Row("donor from any moment", ("reliance", "any", "executed")),
     Row("donor from the same phase", ("reliance", "phase", "executed")),
-    Row(f"same phase, first {FIRST} actions", ("reliance", "phase", FIRST_KEY)),
+    Row(f"same phase, first {FIRST_STEPS} actions", ("reliance", "phase", FIRST_KEY)),
 )
 CONFLICT_ROWS = (
     Row("cue conflict (VCI)", ("cue_conflict", "executed")),
-    Row(f"cue conflict, first {FIRST} actions", ("cue_conflict", FIRST_KEY)),
+    Row(f"cue conflict, first {FIRST_STEPS} actions", ("cue_conflict", FIRST_KEY)),
 )
 PHASE_ROWS = tuple(Row(phase, ("phases", phase, "reliance")) for phase in PHASES)
 
@@ -175,7 +175,7 @@ def _cell(figure: Resampled | None, sign: bool = False) -> str:
         return "-"
     value, low, high, *_ = figure.estimate()
     if value is None:
-        return "cannot be told"
+        return "undefined"
     form = "+.2f" if sign else ".2f" if abs(value) >= 0.095 else ".3f"
     interval = "no interval" if low is None or high is None else f"\\[{low:{form}}, {high:{form}}]"
     return f"[bold]{value:{form}}[/] [dim]{interval}[/]"

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from so101_policy.frames.samples import Position, SampleOrder, share
+from so101_policy.frames.samples import Position, SampleOrder, split_batch
 from so101_policy.train.processes import Processes
 
 Raw = Mapping[str, Tensor]
 
 
-class Share(NamedTuple):
+class BatchPart(NamedTuple):
     """One process's part of a step's joint batch."""
 
     indices: NDArray[np.int64]
@@ -60,9 +60,9 @@ class Batches:
         self._joint, self._draws_as_loader = batch_size * processes.count, draws_as_loader
         self._position: Position = order.position(step, self._joint)
         self._thread = ThreadPoolExecutor(1, "batches") if ahead else None
-        self._coming: Future[tuple[Raw, Share]] | None = None
+        self._coming: Future[tuple[Raw, BatchPart]] | None = None
 
-    def next(self) -> tuple[dict[str, Tensor], Share]:
+    def next(self) -> tuple[dict[str, Tensor], BatchPart]:
         raw, part = self._coming.result() if self._coming else self._gathered()
         if self._draws_as_loader and part.begins_epoch:
             torch.empty((), dtype=torch.int64).random_()
@@ -76,15 +76,15 @@ class Batches:
             self._thread.shutdown(cancel_futures=True)
             self._thread = self._coming = None
 
-    def _gathered(self) -> tuple[Raw, Share]:
+    def _gathered(self) -> tuple[Raw, BatchPart]:
         processes = self._processes
         begins_epoch = self._position.sample == 0
         joint, self._position = self._order.take(self._position, self._joint)
-        mine = share(joint, processes.rank, processes.count)
-        part = Share(mine, len(joint), begins_epoch)
+        mine = split_batch(joint, processes.rank, processes.count)
+        part = BatchPart(mine, len(joint), begins_epoch)
         if len(mine):
             return self._raw(mine), part
         raw = self._raw(
             joint[:1]
-        )  # nothing left for this process: it keeps pace with a sample that does not count
+        )  # no sample left for this process: it computes one that does not count, to stay in step
         return {**raw, "action_is_pad": torch.ones_like(raw["action_is_pad"])}, part

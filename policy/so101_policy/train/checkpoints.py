@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, in LeRobot's layout, and what makes a resumed run go on exactly.
+"""Checkpoints that are complete or absent, in LeRobot's layout, and what lets a resumed run continue exactly.
 
     checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json
     checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
@@ -8,18 +8,20 @@ A checkpoint is written into a hidden folder beside its place, flushed to the di
 replaced by a rename too, so kill -9 or a power cut at any moment leaves the previous checkpoint and its link whole.
 What such an end leaves behind is removed by the next save.
 
-LeRobot's own files carry the random states of this process; in a run of several, those of the others lie beside.
+LeRobot's own files carry the random states of this process; in a run of several, those of the others are beside them.
 """
 
 import contextlib
 import json
 import os
 import shutil
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lerobot.common.train_utils import get_step_identifier, load_training_state, save_checkpoint
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import (
     CHECKPOINTS_DIR,
     LAST_CHECKPOINT_LINK,
@@ -29,8 +31,12 @@ from lerobot.utils.constants import (
 from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from so101_policy.checkpoint_files import Postprocessor, Preprocessor
 from so101_policy.errors import StoppedError, TrainError
+from so101_policy.train.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
 PROGRESS = "so101_training.json"
@@ -52,19 +58,19 @@ class Progress:
     data: dict[str, Any] = field(default_factory=dict)
     """What the data was: frames, episodes, joints, cameras (`data`)."""
     losses: list[float] = field(default_factory=list)
-    """Recent losses, which tell a diverging one (`divergence`)."""
+    """Recent losses, by which a diverging one is recognised (`divergence`)."""
 
 
 @dataclass
 class Trained:
     """What a checkpoint holds and a resume restores."""
 
-    config: Any
-    policy: Any
-    optimizer: Any
-    scheduler: Any
-    preprocessor: Any
-    postprocessor: Any
+    config: SO101TrainConfig
+    policy: ACTPolicy
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    preprocessor: Preprocessor
+    postprocessor: Postprocessor
 
 
 class Checkpoints:
@@ -110,7 +116,7 @@ class Checkpoints:
     def save_aside(
         self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
     ) -> Path:
-        """Write a state that shall be looked at and not gone on from; no link points at it."""
+        """Write a state for inspection, not to be resumed from; no link points at it."""
         place = self.folder / f"{name}-{get_step_identifier(progress.step, self._total_steps)}"
         if not place.exists():
             self._write(place, trained, progress, random_states)
@@ -158,7 +164,7 @@ class Checkpoints:
             _remove(new)
             raise StoppedError(
                 f"the checkpoint {place} could not be written: {problem.strerror or problem}; "
-                "the one before it is whole. Make room, or choose another --output_dir"
+                "the previous checkpoint is complete. Free some space, or choose another --output_dir"
             ) from problem
 
 
@@ -166,7 +172,7 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     """Optimizer, scheduler and random states as they were; the policy's weights are loaded with the policy.
 
     Raises:
-        TrainError: the folder is no checkpoint that can be gone on from.
+        TrainError: the folder is not a checkpoint that can be resumed.
     """
     state = checkpoint / TRAINING_STATE_DIR
     try:
@@ -175,7 +181,7 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
             flat = load_file(state / _random_states_of(rank))
             deserialize_rng_state(flat)
     except (OSError, KeyError, ValueError) as problem:
-        raise TrainError(f"{checkpoint} cannot be gone on from: {problem}") from problem
+        raise TrainError(f"{checkpoint} cannot be resumed: {problem}") from problem
     return read_progress(checkpoint)
 
 
@@ -189,11 +195,11 @@ def read_progress(checkpoint: Path) -> Progress:
     try:
         if (state / PROGRESS).is_file():
             return Progress(**json.loads((state / PROGRESS).read_text()))
-        said = json.loads((state / "training_step.json").read_text())
+        stored = json.loads((state / "training_step.json").read_text())
     except (OSError, ValueError, TypeError) as problem:
-        raise TrainError(f"{checkpoint} has no training state to go on from: {problem}") from problem
-    processes = said.get("num_processes") or 1
-    return Progress(said["step"], (said.get("batch_size") or 0) * processes, processes)
+        raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
+    processes = stored.get("num_processes") or 1
+    return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -203,7 +209,7 @@ def random_state() -> dict[str, Tensor]:
 
 def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
     """LeRobot's files, by LeRobot."""
-    with _saying_nothing():
+    with _stdout_silenced():
         save_checkpoint(
             folder,
             progress.step,
@@ -221,7 +227,7 @@ def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _saying_nothing() -> Any:
+def _stdout_silenced() -> Generator[None]:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 

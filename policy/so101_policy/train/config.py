@@ -8,7 +8,6 @@ import json
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import draccus
 from lerobot.configs import PreTrainedConfig, parser
@@ -37,11 +36,11 @@ class CacheConfig:
     """The frame cache: the dataset's frames, decoded once."""
 
     size: str | None = None
-    """HEIGHTxWIDTH [px] of the frames in the cache and in training; none: as recorded."""
+    """HEIGHTxWIDTH [px] of the frames in the cache and in training, such as 96x96; null: as recorded."""
     folder: Path | None = None
-    """Where caches lie; none: $SO101_CACHE, else ~/.cache/so101/frames."""
+    """Where caches are; null: $SO101_CACHE, else ~/.cache/so101/frames."""
     jobs: int | None = None
-    """Processes that decode; none: one per core."""
+    """Threads that decode; null: one per core."""
 
     @property
     def height_width(self) -> tuple[int, int] | None:
@@ -60,10 +59,12 @@ class CacheConfig:
 
 @dataclass
 class ShiftedConfig:
-    """A second dataset, recorded where something has moved: its loss tells whether the policy would notice."""
+    """A second dataset, recorded where something has moved: its loss shows whether the policy would notice."""
 
     repo_id: str | None = None
+    """Its name; null: local/<name of the folder>."""
     root: str | None = None
+    """Its folder; null: the hub's."""
 
 
 @dataclass
@@ -82,22 +83,43 @@ class SO101TrainConfig(TrainPipelineConfig):
     model: str = "default"
     """Size of a new policy, by name: "small" trains on a laptop's processor. Single flags win over it."""
     fused: bool = True
-    """The faster training forward and optimizer: same loss, other random draws of dropout. False: LeRobot's."""
+    """The faster training forward and optimizer: same loss, other random draws of dropout. false: LeRobot's, number for
+    number."""
     precision: str = "fp32"
     """"fp32" or "bf16" (autocast; for GPUs)."""
     compile: bool = False
     """torch.compile the training forward (for GPUs; the first steps take minutes)."""
     held_out: float | None = None
     """Fraction of the episodes kept for evaluation, the last ones of every task, as dataset.eval_split (which
-    it sets). None: dataset.eval_split if given, else 0.1."""
+    it sets); 0: none. null: dataset.eval_split if given, else 0.1."""
     shifted: ShiftedConfig = field(default_factory=ShiftedConfig)
+    """A second dataset, where something has moved: its L1 is reported too."""
     cache: CacheConfig = field(default_factory=CacheConfig)
+    """Where decoded frames are kept, and at which size."""
     device_cache: bool | None = None
-    """Keep the frames on the GPU: True, False, or None: if they fit."""
+    """Keep the frames on the GPU: true, false, or null: if they fit."""
     trackers: str = "tensorboard"
     """Where metrics go besides metrics.jsonl, comma-separated: tensorboard, wandb, trackio; or "none"."""
     export: str | None = None
     """"act": at the end also write a checkpoint that stock LeRobot loads without a plugin."""
+
+    @property
+    def act(self) -> ACTConfig:
+        """The policy's settings, which `validate` has found to be an ACT's."""
+        assert isinstance(self.policy, ACTConfig)
+        return self.policy
+
+    @property
+    def run_folder(self) -> Path:
+        """The run's folder, which `validate` has settled."""
+        assert self.output_dir is not None
+        return self.output_dir
+
+    @property
+    def resumes_from(self) -> Path:
+        """The checkpoint that a resumed run continues from, which `validate` has found."""
+        assert self.checkpoint_path is not None
+        return self.checkpoint_path
 
     @property
     def tracker_names(self) -> tuple[str, ...]:
@@ -110,7 +132,7 @@ class SO101TrainConfig(TrainPipelineConfig):
         Raises:
             TrainError: what was asked for, and what is possible.
         """
-        self._refuse_what_is_not_done_here()
+        self._refuse_unsupported()
         self._check_choices()
         if self.held_out is None:
             self.held_out = self.dataset.eval_split or HELD_OUT
@@ -131,13 +153,12 @@ class SO101TrainConfig(TrainPipelineConfig):
         if not (path := parser.get_path_arg("policy")) or not self._as_regularized(path):
             super()._resolve_pretrained_from_cli()
         if self.policy is not None:
-            policy: Any = self.policy
-            policy.push_to_hub = policy.push_to_hub and policy.repo_id is not None
-            if hasattr(policy, "fused"):
-                policy.fused = self.fused
+            self.policy.push_to_hub = self.policy.push_to_hub and self.policy.repo_id is not None
+            if isinstance(self.policy, RegularizedACTConfig):
+                self.policy.fused = self.fused
 
     def _as_regularized(self, path: str) -> bool:
-        """A checkpoint of LeRobot's ACT that shall go on with a regularizer becomes a `regularized_act`."""
+        """A checkpoint of LeRobot's ACT to be fine-tuned with a regularizer becomes a `regularized_act`."""
         flags = parser.get_yaml_overrides("policy") + (parser.get_cli_overrides("policy") or [])
         wanted = [flag.replace("--regularizer.", "--") for flag in flags if flag.startswith("--regularizer.")]
         folder = find_checkpoint(path)
@@ -158,7 +179,7 @@ class SO101TrainConfig(TrainPipelineConfig):
             min(WARMUP_STEPS, math.ceil(WARMUP_SHARE * self.steps))
         )
 
-    def _refuse_what_is_not_done_here(self) -> None:
+    def _refuse_unsupported(self) -> None:
         asked = {
             "--reward_model": self.reward_model is not None,
             "--peft": self.peft is not None,
@@ -180,10 +201,12 @@ class SO101TrainConfig(TrainPipelineConfig):
         for name in self.tracker_names:
             _one_of("--trackers", name, TRACKERS)
         if self.held_out is not None and not 0 <= self.held_out < 1:
-            raise TrainError(f"--held_out={self.held_out}: a fraction of the episodes, from 0 to below 1")
+            raise TrainError(
+                f"--held_out={self.held_out}: expected a fraction of the episodes, 0 or more and below 1"
+            )
         for name in ("steps", "batch_size", "log_freq"):
             if getattr(self, name) < 1:
-                raise TrainError(f"--{name}={getattr(self, name)}: at least 1")
+                raise TrainError(f"--{name}={getattr(self, name)}: expected 1 or more")
         if self.shifted.root is not None and self.shifted.repo_id is None:
             self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
         _ = self.cache.height_width
@@ -193,10 +216,10 @@ class SO101TrainConfig(TrainPipelineConfig):
             kind = self.policy.type if self.policy is not None else "nothing"
             raise TrainError(
                 f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
-                "which lerobot-train may know"
+                "which lerobot-train may train"
             )
 
 
-def _one_of(flag: str, value: Any, possible: tuple[Any, ...]) -> None:
+def _one_of(flag: str, value: str | None, possible: tuple[str | None, ...]) -> None:
     if value not in possible:
         raise TrainError(f"{flag}={value}: possible are {', '.join(str(p) for p in possible if p)}")

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.configs.default import DatasetConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
+from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
@@ -20,8 +23,9 @@ from rich.console import Console
 from so101_policy.attention.shares import camera_name
 from so101_policy.errors import TrainError
 from so101_policy.frames.cache import open_cache
-from so101_policy.frames.dataset import open_dataset
+from so101_policy.frames.dataset import TOLERANCE_S, open_dataset
 from so101_policy.frames.samples import Samples
+from so101_policy.train.config import SO101TrainConfig
 
 Size = tuple[int, int]
 
@@ -29,7 +33,7 @@ Size = tuple[int, int]
 class Description(NamedTuple):
     """A dataset as a policy would see it."""
 
-    dataset: Any
+    dataset: LeRobotDataset
     """LeRobot's, all episodes."""
     place: str
     """Where it is, for messages."""
@@ -41,7 +45,7 @@ class Description(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run goes on."""
+        """What must be the same when a run is resumed."""
         return {
             "joints": list(self.joints),
             "cameras": {key: list(shape) for key, shape in sorted(_cameras(self.features).items())},
@@ -60,13 +64,13 @@ class TrainingData(NamedTuple):
     shifted: Samples | None
 
 
-def describe(repo_id: str, root: str | Path | None, size: Size | None, config: Any) -> Description:
+def describe(repo_id: str, root: str | Path | None, size: Size | None, config: DatasetConfig) -> Description:
     """Open a dataset, without its frames.
 
     Raises:
         PolicyError: there is no such dataset.
     """
-    dataset = open_dataset(repo_id, root, config.revision, tolerance_s=1e-4)
+    dataset = open_dataset(repo_id, root, config.revision, tolerance_s=TOLERANCE_S)
     meta: Any = dataset.meta
     features = dataset_to_policy_features(meta.features)
     if ACTION not in features:
@@ -86,29 +90,33 @@ def describe(repo_id: str, root: str | Path | None, size: Size | None, config: A
     return Description(dataset, str(root or repo_id), features, _names(meta.features[ACTION]), statistics)
 
 
-def start_pose(dataset: Any) -> list[float] | None:
+def start_pose(dataset: LeRobotDataset) -> list[float] | None:
     """The median of the joint states with which its episodes begin; None for a dataset without states."""
     meta = dataset.meta
     if OBS_STATE not in meta.features or not meta.total_episodes:
         return None
-    first = dataset.hf_dataset.select(list(meta.episodes["dataset_from_index"]))[OBS_STATE]
+    episodes: Any = meta.episodes
+    first = dataset.hf_dataset.select(list(episodes["dataset_from_index"]))[OBS_STATE]
     return [round(float(value), 3) for value in np.median(np.stack(list(first)), axis=0)]
 
 
-def split(dataset: Any, asked: Sequence[int] | None, fraction: float) -> tuple[list[int], list[int]]:
+def split(
+    meta: LeRobotDatasetMetadata, asked: Sequence[int] | None, fraction: float
+) -> tuple[list[int], list[int]]:
     """Episodes to train on and to hold out: the last of every task, as `lerobot-train` splits.
 
     Raises:
         TrainError: there are no such episodes, or none are left to train on.
     """
-    count = dataset.meta.total_episodes
+    count = meta.total_episodes
     episodes = list(range(count)) if asked is None else list(asked)
     if wrong := [episode for episode in episodes if not 0 <= episode < count]:
         raise TrainError(f"--dataset.episodes asks for {wrong}; the dataset has episodes 0 to {count - 1}")
     if fraction == 0:
         return episodes, []
     tasks: dict[str, list[int]] = {}
-    names = dataset.meta.episodes["tasks"]
+    table: Any = meta.episodes
+    names = table["tasks"]
     for episode in episodes:
         tasks.setdefault(names[episode][0] if names[episode] else "", []).append(episode)
     train: list[int] = []
@@ -126,7 +134,7 @@ def split(dataset: Any, asked: Sequence[int] | None, fraction: float) -> tuple[l
 
 
 def check_fits(
-    policy: Any, data: Description, renamed: Mapping[str, str], joints: Sequence[str] | None = None
+    policy: ACTConfig, data: Description, renamed: Mapping[str, str], joints: Sequence[str] | None = None
 ) -> None:
     """Whether a policy that has its inputs already (from a checkpoint) can learn from this dataset.
 
@@ -150,25 +158,25 @@ def check_alike(shifted: Description, data: Description) -> None:
     if differing or data.joints != shifted.joints:
         what = "; ".join(f"{key}: {theirs.get(key, 'missing')}, not {ours[key]}" for key in sorted(differing))
         what = what or f"its joints are {', '.join(shifted.joints)}, not {', '.join(data.joints)}"
-        raise TrainError(f"the shifted dataset {shifted.place} does not look like {data.place}: {what}")
+        raise TrainError(f"the shifted dataset {shifted.place} does not match {data.place}: {what}")
 
 
 def load(
-    config: Any, data: Description, shifted: Description | None, console: Console | None
+    config: SO101TrainConfig, data: Description, shifted: Description | None, console: Console | None
 ) -> TrainingData:
     """Decode the frames, or find them in the cache.
 
     Raises:
         PolicyError: cameras of different sizes, no room, a damaged video.
     """
-    train, held_out = split(data.dataset, config.dataset.episodes, config.held_out)
+    train, held_out = split(data.dataset.meta, config.dataset.episodes, config.held_out or 0)
     inverse = {new: old for old, new in config.rename_map.items()}
-    cameras = [inverse.get(key, key) for key in config.policy.image_features]
+    cameras = [inverse.get(key, key) for key in config.act.image_features]
 
     def samples(of: Description, episodes: Sequence[int] | None) -> Samples:
         place, jobs = config.cache.folder, config.cache.jobs
         cache = open_cache(of.dataset, config.cache.height_width, place, jobs, console, cameras)
-        return Samples(of.dataset, cache, config.policy.chunk_size, episodes)
+        return Samples(of.dataset, cache, config.act.chunk_size, episodes)
 
     ours = samples(data, train + held_out)
     is_held_out = np.isin(ours.episode_of[ours.indices], held_out)
@@ -176,14 +184,14 @@ def load(
     return TrainingData(ours, ours.indices[~is_held_out], ours.indices[is_held_out], of_shifted)
 
 
-def _input_misfits(policy: Any, there: Mapping[str, PolicyFeature]) -> Iterator[str]:
+def _input_misfits(policy: ACTConfig, there: Mapping[str, PolicyFeature]) -> Iterator[str]:
     cameras = _cameras(there)
     found = ", ".join(f"{camera_name(key)} ({w}x{h})" for key, (h, w) in cameras.items()) or "no camera"
     for key, feature in policy.image_features.items():
         height, width = feature.shape[1:]
         if key not in cameras:
             yield (
-                f"the policy sees through {camera_name(key)}, which the dataset does not have; it has {found}. "
+                f"the policy uses the camera {camera_name(key)}, which the dataset does not have; it has {found}. "
                 f'If one of them is meant: --rename_map=\'{{"observation.images.OTHER": "{key}"}}\''
             )
         elif cameras[key] != (height, width):
@@ -193,11 +201,11 @@ def _input_misfits(policy: Any, there: Mapping[str, PolicyFeature]) -> Iterator[
                 f"{w}x{h}. Give --cache.size={height}x{width}"
             )
     if policy.env_state_feature and "observation.environment_state" not in there:
-        yield "the policy wants an environment state (observation.environment_state), which the dataset lacks"
+        yield "the policy needs an environment state (observation.environment_state), which the dataset lacks"
 
 
 def _joint_misfits(
-    policy: Any, there: Mapping[str, PolicyFeature], names: Sequence[str], trained: Sequence[str] | None
+    policy: ACTConfig, there: Mapping[str, PolicyFeature], names: Sequence[str], trained: Sequence[str] | None
 ) -> Iterator[str]:
     for what, feature, key in (
         ("joint positions", policy.robot_state_feature, OBS_STATE),

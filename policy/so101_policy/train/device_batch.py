@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from lerobot.configs import FeatureType
 from lerobot.processor import NormalizerProcessorStep, TransitionKey, create_transition
-from lerobot.transforms import ImageTransforms
+from lerobot.transforms import ImageTransforms, ImageTransformsConfig
 from lerobot.utils.constants import ACTION
 from torch import Tensor
 
-from so101_policy.checkpoint_files import steps_of
+from so101_policy.checkpoint_files import Preprocessor, steps_of
 
-LEVELS = 255.0
+MAX_LEVEL = 255.0
 """Of a uint8 image; LeRobot's frames are 0 to 1."""
 
 
@@ -33,13 +33,13 @@ class DeviceBatch:
 
     def __init__(
         self,
-        preprocessor: Any,
+        preprocessor: Preprocessor,
         device: torch.device,
         renamed: Mapping[str, str] | None = None,
-        augment: Any = None,
+        augment: ImageTransformsConfig | None = None,
         exact: bool = False,
     ):
-        self._normalizer: Any = next(iter(steps_of(preprocessor, NormalizerProcessorStep)))
+        self._normalizer = next(iter(steps_of(preprocessor, NormalizerProcessorStep)))
         self._device, self._renamed, self._exact = device, dict(renamed or {}), exact
         self._transforms = ImageTransforms(augment) if augment is not None and augment.enable else None
         self._normalizer.to(device=device, dtype=torch.float32)
@@ -59,7 +59,7 @@ class DeviceBatch:
         if augment and self._transforms is not None:
             images = {key: self._varied(image) for key, image in images.items()}
         if self._exact:
-            batch |= {key: image.to(torch.float32).contiguous() / LEVELS for key, image in images.items()}
+            batch |= {key: image.to(torch.float32).contiguous() / MAX_LEVEL for key, image in images.items()}
             images = {}
         action = batch.pop(ACTION)
         done = self._normalizer(create_transition(observation=batch, action=action))
@@ -75,7 +75,7 @@ class DeviceBatch:
         ends[1] = 1
         done = self._normalizer(create_transition(observation={key: ends}))
         black, white = done[TransitionKey.OBSERVATION][key].double()
-        return ((white - black) / LEVELS).float()[None], black.float()[None]
+        return ((white - black) / MAX_LEVEL).float()[None], black.float()[None]
 
     def _varied(self, image_BCHW: Tensor) -> Tensor:
         """Each image varied by itself, as in LeRobot's dataset, but on the device."""

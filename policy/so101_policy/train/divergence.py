@@ -1,4 +1,4 @@
-"""When a training run has gone wrong for good: losses that are no numbers, or far beyond what they were."""
+"""When a training run has diverged: losses that are NaN or infinite, or far above what they were."""
 
 import math
 from collections import deque
@@ -14,12 +14,12 @@ FACTOR = 100.0
 PATIENCE = 10
 """Bad losses in a row. One bad batch is skipped by the optimizer (its gradients are not finite) and forgiven."""
 
-MEMORY, LEAST = 101, 20
+MEDIAN_WINDOW, MIN_LOSSES = 101, 20
 """Losses that the median looks back on, and how many there must be before it is trusted."""
 
 
 class DivergedError(StoppedError):
-    """The loss has left; says where, and what to try."""
+    """The loss has diverged; the message says where, and what to try."""
 
 
 class Divergence(NamedTuple):
@@ -43,7 +43,7 @@ class DivergenceWatch:
     """Takes every step's loss, in order."""
 
     def __init__(self, recent: Sequence[float] = ()):
-        self.recent = deque(recent, maxlen=MEMORY)
+        self.recent = deque(recent, maxlen=MEDIAN_WINDOW)
         self._bad = 0
         self._first: Divergence | None = None
 
@@ -54,7 +54,7 @@ class DivergenceWatch:
 
     def see(self, step: int, loss: float) -> Divergence | None:
         """What has happened, once it has happened for `PATIENCE` steps."""
-        usual = median(self.recent) if len(self.recent) >= LEAST else None
+        usual = median(self.recent) if len(self.recent) >= MIN_LOSSES else None
         if math.isfinite(loss) and (usual is None or loss <= FACTOR * usual):
             self.recent.append(loss)
             self._bad, self._first = 0, None

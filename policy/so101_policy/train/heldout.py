@@ -1,4 +1,4 @@
-"""What a policy would do on episodes that it was not trained on: mean L1 of the actions that would be executed.
+"""How well a policy imitates episodes that it was not trained on: mean L1 of the actions that would be executed.
 
 In eval mode, in normalised units, over the first `n_action_steps` actions of each chunk that are not padding. (The
 training loss is another number: all of the chunk, with dropout and the VAE's latent.)
@@ -7,10 +7,11 @@ Shapes: B batch, T chunk, A action.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,8 +28,8 @@ class HeldOut(NamedTuple):
     """Of the decoder's attention at inference: latent, state, vision."""
 
 
-def spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` positions, evenly spread; neighbouring frames tell the same story. 0: all."""
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` positions, evenly spaced: neighbouring frames are nearly the same. 0: all."""
     if most <= 0 or count <= most:
         return np.arange(count)
     return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
@@ -36,7 +37,7 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def held_out_l1(
-    policy: Any,
+    policy: ACTPolicy,
     batch_of: Callable[[NDArray[np.int64]], dict[str, Tensor]],
     positions: NDArray[np.int64],
     batch_size: int,

@@ -1,4 +1,4 @@
-"""Ctrl-C (and a cluster's SIGTERM) as a wish to stop after the current step; the second one stops at once."""
+"""Ctrl-C (and a cluster's SIGTERM) as a request to stop after the current step; the second one stops at once."""
 
 import signal
 import threading

@@ -6,12 +6,14 @@ A tracker that is not installed or fails costs one message and itself, never the
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from so101_policy.extras import TRACKERS
+from so101_policy.train.config import SO101TrainConfig
 
 METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
 
 _log = logging.getLogger(__name__)
 
@@ -46,56 +48,6 @@ class MetricsFile:
         self._file.close()
 
 
-class TensorBoard:
-    """Event files in OUTPUT/tensorboard; look with `tensorboard --logdir OUTPUT`."""
-
-    def __init__(self, output_dir: Path, from_step: int = 0):
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        purge = from_step + 1 if from_step else None  # a resumed run: hide what came after
-        self._writer: Any = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=purge)
-
-    def log(self, step: int, figures: Figures) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class WandB:
-    """Weights & Biases, as `lerobot-train` does it."""
-
-    def __init__(self, config: Any):
-        from lerobot.common.wandb_utils import WandBLogger
-
-        self._logger: Any = WandBLogger(config)
-
-    def log(self, step: int, figures: Figures) -> None:
-        self._logger.log_dict(dict(figures), step)
-
-    def close(self) -> None:
-        import wandb
-
-        wandb.finish()
-
-
-class Trackio:
-    """Trackio: local first, with wandb's interface."""
-
-    def __init__(self, config: Any):
-        import trackio  # pyright: ignore[reportMissingImports]
-
-        self._trackio: Any = trackio
-        trackio.init(project=config.wandb.project, name=config.job_name, config=config.to_dict())
-
-    def log(self, step: int, figures: Figures) -> None:
-        self._trackio.log(dict(figures), step=step)
-
-    def close(self) -> None:
-        self._trackio.finish()
-
-
 class Metrics:
     """All of them as one."""
 
@@ -103,15 +55,17 @@ class Metrics:
         self._trackers = list(trackers)
 
     def log(self, step: int, figures: Figures) -> None:
-        """Figures that are not numbers (nan, inf) are passed on as they are: they are what one looks for."""
+        """NaN and infinite figures are passed on as they are: they are what one looks for."""
         for tracker in tuple(self._trackers):
             try:
                 tracker.log(step, figures)
-            except Exception as problem:  # trackers talk to networks and disks; the run goes on
+            except Exception as problem:  # trackers use networks and disks; the run continues
                 if isinstance(tracker, MetricsFile):
                     raise
                 self._trackers.remove(tracker)
-                _log.warning("%s is left out from step %d on: %s", type(tracker).__name__, step, problem)
+                _log.warning(
+                    "%s is not used any more from step %d on: %s", type(tracker).__name__, step, problem
+                )
 
     def close(self) -> None:
         for tracker in self._trackers:
@@ -119,30 +73,18 @@ class Metrics:
         self._trackers.clear()
 
 
-def open_metrics(config: Any, from_step: int = 0, write: bool = True) -> Metrics:
+def open_metrics(config: SO101TrainConfig, from_step: int = 0, write: bool = True) -> Metrics:
     """metrics.jsonl in the run's folder, and `config.tracker_names`; nothing unless `write` (the main process)."""
     if not write:
         return Metrics([])
-    folder: Path = config.output_dir
-    make: dict[str, Callable[[], Tracker]] = {
-        "tensorboard": lambda: TensorBoard(folder, from_step),
-        "wandb": lambda: WandB(config),
-        "trackio": lambda: Trackio(config),
-    }
-    trackers: list[Tracker] = [MetricsFile(folder, from_step)]
+    trackers: list[Tracker] = [MetricsFile(config.run_folder, from_step)]
     for name in config.tracker_names:
         try:
-            trackers.append(make[name]())
-        except ImportError as problem:
+            trackers.append(TRACKERS[name].load().open_tracker(config, from_step))
+        except Exception as problem:  # not installed, a login, a network, a quota: the run continues without
             _log.warning(
-                "no %s: the package is not installed (pip install %s); %s has every figure all the same (%s)",
-                name,
-                name,
-                folder / METRICS,
-                problem,
+                "%s is not used: %s. All figures are in %s", name, problem, config.run_folder / METRICS
             )
-        except Exception as problem:  # a login, a network, a quota: the run goes on without
-            _log.warning("no %s: %s; %s has every figure all the same", name, problem, folder / METRICS)
     return Metrics(trackers)
 
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Generator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lerobot.configs import FeatureType
 from lerobot.optim.optimizers import AdamConfig, AdamWConfig
 from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.policies.factory import get_policy_class
 from lerobot.processor import RenameObservationsProcessorStep
@@ -27,12 +28,13 @@ from so101_policy.errors import TrainError
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_fresh_backbone
 from so101_policy.model.modeling_regularized_act import from_act
 from so101_policy.train.checkpoints import Trained
+from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.data import Description, start_pose
 
 FUSED_OPTIMIZERS = {AdamWConfig: torch.optim.AdamW, AdamConfig: torch.optim.Adam}
 
 
-def settle_features(policy: Any, data: Description) -> None:
+def settle_features(policy: ACTConfig, data: Description) -> None:
     """A new policy takes and gives what the dataset has; whichever it is, it acts at the dataset's rate."""
     policy.output_features = {k: f for k, f in data.features.items() if f.type is FeatureType.ACTION}
     if not policy.input_features:
@@ -42,64 +44,67 @@ def settle_features(policy: Any, data: Description) -> None:
         policy.start_pose = start_pose(data.dataset)
 
 
-def make_trained(config: Any, data: Description, device: torch.device) -> Trained:
+def make_trained(config: SO101TrainConfig, data: Description, device: torch.device) -> Trained:
     """Everything that a checkpoint holds, on the device.
 
     Raises:
         PolicyError: the policy cannot be built or loaded.
     """
-    config.policy.device = str(device)
+    config.act.device = str(device)
     if config.seed is not None:
         torch.manual_seed(config.seed)
     policy = _policy(config)
     policy.to(device)
     if config.resume:
         preprocessor, postprocessor = read_processors(
-            Path(config.policy.pretrained_path), config.policy, str(device)
+            Path(config.act.pretrained_path or config.resumes_from), config.act, str(device)
         )
     else:
-        preprocessor, postprocessor = make_act_pre_post_processors(config.policy, data.statistics)
+        preprocessor, postprocessor = make_act_pre_post_processors(config.act, data.statistics)
         for step in steps_of(preprocessor, RenameObservationsProcessorStep):
             step.rename_map = dict(config.rename_map)
-    policy.config = config.policy
+    policy.config = config.act
     optimizer = make_optimizer(config, policy)
     scheduler = config.scheduler.build(optimizer, config.steps) if config.scheduler is not None else None
     return Trained(config, policy, optimizer, scheduler, preprocessor, postprocessor)
 
 
-def make_optimizer(config: Any, policy: Any) -> torch.optim.Optimizer:
+def make_optimizer(config: SO101TrainConfig, policy: ACTPolicy) -> torch.optim.Optimizer:
     """LeRobot's, with its parameter groups; as one kernel for all parameters where `config.fused`."""
-    groups = policy.get_optim_params() if config.use_policy_training_preset else policy.parameters()
-    groups = [group for group in groups if not isinstance(group, dict) or group["params"]]
-    fused = FUSED_OPTIMIZERS.get(type(config.optimizer))
-    if not config.fused or fused is None:
-        return config.optimizer.build(groups)
-    settings = asdict(config.optimizer)
-    settings.pop("grad_clip_norm")
-    return fused(groups, fused=True, **settings)
+    assert config.optimizer is not None  # `validate` has filled it in
+    by_preset = cast(list[dict[str, Any]], policy.get_optim_params())
+    groups = [group for group in by_preset if group["params"]]
+    parameters = groups if config.use_policy_training_preset else policy.parameters()
+    for kind, fused in FUSED_OPTIMIZERS.items():
+        if config.fused and type(config.optimizer) is kind:
+            settings = asdict(config.optimizer)
+            settings.pop("grad_clip_norm")
+            return fused(parameters, fused=True, **settings)
+    return cast(torch.optim.Optimizer, config.optimizer.build(parameters))
 
 
-def _policy(config: Any) -> Any:
-    source = config.policy.pretrained_path
+def _policy(config: SO101TrainConfig) -> ACTPolicy:
+    wanted = config.act
+    source = wanted.pretrained_path
     if source is None:
-        if isinstance(config.policy, RegularizedACTConfig):
-            check_fresh_backbone(config.policy)
-        with _explaining_downloads(config.policy):
-            return get_policy_class(config.policy.type)(config.policy)  # pyright: ignore[reportCallIssue]
+        if isinstance(wanted, RegularizedACTConfig):
+            check_fresh_backbone(wanted)
+        with _explaining_downloads(wanted):
+            return cast(type[ACTPolicy], get_policy_class(wanted.type))(wanted)
     folder = find_checkpoint(source)
-    if isinstance(config.policy, RegularizedACTConfig) and not config.resume:  # mask tokens begin afresh
-        ours = {f.name: getattr(config.policy, f.name) for f in fields(ACTConfig) if f.init}
-        ours |= {name: getattr(config.policy, name) for name in ("fused", "fps", "start_pose")}
+    if isinstance(wanted, RegularizedACTConfig) and not config.resume:  # mask tokens begin afresh
+        ours = {f.name: getattr(wanted, f.name) for f in fields(ACTConfig) if f.init}
+        ours |= {name: getattr(wanted, name) for name in ("fused", "fps", "start_pose")}
         ours |= {"pretrained_backbone_weights": None}
-        return from_act(folder, config.policy.regularizer, **ours)
-    read_config(folder, str(config.policy.device))  # says what is wrong with it
-    built = copy.copy(config.policy)
+        return from_act(folder, wanted.regularizer, **ours)
+    read_config(folder, str(wanted.device))  # says what is wrong with it
+    built = copy.copy(wanted)
     built.pretrained_backbone_weights = None  # they are in the file
     return read_weights(folder, built)
 
 
 @contextlib.contextmanager
-def _explaining_downloads(policy: Any) -> Generator[None]:
+def _explaining_downloads(policy: ACTConfig) -> Generator[None]:
     """torchvision fetches the backbone's weights where they are not in its cache, the only network there may be."""
     try:
         yield

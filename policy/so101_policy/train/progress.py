@@ -7,7 +7,16 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-SHOWN = ("loss", "l1", "kld", "share_state", "share_vision", "heldout_l1", "shifted_l1", "samples_per_s")
+SHOWN_FIGURES = (
+    "loss",
+    "l1",
+    "kld",
+    "share_state",
+    "share_vision",
+    "heldout_l1",
+    "shifted_l1",
+    "samples_per_s",
+)
 """Figures that a line has, in this order, where there are such figures."""
 
 
@@ -40,15 +49,15 @@ class Display:
 
     def show(self, step: int, figures: Mapping[str, float]) -> None:
         """What is not measured at this step stays as it was last."""
-        self._latest |= {name: value for name, value in figures.items() if name in SHOWN}
-        text = "  ".join(f"{name} {self._latest[name]:.4g}" for name in SHOWN if name in self._latest)
+        self._latest |= {name: value for name, value in figures.items() if name in SHOWN_FIGURES}
+        text = "  ".join(f"{name} {self._latest[name]:.4g}" for name in SHOWN_FIGURES if name in self._latest)
         if self._bar is not None:
             self._bar.update(self._task, figures=text)
         elif self._visible:
             line = f"step {step}/{self._total}  {text}  remaining {self._remaining(step)}"
             self._console.print(line, soft_wrap=True, highlight=False)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A message, above the bar."""
         if self._visible:
             self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -4,17 +4,17 @@ What decides about the losses must be as it was; everything else (how long, how 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lerobot.configs.train import TRAIN_CONFIG_NAME
 from lerobot.utils.constants import PRETRAINED_MODEL_DIR
 
 from so101_policy.errors import TrainError
 from so101_policy.train.checkpoints import Progress
+from so101_policy.train.config import SO101TrainConfig
 
-HARMLESS = (
+MAY_DIFFER = (
     *("steps", "log_freq", "eval_steps", "max_eval_samples", "save_freq", "save_checkpoint", "env_eval_freq"),
     *("resume", "checkpoint_path", "output_dir", "job_name", "config_path", "export", "trackers", "wandb"),
     *("num_workers", "prefetch_factor", "persistent_workers", "dataloader_multiprocessing_context"),
@@ -28,8 +28,11 @@ HARMLESS = (
 
 ABSENT = "not set"
 
+type Scalar = str | float | bool | None
+type Json = Scalar | Sequence[Json] | Mapping[str, Json]
 
-def check_same_run(config: Any, checkpoint: Path) -> None:
+
+def check_same_run(config: SO101TrainConfig, checkpoint: Path) -> None:
     """Raises TrainError with every setting that differs from the checkpoint's and matters."""
     path = checkpoint / PRETRAINED_MODEL_DIR / TRAIN_CONFIG_NAME
     try:
@@ -46,30 +49,30 @@ def check_same_run(config: Any, checkpoint: Path) -> None:
         )
 
 
-def check_same_data(progress: Progress, identity: Mapping[str, Any], batch: int) -> None:
+def check_same_data(progress: Progress, identity: Mapping[str, Json], batch: int) -> None:
     """Raises TrainError where the data or the joint batch are not those of the run."""
     if progress.data and (found := list(_differences(dict(_flat(progress.data)), dict(_flat(identity))))):
         raise TrainError("the dataset is not the one that this run began with:\n  - " + "\n  - ".join(found))
     if progress.batch not in (0, batch):
         raise TrainError(
-            f"the run has {progress.batch} samples per step (of {progress.processes} processes), asked for are "
-            f"{batch}; choose --batch_size and --num_processes so that their product stays"
+            f"the run has {progress.batch} samples per step (of {progress.processes} processes), now "
+            f"{batch}; choose --batch_size and --num_processes so that their product stays the same"
         )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differences(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> Iterator[str]:
     for name in sorted(before.keys() | now.keys()):
-        if any(name == harmless or name.startswith(f"{harmless}.") for harmless in HARMLESS):
+        if any(name == free or name.startswith(f"{free}.") for free in MAY_DIFFER):
             continue
         was, wanted = before.get(name, ABSENT), now.get(name, ABSENT)
         if was != wanted and {was, wanted} not in ({ABSENT, None}, {ABSENT, ""}):
             yield f"{name}: was {was}, now {wanted}"
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Json, name: str = "") -> Iterator[tuple[str, Scalar]]:
     """Nested settings as dotted.name -> value; lists as their text."""
     if isinstance(value, Mapping) and value:
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
     else:
         yield name, value if isinstance(value, str | int | float | bool | None) else json.dumps(value)

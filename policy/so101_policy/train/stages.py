@@ -3,20 +3,24 @@
 import logging
 import random
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from so101_policy.checkpoint_files import find_checkpoint
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.model.export import export_as_act
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_progress, restore
+from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.data import Description, TrainingData, check_alike, check_fits, describe, load
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.heldout import spread
+from so101_policy.train.heldout import evenly_spaced
 from so101_policy.train.metrics import open_metrics
 from so101_policy.train.policy import make_trained, settle_features
 from so101_policy.train.processes import Processes, join_processes
@@ -29,9 +33,9 @@ __all__ = ["assemble", "begin_or_resume", "examine", "finish", "load_samples", "
 _log = logging.getLogger(__name__)
 
 
-def start(config: Any, stack: ExitStack) -> Processes:
-    """Join the other processes, if there are; settle what holds for the whole process."""
-    processes = join_processes(config.policy.device)
+def start(config: SO101TrainConfig, stack: ExitStack) -> Processes:
+    """Join the other processes, if there are any; set what holds for the whole process: seeds, precision, cuDNN."""
+    processes = join_processes(config.act.device or "cpu")
     stack.callback(processes.close)
     if not processes.is_main:
         logging.getLogger().setLevel(logging.ERROR)
@@ -48,7 +52,7 @@ def start(config: Any, stack: ExitStack) -> Processes:
     return processes
 
 
-def examine(config: Any, processes: Processes) -> tuple[Description, Description | None]:
+def examine(config: SO101TrainConfig, processes: Processes) -> tuple[Description, Description | None]:
     """Descriptions of the datasets, and whether everything goes together. Nothing is written.
 
     Raises:
@@ -64,29 +68,30 @@ def examine(config: Any, processes: Processes) -> tuple[Description, Description
         check_alike(shifted, data)
     if processes.is_main:
         processes.wait()
-    joints = None if config.policy.pretrained_path is None else trained_joints(config)
+    start = config.act.pretrained_path
+    joints = None if start is None else joints_of_checkpoint(start)
     if config.resume:
-        check_same_run(config, config.checkpoint_path)
-    if config.policy.input_features:
-        check_fits(config.policy, data, config.rename_map, joints)
-    settle_features(config.policy, data)
+        check_same_run(config, config.resumes_from)
+    if config.act.input_features:
+        check_fits(config.act, data, config.rename_map, joints)
+    settle_features(config.act, data)
     if config.resume:
-        progress = read_progress(config.checkpoint_path)
+        progress = read_progress(config.resumes_from)
         check_same_data(progress, data.identity, config.batch_size * processes.count)
         if progress.step >= config.steps:
             raise TrainError(
-                f"the run is at step {progress.step} of {config.steps} already; ask for more --steps"
+                f"the run has already done {progress.step} of {config.steps} steps; give more --steps"
             )
     return data, shifted
 
 
 def load_samples(
-    config: Any, data: Description, shifted: Description | None, processes: Processes
+    config: SO101TrainConfig, data: Description, shifted: Description | None, processes: Processes
 ) -> TrainingData:
     """The frames, decoded by the main process where they are not in the cache yet.
 
     Raises:
-        PolicyError: see `data.load`; or the frames shall be on a device and do not fit.
+        PolicyError: see `train_data.load`; or the frames were asked for on a device and do not fit.
     """
     if not processes.is_main:
         processes.wait()
@@ -99,27 +104,29 @@ def load_samples(
             if config.device_cache and not part.on_device:
                 raise TrainError(
                     "--device_cache=true: the frames do not fit on the device; take smaller ones "
-                    "(--cache.size), or drop the flag: they are then sent batch by batch"
+                    "(--cache.size), or drop the flag: the frames are then sent batch by batch"
                 )
     return samples
 
 
-def begin_or_resume(config: Any, trained: Trained, data: Description, processes: Processes) -> Progress:
+def begin_or_resume(
+    config: SO101TrainConfig, trained: Trained, data: Description, processes: Processes
+) -> Progress:
     """How far the run is; of a resumed one, every state as it was. From here on there is something on the disk."""
     joint = config.batch_size * processes.count
     progress = Progress(batch=joint, processes=processes.count, data=data.identity)
     if config.resume:
-        progress = restore(config.checkpoint_path, trained, processes.rank)
+        progress = restore(config.resumes_from, trained, processes.rank)
         progress.batch, progress.processes, progress.data = joint, processes.count, data.identity
         if processes.is_main:
-            Checkpoints(config.output_dir, config.steps).go_back_to(config.checkpoint_path, progress)
+            Checkpoints(config.run_folder, config.steps).go_back_to(config.resumes_from, progress)
     elif config.seed is not None and processes.rank > 0:
         torch.manual_seed(config.seed + processes.rank)  # other dropout than in the main process
     return progress
 
 
 def assemble(
-    config: Any,
+    config: SO101TrainConfig,
     trained: Trained,
     samples: TrainingData,
     progress: Progress,
@@ -144,7 +151,7 @@ def assemble(
     stack.callback(batches.close)
 
     def held_out(name: str, part: Samples, indices: NDArray[np.int64]) -> HeldOutSet:
-        chosen = indices[spread(len(indices), config.max_eval_samples)]
+        chosen = indices[evenly_spaced(len(indices), config.max_eval_samples)]
         return HeldOutSet(name, chosen, lambda wanted: prepare(part.batch(wanted)))
 
     sets = [held_out("heldout", samples.samples, samples.held_out)] if len(samples.held_out) else []
@@ -154,56 +161,50 @@ def assemble(
     stack.callback(display.close)
     metrics = open_metrics(config, progress.step, write=processes.is_main)
     stack.callback(metrics.close)
-    checkpoints = Checkpoints(config.output_dir, config.steps)
-    display.say(_in_words(config, trained, samples, processes))
+    checkpoints = Checkpoints(config.run_folder, config.steps)
+    display.message(_summary(config, trained, samples, processes))
     return Trainer(config, trained, batches, sets, processes, progress, checkpoints, metrics, display)
 
 
-def finish(config: Any, trainer: Trainer, ending: Ending, processes: Processes) -> int:
-    """Say what there is now, and export; the exit code."""
+def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes: Processes) -> int:
+    """Print what was reached, and export; returns the exit code."""
     if not processes.is_main:
         return 0 if ending is Ending.DONE else 130
     place = trainer.last_checkpoint / "pretrained_model"
     if ending is Ending.INTERRUPTED:
         print(
-            f"stopped at step {trainer.progress.step}. Go on with:\n"
+            f"stopped at step {trainer.progress.step}. Continue with:\n"
             f"  so101-train --config_path={place / 'train_config.json'} --resume=true"
         )
         return 130
     if config.save_checkpoint:
         print(f"done: {place}")
     if config.export == "act":
-        from so101_policy.model.export import export_as_act
-
-        print(f"exported: {export_as_act(place, config.output_dir / 'act')}")
+        print(f"exported: {export_as_act(place, config.run_folder / 'act')}")
     return 0
 
 
-def trained_joints(config: Any) -> list[str] | None:
+def joints_of_checkpoint(checkpoint: str | Path) -> list[str] | None:
     """The joint names that a checkpoint of this trainer was trained with; unknown for others."""
-    from pathlib import Path
-
-    from so101_policy.checkpoint_files import find_checkpoint
-
-    folder = Path(find_checkpoint(config.policy.pretrained_path)).parent
+    folder = find_checkpoint(checkpoint).parent
     try:
         return read_progress(folder).data.get("joints")
     except TrainError:
         return None
 
 
-def _in_words(config: Any, trained: Trained, samples: TrainingData, processes: Processes) -> str:
+def _summary(config: SO101TrainConfig, trained: Trained, samples: TrainingData, processes: Processes) -> str:
     parameters = sum(p.numel() for p in trained.policy.parameters()) / 1e6
     episodes = {
         name: len(np.unique(samples.samples.episode_of[indices]))
         for name, indices in (("train", samples.train), ("held out", samples.held_out))
     }
-    regularizer = getattr(config.policy, "regularizer", None)
-    preset = f", regularizer {regularizer.preset}" if regularizer is not None else ""
+    policy = config.act
+    preset = f", regularizer {policy.regularizer.preset}" if isinstance(policy, RegularizedACTConfig) else ""
     together = f" x {processes.count} processes" if processes.count > 1 else ""
     return (
-        f"{config.policy.type}{preset}: {parameters:.2f} M parameters on {processes.device}, {config.precision}\n"
+        f"{policy.type}{preset}: {parameters:.2f} M parameters on {processes.device}, {config.precision}\n"
         f"{len(samples.train)} samples of {episodes['train']} episodes, {episodes['held out']} held out; "
         f"batch {config.batch_size}{together}, {config.steps} steps\n"
-        f"output: {config.output_dir}"
+        f"output: {config.run_folder}"
     )

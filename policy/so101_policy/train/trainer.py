@@ -6,6 +6,7 @@ be sound.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -17,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state
+from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.divergence import DivergedError, DivergenceWatch
 from so101_policy.train.heldout import held_out_l1
 from so101_policy.train.interruption import Interruption
@@ -26,8 +29,6 @@ from so101_policy.train.joint_loss import COLUMNS, LossOf, joint_loss
 from so101_policy.train.metrics import Metrics
 from so101_policy.train.processes import Processes
 from so101_policy.train.progress import Display
-
-UNLIMITED = float("inf")
 
 
 class Ending(Enum):
@@ -60,7 +61,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: Any,
+        config: SO101TrainConfig,
         trained: Trained,
         batches: Batches,
         held_out: list[HeldOutSet],
@@ -80,6 +81,8 @@ class Trainer:
             self._loss_of = torch.compile(self._loss_of, dynamic=False)
         self._parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
         self._skips = all(group.get("fused") for group in trained.optimizer.param_groups)
+        limit = config.optimizer.grad_clip_norm if config.optimizer is not None else 0.0
+        self._norm_limit = limit if limit > 0 else math.inf
         self._rows: list[Tensor] = []
         self._since, self._waited_s, self._samples = time.perf_counter(), 0.0, 0
 
@@ -87,7 +90,7 @@ class Trainer:
         """Until the last step, or until it is interrupted.
 
         Raises:
-            DivergedError: the loss has gone for good; the state is saved beside the checkpoints.
+            DivergedError: the loss has diverged; the state is saved beside the checkpoints.
             TrainError: a checkpoint could not be written.
         """
         self._trained.policy.train()
@@ -116,15 +119,15 @@ class Trainer:
             terms = self._loss_of(batch, log)
             loss, columns = joint_loss(terms, trained.policy.config.kl_weight, share, self._processes)
         loss.backward()
-        limit = self._config.optimizer.grad_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit if limit > 0 else UNLIMITED)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._norm_limit)
         if self._skips:  # on the device, without asking it: a step without finite gradients changes nothing
-            trained.optimizer.found_inf = (~norm.isfinite()).to(torch.float32)
+            optimizer: Any = trained.optimizer
+            optimizer.found_inf = (~norm.isfinite()).to(torch.float32)
         trained.optimizer.step()
         trained.optimizer.zero_grad()
         if trained.scheduler is not None:
             trained.scheduler.step()
-        if hasattr(trained.policy, "update"):
+        if isinstance(trained.policy, RegularizedACTPolicy):
             trained.policy.update()
         self._rows.append(torch.cat([columns, norm.detach().float()[None] / self._processes.count]))
         self._samples += share.joint
@@ -175,7 +178,7 @@ class Trainer:
         return means | rates
 
     def _evaluate(self) -> dict[str, float]:
-        """Held-out losses, and the policy is told: the shifted one, where there is one."""
+        """Held-out losses. The policy gets one of them: the shifted one, where there is one."""
         policy, found = self._trained.policy, dict[str, float]()
         for held_out in self._held_out:
             result = held_out_l1(
@@ -188,12 +191,12 @@ class Trainer:
             found[f"{held_out.name}_l1"] = result.l1
             if held_out is self._held_out[0]:
                 found |= {f"heldout_{name}": share for name, share in result.shares.items()}
-        if hasattr(policy, "observe_heldout"):
+        if isinstance(policy, RegularizedACTPolicy):
             policy.observe_heldout(found.get("shifted_l1", found.get("heldout_l1", 0.0)))
         return found
 
     def _is_best(self, found: Mapping[str, float]) -> bool:
-        l1 = found.get("heldout_l1", found.get("shifted_l1", UNLIMITED))
+        l1 = found.get("heldout_l1", found.get("shifted_l1", math.inf))
         if self.progress.best_l1 is not None and l1 >= self.progress.best_l1:
             return False
         self.progress.best_l1, self.progress.best_step = l1, self.progress.step
@@ -212,7 +215,7 @@ class Trainer:
         states = self._processes.gathered(random_state())
         if self._processes.is_main:
             place = self._checkpoints.save_aside("diverged", self._trained, self.progress, states)
-            text += f". This state is kept in {place}; the checkpoints before it are as they were"
+            text += f". This state is saved in {place}; the checkpoints before it are unchanged"
         raise DivergedError(text)
 
     def _shall_stop(self, interruption: Interruption) -> bool:

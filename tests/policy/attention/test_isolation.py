@@ -12,7 +12,7 @@ from lerobot.utils.constants import OBS_ENV_STATE, OBS_IMAGES, OBS_STATE
 from torch import Tensor, nn
 
 from so101_policy import AttentionProbe
-from so101_policy.attention.isolation import forbidden
+from so101_policy.attention.isolation import isolation_mask
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.model.training_forward import training_forward
@@ -53,7 +53,7 @@ def reach(policy: RegularizedACTPolicy, batch: dict[str, Tensor], token: slice, 
 
 
 def test_each_group_sees_itself_only():
-    seen = ~forbidden(5, 2)
+    seen = ~isolation_mask(5, 2)
     assert seen.int().tolist() == [
         [1, 0, 0, 0, 0],
         [0, 1, 0, 0, 0],
@@ -105,16 +105,18 @@ def test_the_decoder_still_sees_the_state(isolated: RegularizedACTPolicy, make_b
     assert probe.shares.state > 0
 
 
-@pytest.mark.parametrize("explain_encoder", [False, True])
+@pytest.mark.parametrize("with_encoder_attention", [False, True])
 def test_training_and_inference_use_the_same_mask(
-    explain_encoder: bool, isolated: RegularizedACTPolicy, make_batch: MakeBatch
+    with_encoder_attention: bool, isolated: RegularizedACTPolicy, make_batch: MakeBatch
 ):
     isolated.config.use_vae = False  # so that both see a latent of zeros
     batch = make_batch(isolated.config)
-    done = training_forward(isolated.model, batch, isolated=True, explain_encoder=explain_encoder)
+    done = training_forward(
+        isolated.model, batch, isolated=True, with_encoder_attention=with_encoder_attention
+    )
     torch.testing.assert_close(done.actions_BTA, isolated.predict_action_chunk(batch))
     for p_BSS in done.encoder:
-        assert (p_BSS[:, forbidden(p_BSS.shape[-1], N_ALONE)] == 0).all()
+        assert (p_BSS[:, isolation_mask(p_BSS.shape[-1], N_ALONE)] == 0).all()
         torch.testing.assert_close(p_BSS.sum(-1), torch.ones(p_BSS.shape[:2]))
 
 

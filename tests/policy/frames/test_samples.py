@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache, open_cache
 from so101_policy.frames.dataset import open_dataset
-from so101_policy.frames.samples import Position, SampleOrder, Samples, share
+from so101_policy.frames.samples import Position, SampleOrder, Samples, split_batch
 
 CHUNK = 5
 CAMERAS = ("observation.images.front", "observation.images.wrist")
@@ -162,6 +162,6 @@ def test_shares_of_all_processes_are_the_joint_batch(processes: int):
     position = Position()
     for _ in range(4):
         joint, position = order.take(position, 8)
-        shares = [share(joint, rank, processes) for rank in range(processes)]
+        shares = [split_batch(joint, rank, processes) for rank in range(processes)]
         assert np.concatenate(shares).tolist() == joint.tolist()
         assert max(map(len, shares)) - min(map(len, shares)) <= 1

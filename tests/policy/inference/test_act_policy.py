@@ -298,7 +298,7 @@ DAMAGES = {
         lambda d: change(d / "config.json", lambda c: c.update(nonsense=1)), ("config.json", "nonsense")
     ),
     "no output": Broken(
-        lambda d: change(d / "config.json", lambda c: c.update(output_features={})), ("names no output",)
+        lambda d: change(d / "config.json", lambda c: c.update(output_features={})), ("has no output",)
     ),
     "another policy": Broken(
         lambda d: change(d / "config.json", lambda c: c.update(type="diffusion")), ("type 'diffusion'", "ACT")
@@ -360,7 +360,7 @@ def test_a_robot_that_fits_passes(policy: ActPolicy):
 
 def test_a_camera_that_the_robot_lacks_is_asked_for(policy: ActPolicy):
     message = misfits(policy, cameras={"front": (32, 64)})
-    assert "sees through front (64x32), wrist (64x64)" in message
+    assert "uses the cameras front (64x32), wrist (64x64)" in message
     assert "wrist is missing" in message
     assert "the robot has front (64x32)" in message
 
@@ -406,7 +406,7 @@ def test_a_policy_that_needs_the_environments_state_loads_but_fits_no_robot(tmp_
 @pytest.mark.parametrize(
     ("images", "expected"),
     [
-        ({"front": np.zeros((32, 64, 3), np.uint8)}, "needs camera wrist; there are images of front"),
+        ({"front": np.zeros((32, 64, 3), np.uint8)}, "needs an image of camera wrist; got images of front"),
         (
             {"front": np.zeros((64, 32, 3), np.uint8), "wrist": np.zeros((64, 64, 3), np.uint8)},
             "camera front",

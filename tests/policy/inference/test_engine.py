@@ -16,14 +16,13 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from so101_policy import ActPolicy
+from so101_policy import ActPolicy, extras
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.inference import exported_files as files_module
-from so101_policy.inference import onnx as onnx_module
 from so101_policy.inference.engine import (
     Engine,
-    Inferred,
-    Observation,
+    PolicyInputs,
+    PolicyOutputs,
     check_engine,
     make_engine,
     scalings_of,
@@ -82,7 +81,7 @@ def normalise(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def observe(policy: ACTPolicy, seed: int = 0) -> Observation:
+def observe(policy: ACTPolicy, seed: int = 0) -> PolicyInputs:
     generator = torch.Generator().manual_seed(seed)
     vectors, images = dict[str, Tensor](), dict[str, Tensor]()
     for key, feature in (policy.config.input_features or {}).items():
@@ -91,22 +90,22 @@ def observe(policy: ACTPolicy, seed: int = 0) -> Observation:
             images[key] = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
         else:
             vectors[key] = torch.randn(feature.shape, generator=generator)
-    return Observation(vectors, images)
+    return PolicyInputs(vectors, images)
 
 
 class Plain:
     """LeRobot's own forward on an observation, and how often it was asked."""
 
-    def __init__(self, policy: ACTPolicy, observation: Observation):
+    def __init__(self, policy: ACTPolicy, observation: PolicyInputs):
         self.policy, self.observation, self.calls = policy, observation, 0
 
-    def __call__(self) -> Inferred:
+    def __call__(self) -> PolicyOutputs:
         self.calls += 1
         pictures = {key: (x / 255).permute(2, 0, 1) for key, x in self.observation.images.items()}
         batch = normalise(pictures | self.observation.vectors)
         batch.setdefault("observation.state", torch.zeros(1, 1))  # LeRobot asks it for its device
         with AttentionProbe(self.policy, per_head=True) as probe, torch.no_grad():
-            return Inferred(self.policy.predict_action_chunk(batch)[0], probe.shares)
+            return PolicyOutputs(self.policy.predict_action_chunk(batch)[0], probe.shares)
 
 
 def numbers(shares: Any) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def numbers(shares: Any) -> dict[str, Any]:
     return found | {f"{part}/{name}": x for part, inner in nested.items() for name, x in inner.items()}
 
 
-def assert_same(got: Inferred, wanted: Inferred) -> None:
+def assert_same(got: PolicyOutputs, wanted: PolicyOutputs) -> None:
     np.testing.assert_allclose(got.actions_TA.numpy(), wanted.actions_TA.numpy(), atol=4e-6)
     expected = numbers(wanted.shares)
     found = numbers(got.shares)
@@ -153,7 +152,7 @@ def test_cameras_of_different_sizes_keep_their_order_and_their_scaling(make_poli
     pictures = {key: (x / 255).permute(2, 0, 1) for key, x in observation.images.items()}
     with AttentionProbe(policy, per_head=True) as probe, torch.no_grad():
         actions_BTA = policy.predict_action_chunk(per_camera(pictures | observation.vectors))
-        wanted = Inferred(actions_BTA[0], probe.shares)
+        wanted = PolicyOutputs(actions_BTA[0], probe.shares)
     assert_same(engine(observation, lambda: wanted), wanted)
     assert engine.name == "torch"
 
@@ -162,7 +161,7 @@ def test_what_a_control_never_sees_is_not_even_taken(make_policy: Make):
     policy = make_policy(**VARIANTS["never sees the state"])
     engine = make_engine("torch", policy, normalise, per_head=True)
     observation = observe(policy)
-    blind = Observation({}, observation.images)
+    blind = PolicyInputs({}, observation.images)
     assert engine is not None
     answers = [engine(x, Plain(policy, observation)) for x in (observation, blind)]
     assert torch.equal(answers[0].actions_TA, answers[1].actions_TA)
@@ -204,7 +203,7 @@ def fail(outputs: list[Tensor]) -> list[Tensor]:
 
 
 FAULTS = {
-    "an action is off": (off_by(3e-5), "tolerated are 1e-05 and 1e-04"),
+    "an action is off": (off_by(3e-5), "allowed are 1e-05 and 1e-04"),
     "an action is not a number": (off_by(float("nan")), "actions differ by nan"),
     "attention is on the wrong tokens": (lambda x: [x[0], x[1].flip(-1)], "from LeRobot's"),
     "steps are missing": (lambda x: [x[0][:-1], *x[1:]], "actions differ by nan"),
@@ -292,8 +291,7 @@ def test_without_its_package_onnx_says_what_to_install_and_auto_takes_torch(
     make_policy: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     policy = make_policy()
-    for module in (onnx_module, __import__("so101_policy.inference.engine", fromlist=["find_spec"])):
-        monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(
         EngineError, match=r"missing: onnxruntime. pip install 'lerobot_policy_so101\[onnx\]'"
     ):
@@ -321,7 +319,7 @@ def engines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _with_onnx(engines_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in onnx_module.PACKAGES:
+    for package in extras.ONNX.packages:
         pytest.importorskip(package)
     monkeypatch.setenv("XDG_CACHE_HOME", str(engines_folder))
 
@@ -349,6 +347,7 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
 ):
     exports: list[Any] = []
     models: list[bytes] = []
+    onnx_module = extras.ONNX.load()
     right = onnx_module.export
 
     def export(
@@ -359,7 +358,7 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
         return models[0]
 
     monkeypatch.setattr(onnx_module, "export", export)
-    monkeypatch.setattr(files_module, "KEPT", 2)
+    monkeypatch.setattr(files_module, "MAX_FILES", 2)
     policy = make_policy(cameras=1)
     kept = engines_folder / "so101" / "engines"
 
@@ -409,15 +408,16 @@ def test_where_nothing_can_be_written_the_exported_policy_is_used_from_memory(
     graph = engine_graph(make_policy(cameras=1))
     (tmp_path / "file").touch()
     assert files_module.stored(graph, lambda _: b"model", tmp_path / "file" / "engines") == b"model"
-    assert "cannot be kept" in caplog.text
+    assert "could not be saved in" in caplog.text
 
 
+@pytest.mark.usefixtures("_with_onnx")
 def test_onnx_refuses_a_policy_on_another_device(make_policy: Make):
     graph = engine_graph(make_policy(cameras=1)).to("meta")
     with pytest.raises(
         EngineError, match="engine onnx runs on the cpu, the policy on meta; possible: torch, plain"
     ):
-        onnx_module.OnnxBackend(graph)
+        extras.ONNX.load().OnnxBackend(graph)
 
 
 @pytest.fixture

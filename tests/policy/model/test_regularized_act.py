@@ -148,8 +148,8 @@ def test_padded_actions_and_samples_without_state_have_no_part_in_the_attention_
     torch.manual_seed(0)
     done = policy._training_forward(batch, figures=True)  # pyright: ignore[reportPrivateUsage]
     policy._attention(done, batch["action_is_pad"], True)  # pyright: ignore[reportPrivateUsage]
-    assert done.losses is not None
-    blind_B = done.losses.cameras_BC.all(-1) | done.losses.state_B
+    assert done.dropped is not None
+    blind_B = done.dropped.cameras_BC.all(-1) | done.dropped.state_B
     assert blind_B.any()
     assert torch.equal(seen[0].valid_BQ, ~batch["action_is_pad"] & ~blind_B[:, None])
 

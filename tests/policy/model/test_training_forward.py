@@ -86,7 +86,7 @@ def test_the_recorded_attention_is_that_of_lerobots_layers(
             )
             module.register_forward_hook(lambda m, a, out, name=name: seen.update({name: out[1]}))
     with torch.no_grad():
-        done = training_forward(policy.model, batch, explain=True, explain_encoder=True)
+        done = training_forward(policy.model, batch, with_attention=True, with_encoder_attention=True)
         actions_BTA = policy.predict_action_chunk(batch)
     torch.testing.assert_close(done.actions_BTA, actions_BTA)
     for index, log_BHTS in enumerate(done.cross):
@@ -103,7 +103,7 @@ def test_the_recorded_attention_is_that_of_lerobots_layers(
 def test_asking_for_the_attention_changes_no_number(make_config: MakeConfig, make_batch: MakeBatch):
     config = make_config(dropout=0.0, use_vae=False)
     model, batch = RegularizedACTPolicy(config).model.train(), make_batch(config)
-    plain, explained = training_forward(model, batch), training_forward(model, batch, explain=True)
+    plain, explained = training_forward(model, batch), training_forward(model, batch, with_attention=True)
     assert plain.cross == []
     torch.testing.assert_close(plain.actions_BTA, explained.actions_BTA)
 
@@ -161,10 +161,10 @@ def test_attention_with_dropout_has_the_mean_of_attention_without():
     attention = nn.MultiheadAttention(8, 2, dropout=0.3)
     query_BQD, key_BKD, value_BKD = torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8)
     with torch.no_grad():
-        exact, log_p = attend(attention, query_BQD, key_BKD, value_BKD, 0.0, explain=True)
+        exact, log_p = attend(attention, query_BQD, key_BKD, value_BKD, 0.0, with_attention=True)
         many = [x.expand(20_000, -1, -1) for x in (query_BQD, key_BKD, value_BKD)]
-        for explain in (False, True):
-            noisy, log_noisy = attend(attention, *many, 0.3, explain=explain)
+        for with_attention in (False, True):
+            noisy, log_noisy = attend(attention, *many, 0.3, with_attention=with_attention)
             torch.testing.assert_close(noisy.mean(0), exact[0], rtol=0, atol=0.02)
             assert noisy.std(0).min() > 0.01
     assert log_p is not None
@@ -209,13 +209,13 @@ def test_half_precision_gives_nearly_the_same_and_a_record_in_full(
     torch.manual_seed(0)
     config = make_config(dropout=0.0, regularizer=RegularizerConfig(preset=preset, state_dropout=0.3))
     policy, batch = RegularizedACTPolicy(config).train(), make_batch(config)
-    losses: list[Tensor] = []
+    dropped: list[Tensor] = []
     for enabled in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             terms = policy.loss_terms(batch)
-            losses.append(terms.loss(10.0))
+            dropped.append(terms.loss(10.0))
         assert all(x.dtype == torch.float32 for x in terms.figures.values())
-    torch.testing.assert_close(*losses, rtol=0.02, atol=0.02)
-    losses[1].backward()
+    torch.testing.assert_close(*dropped, rtol=0.02, atol=0.02)
+    dropped[1].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters())

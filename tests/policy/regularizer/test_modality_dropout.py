@@ -12,7 +12,7 @@ from so101_policy.model.configuration_regularized_act import ModelError, Regular
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.model.training_forward import training_forward
 from so101_policy.regularizer.config import RegularizerConfig
-from so101_policy.regularizer.modality_dropout import Losses, ModalityDropout, draw_losses, keep_one
+from so101_policy.regularizer.modality_dropout import DropMasks, ModalityDropout, draw_masks, keep_one
 
 MakeConfig = Callable[..., RegularizedACTConfig]
 MakeBatch = Callable[..., dict[str, Tensor]]
@@ -22,9 +22,9 @@ CPU = torch.device("cpu")
 
 def draw(
     samples: int = 20_000, joints: int = 5, cameras: int = 2, spare: bool = False, **chances: float
-) -> Losses:
+) -> DropMasks:
     torch.manual_seed(0)
-    return draw_losses(RegularizerConfig(**chances), samples, joints, cameras, spare, CPU)  # pyright: ignore
+    return draw_masks(RegularizerConfig(**chances), samples, joints, cameras, spare, CPU)  # pyright: ignore
 
 
 def rate(lost: Tensor) -> list[float]:
@@ -41,24 +41,24 @@ def test_whole_states_joints_and_cameras_are_lost_as_often_as_asked():
 
 
 def test_losses_are_independent_of_each_other():
-    losses = draw(state_dropout=0.3, camera_dropout=0.4, joints=4, spare=True)
-    for one, other in ((losses.state_B, losses.cameras_BC[:, 0]), losses.cameras_BC.unbind(1)):
+    dropped = draw(state_dropout=0.3, camera_dropout=0.4, joints=4, spare=True)
+    for one, other in ((dropped.state_B, dropped.cameras_BC[:, 0]), dropped.cameras_BC.unbind(1)):
         assert rate(one & other)[0] == pytest.approx(rate(one)[0] * rate(other)[0], abs=0.01)
 
 
 @pytest.mark.parametrize("cameras", [0, 1, 2])
 def test_no_sample_loses_everything(cameras: int):
-    losses = draw(state_dropout=0.8, state_dim_dropout=0.5, camera_dropout=0.8, cameras=cameras)
-    assert not (losses.joints_BP.all(-1) & losses.cameras_BC.all(-1)).any()
-    assert torch.equal(losses.state_B, losses.joints_BP.all(-1))
+    dropped = draw(state_dropout=0.8, state_dim_dropout=0.5, camera_dropout=0.8, cameras=cameras)
+    assert not (dropped.joints_BP.all(-1) & dropped.cameras_BC.all(-1)).any()
+    assert torch.equal(dropped.state_B, dropped.joints_BP.all(-1))
     if cameras:
-        assert (losses.state_B & ~losses.cameras_BC.all(-1)).any()
-        assert (~losses.state_B & losses.cameras_BC.all(-1)).any()  # either may be the one that stays
+        assert (dropped.state_B & ~dropped.cameras_BC.all(-1)).any()
+        assert (~dropped.state_B & dropped.cameras_BC.all(-1)).any()  # either may be the one that stays
 
 
 def test_with_an_environment_state_to_spare_everything_else_may_go():
-    losses = draw(state_dropout=0.8, camera_dropout=0.8, spare=True)
-    assert rate(losses.state_B & losses.cameras_BC.all(-1)) == pytest.approx([0.8**3], abs=0.02)
+    dropped = draw(state_dropout=0.8, camera_dropout=0.8, spare=True)
+    assert rate(dropped.state_B & dropped.cameras_BC.all(-1)) == pytest.approx([0.8**3], abs=0.02)
 
 
 def test_the_one_that_stays_is_any_of_them_alike():
@@ -70,23 +70,23 @@ def test_the_one_that_stays_is_any_of_them_alike():
 
 
 def test_samples_left_with_one_side_are_marked():
-    losses = Losses(
+    dropped = DropMasks(
         joints_BP=torch.zeros(4, 2, dtype=torch.bool),
         state_B=torch.tensor([True, False, False, False]),
         cameras_BC=torch.tensor([[False, False], [True, True], [True, False], [False, False]]),
     )
-    assert losses.one_sided.tolist() == [True, True, False, False]
-    assert not Losses(losses.joints_BP, torch.zeros(4).bool(), torch.zeros(4, 0).bool()).one_sided.any()
+    assert dropped.one_sided.tolist() == [True, True, False, False]
+    assert not DropMasks(dropped.joints_BP, torch.zeros(4).bool(), torch.zeros(4, 0).bool()).one_sided.any()
 
 
 class _FirstLosesState(ModalityDropout):
     """Not by chance: sample 0 loses its state, sample 1 its second camera, sample 2 joint 0."""
 
-    def draw(self, samples: int, device: torch.device) -> Losses:
+    def draw(self, samples: int, device: torch.device) -> DropMasks:
         joints_BP = torch.zeros(samples, 5, dtype=torch.bool)
         cameras_BC = torch.zeros(samples, 2, dtype=torch.bool)
         joints_BP[0] = cameras_BC[1, 1] = joints_BP[2, 0] = True
-        return Losses(joints_BP, joints_BP.all(-1), cameras_BC)
+        return DropMasks(joints_BP, joints_BP.all(-1), cameras_BC)
 
 
 def outcome(policy: RegularizedACTPolicy, batch: dict[str, Tensor]) -> Tensor:
@@ -160,10 +160,10 @@ def test_noise_has_the_asked_spread_and_spares_lost_joints(make_config: MakeConf
         make_config(regularizer=RegularizerConfig(state_noise=0.2, state_dim_dropout=0.5))
     )
     torch.manual_seed(0)
-    losses = masking.draw(5000, CPU)
-    noisy_BP = masking.state(torch.full((5000, 5), 3.0), losses)
-    assert (noisy_BP[losses.joints_BP] == 0).all()
-    kept = noisy_BP[~losses.joints_BP]
+    dropped = masking.draw(5000, CPU)
+    noisy_BP = masking.state(torch.full((5000, 5), 3.0), dropped)
+    assert (noisy_BP[dropped.joints_BP] == 0).all()
+    kept = noisy_BP[~dropped.joints_BP]
     assert kept.mean().item() == pytest.approx(3.0, abs=0.01)
     assert kept.std().item() == pytest.approx(0.2, abs=0.01)
 
@@ -213,7 +213,7 @@ def test_a_control_never_sees_what_it_has_to_do_without(
 
 
 def test_a_control_that_sees_nothing_is_refused():
-    with pytest.raises(RegularizerError, match="nothing to act on"):
+    with pytest.raises(RegularizerError, match="leave the policy without inputs"):
         RegularizerConfig(state_dropout=1.0, camera_dropout=1.0)
 
 

@@ -21,6 +21,7 @@ from so101_policy.regularizer.terms import (
     entropy,
     entropy_shortfall,
     hinge,
+    identity,
     log_mass,
     log_mass_of_cameras,
     logit_share,
@@ -28,7 +29,6 @@ from so101_policy.regularizer.terms import (
     reduced,
     rolled_out_logit_share,
     threshold_in_space,
-    unchanged,
 )
 
 A = [0.05, 0.70, 0.15, 0.10]
@@ -476,7 +476,7 @@ def test_the_worst_part_is_the_mean_of_the_largest_by_brute_force() -> None:
     for fraction in (0.01, 0.25, 0.5, 1.0):
         whole, part = divmod(fraction * len(kept), 1)
         worst = sum(kept[: int(whole)]) + (part * kept[int(whole)] if part else 0)
-        found = reduced(x_BHQ, valid_BQ, unchanged, "cvar", fraction)
+        found = reduced(x_BHQ, valid_BQ, identity, "cvar", fraction)
         assert found.item() == pytest.approx(worst / (fraction * len(kept)))
 
 

@@ -214,5 +214,5 @@ def test_actions_that_are_no_numbers_are_an_error(bad: float):
     def broken(batch: dict[str, Tensor]) -> Tensor:
         return torch.full((len(batch[OBS_STATE]), T, 6), bad)
 
-    with pytest.raises(PolicyError, match="no numbers"):
+    with pytest.raises(PolicyError, match="NaN or infinite actions"):
         figures(broken)

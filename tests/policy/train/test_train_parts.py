@@ -11,14 +11,17 @@ import pytest
 import torch
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.processor import NormalizerProcessorStep
+from torch.distributions import Normal, kl_divergence
 
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder
-from so101_policy.train.batches import Batches
+from so101_policy.model.loss_terms import loss_terms
+from so101_policy.train.batches import Batches, BatchPart
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.divergence import FACTOR, LEAST, PATIENCE, DivergenceWatch
+from so101_policy.train.divergence import FACTOR, MIN_LOSSES, PATIENCE, DivergenceWatch
 from so101_policy.train.flags import FLAGS, HELP, for_lerobot
-from so101_policy.train.heldout import executed_error, spread
+from so101_policy.train.heldout import evenly_spaced, executed_error
+from so101_policy.train.joint_loss import COLUMNS, joint_loss
 from so101_policy.train.metrics import Metrics, MetricsFile
 from so101_policy.train.processes import Processes
 
@@ -69,10 +72,66 @@ def test_a_process_without_a_sample_keeps_pace_with_one_that_does_not_count():
     assert third[1] == []
 
 
+class Part(Rank):
+    """One of several, whose counts of values add up to `valid_count`."""
+
+    def __init__(self, rank: int, count: int, valid_count: int):
+        super().__init__(rank, count)
+        self._valid_count = valid_count
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(value, self._valid_count)
+
+
+def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole_one_whatever_their_size_and_padding():
+    """The reference is written out: mean over values that count, torch's own KL, mean over samples."""
+    torch.manual_seed(0)
+    samples, steps, joints, latent, kl_weight = 5, 4, 3, 2, 10.0
+    predicted, mean, log_variance, attention = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((samples, steps, joints), (samples, latent), (samples, latent), (samples,))
+    )
+    action = torch.randn(samples, steps, joints, dtype=torch.float64)
+    is_pad = torch.arange(steps) >= torch.tensor([4, 4, 1, 2, 3])[:, None]
+    leaves = (predicted, mean, log_variance, attention)
+
+    error = (action - predicted).abs()[~is_pad]
+    posterior, prior = Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
+    divergence = kl_divergence(posterior, prior).sum(1).mean()
+    whole = error.mean() + kl_weight * divergence + attention.mean()
+    wanted = torch.autograd.grad(whole, leaves, retain_graph=True)
+
+    parts = [slice(0, 3), slice(3, 5)]  # 3 samples with 9 valid steps, 2 with 5
+    columns, losses = torch.zeros(len(COLUMNS)), list[torch.Tensor]()
+    for rank, rows in enumerate(parts):
+        batch = {"action": action[rows], "action_is_pad": is_pad[rows]}
+        terms = loss_terms(batch, predicted[rows], mean[rows], log_variance[rows], attention[rows].mean(), {})
+        share = BatchPart(np.arange(samples)[rows], samples, begins_epoch=False)
+        loss, part = joint_loss(terms, kl_weight, share, Part(rank, len(parts), error.numel()))
+        losses.append(loss)
+        columns += part
+    found = torch.autograd.grad(
+        torch.stack(losses).mean(), leaves
+    )  # as gradients are averaged over processes
+
+    torch.testing.assert_close(found, wanted)
+    expected = torch.stack([whole, error.mean(), divergence, attention.mean()])
+    torch.testing.assert_close(columns, expected.float())
+
+
+def test_one_process_has_the_whole_loss_and_padding_takes_no_part_in_the_divergence():
+    mean, log_variance = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
+    batch = {"action": torch.ones(2, 2, 1), "action_is_pad": torch.tensor([[False, False], [True, True]])}
+    terms = loss_terms(batch, torch.zeros(2, 2, 1), mean, log_variance)
+    loss, columns = joint_loss(terms, 10.0, BatchPart(np.arange(2), 2, begins_epoch=False), Processes(CPU))
+    assert columns.tolist() == [1 + 10 * 2.5, 1, 2.5, 0]  # KL of N(m, 1) is m^2 / 2: (0.5 + 4.5) / 2
+    assert loss.item() == terms.loss(10.0).item() == 26
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 2.1 * FACTOR])
 def test_a_loss_that_leaves_is_told_with_its_first_step(bad: float):
     watch = DivergenceWatch()
-    assert not any(watch.see(step, 2.0) for step in range(LEAST))
+    assert not any(watch.see(step, 2.0) for step in range(MIN_LOSSES))
     told = [watch.see(step, bad) for step in range(100, 100 + PATIENCE)]
     assert told[:-1] == [None] * (PATIENCE - 1)
     assert told[-1] is not None
@@ -81,7 +140,7 @@ def test_a_loss_that_leaves_is_told_with_its_first_step(bad: float):
 
 
 def test_a_single_bad_batch_is_forgiven():
-    watch = DivergenceWatch([1.0] * LEAST)
+    watch = DivergenceWatch([1.0] * MIN_LOSSES)
     for step in range(50):
         assert watch.see(step, math.nan if step % PATIENCE else 1.0) is None
 
@@ -142,8 +201,8 @@ def test_only_executed_and_real_actions_count():
 
 
 def test_held_out_frames_are_spread():
-    assert spread(5, 0).tolist() == [0, 1, 2, 3, 4]
-    assert spread(101, 3).tolist() == [0, 50, 100]
+    assert evenly_spaced(5, 0).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(101, 3).tolist() == [0, 50, 100]
 
 
 def test_metrics_of_a_run_that_is_gone_back_on_end_where_it_goes_on(tmp_path: Path):

@@ -53,7 +53,7 @@ def test_a_dataset_that_is_not_there(tmp_path: Path, flags: Flags, capsys: pytes
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"cameras": {"front": (32, 32), "top": (32, 32)}}, "sees through wrist"),
+        ({"cameras": {"front": (32, 32), "top": (32, 32)}}, "uses the camera wrist"),
         ({"cameras": {"front": (32, 64), "wrist": (32, 64)}}, "--cache.size=32x32"),
         ({"joints": ("a.pos", "b.pos")}, "the policy has 3 joint targets, the dataset has 2"),
         ({"joints": ("a.pos", "b.pos", "z.pos")}, "another robot"),

@@ -1,0 +1,57 @@
+"""Modules that need packages of an extra: which they are, what to install, and the one place that imports them.
+
+Such a module imports its packages at its top like any other. It is loaded by `Extra.load`, only when what it does is
+asked for.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NamedTuple
+
+from so101_policy.errors import PolicyError
+
+
+class MissingPackageError(PolicyError, ImportError):
+    """What was asked for needs a package that is not installed; the message says what to install."""
+
+
+class Extra(NamedTuple):
+    """A module of ours, and the packages that it needs beyond those that are always installed."""
+
+    module: str
+    packages: tuple[str, ...]
+    install: str
+    """What `pip install` is to be given."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that are not installed."""
+        return [package for package in self.packages if find_spec(package) is None]
+
+    def load(self) -> ModuleType:
+        """Import the module.
+
+        Raises:
+            MissingPackageError: a package is not installed.
+        """
+        if missing := self.missing:
+            raise MissingPackageError(
+                f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
+            )
+        return import_module(self.module)
+
+
+ONNX = Extra(
+    "so101_policy.inference.onnx", ("onnx", "onnxscript", "onnxruntime"), "'lerobot_policy_so101[onnx]'"
+)
+"""To build, to export and to run a graph."""
+
+ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
+
+TRACKERS = {
+    "tensorboard": Extra("so101_policy.train.trackers.tensorboard", ("tensorboard",), "tensorboard"),
+    "wandb": Extra("so101_policy.train.trackers.wandb", ("wandb",), "wandb"),
+    "trackio": Extra("so101_policy.train.trackers.trackio", ("trackio",), "trackio"),
+}
+"""Each module has `open_tracker(config, from_step)`, which gives a `metrics.Tracker`."""

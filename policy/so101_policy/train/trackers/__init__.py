@@ -1,0 +1,1 @@
+"""Services that draw a run's figures: one module each, loaded by `metrics` when it is asked for."""
