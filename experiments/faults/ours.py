@@ -34,7 +34,7 @@ from so101_robot.faults.fault import Mode
 from so101_robot.joints import GRIPPER
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome, stop_on_signals
-from so101_robot.loop.observers import Background
+from so101_robot.loop.observers import Background, ObserverFailure
 from so101_robot.loop.tick import Observer, Tick
 from so101_robot.runs.log import TICKS, RunLog, read_ticks
 
@@ -75,9 +75,10 @@ class Memory:
             away = np.abs(tick.state.position[:GRIPPER] - true_deg(self._arm))
             self.wrong.append((tick.time_s, float(away[tick.state.answered[:GRIPPER]].max(initial=0.0))))
 
-    def on_message(self, text: str) -> None:
-        if "failed" in text:
-            self.noticed_s.append(self.now_s)
+    def on_message(self, text: str) -> None: ...
+
+    def on_failure(self, failure: ObserverFailure) -> None:
+        self.noticed_s.append(self.now_s)
 
     def close(self) -> None: ...
 

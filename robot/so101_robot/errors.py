@@ -1,8 +1,8 @@
 """What can go wrong in the robot room, as exceptions that speak to the person at the bench.
 
 Every class derives from `RobotError`, so a command catches one type, prints one message and exits with a code.
-Classes also derive from the standard-library exception that a caller would expect. A message says what was asked,
-what was found and what is possible.
+Classes also derive from the standard-library exception that a caller would expect. A message says what was found,
+what was expected and what to do.
 """
 
 
@@ -11,7 +11,7 @@ class RobotError(Exception):
 
 
 class ConfigError(RobotError, ValueError):
-    """The user asked for something that cannot be: a scene, a camera, a file, a value."""
+    """The user asked for something that is not possible: a scene, a camera, a file, a value."""
 
 
 class PortError(RobotError, OSError):
@@ -19,7 +19,7 @@ class PortError(RobotError, OSError):
 
 
 class BusError(RobotError, OSError):
-    """Servos did not answer as they should."""
+    """Servos did not answer as expected."""
 
 
 class BusTimeoutError(BusError, TimeoutError):
@@ -31,11 +31,11 @@ class CalibrationError(RobotError, ValueError):
 
 
 class CameraError(RobotError, OSError):
-    """A camera does not exist, went away or delivers what nobody asked for."""
+    """A camera does not exist, went away, or its pictures are not as configured."""
 
 
 class UnsafeActionError(RobotError, ValueError):
-    """The guard refused to let an action pass."""
+    """The guard refused an action."""
 
 
 def describe(problem: BaseException) -> str:

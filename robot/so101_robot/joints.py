@@ -15,3 +15,8 @@ STEPS_PER_TURN = 4096
 
 FULL_TURN_JOINT = "wrist_roll"
 """LeRobot calibrates this joint to the whole turn (0..4095) instead of a recorded range."""
+
+
+def named_servo(servo_id: int) -> str:
+    """A servo as messages name it: `servo 4 (wrist_flex)`; one that no SO-101 has is `servo 9`."""
+    return f"servo {servo_id} ({JOINTS[servo_id - 1]})" if servo_id in SERVO_IDS else f"servo {servo_id}"

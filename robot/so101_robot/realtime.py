@@ -1,14 +1,14 @@
 """A quiet runtime: what Python and its libraries do on their own account does not make the loop late.
 
 - **Garbage collection** looks at every object there is, at a moment of its own choosing; after LeRobot and torch
-  are imported that takes 0.1 s and more. Inside `quiet_runtime` what exists already is left alone for good, the
+  are imported that takes 0.1 s and more. Inside `realtime_runtime` what exists already is left alone for good, the
   automatic collection is off, and garbage is collected while the loop waits for its next tick anyway, as far as
   the wait is long enough. A loop that never waits still collects before memory grows.
 - **The interpreter's lock.** A thread that computes in Python hands it over after a millisecond, not five.
-- **Threads.** `leave_a_core` limits those of inference, `step_back` lets the loop go first where both want the same
-  core.
+- **Threads.** `compute_threads.leave_a_core` limits those of inference, `lower_priority` lets the loop go first where
+  both want the same core.
 
-What `quiet_runtime` changes it puts back at the end.
+What `realtime_runtime` changes it puts back at the end.
 """
 
 import gc
@@ -39,7 +39,7 @@ NICENESS = 5
 kernel/sched/core.c, sched_prio_to_weight: 1024 for 0, 335 for 5."""
 
 
-class TidyClock:
+class CollectingClock:
     """A clock that collects garbage while it would only wait.
 
     Args:
@@ -81,7 +81,7 @@ class TidyClock:
 
 
 @contextmanager
-def quiet_runtime(clock: Clock) -> Generator[TidyClock]:
+def realtime_runtime(clock: Clock) -> Generator[CollectingClock]:
     """A quiet runtime while inside, for a loop that waits by the clock that this gives.
 
     Args:
@@ -93,7 +93,7 @@ def quiet_runtime(clock: Clock) -> Generator[TidyClock]:
     gc.freeze()
     gc.disable()
     try:
-        yield TidyClock(clock)
+        yield CollectingClock(clock)
     finally:
         gc.unfreeze()
         if collecting:
@@ -101,17 +101,7 @@ def quiet_runtime(clock: Clock) -> Generator[TidyClock]:
         sys.setswitchinterval(interval_s)
 
 
-def leave_a_core() -> None:
-    """One core is the loop's: torch computes on the others, OpenCV in the thread that calls it. Threads that wait for
-    each other on busy cores cost far more than they bring."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), _cores() - 1)))
-    cv2.setNumThreads(1)
-
-
-def step_back() -> None:
+def lower_priority() -> None:
     """The calling thread, and those that it starts, run where others leave a core free: on Linux, where niceness is a
     thread's own. Elsewhere nothing happens, since the whole process would step back."""
     if sys.platform == "linux":
@@ -119,6 +109,6 @@ def step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
-def _cores() -> int:
-    """That this process may use."""
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2

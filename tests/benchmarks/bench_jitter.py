@@ -38,12 +38,13 @@ from so101_robot.chunks import workers
 from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import ThreadWorker
 from so101_robot.clock import Clock, WallClock
+from so101_robot.compute_threads import leave_a_core
 from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.tick import Tick
-from so101_robot.realtime import leave_a_core, quiet_runtime
+from so101_robot.realtime import realtime_runtime
 from so101_robot.runs.log import RunLog
 from so101_robot.state import ArmState, Frame
 
@@ -181,13 +182,13 @@ class Cost(NamedTuple):
 @contextmanager
 def plain() -> Generator[None]:
     """As Python and torch start: all cores, and a computing thread that does not step back."""
-    step_back, threads = workers.step_back, torch.get_num_threads()
-    workers.step_back = lambda: None
+    lower_priority, threads = workers.lower_priority, torch.get_num_threads()
+    workers.lower_priority = lambda: None
     torch.set_num_threads(os.cpu_count() or 1)
     try:
         yield
     finally:
-        workers.step_back = step_back
+        workers.lower_priority = lower_priority
         torch.set_num_threads(threads)
 
 
@@ -196,7 +197,7 @@ def block(predict: Any, quiet: bool) -> Cost:
     wall = WallClock()
     with tempfile.TemporaryDirectory() as folder, nullcontext() if quiet else plain():
         log, lateness = RunLog(Path(folder) / "run", {}), Lateness()
-        with quiet_runtime(wall) if quiet else nullcontext(wall) as clock:
+        with realtime_runtime(wall) if quiet else nullcontext(wall) as clock:
             before = gc.get_stats()[2]["collections"]
             guard = Guard(GuardLimits(), [-180.0] * 5 + [0.0], [180.0] * 5 + [100.0])
             # with n_action_steps = 1 the policy is asked again as soon as it has answered

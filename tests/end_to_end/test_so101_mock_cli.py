@@ -24,7 +24,7 @@ from so101_robot.bus import protocol
 from so101_robot.errors import RobotError
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.serve.command import main
-from so101_robot.mock.serve.engine import Engine, EngineConfig
+from so101_robot.mock.serve.engine import MockServer, MockServerConfig
 from so101_robot.mock.serve.process import MockProcess
 
 START_S = 90
@@ -161,7 +161,7 @@ def test_a_person_sees_where_everything_is_and_ctrl_c_leaves_nothing_behind(
 def test_a_kept_calibration_is_not_overwritten_by_another_arms(tmp_path: Path) -> None:
     def keep(random_mount: bool) -> None:
         mock = MockConfig(random_mount=random_mount)
-        with Engine(EngineConfig(mock, camera_port=None, calibration_dir=tmp_path, robot_id="left")):
+        with MockServer(MockServerConfig(mock, camera_port=None, calibration_dir=tmp_path, robot_id="left")):
             pass
 
     keep(random_mount=False)

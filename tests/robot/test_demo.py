@@ -50,7 +50,7 @@ def test_none_of_them_drives_a_real_arm(flags: dict[str, str]):
 
 def test_one_that_does_not_exist_is_one_message(capsys: pytest.CaptureFixture[str]):
     assert main(["--policy.path=demo:perfect", "--robot.port=mock"]) == 2
-    assert "possible are demo:regularized, demo:baseline" in capsys.readouterr().err
+    assert "expected one of demo:regularized, demo:baseline" in capsys.readouterr().err
 
 
 def test_the_demonstration_goes_to_its_start_and_looks(tmp_path: Path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from so101_robot import realtime
-from so101_robot.realtime import SWITCH_INTERVAL_S, TidyClock, quiet_runtime, step_back
+from so101_robot.realtime import SWITCH_INTERVAL_S, CollectingClock, lower_priority, realtime_runtime
 
 
 class Clock:
@@ -49,7 +49,7 @@ def litter(count: int) -> "list[weakref.ref[Node]]":
 
 
 def test_inside_nothing_is_collected_but_while_the_loop_waits() -> None:
-    with quiet_runtime(Clock()) as clock:
+    with realtime_runtime(Clock()) as clock:
         assert not gc.isenabled()
         assert gc.get_freeze_count() > 1000
         assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
@@ -63,7 +63,7 @@ def test_inside_nothing_is_collected_but_while_the_loop_waits() -> None:
 
 def test_everything_is_put_back_after_an_error_too() -> None:
     def fail() -> None:
-        with quiet_runtime(Clock()):
+        with realtime_runtime(Clock()):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -74,7 +74,7 @@ def test_everything_is_put_back_after_an_error_too() -> None:
 def test_a_runtime_that_did_not_collect_does_not_start_to() -> None:
     gc.disable()
     try:
-        with quiet_runtime(Clock()):
+        with realtime_runtime(Clock()):
             pass
         assert not gc.isenabled()
     finally:
@@ -82,7 +82,7 @@ def test_a_runtime_that_did_not_collect_does_not_start_to() -> None:
 
 
 def test_there_is_no_collection_without_time_for_it_nor_without_need() -> None:
-    with quiet_runtime(Clock()) as clock:
+    with realtime_runtime(Clock()) as clock:
         litter(2000)
         clock.sleep_until(-1.0)  # late already
         assert clock.collections == [0, 0, 0]
@@ -101,7 +101,7 @@ def test_a_collection_that_took_long_waits_for_a_longer_pause(monkeypatch: pytes
         now_s[0] += 0.02
         return collect(generation)
 
-    with quiet_runtime(Clock()) as clock:
+    with realtime_runtime(Clock()) as clock:
         monkeypatch.setattr(realtime.gc, "collect", slow)
         monkeypatch.setattr(realtime.time, "perf_counter", lambda: now_s[0])
         litter(1000)
@@ -115,7 +115,7 @@ def test_a_collection_that_took_long_waits_for_a_longer_pause(monkeypatch: pytes
 
 
 def test_a_loop_that_never_waits_collects_before_memory_grows() -> None:
-    with quiet_runtime(Clock()) as clock:
+    with realtime_runtime(Clock()) as clock:
         for _ in range(100):
             litter(800)
             clock.sleep_until(-1.0)
@@ -124,7 +124,7 @@ def test_a_loop_that_never_waits_collects_before_memory_grows() -> None:
 
 
 def test_older_generations_have_their_turn() -> None:
-    with quiet_runtime(Clock()) as clock:
+    with realtime_runtime(Clock()) as clock:
         for tick in range(300):
             litter(800)
             clock.sleep_until(float(tick))
@@ -134,7 +134,7 @@ def test_older_generations_have_their_turn() -> None:
 
 
 def test_a_clock_that_is_not_quiet_is_waited_by_as_before() -> None:
-    clock = TidyClock(inner := Clock())
+    clock = CollectingClock(inner := Clock())
     clock.sleep_until(3.0)
     assert clock.now_s() == inner.time_s == 3.0
     assert len(inner.slept_at) == 1
@@ -145,7 +145,7 @@ def test_a_computing_thread_steps_back_and_the_loops_does_not() -> None:
     found: list[int] = []
 
     def work() -> None:
-        step_back()
+        lower_priority()
         inner = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
         inner.start()
         inner.join()

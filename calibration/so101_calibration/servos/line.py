@@ -17,6 +17,7 @@ from so101_robot.bus.link import BAUD, Link
 from so101_robot.bus.port_lock import open_locked
 from so101_robot.bus.protocol import Errors, Instruction, Status
 from so101_robot.bus.registers import BY_NAME, Register
+from so101_robot.bus.servo_requests import ServoRequests
 from so101_robot.bus.setup import Registers
 from so101_robot.clock import Clock, WallClock
 from so101_robot.joints import JOINTS, SERVO_IDS
@@ -74,6 +75,7 @@ class Line:
 
     def __init__(self, handle: SerialHandle, link: Link, name: str, clock: Clock) -> None:
         self._handle, self._link, self.name, self.clock = handle, link, name, clock
+        self._requests = ServoRequests()
         self.baud = BAUD
 
     def __enter__(self) -> Self:
@@ -190,11 +192,9 @@ class Line:
     # parts
 
     def _read(self, servo_id: int, address: int, size: int) -> bytes | None:
-        for _ in range(TRIES):
-            for status in self.ask(servo_id, address, size)[0]:
-                if status.servo_id == servo_id and len(status.params) == size:
-                    return status.params
-        return None
+        request = protocol.read(servo_id, address, size)
+        reply = self._requests.reply(self._link, request, servo_id, size, TIMEOUT_S, TRIES)
+        return None if reply is None else reply.params
 
     def _silent(self, servo_id: int, asked: str) -> str:
         name = f" ({JOINTS[SERVO_IDS.index(servo_id)]})" if servo_id in SERVO_IDS else ""

@@ -6,7 +6,7 @@ as robot type `so101`; each action passes the guard there. The loop's side (`rea
 
 Connecting reads first: port, servos, calibration, cameras. If anything is wrong the arm has not been touched.
 Then servos are configured one by one, only where a register differs and with the torque as it was, so that an
-arm that stands does not sag, and a free arm stays free until its first command. Nothing here ever waits for a
+arm under torque does not sag, and a free arm stays free until its first command. Nothing here ever waits for a
 key.
 """
 
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import draccus
 import numpy as np
+from lerobot.cameras import make_cameras_from_configs
 from lerobot.lerobot_types import RobotAction, RobotObservation
 from lerobot.robots import Robot
 from lerobot.utils.constants import HF_LEROBOT_CALIBRATION, ROBOTS
 from lerobot.utils.decorators import check_if_already_connected, check_if_not_connected
 from numpy.typing import ArrayLike, NDArray
 
+from so101_robot import mock
 from so101_robot.arm.cameras import FrameSource, LeRobotFrames, connect_all
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import setup as startup
@@ -43,10 +45,11 @@ from so101_robot.errors import (
 )
 from so101_robot.guard import rig
 from so101_robot.guard.guard import Guard
-from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
 from so101_robot.state import ArmState, Frame
+from so101_robot.tolerances import HOLD_AT_GOAL_DEG
 
 if TYPE_CHECKING:
     from so101_robot.mock.arm import MockArm
@@ -61,18 +64,20 @@ CALIBRATION_FOLDER = "so_follower"
 READ_TRIES = 3
 """As LeRobot's `num_read_retries` = 2, for callers that cannot take an incomplete state."""
 
-HOLD_AT_GOAL_DEG = 5.0
-"""A joint this close to its last command is held there and not where it hangs below it: its droop under load
-is what makes the servo push, and taking the droop as the new goal would let it sink again."""
-
 KEYS = tuple(f"{joint}.pos" for joint in JOINTS)
 
 
 class SO101(Robot):
     """An SO-101 arm on a serial port, or the mock arm in memory.
 
-    Args: config: see `SO101Config`. mock: for port `mock`, an arm that exists already; it stays the caller's.
-        By default one is made from `config.mock`.
+    Args:
+        config: see `SO101Config`.
+        mock: for port `mock`, an arm that exists already; closing it stays the caller's business. By default one is
+            made from `config.mock`.
+
+    Raises:
+        ConfigError: a camera of `config.cameras` cannot be made.
+        CalibrationError: the calibration file cannot be read.
     """
 
     config_class = SO101Config
@@ -162,10 +167,10 @@ class SO101(Robot):
         Raises:
             PortError: the port is gone.
         """
-        blind = np.zeros(len(JOINTS), np.bool_)
+        encoder_failed = np.zeros(len(JOINTS), np.bool_)
         try:
             now = self.bus.read_state(False, self.clock.now_s())
-            present, blind = now.position_steps, (now.errors & Errors.ENCODER) != 0
+            present, encoder_failed = now.position_steps, (now.errors & Errors.ENCODER) != 0
         except BusTimeoutError:
             if self._state is None and self._goal_steps is None:
                 raise
@@ -175,7 +180,7 @@ class SO101(Robot):
         if self._goal_steps is not None:
             away = np.abs(self._goal_steps - present)
             near = (away <= HOLD_AT_GOAL_DEG * STEPS_PER_TURN / 360) | (away > STEPS_PER_TURN / 2)
-            steps = np.where(near & ~blind, self._goal_steps, steps)
+            steps = np.where(near & ~encoder_failed, self._goal_steps, steps)
         self.bus.write_goals(steps)
         self.bus.torque_on()
         self._goal_steps = steps
@@ -204,7 +209,7 @@ class SO101(Robot):
         return changed or startup.value_of(row, "Torque_Enable") == 0
 
     def release(self) -> dict[str, str | None]:
-        """Let every joint go, one after the other; none that fails keeps the others from it.
+        """Release every joint, one after the other, also when some of them fail.
 
         Returns:
             For each joint None if it is free, else why that is not certain.
@@ -269,7 +274,7 @@ class SO101(Robot):
     @property
     def is_connected(self) -> bool:
         """Connected, and not disconnected since. A camera that went away does not count: an arm has to be released
-        also without its eyes. Nor does a port that `leave_port` has closed: what needs it raises PortError."""
+        also without cameras. Nor does a port that `leave_port` has closed: what needs it raises PortError."""
         return self.bus.is_connected or self._port_is_away
 
     @property
@@ -295,8 +300,8 @@ class SO101(Robot):
     @property
     def observation_features(self) -> dict[str, type | tuple[int, int, int]]:
         if self.config.port == MOCK_PORT and not self.config.cameras:
-            mock = self.config.mock if self.mock is None else self.mock.config
-            return {**self.action_features, **dict.fromkeys(MOCK_CAMERAS, (mock.height, mock.width, 3))}
+            size = self.config.mock if self.mock is None else self.mock.config
+            return {**self.action_features, **dict.fromkeys(MOCK_CAMERAS, (size.height, size.width, 3))}
         shapes = {name: (c.height or 0, c.width or 0, 3) for name, c in self.config.cameras.items()}
         return {**self.action_features, **shapes}
 
@@ -375,13 +380,10 @@ class SO101(Robot):
 
     def _open_mock(self) -> Opener:
         """Port `mock`: the arm in memory, its clock, its calibration, and how a bus gets at it."""
-        from so101_robot.mock.arm import MockArm
-        from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
-
-        arm = self.mock = MockArm(self.config.mock) if self.mock is None else self.mock
-        self.clock = LockstepClock(arm)
+        arm = self.mock = mock.MockArm(self.config.mock) if self.mock is None else self.mock
+        self.clock = mock.LockstepClock(arm)
         self.calibration = arm.calibration if arm.config.calibrated else {}
-        return lambda: (LockstepSerial(arm), LockstepLink(arm))
+        return lambda: (mock.LockstepSerial(arm), mock.LockstepLink(arm))
 
     def _frame_sources(self) -> dict[str, FrameSource]:
         if self.mock is not None and not self.config.cameras:
@@ -409,7 +411,7 @@ class SO101(Robot):
         for index, row in enumerate(self.bus.read_registers()):
             for register, value in startup.changes(index, row, gains):
                 raise BusError(
-                    f"servo {SERVO_IDS[index]} ({JOINTS[index]}) did not take {register.name} = {value}, it "
+                    f"{named_servo(SERVO_IDS[index])} did not take {register.name} = {value}, it "
                     f"has {startup.value_of(row, register.name)} - switch the arm off and on, and try again"
                 )
 
@@ -472,20 +474,17 @@ class SO101(Robot):
     def _how_to_calibrate(self) -> str:
         if self.config.port == MOCK_PORT:
             return "use --robot.mock.calibrated=true"
-        where = (
-            "" if self.config.calibration_dir is None else f" --robot.calibration_dir={self.calibration_dir}"
-        )
+        arm = f"--robot.port={self.config.port} --robot.id={self.id or 'NAME'}"
+        if self.config.calibration_dir is not None:
+            arm += f" --robot.calibration_dir={self.calibration_dir}"
         return (
-            "calibrate, or write the file into the servos (ENTER at its first question), with "
-            "`lerobot-calibrate --robot.type=so101_follower "
-            f"--robot.port={self.config.port} --robot.id={self.id}{where}`"
+            f"calibrate the arm with `so101-calibrate servos {arm}`; it also puts a file that you have into the servos "
+            f"(--from=FILE). `lerobot-calibrate --robot.type=so101_follower {arm}` makes the same file"
         )
 
 
 def _cameras(config: SO101Config) -> dict[str, Any]:
     """LeRobot's camera objects, not yet connected."""
-    from lerobot.cameras import make_cameras_from_configs
-
     try:
         return make_cameras_from_configs(config.cameras)
     except (ValueError, ImportError) as error:

@@ -67,7 +67,7 @@ class LeRobotFrames:
     Args:
         name: what the robot calls the camera.
         camera: the camera, not yet connected.
-        config: what was asked for, with width and height.
+        config: the expected pictures, with width and height.
     """
 
     def __init__(self, name: str, camera: "Camera", config: "CameraConfig") -> None:
@@ -95,7 +95,7 @@ class LeRobotFrames:
         except (OSError, RuntimeError, ValueError) as error:
             self.disconnect()
             raise CameraError(
-                f"camera {self._name!r} ({self.camera}) does not open as asked ({self._asked()}): {error}"
+                f"camera {self._name!r} ({self.camera}) does not open with {self._expected()}: {error}"
                 f"{_possible(self._config)}"
             ) from error
 
@@ -148,15 +148,15 @@ class LeRobotFrames:
         if image.shape != self.shape:
             height, width = image.shape[:2]
             raise CameraError(
-                f"camera {self._name!r} ({self.camera}) delivers {width}x{height} pictures; asked were "
-                f"{self._asked()} - set --robot.cameras' width and height to what it delivers"
+                f"camera {self._name!r} ({self.camera}) delivers {width}x{height} pictures; expected "
+                f"{self._expected()} - set --robot.cameras' width and height to what it delivers"
             )
 
     def _as_rgb(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         mode = str(getattr(getattr(self._config, "color_mode", None), "value", "rgb"))
         return image[..., ::-1] if mode == "bgr" and self._config.type == "opencv" else image
 
-    def _asked(self) -> str:
+    def _expected(self) -> str:
         return f"{self._config.width}x{self._config.height} at {self._config.fps} Hz"
 
 

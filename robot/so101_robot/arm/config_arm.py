@@ -12,7 +12,7 @@ from lerobot.cameras import CameraConfig
 from lerobot.robots.config import RobotConfig
 
 from so101_robot.errors import ConfigError
-from so101_robot.guard.guard import GuardLimits
+from so101_robot.guard.limits import GuardLimits
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import MockConfig
 
@@ -69,10 +69,10 @@ class SO101Config(RobotConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.home) != len(JOINTS) or not all(math.isfinite(value) for value in self.home):
-            raise ConfigError(f"home = {self.home}; needed is one number for each of {', '.join(JOINTS)}")
+            raise ConfigError(f"home = {self.home}; expected one number for each of {', '.join(JOINTS)}")
         if self.health_every < 0:
             raise ConfigError(
-                f"health_every = {self.health_every}; possible are 0 (never), 1 (every tick) and more"
+                f"health_every = {self.health_every}; expected 0 (never), 1 (every tick) or more"
             )
         for name in ("position_p_coefficient", "position_i_coefficient", "position_d_coefficient"):
             if not 0 <= getattr(self, name) <= 254:

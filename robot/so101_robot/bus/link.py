@@ -3,7 +3,7 @@
 `SerialLink` is the fast path over an open serial port: stale input is thrown away before every request, the
 answer is waited for in `poll`, never in a busy loop, and what came until the deadline is returned, complete
 or not. It knows frames only as far as it must: the echo of its own request and noise in front of the first
-header do not count as answer.
+header do not count as an answer.
 
 `open_serial` opens a port for this process alone and says clearly why it cannot. The mock arm's twin of
 `SerialLink` is `so101_robot.mock.lockstep.LockstepLink`.
@@ -130,7 +130,7 @@ def answer_start(request: bytes, data: bytes, reply_size: int | None = None) -> 
     """Where the answer starts in what came back: behind an echo of the request and behind noise before the
     first header.
 
-    Half-duplex adapters may echo. An echo is only taken for one where no answer can look like it: of a request
+    Half-duplex adapters may echo. Bytes are only taken for an echo where no answer can look like one: of a request
     to everybody, for no servo has that id, or of one that is not as long as its answer. The echo of a PING is
     the same bytes as an answer with an error bit.
     """
@@ -149,12 +149,17 @@ def answer_start(request: bytes, data: bytes, reply_size: int | None = None) -> 
 def open_serial(port: str, baud: int = BAUD) -> serial.Serial:
     """Open `port` for this process alone: 8N1, non-blocking.
 
-    Raises: PortError: it does not exist (the message lists those that do), is in use, may not be opened, or
-        is no serial port.
+    Args:
+        port: path of the serial device, or of a pseudo-terminal.
+        baud: its speed [bit/s].
+
+    Raises:
+        PortError: it does not exist (the message lists those that do), is in use, may not be opened, or is no serial
+            port.
     """
     adapter = _is_adapter(port)
     if adapter and (holders := _holders(port)):
-        raise PortError(_in_use(port, holders))
+        raise PortError(in_use(port, ", ".join(holders)))
     try:
         handle = serial.Serial(port, baud, timeout=0, exclusive=True)
     except (OSError, ValueError) as error:
@@ -192,17 +197,17 @@ def _cannot_open(port: str, error: Exception) -> str:
             f"`sudo usermod -aG dialout $USER` and log in again, or for now `sudo chmod 666 {port}`"
         )
     if code in (errno.EAGAIN, errno.EBUSY):
-        return _in_use(port, _holders(port))
+        return in_use(port, ", ".join(_holders(port)) or "another process")
     return f"{port} is not a serial port that can be used ({error})"
 
 
-def _in_use(port: str, holders: list[str]) -> str:
-    who = ", ".join(holders) if holders else "another process"
+def in_use(port: str, who: str) -> str:
+    """The message for a port that another program has."""
     return f"port {port} is in use by {who}; a bus has room for one program - stop it or choose another port"
 
 
 def _is_adapter(port: str) -> bool:
-    """A serial adapter, and not a pseudo-terminal, which the program behind it may hold open for good."""
+    """A serial adapter, and not a pseudo-terminal, which the program behind it may keep open all the time."""
     return os.path.realpath(port).startswith("/dev/tty")
 
 

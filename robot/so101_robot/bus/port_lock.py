@@ -3,7 +3,7 @@
 A `PortLock` is a file beside no device: `/run/lock/so101-dev-ttyACM0.lock`, named after the device that a path
 leads to, so that by-id links and the device itself are one port. It is locked by the kernel (a POSIX record
 lock), which takes the lock away when the process ends, however it ends, and which forked children do not
-inherit: a lock cannot go stale. What stands in the file is only for the message.
+inherit: a lock cannot go stale. The text in the file is only for the message.
 
 LeRobot's own programs do not look at it. Against those `link.open_serial` looks through /proc for processes that
 have the device open, and sets TIOCEXCL on real adapters, so that the kernel refuses whoever comes later (not on
@@ -19,11 +19,12 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple, Self
 
 import serial
 
-from so101_robot.bus.link import BAUD, SerialLink, open_serial
+from so101_robot.bus.link import BAUD, SerialLink, in_use, open_serial
 from so101_robot.errors import PortError
 
 LOCK_FOLDER = Path("/run/lock")
@@ -72,7 +73,7 @@ class PortLock:
         if self._fd >= 0:
             return self
         if _held.get(self.path) == os.getpid():
-            raise PortInUseError(_in_use(self.port, "this program already"))
+            raise PortInUseError(in_use(self.port, "this program already"))
         fd = self._lock()
         while not _is_file_of(fd, self.path):  # its last holder removed it meanwhile
             os.close(fd)
@@ -103,13 +104,15 @@ class PortLock:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise PortError(f"{self.path} cannot be locked ({error.strerror})") from error
             who = holder.describe() if holder else "another program"
-            raise PortInUseError(_in_use(self.port, who)) from error
+            raise PortInUseError(in_use(self.port, who)) from error
         return fd
 
     def __enter__(self) -> Self:
         return self.acquire()
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 
@@ -191,7 +194,3 @@ def _write(fd: int, holder: Holder) -> None:
     with contextlib.suppress(OSError):  # a full disk costs the message its name, not the lock
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{holder.pid}\n{holder.program}\n{holder.since_unix_s}\n".encode(), 0)
-
-
-def _in_use(port: str, who: str) -> str:
-    return f"port {port} is in use by {who}; a bus has room for one program - stop it or choose another port"

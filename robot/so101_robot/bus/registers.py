@@ -3,7 +3,7 @@
 87 bytes, addresses 0 to 86, tiled by `REGISTERS` without gap or overlap. Names are LeRobot's wherever LeRobot
 has one; bytes that LeRobot does not name have a name here too, so that nothing has to be addressed by number.
 16-bit values are little-endian. Signed values are sign and magnitude: one bit is the sign, the bits below it
-the magnitude (`sign_bit`).
+the magnitude (`sign_bit`). This module loads nothing large: the watchdog process uses it too.
 
 Sources: Feetech memory table SMS/STS (doc.feetech.cn), factory dump of a 12 V servo with firmware 3.10, and
 LeRobot's control table, with which `tests/robot/bus/test_registers.py` compares this one and lists the
@@ -12,9 +12,6 @@ differences and their reasons.
 
 from dataclasses import dataclass
 from enum import Enum
-
-import numpy as np
-from numpy.typing import NDArray
 
 from so101_robot.errors import ConfigError
 
@@ -161,21 +158,6 @@ REGISTERS: tuple[Register, ...] = (
 BY_NAME: dict[str, Register] = {register.name: register for register in REGISTERS}
 
 
-def _mask(keep: list[Register]) -> NDArray[np.uint8]:
-    mask = np.zeros(SIZE, np.uint8)
-    for register in keep:
-        mask[register.address : register.end] = 1
-    mask.setflags(write=False)
-    return mask
-
-
-WRITABLE = _mask([register for register in REGISTERS if register.writable])
-"""uint8 (87,): 1 where a WRITE changes the byte; other bytes are skipped without an error."""
-
-EEPROM = _mask([register for register in REGISTERS if register.area is Area.EEPROM])
-"""uint8 (87,): 1 where the byte belongs to the EEPROM area."""
-
-
 def encode(register: Register, value: int) -> bytes:
     """The bytes on the wire for `value`, little-endian.
 
@@ -247,6 +229,4 @@ def as_markdown() -> str:
 
 
 if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(as_markdown())
+    print(as_markdown(), end="")

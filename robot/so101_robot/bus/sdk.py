@@ -20,9 +20,9 @@ Opener = Callable[[], tuple[Any, Link]]
 class SdkPort(scservo_sdk.PortHandler):
     """feetech-servo-sdk's port on a handle that we opened, for LeRobot's own methods.
 
-    It mends three things on the way: input that is stale when a request goes out is discarded (the SDK only
+    It repairs three things on the way: input that is stale when a request goes out is discarded (the SDK only
     drains the output, so a late reply answers the next question), an interrupted call does not leave the port
-    "in use" for ever, and a change of speed keeps the port open and ours.
+    "in use" without end, and a change of speed keeps the port open and ours.
     """
 
     setPacketTimeout = patch_setPacketTimeout  # LeRobot's: 50 ms per packet

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from so101_robot.bus import registers
 from so101_robot.bus.registers import BY_NAME, Area, Register
 from so101_robot.errors import BusError, CalibrationError
-from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, named_servo
 
 Registers = NDArray[np.uint8]
 """All registers of all servos, (6, 87)."""
@@ -50,7 +50,7 @@ def check_identity(rows: Registers) -> None:
     models = [value_of(row, "Model_Number") for row in rows]
     wrong = [i for i, model in enumerate(models) if model != registers.MODEL_NUMBER]
     if wrong:
-        found = ", ".join(f"servo {SERVO_IDS[i]} ({JOINTS[i]}) is model {models[i]}" for i in wrong)
+        found = ", ".join(f"{named_servo(SERVO_IDS[i])} is model {models[i]}" for i in wrong)
         raise BusError(f"{found}; an SO-101 has six STS3215, model {registers.MODEL_NUMBER}")
     versions = [
         f"{value_of(r, 'Firmware_Major_Version')}.{value_of(r, 'Firmware_Minor_Version')}" for r in rows
@@ -97,7 +97,7 @@ def check_calibration(
     if sorted(expected) != sorted(JOINTS):
         raise CalibrationError(
             f"{source} is not a calibration of an SO-101: it has {', '.join(expected)}; "
-            f"needed are {', '.join(JOINTS)}"
+            f"expected {', '.join(JOINTS)}"
         )
     ids = {joint: expected[joint].id for joint in JOINTS}
     if tuple(ids.values()) != SERVO_IDS:

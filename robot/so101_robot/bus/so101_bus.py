@@ -3,13 +3,13 @@ command.
 
 LeRobot's own methods (calibration, motor set-up, single registers by name) work on it as they are. Ours are
 `read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
-with their error bytes. A servo that does not answer is marked; only when nobody answers is there an
+with their error bytes. A servo that does not answer is marked; only when none answers is there an
 exception. A garbled reply is asked for once more. Nothing that came late can pass for the answer to another
-question (see `tick_frames.questions`, and `_fence` for single servos).
+question (see `sync.questions`, and `servo_requests` for single servos).
 
-A servo that stays silent is left out of the reads, because it would cost its deadline every time, and is
-asked again now and then. While it is left out it is not commanded either: nobody knows where it is, and one
-that has just rebooted would take a goal for the order to leap there.
+A servo that stays silent is left out of the reads, because each would cost the whole deadline; now and then it is
+read again. While it is left out it is not commanded either: its position is not known, and a servo that has just
+rebooted would jump to the goal.
 
 Block reads and acknowledged writes of single servos (`read_registers`, `write_register`) serve the start, the
 end, and a servo that has come back.
@@ -31,6 +31,7 @@ from so101_robot.bus.port_lock import open_locked
 from so101_robot.bus.protocol import Errors, Status
 from so101_robot.bus.registers import BY_NAME, Register
 from so101_robot.bus.sdk import Opener, SdkPort
+from so101_robot.bus.servo_requests import TRIES, ServoRequests
 from so101_robot.bus.setup import check_identity
 from so101_robot.bus.tick_frames import (
     HEALTH_SIZE,
@@ -44,7 +45,7 @@ from so101_robot.bus.tick_frames import (
 )
 from so101_robot.bus.units import Scale
 from so101_robot.errors import BusTimeoutError, PortError, RobotError
-from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, named_servo
 from so101_robot.state import Health
 
 N = len(SERVO_IDS)
@@ -57,16 +58,11 @@ SLOW_TIMEOUT_S = 0.1
 """Deadline for one servo [s]. An EEPROM write that erases a page is acknowledged tens of milliseconds
 later."""
 
-SLOW_TRIES = 3
-
 LEAVE_OUT_AFTER = 3
 """A servo that did not answer this many reads in a row is left out of the next."""
 
 ASK_AGAIN_S = 0.5
-"""How often the servos that were left out are asked again; costs one `READ_TIMEOUT_S`."""
-
-FENCE_SIZES = range(5, 13)
-"""Lengths that no other question to one servo has."""
+"""How often the servos that were left out are read again; costs one `READ_TIMEOUT_S`."""
 
 LEAP_STEPS = 114
 FASTEST_STEPS_S = 4000.0
@@ -109,12 +105,12 @@ class SO101Bus(FeetechMotorsBus):
         super().__init__(port, _motors(), calibration)
         self._use(port, opener or (lambda: _open_serial_port(port)))
         self.timeout_s = READ_TIMEOUT_S
+        self.slow_timeout_s = SLOW_TIMEOUT_S
         self._questions: dict[tuple[bool, tuple[int, ...]], tuple[Question, ...]] = {}
         self._unanswered = 0
         self._misses = np.zeros(N, np.int64)
         self._everybody_asked_s = -np.inf
-        self._owing: dict[int, bytes] = {}
-        self._fences = 0
+        self._requests = ServoRequests()
         self._last_steps = np.zeros(N, np.int32)
         self._read_s = -np.inf
         self._doubted: dict[int, int] = {}
@@ -208,20 +204,27 @@ class SO101Bus(FeetechMotorsBus):
         return np.frombuffer(row, np.uint8)
 
     def write_register(
-        self, servo_id: int, register: Register, value: int, timeout_s: float = SLOW_TIMEOUT_S
+        self, servo_id: int, register: Register, value: int, timeout_s: float | None = None
     ) -> Errors:
         """Write one register of one servo, acknowledged; tried three times. Returns the servo's error bits.
+
+        Args:
+            servo_id: 1 to 6.
+            register: a row of `registers.REGISTERS`.
+            value: in the register's unit.
+            timeout_s: for each try [s]; by default `slow_timeout_s`.
 
         Raises:
             BusTimeoutError: it did not answer.
             PortError: the port is gone.
         """
+        timeout_s = self.slow_timeout_s if timeout_s is None else timeout_s
         request = protocol.write(servo_id, register.address, registers.encode(register, value))
-        reply = self._ask(request, servo_id, 0, timeout_s)
+        reply = self._requests.reply(self._link, request, servo_id, 0, timeout_s)
         if reply is None:
             raise BusTimeoutError(
-                f"servo {servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]}) did not acknowledge "
-                f"{register.name} = {value} within {timeout_s * 1e3:.0f} ms, {SLOW_TRIES} tries"
+                f"{named_servo(servo_id)} did not acknowledge "
+                f"{register.name} = {value} within {timeout_s * 1e3:.0f} ms, {TRIES} tries"
             )
         return reply.error
 
@@ -245,7 +248,7 @@ class SO101Bus(FeetechMotorsBus):
         timeout_ms = self.timeout_s * 1e3
         if len(silent) == N:
             return (
-                f"no servo answered on {self.port} within {timeout_ms:.0f} ms; asked ids: "
+                f"no servo answered on {self.port} within {timeout_ms:.0f} ms; expected ids: "
                 f"{_listed(SERVO_IDS)} - is the arm's power supply on (USB does not feed the servos), "
                 "and the bus cable in?"
             )
@@ -378,7 +381,8 @@ class SO101Bus(FeetechMotorsBus):
     def _read_all(self, servo_id: int) -> bytes | None:
         blocks = b""
         for address, size in BLOCKS:
-            reply = self._ask(protocol.read(servo_id, address, size), servo_id, size, SLOW_TIMEOUT_S)
+            request = protocol.read(servo_id, address, size)
+            reply = self._requests.reply(self._link, request, servo_id, size, self.slow_timeout_s)
             if reply is None:
                 return None
             blocks += reply.params
@@ -390,33 +394,6 @@ class SO101Bus(FeetechMotorsBus):
         except RobotError as error:
             return str(error)
         return None
-
-    def _ask(self, request: bytes, servo_id: int, size: int, timeout_s: float) -> Status | None:
-        """The reply of one servo with `size` bytes, or None after three tries."""
-        sure = self._owing.get(servo_id, request) == request or self._fence(servo_id, timeout_s)
-        for _ in range(SLOW_TRIES):
-            data = self._link.transact(request, protocol.reply_size(size), timeout_s)
-            for status in protocol.parse_statuses(data)[0]:
-                if sure and status.servo_id == servo_id and len(status.params) == size:
-                    return status
-            self._owing[servo_id] = request
-        return None
-
-    def _fence(self, servo_id: int, timeout_s: float) -> bool:
-        """Whether no reply to an older question can still come from a servo that owes one.
-
-        The wire keeps order, so behind the answer to a question whose length no other has, there is none. A
-        bare acknowledgement looks like any other: without this, that of an older write would vouch for the
-        next one.
-        """
-        size = FENCE_SIZES[self._fences % len(FENCE_SIZES)]
-        self._fences += 1
-        data = self._link.transact(protocol.read(servo_id, 0, size), protocol.reply_size(size), timeout_s)
-        replies = protocol.parse_statuses(data)[0]
-        if any(status.servo_id == servo_id and len(status.params) == size for status in replies):
-            del self._owing[servo_id]
-            return True
-        return False
 
 
 def _motors() -> dict[str, Motor]:

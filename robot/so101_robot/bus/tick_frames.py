@@ -10,7 +10,7 @@ parser of `protocol`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,6 +22,9 @@ from so101_robot.bus.registers import BY_NAME
 from so101_robot.errors import UnsafeActionError
 from so101_robot.joints import SERVO_IDS
 from so101_robot.state import Health
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
 
 N = len(SERVO_IDS)
 
@@ -138,7 +141,7 @@ def goal_frame(goal_steps: ArrayLike, ids: Sequence[int] = SERVO_IDS) -> bytes:
 
 
 @njit(cache=True)
-def _is_clean(data: Any, ids: Any) -> bool:
+def _is_clean(data: Bytes, ids: Bytes) -> bool:
     """Every reply has its header, its servo's id, its length and the right checksum."""
     size = len(data) // len(ids)
     for i in range(len(ids)):
@@ -157,7 +160,7 @@ def _is_clean(data: Any, ids: Any) -> bool:
 
 
 @njit(cache=True)
-def _decode(data: Any, position_steps: Any, errors: Any) -> None:
+def _decode(data: Bytes, position_steps: NDArray[np.int32], errors: Bytes) -> None:
     size = len(data) // len(position_steps)
     for i in range(len(position_steps)):
         start = i * size
@@ -168,7 +171,13 @@ def _decode(data: Any, position_steps: Any, errors: Any) -> None:
 
 @njit(cache=True)
 def _read_fields(
-    data: Any, answered: Any, offsets: Any, sizes: Any, signs: Any, units: Any, numbers: Any
+    data: Bytes,
+    answered: NDArray[np.bool_],
+    offsets: Integers,
+    sizes: Integers,
+    signs: Integers,
+    units: NDArray[np.float64],
+    numbers: NDArray[np.float64],
 ) -> None:
     size = len(data) // len(answered)
     for i in range(len(answered)):
@@ -186,7 +195,7 @@ def _read_fields(
 
 
 @njit(cache=True)
-def _put_goals(goals: Any, blank: Any, frame: Any) -> bool:
+def _put_goals(goals: Integers, blank: Bytes, frame: Bytes) -> bool:
     """Fill a SYNC_WRITE; False if a goal does not fit."""
     frame[:] = blank
     for i in range(len(goals)):

@@ -11,7 +11,7 @@ disk), without any licence to reorder the arithmetic.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -22,6 +22,8 @@ from so101_robot.joints import GRIPPER, JOINTS, STEPS_PER_TURN
 
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration
+
+Floats = NDArray[np.float64]
 
 COUNTS = STEPS_PER_TURN - 1
 """LeRobot's counts in a turn."""
@@ -69,7 +71,7 @@ class Scale:
         range.
 
         Raises:
-            UnsafeActionError: a value is not a number, or no servo counts as far.
+            UnsafeActionError: a value is NaN, or farther than a servo can count.
         """
         values = np.asarray(joint, np.float64)
         steps = np.empty(len(JOINTS), np.int32)
@@ -79,7 +81,9 @@ class Scale:
 
 
 @njit(cache=True)
-def _to_joint(steps: Any, middles: Any, closed: int, opened: int, inverted: bool, joint: Any) -> None:
+def _to_joint(
+    steps: NDArray[np.int64], middles: Floats, closed: int, opened: int, inverted: bool, joint: Floats
+) -> None:
     for i in range(GRIPPER):
         joint[i] = (steps[i] - middles[i]) * 360 / COUNTS
     percent = (min(opened, max(closed, steps[GRIPPER])) - closed) / (opened - closed) * 100
@@ -87,7 +91,9 @@ def _to_joint(steps: Any, middles: Any, closed: int, opened: int, inverted: bool
 
 
 @njit(cache=True)
-def _to_steps(joint: Any, middles: Any, closed: int, opened: int, inverted: bool, steps: Any) -> bool:
+def _to_steps(
+    joint: Floats, middles: Floats, closed: int, opened: int, inverted: bool, steps: NDArray[np.int32]
+) -> bool:
     """False if a value is not finite or cannot be counted."""
     for i in range(len(joint)):
         if not abs(joint[i]) < FARTHEST:  # written so that NaN is too far
@@ -101,4 +107,4 @@ def _to_steps(joint: Any, middles: Any, closed: int, opened: int, inverted: bool
 
 def _out_of_reach(values: list[float]) -> str:
     wrong = [f"{name} = {v}" for name, v in zip(JOINTS, values, strict=True) if not abs(v) < FARTHEST]
-    return f"a joint cannot go to {', '.join(wrong)}"
+    return f"no joint can go to {', '.join(wrong)}"

@@ -37,7 +37,7 @@ def ticks_per_action(policy_fps: float, loop_fps: float) -> int:
     if not every or abs(every * policy_fps - loop_fps) > SAME_RATE * every:
         raise ConfigError(
             f"a policy of {policy_fps:g} actions per second in a loop of {loop_fps:g} ticks per second: an action "
-            f"has to last a whole number of ticks; possible are {_possible(policy_fps, loop_fps)}"
+            f"has to last a whole number of ticks; these go together: {_possible(policy_fps, loop_fps)}"
         )
     return every
 

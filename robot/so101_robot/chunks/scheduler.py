@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Inference, Observation, Worker
-from so101_robot.chunks.step_bound import Follower, longest_steps
+from so101_robot.chunks.step_bound import StepBound, longest_steps
 from so101_robot.chunks.workers import SAME_TIME_S
 
 Mode = Literal["synchronous", "asynchronous", "ensembled"]
@@ -160,7 +160,7 @@ class ChunkScheduler:
         self._crossfade_ticks = round(crossfade_s * fps) if asynchronous else 0
         self._chunk: _Chunk | None = None
         self._steps = np.zeros(0)
-        self._follower = Follower(fps)
+        self._step_bound = StepBound(fps)
         self._latency_s = 0.0
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
@@ -172,7 +172,7 @@ class ChunkScheduler:
             arrived = arrived or self._join(plan.collect(now_s))
         action = self._action()
         if action is not None:
-            action = self._follower.follow(action, plan.now)
+            action = self._step_bound.follow(action, plan.now)
         return plan.planned(action, self._chunk, arrived, now_s)
 
     def wait(self) -> None:
@@ -180,7 +180,7 @@ class ChunkScheduler:
 
     def reset(self) -> None:
         self._chunk = None
-        self._follower.forget()
+        self._step_bound.forget()
         self._plan.void()
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class ChunkScheduler:
         self._latency_s = max(latency_s, self._latency_s + LATENCY_FORGETTING * (latency_s - self._latency_s))
         steps = longest_steps(self._to_play(chunk))
         if self._chunk is not None and self._asynchronous:
-            self._follower.join(np.maximum(self._steps, steps), self._plan.now + self._crossfade_ticks)
+            self._step_bound.join(np.maximum(self._steps, steps), self._plan.now + self._crossfade_ticks)
             chunk = crossfade(self._chunk, chunk, self._plan.now, self._crossfade_ticks)
         self._chunk, self._steps = chunk, steps
         return chunk
@@ -255,7 +255,7 @@ class EnsembledScheduler:
         self._plan = _PlanClock(worker)
         self._coefficient = coefficient
         self._chunks: list[_Chunk] = []
-        self._follower = Follower(fps)
+        self._step_bound = StepBound(fps)
         self._late = False
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
@@ -273,7 +273,7 @@ class EnsembledScheduler:
         self._chunks = covering
         action = self._mean()
         if action is not None:
-            action = self._follower.follow(action, plan.now)
+            action = self._step_bound.follow(action, plan.now)
         return plan.planned(action, covering[-1] if covering else None, arrived, now_s)
 
     def wait(self) -> None:
@@ -281,7 +281,7 @@ class EnsembledScheduler:
 
     def reset(self) -> None:
         self._chunks.clear()
-        self._follower.forget()
+        self._step_bound.forget()
         self._plan.void()
 
     def close(self) -> None:
@@ -296,7 +296,7 @@ class EnsembledScheduler:
         """Not farther in a tick than inside the chunks, those included that ended just now."""
         before = max(0, self._plan.now - 1)
         rests = [chunk.actions[max(0, before - chunk.start) :] for chunk in self._chunks]
-        self._follower.join(np.max([longest_steps(rest) for rest in rests], axis=0), self._plan.now)
+        self._step_bound.join(np.max([longest_steps(rest) for rest in rests], axis=0), self._plan.now)
 
     def _mean(self) -> NDArray[np.float64] | None:
         if not self._chunks:

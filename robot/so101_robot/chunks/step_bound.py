@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 SLOW_UNITS_S = 10.0
 """This is never a jump [deg/s, percent/s]: a quarter of the speed of the way home. A gap between two plans that
-both stand still is closed at this speed."""
+both are at rest is closed at this speed."""
 
 
 def longest_steps(actions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(6,) the longest step of each joint in (n, 6) actions; zeros where there is no step, no finite number where the
-    actions are none."""
+    """(6,) the longest step of each joint in (n, 6) actions; zeros where there is no step, NaN or infinity where the
+    actions are not finite."""
     with np.errstate(invalid="ignore"):  # from infinity to infinity
         return np.abs(np.diff(actions, axis=0)).max(axis=0, initial=0.0)
 
 
-class Follower:
+class StepBound:
     """Follows a plan that may have been exchanged for another, without a jump.
 
     Args:
@@ -50,7 +50,7 @@ class Follower:
     def follow(self, target: NDArray[np.float64], at: int) -> NDArray[np.float64]:
         """(6,) what is played on plan tick `at`: the target, or what of the way to it is allowed.
 
-        What is not a number passes, and is not followed: it is the guard's business.
+        NaN passes, and is not followed: it is the guard's business.
         """
         action = target
         if self._reach is not None and self._last is not None and np.isfinite(self._last).all():

@@ -13,7 +13,7 @@ import numpy as np
 
 from so101_robot.chunks.inference import Inference, Observation, Predict
 from so101_robot.clock import Clock
-from so101_robot.realtime import step_back
+from so101_robot.realtime import lower_priority
 
 if TYPE_CHECKING:
     pass
@@ -111,7 +111,7 @@ class ThreadWorker:
         self._thread.join(timeout=1.0)
 
     def _work(self) -> None:
-        step_back()
+        lower_priority()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._job is not None)

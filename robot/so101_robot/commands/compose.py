@@ -39,7 +39,7 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     import torch
 
     from so101_policy.inference.act_policy import ActPolicy
-    from so101_robot.realtime import leave_a_core
+    from so101_robot.compute_threads import leave_a_core
 
     path = config.policy.path
     if path.startswith(demo.PREFIX):
@@ -144,9 +144,9 @@ def side_observers(
 
 def with_alarm(config: "RunConfig", observers: Sequence["Observer"]) -> "Observer":
     """The observers of a run, told also when the policy may be blind."""
-    from so101_robot.loop.attention_alarm import Alarmed
+    from so101_robot.loop.attention_alarm import WithAttentionAlarm
 
-    return Alarmed(observers, config.blind)
+    return WithAttentionAlarm(observers, config.blind)
 
 
 def title(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Title":

@@ -43,7 +43,7 @@ def drive(
     """
     from so101_robot.commands.reconnect import Reconnector
     from so101_robot.loop.loop import ControlLoop, LoopConfig
-    from so101_robot.realtime import quiet_runtime
+    from so101_robot.realtime import realtime_runtime
     from so101_robot.watchdog.client import Watchdog, job_for
 
     assert robot.guard is not None  # since connect
@@ -58,7 +58,7 @@ def drive(
     )
     with ExitStack() as stack:
         stack.callback(scheduler.close)
-        clock = stack.enter_context(quiet_runtime(robot.clock))
+        clock = stack.enter_context(realtime_runtime(robot.clock))
         watchdog: Watchdog | None = None
         watching: list[Observer] = list(observers)
         if (job := job_for(robot, config.watchdog, folder / "watchdog.json")) is not None:

@@ -7,26 +7,26 @@ Nothing is written to a servo.
 
 `Reconnector` is that for a run: made while all is well, called now and then after a PortError. The arm holds by
 itself meanwhile, since USB does not feed the servos, so a look may take its time: 0.3 s a port at most with
-nobody there (`SILENT_S`). The watchdog is told before, so that it does not take the wait for a hang, and after, if
+nobody there (`SILENT_S`). The watchdog is informed before, so that it does not take the wait for a hang, and after, if
 the arm has another device name.
 
-Ports of other USB adapters than the arm's are not touched: nobody knows what a printer makes of bytes that are
-meant for servos. An arm on a port that is not on USB is looked for at that port only.
+Ports of other USB adapters than the arm's are not touched: a printer, say, should not get bytes that are meant
+for servos. An arm on a port that is not on USB is looked for at that port only.
 """
 
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from serial.tools import list_ports as usb
 
 from so101_robot.bus import link
+from so101_robot.bus.identity import Calibrated, Identity
 from so101_robot.bus.port_lock import open_locked
-from so101_robot.bus.registers import homing_steps
-from so101_robot.bus.small_bus import Identity, PlainBus
+from so101_robot.bus.small_bus import SmallBus
 from so101_robot.errors import PortError
-from so101_robot.joints import JOINTS, SERVO_IDS
+from so101_robot.joints import JOINTS, SERVO_IDS, named_servo
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -41,20 +41,7 @@ PING_S = 0.02
 SILENT_S = 0.3
 """Six servos, two pings each, and opening: what a port costs on which nobody answers."""
 
-Verdict = Literal["same arm", "another arm", "no arm", "not to be opened"]
-
-
-class Calibrated(Protocol):
-    """What is expected of one servo; LeRobot's `MotorCalibration` is one. In steps."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def homing_offset(self) -> int: ...
-    @property
-    def range_min(self) -> int: ...
-    @property
-    def range_max(self) -> int: ...
+PortVerdict = Literal["same arm", "another arm", "no arm", "not to be opened"]
 
 
 class Adapter(NamedTuple):
@@ -76,7 +63,7 @@ class Candidate(NamedTuple):
     """One port and what is there."""
 
     port: str
-    verdict: Verdict
+    verdict: PortVerdict
     differences: tuple[str, ...]
     """What is not as expected, one sentence a joint; or why the port could not be opened."""
 
@@ -164,15 +151,15 @@ def find_same_arm(
 def look_at(port: str, expected: Mapping[str, Calibrated]) -> Candidate:
     """What is at one port. Opens it for this program alone, reads, and closes it."""
     try:
-        handle, wire = open_locked(port)
+        handle, serial_link = open_locked(port)
     except PortError as error:
         return Candidate(port, "not to be opened", (str(error),))
     try:
-        return _judge(port, PlainBus(wire), expected)
+        return _judge(port, SmallBus(serial_link), expected)
     except PortError as error:
         return Candidate(port, "not to be opened", (str(error),))
     finally:
-        wire.close()
+        serial_link.close()
         with contextlib.suppress(Exception):  # pyserial raises what it likes for a port that went away
             handle.close()
 
@@ -207,28 +194,20 @@ def _adapter(vid: int | None, pid: int | None, serial_number: str | None) -> Ada
     return None if vid is None or pid is None else Adapter(vid, pid, serial_number or None)
 
 
-def _judge(port: str, bus: PlainBus, expected: Mapping[str, Calibrated]) -> Candidate:
+def _judge(port: str, bus: SmallBus, expected: Mapping[str, Calibrated]) -> Candidate:
     answering = [servo_id for servo_id in SERVO_IDS if bus.ping(servo_id, PING_S)]
     if not answering:
         return Candidate(port, "no arm", ("no servo answers - is the arm's power supply on?",))
     silent = [servo_id for servo_id in SERVO_IDS if servo_id not in answering]
-    differences = [f"servo {i} ({JOINTS[SERVO_IDS.index(i)]}) does not answer" for i in silent]
+    differences = [f"{named_servo(i)} does not answer" for i in silent]
     for servo_id in answering:
         joint = JOINTS[SERVO_IDS.index(servo_id)]
         identity = bus.identity(servo_id)
         if identity is None:
-            differences.append(f"servo {servo_id} ({joint}) answers only now and then")
+            differences.append(f"{named_servo(servo_id)} answers only now and then")
         elif joint in expected:
-            differences += _compare(joint, expected[joint], identity)
+            wanted = Identity.of(expected[joint])
+            differences += [f"{joint}: {difference}" for difference in identity.differences(wanted)]
         else:
             differences.append(f"nothing is known of {joint}; the calibration has {', '.join(expected)}")
     return Candidate(port, "another arm" if differences else "same arm", tuple(differences))
-
-
-def _compare(joint: str, expected: Calibrated, found: Identity) -> list[str]:
-    pairs = (
-        ("homing offset", expected.homing_offset, homing_steps(found.homing_word)),
-        ("smallest position", expected.range_min, found.range_min),
-        ("largest position", expected.range_max, found.range_max),
-    )
-    return [f"{joint}: {what} is {is_}, expected {asked}" for what, asked, is_ in pairs if asked != is_]

@@ -13,7 +13,7 @@ from so101_robot.chunks.scheduler import CROSSFADE_S, MODES
 from so101_robot.display.dashboard import STYLES
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
-from so101_robot.loop.attention_alarm import BlindConfig
+from so101_robot.loop.attention_alarm import AttentionAlarmConfig
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.preflight.checks import PreflightConfig
 from so101_robot.watchdog.client import WatchdogConfig
@@ -72,7 +72,7 @@ class RunConfig:
     ending: EndingConfig = field(default_factory=EndingConfig)
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
-    blind: BlindConfig = field(default_factory=BlindConfig)
+    blind: AttentionAlarmConfig = field(default_factory=AttentionAlarmConfig)
     fps: float = 30.0
     """Ticks per second: a whole multiple of the policy's actions per second."""
     duration_s: float | None = None
@@ -115,7 +115,7 @@ class RunConfig:
         _in_range("--chunks.crossfade_s", self.chunks.crossfade_s, 0.0, 10.0)
         pose = self.start_pose
         if pose is not None and not (len(pose) == len(JOINTS) and all(map(math.isfinite, pose))):
-            raise ConfigError(f"--start_pose={pose}: needed is a number for each of {', '.join(JOINTS)}")
+            raise ConfigError(f"--start_pose={pose}: expected a number for each of {', '.join(JOINTS)}")
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
         if self.policy.fps is not None:
@@ -124,9 +124,9 @@ class RunConfig:
 
 def _one_of(flag: str, value: str, possible: tuple[str, ...]) -> None:
     if value not in possible:
-        raise ConfigError(f"{flag}={value}: possible are {', '.join(possible)}")
+        raise ConfigError(f"{flag}={value}: expected one of {', '.join(possible)}")
 
 
 def _in_range(flag: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise ConfigError(f"{flag}={value:g}: possible are {least:g} to {most:g}")
+        raise ConfigError(f"{flag}={value:g}: expected {least:g} to {most:g}")

@@ -26,5 +26,7 @@ def demo_policy(name: str) -> Path:
     """
     if name not in NAMES:
         possible = ", ".join(PREFIX + known for known in NAMES)
-        raise ConfigError(f"--policy.path={PREFIX}{name}: possible are {possible}, or a checkpoint's folder")
+        raise ConfigError(
+            f"--policy.path={PREFIX}{name}: expected one of {possible}, or a checkpoint's folder"
+        )
     return FOLDER / name

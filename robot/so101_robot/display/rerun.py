@@ -8,8 +8,8 @@ them, joints, shares, health, faults and mode, messages.
     mode, faults/FAULT/WHERE                 0 running to 4 released; 1 while the fault lasts
     messages                                 words, with their severity
 
-Shares and maps stand at the time of the observation that they were computed from, over the very picture that the
-policy saw; everything else stands at its tick.
+Shares and maps are at the time of the observation that they were computed from, over the very picture that the
+policy saw; everything else is at its tick.
 
 Rerun is an optional extra. The observer belongs behind `observers.Background`, like everything that may take
 longer than a tick.
@@ -18,6 +18,7 @@ longer than a tick.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -135,7 +136,7 @@ class RerunDisplay:
         inference = tick.planned.inference if tick.planned is not None else None
         if inference is not None:
             self._set_time(inference.observed_s)
-            self._log_looks(inference)
+            self._log_attention(inference)
             self._set_time(tick.time_s)  # for messages
         elif tick.phase == "home":
             self._uncover()
@@ -182,7 +183,7 @@ class RerunDisplay:
             self._curve(path, float(fault in faults))
         self._faults = faults
 
-    def _log_looks(self, inference: Inference) -> None:
+    def _log_attention(self, inference: Inference) -> None:
         if (shares := inference.shares) is not None:
             parts = {
                 "latent": shares.latent,
@@ -212,7 +213,7 @@ class RerunDisplay:
         self._stream.log("messages", self._rr.TextLog(text, level=level))
 
 
-def _blueprint(rrb: Any, cameras: tuple[str, ...]) -> Any:
+def _blueprint(rrb: ModuleType, cameras: tuple[str, ...]) -> Any:
     """Pictures and where the policy looks on the left, curves on the right, words below."""
     pictures = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
     joints = [rrb.TimeSeriesView(origin=f"joints/{joint}", name=joint) for joint in JOINTS]

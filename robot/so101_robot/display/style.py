@@ -5,7 +5,7 @@ from math import inf
 from rich.terminal_theme import TerminalTheme
 
 from so101_robot.faults.fault import Mode
-from so101_robot.faults.supervisor import POLICY
+from so101_robot.faults.supervisor import FAULT_RULES
 
 ACCENT, QUIET, GOOD, WARN, BAD = "cyan", "grey50", "green", "yellow", "bold red"
 SHARE_STYLES = {"latent": "grey62", "state": "yellow3", "environment": "orange3"}
@@ -60,7 +60,7 @@ def headline(phase: str, mode: Mode) -> tuple[str, str]:
 def fault_style(fault: str, mode: Mode) -> str:
     """Of a fault, `fault: where`: red while the arm is held because of faults, yellow while the policy drives on or for
     one that never holds it."""
-    rule = next((rule for name, rule in POLICY.items() if name == fault.partition(":")[0]), None)
+    rule = next((rule for name, rule in FAULT_RULES.items() if name == fault.partition(":")[0]), None)
     borne = rule is not None and rule.tolerate_s == inf
     return BAD if mode in (Mode.HOLDING, Mode.PARKING) and not borne else WARN
 
@@ -74,6 +74,6 @@ def message_style(text: str) -> str:
         return ""
     if first in (Mode.HOLDING, Mode.PARKING) or text.startswith(("the guard holds", "stopping", "could not")):
         return BAD
-    if first in POLICY or first in (Mode.DEGRADED, "guard", "attention alarm"):
+    if first in FAULT_RULES or first in (Mode.DEGRADED, "guard", "attention alarm"):
         return WARN
     return ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -33,6 +33,7 @@ from so101_robot.joints import GRIPPER, JOINTS
 if TYPE_CHECKING:
     from so101_policy.attention.shares import AttentionShares
     from so101_robot.loop.tick import Blindness, Tick
+    from so101_robot.state import Health
 
 SIDE_BY_SIDE = 110
 """From this width on [columns] shares and joints stand beside each other."""
@@ -86,7 +87,7 @@ class View:
     held: int = 0
     tick: "Tick | None" = None
     """The newest tick."""
-    health: Any = None
+    health: "Health | None" = None
     """The newest `Health`: it may be read less often than every tick."""
     shares: "AttentionShares | None" = None
     chunk_length: int = 0
@@ -101,13 +102,13 @@ def render(view: View, width: int) -> RenderableType:
         body.add_column(ratio=1)
         body.add_column(width=66)
         body.add_row(
-            _section("where the policy looks", _looks(view, width - 66 - 7)),
+            _section("where the policy looks", _attention(view, width - 66 - 7)),
             _section("joints", _joints(view)),
         )
         parts: list[RenderableType] = [body]
     else:
         parts = [
-            _section("where the policy looks", _looks(view, width - 6)),
+            _section("where the policy looks", _attention(view, width - 6)),
             _section("joints", _joints(view)),
         ]
     return Group(_heading(view), *parts, _below(view))
@@ -187,7 +188,7 @@ def _heading(view: View) -> RenderableType:
     minutes, seconds = divmod(view.elapsed_s, 60)
     grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {words}", style=style))
     grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))
-    grid.add_row("eyes", Text(view.title.cameras), _counters(view))
+    grid.add_row("cameras", Text(view.title.cameras), _counters(view))
     return Padding(Group(grid, _pulse(view)), (0, 2))
 
 
@@ -218,7 +219,7 @@ def _counters(view: View) -> Text:
     return Text("  ").join(parts) if parts else Text("no tick starved or missed", style=QUIET)
 
 
-def _looks(view: View, width: int) -> RenderableType:
+def _attention(view: View, width: int) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style=QUIET, no_wrap=True, min_width=7)
     grid.add_column(no_wrap=True)
@@ -294,7 +295,7 @@ def _joints(view: View) -> RenderableType:
     return table
 
 
-def _health_cells(health: Any, index: int) -> list[Text]:
+def _health_cells(health: "Health | None", index: int) -> list[Text]:
     if health is None:
         return [Text("–", style=QUIET)] * 3
     load, temperature = abs(float(health.load_percent[index])), float(health.temperature_c[index])

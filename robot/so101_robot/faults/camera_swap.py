@@ -1,9 +1,9 @@
-"""Cameras that have exchanged their pictures, as two of the same make do when they are plugged in again.
+"""Cameras that have exchanged their pictures, as two of the same model may do when they are plugged in again.
 
 Each new picture is compared, as a thumbnail, with the last good one of its own camera and of every other. Two cameras
 are swapped when each one's picture is much more like the other's last than like its own. One camera alone proves
-nothing, so it takes both; and a camera that stands still cannot be mistaken, since its own last picture is as like
-as can be.
+nothing, so it takes both; and a camera whose view does not change is never taken for another, since its last picture is
+almost the same.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ PATIENCE = 5
 """So many pictures one camera alone may look like another's before that is what it sees now."""
 
 
-class Swaps:
+class CameraSwapCheck:
     """Follows the cameras of one run."""
 
     def __init__(self) -> None:

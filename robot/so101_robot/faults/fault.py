@@ -48,6 +48,6 @@ class Sight(NamedTuple):
 
     fault: Fault
     where: str
-    """The joint or camera; empty where it is nobody's."""
+    """The joint or camera; empty where the fault belongs to none."""
     words: str
     """For the person at the bench."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Observation
 from so101_robot.errors import BusError, BusTimeoutError, CameraError, PortError, RobotError, describe
-from so101_robot.faults.camera_swap import Swaps
+from so101_robot.faults.camera_swap import CameraSwapCheck
 from so101_robot.faults.fault import Fault, Sight
-from so101_robot.faults.servo_restore import Mender
-from so101_robot.faults.symptoms import Leaps, Pictures, of_servos
+from so101_robot.faults.servo_restore import ServoRestorer
+from so101_robot.faults.symptoms import LeapCheck, PictureCheck, servo_symptoms
 from so101_robot.joints import JOINTS
 from so101_robot.state import Arm
 
@@ -32,7 +32,7 @@ RECONNECT_EVERY_S = 0.5
 FIRST_TRIES = 3
 
 
-class Senses:
+class Readings:
     """The newest readings of one run.
 
     Args:
@@ -43,10 +43,10 @@ class Senses:
 
     def __init__(self, arm: Arm, guard: "Guard", reconnect: Callable[[], bool] | None) -> None:
         self._arm, self._guard, self._reconnect = arm, guard, reconnect
-        self._mender = Mender(arm)
-        self._leaps = Leaps()
-        self._pictures = Pictures()
-        self._swaps = Swaps()
+        self._restorer = ServoRestorer(arm)
+        self._leap_check = LeapCheck()
+        self._picture_check = PictureCheck()
+        self._swap_check = CameraSwapCheck()
         self._whole: NDArray[np.float64] | None = None
         self._port_gone = False
         self._look_again_s = -math.inf
@@ -70,18 +70,18 @@ class Senses:
             self.state = state
             if first:
                 self._guard.reset(state.position)
-            leaping = self._leaps.see(state)
-            sights = of_servos(state) + self._mender.see(state, leaping)
+            leaping = self._leap_check.see(state)
+            sights = servo_symptoms(state) + self._restorer.see(state, leaping)
         except PortError as problem:
             return [self._lose_port(problem)]
         except BusError as problem:
             if first:
                 raise
             self.fault = describe(problem)
-            self._mender.nobody_answered()
+            self._restorer.all_silent()
             return [Sight("bus silent", "", self.fault)]
         for joint in np.flatnonzero(leaping).tolist():
-            sights.append(Sight("position leaps", JOINTS[joint], self._leaps.words(joint, state)))
+            sights.append(Sight("position leaps", JOINTS[joint], self._leap_check.words(joint, state)))
         if state.answered.all() and not leaping.any():
             self._whole = np.array(state.position)
         return sights
@@ -102,7 +102,7 @@ class Senses:
                 raise
             self.raised["camera gone"] = problem
             return [Sight("camera gone", "", describe(problem))]
-        return [*self._pictures.see(self.frames, state.position), *self._swaps.see(self.frames)]
+        return [*self._picture_check.see(self.frames, state.position), *self._swap_check.see(self.frames)]
 
     def observation(self, now_s: float, state: "ArmState") -> Observation:
         """What the policy is shown; for a joint that did not answer on this tick, where it was last."""
@@ -122,7 +122,7 @@ class Senses:
             raise problem
         self._port_gone = True
         self.raised["port gone"] = problem
-        self._mender.nobody_answered()
+        self._restorer.all_silent()
         return self._gone()
 
     def _gone(self) -> Sight:

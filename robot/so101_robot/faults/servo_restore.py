@@ -1,7 +1,7 @@
-"""Servos that come back get what they have lost, before anything is asked of them.
+"""Servos that come back get the settings that they have lost, before they are commanded.
 
-A servo that was silent may have rebooted: its torque is off and registers stand at their defaults. One whose
-readings leap may count turns. Both are looked into on the tick on which they answer; what differs from the
+A servo that was silent may have rebooted: its torque is off and its registers are at their defaults. One whose
+readings leap may count turns. Both are checked on the tick on which they answer; what differs from the
 start is written.
 """
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from so101_robot.errors import BusError
 from so101_robot.faults.fault import Sight
-from so101_robot.joints import JOINTS, SERVO_IDS
+from so101_robot.joints import JOINTS, SERVO_IDS, named_servo
 
 if TYPE_CHECKING:
-    from so101_robot.state import ArmState
+    from so101_robot.state import Arm, ArmState
 
 AGAIN_S = 0.2
-"""How often a servo whose readings go on leaping is looked into."""
+"""How often a servo whose readings go on leaping is checked."""
 
 
 @runtime_checkable
@@ -30,15 +30,15 @@ class Restorable(Protocol):
         ...
 
 
-class Mender:
+class ServoRestorer:
     """Remembers who was silent and restores who comes back."""
 
-    def __init__(self, arm: object) -> None:
+    def __init__(self, arm: "Arm | Restorable") -> None:
         self._arm = arm if isinstance(arm, Restorable) else None
         self._away = np.zeros(len(JOINTS), np.bool_)
         self._looked_s = -np.inf
 
-    def nobody_answered(self) -> None:
+    def all_silent(self) -> None:
         """Everybody may have rebooted."""
         self._away[:] = True
 
@@ -47,10 +47,10 @@ class Mender:
 
         Args:
             state: the reading.
-            leaping: (6,) joints whose position cannot be.
+            leaping: (6,) joints whose position is impossible.
 
         Returns:
-            The servos that had lost something, and those that could not be looked into.
+            The servos that had lost something, and those that could not be checked.
 
         Raises:
             PortError: the port is gone.
@@ -69,12 +69,12 @@ class Mender:
     def _restore(self, joint: int) -> list[Sight]:
         if self._arm is None:
             return []
-        who = f"servo {SERVO_IDS[joint]} ({JOINTS[joint]})"
+        who = named_servo(SERVO_IDS[joint])
         try:
             lost = self._arm.restore(joint)
         except BusError as problem:
             self._away[joint] = True  # again when it answers next
-            return [Sight("servo rebooted", JOINTS[joint], f"{who} cannot be looked into: {problem}")]
+            return [Sight("servo rebooted", JOINTS[joint], f"{who} cannot be checked: {problem}")]
         if not lost:
             return []
         return [Sight("servo rebooted", JOINTS[joint], f"{who} had rebooted; its settings were restored")]

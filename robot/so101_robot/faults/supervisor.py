@@ -1,17 +1,17 @@
-"""What becomes of a run when something goes wrong: five modes, and one written rule for every fault.
+"""What happens to a run when something goes wrong: five modes, and one written rule for every fault.
 
     running    all is well
-    degraded   something is wrong that the rule bears with: the policy drives on
+    degraded   something is wrong that its rule tolerates: the policy drives on
     holding    torque on at the last good pose, the plan waits; back to work when the fault is over
     parking    the run is over: slowly home, within limits
     released   torque off, servo by servo
 
-A fault is borne for `tolerate_s`, then the arm holds for at most `hold_s`, then it parks. It counts as over
-once it has not been seen for `clear_s`. Of several faults the one that asks for most decides. `POLICY` is all
+A fault is tolerated for `tolerate_s`, then the arm holds for at most `hold_s`, then it parks. It counts as over
+once it has not been seen for `clear_s`. Of several faults the most serious one decides. `FAULT_RULES` is all
 there is to know about it; it is data, and a run may have another.
 
-`Supervisor` is pure: it is told on every tick what was seen (`symptoms.py`) and what could not be seen, and
-says the mode. It reads no clock and touches no arm, so the same sights give the same modes.
+`Supervisor` is pure: on every tick it gets what was seen (`symptoms.py`) and what could not be seen, and returns the
+mode. It reads no clock and touches no arm, so the same symptoms give the same modes.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -25,7 +25,7 @@ SAME_TIME_S = 1e-6
 """Times of ticks are sums of floating-point periods."""
 
 GRIP_AGAIN_S = 0.5
-"""How often the arm is taken where it is while the fault lasts that asks for it."""
+"""How often the arm is told to hold where it is, while a fault lasts that needs it."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Rule:
     clear_s: float = 0.0
     """The fault is over when it has not been seen for this long."""
     grip: bool = False
-    """Take the arm where it is, as it may not be where it was sent: the joint has sagged, or is being
-    overloaded by its own goal."""
+    """Hold the arm where it is now, as it may not be where it was sent: the joint has sagged, or its own goal
+    overloads it."""
 
 
-POLICY: Mapping[Fault, Rule] = {
+FAULT_RULES: Mapping[Fault, Rule] = {
     # Bus. A lost reply now and then is normal. While a servo is silent the guard lets nothing pass, so the
     # servos keep the goal they have; a servo that boots is silent for some 0.3 s.
     "servo silent": Rule(tolerate_s=0.1, hold_s=5.0, clear_s=0.1),
@@ -78,7 +78,7 @@ POLICY: Mapping[Fault, Rule] = {
     "guard stops": Rule(tolerate_s=0.1),
 }
 
-OF_THE_POLICY: frozenset[Fault] = frozenset(
+POLICY_FAULTS: frozenset[Fault] = frozenset(
     (
         "policy raises",
         "policy answers no pose",
@@ -101,7 +101,7 @@ class Judgement(NamedTuple):
     since_s: float
     """When that fault was first seen."""
     grip: bool
-    """Take the arm where it is: when a fault begins whose rule says so, and now and then while it lasts."""
+    """Hold the arm where it is: when a fault begins whose rule says so, and now and then while it lasts."""
     news: tuple[str, ...]
     """What changed on this tick, in words: faults that began and ended, and the mode."""
     faults: dict[str, str]
@@ -120,13 +120,13 @@ class Supervisor:
     """Follows the faults of one run.
 
     Args:
-        policy: a rule for every fault.
+        rules: a rule for every fault.
         max_stop_s: how long the arm is held for faults whose rule does not say.
     """
 
-    def __init__(self, policy: Mapping[Fault, Rule] = POLICY, max_stop_s: float = 1.0) -> None:
+    def __init__(self, rules: Mapping[Fault, Rule] = FAULT_RULES, max_stop_s: float = 1.0) -> None:
         self.mode = Mode.RUNNING
-        self._policy = policy
+        self._rules = rules
         self._max_stop_s = max_stop_s
         self._cases: dict[tuple[Fault, str], _Case] = {}
         self._gripped_s: dict[tuple[Fault, str], float] = {}
@@ -146,7 +146,7 @@ class Supervisor:
         worst, cause = Mode.RUNNING, None
         for case in self._cases.values():
             mode = self._mode_of(case)
-            if _SERIOUS[mode] > _SERIOUS[worst]:
+            if _SEVERITY[mode] > _SEVERITY[worst]:
                 worst, cause = mode, case
         if self.mode in (Mode.PARKING, Mode.RELEASED):  # there is no way back
             worst = self.mode
@@ -186,14 +186,14 @@ class Supervisor:
                 continue
             if case.sight.fault in unknown:
                 self._cases[key] = case._replace(seen_s=now_s)
-            elif now_s - case.seen_s >= self._policy[case.sight.fault].clear_s - SAME_TIME_S:
+            elif now_s - case.seen_s >= self._rules[case.sight.fault].clear_s - SAME_TIME_S:
                 del self._cases[key]
                 news.append(f"{_name(case.sight)} is over after {now_s - case.since_s:.1f} s")
         return news
 
     def _mode_of(self, case: _Case) -> Mode:
         """By how long the fault had lasted when it was last seen: one that has gone grows no worse."""
-        rule = self._policy[case.sight.fault]
+        rule = self._rules[case.sight.fault]
         age_s = case.seen_s - case.since_s + SAME_TIME_S
         if age_s < rule.tolerate_s:
             return Mode.DEGRADED
@@ -203,7 +203,7 @@ class Supervisor:
     def _grips(self, now_s: float) -> bool:
         """Whether there is a fault for which the arm has to be taken where it is, now or again: a servo that let
         go because of its current does so once more while that is too high."""
-        wanted = {key: case for key, case in self._cases.items() if self._policy[key[0]].grip}
+        wanted = {key: case for key, case in self._cases.items() if self._rules[key[0]].grip}
         due = [
             key
             for key, case in wanted.items()
@@ -215,7 +215,7 @@ class Supervisor:
         return bool(due)
 
 
-_SERIOUS = {mode: place for place, mode in enumerate(Mode)}
+_SEVERITY = {mode: place for place, mode in enumerate(Mode)}
 
 
 def _name(sight: Sight) -> str:

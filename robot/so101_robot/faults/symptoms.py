@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from so101_robot.bus.protocol import Errors
 from so101_robot.faults.fault import Fault, Sight
-from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS
+from so101_robot.guard.rules import NO_POSE, OVERLOADED, STALE_FRAME, STALE_STATE, GuardRule
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, named_servo
 
 if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard, Verdict
@@ -50,7 +51,7 @@ OUT_OF_RANGE_DEG = 20.0
 """An action this far outside the limits was not meant for this arm; recordings rest on the ends, and a policy
 overshoots those by a few degrees."""
 
-_OF_BITS: tuple[tuple[Errors, Fault], ...] = (
+_FAULT_OF_BIT: tuple[tuple[Errors, Fault], ...] = (
     (Errors.OVERLOAD, "overload"),
     (Errors.OVERCURRENT, "over-current"),
     (Errors.OVERHEAT, "too hot"),
@@ -58,51 +59,47 @@ _OF_BITS: tuple[tuple[Errors, Fault], ...] = (
     (Errors.ENCODER, "encoder fault"),
 )
 
-_OF_RULES: Mapping[str, Fault] = {
-    "servo does not answer": "servo silent",
-    "state ": "bus silent",
-    "frame ": "camera stalled",
-    "overload": "servo strained",
-    "temperature": "servo strained",
-    "action is not finite": "policy answers no pose",
-    "action is not made of numbers": "policy answers no pose",
-    "wrong number of joints": "policy answers no pose",
+_FAULT_OF_RULE: Mapping[GuardRule, Fault] = {
+    GuardRule.SERVO_SILENT: "servo silent",
+    **dict.fromkeys(STALE_STATE, "bus silent"),
+    **dict.fromkeys(STALE_FRAME, "camera stalled"),
+    **dict.fromkeys(OVERLOADED, "servo strained"),
+    **dict.fromkeys(NO_POSE, "policy answers no pose"),
 }
-"""How the guard's words begin, for what has a rule of its own."""
+"""Stops of the guard that are a fault of their own."""
 
 
-def of_servos(state: "ArmState") -> list[Sight]:
+def servo_symptoms(state: "ArmState") -> list[Sight]:
     """Silence, error bits and heat."""
     sights: list[Sight] = []
     for i in np.flatnonzero(~np.asarray(state.answered, np.bool_)):
         sights.append(Sight("servo silent", JOINTS[i], f"{_servo(i)} does not answer"))
     for i in np.flatnonzero(state.errors):
         bits = Errors(int(state.errors[i]))
-        for bit, fault in _OF_BITS:
+        for bit, fault in _FAULT_OF_BIT:
             if bits & bit:
                 name: Fault = "gripper overload" if fault == "overload" and i == GRIPPER else fault
                 sights.append(Sight(name, JOINTS[i], f"{_servo(i)} reports: {bits.describe()}"))
     if state.health is not None:
         heat = state.health.temperature_c
-        for i in np.flatnonzero(heat >= WARM_C):  # not a number is not warm
+        for i in np.flatnonzero(heat >= WARM_C):  # NaN is not warm
             sights.append(Sight("warm", JOINTS[i], f"{_servo(i)} is at {heat[i]:.0f} degrees Celsius"))
     return sights
 
 
-def of_verdict(verdict: "Verdict", asked: NDArray[np.float64] | None) -> list[Sight]:
+def guard_symptoms(verdict: "Verdict", asked: NDArray[np.float64] | None) -> list[Sight]:
     """Why the guard let nothing pass on this tick."""
     if verdict.stop is None:
         return []
-    reason = verdict.interventions[0] if verdict.interventions else None
-    fault: Fault = "guard stops" if asked is None else "guard refuses the policy"
-    for rule, known in _OF_RULES.items():
-        if reason is not None and reason.rule.startswith(rule):
-            fault = known
-    where = (reason.joint or "") if reason is not None and not fault.startswith("policy") else ""
-    return [Sight(fault, where, verdict.stop)]
+    unnamed: Fault = "guard stops" if asked is None else "guard refuses the policy"
+    if not verdict.interventions:
+        return [Sight(unnamed, "", verdict.stop)]
+    reason = verdict.interventions[0]
+    where = "" if reason.rule in NO_POSE else reason.joint or ""
+    return [Sight(_FAULT_OF_RULE.get(reason.rule, unnamed), where, verdict.stop)]
 
 
-def of_action(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
     """What is wrong with an action (6,) that the guard can clamp, beside the goal (6,) in force."""
     sights: list[Sight] = []
     if asked.shape != goal.shape or not np.isfinite(asked).all():
@@ -118,7 +115,7 @@ def of_action(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Gua
     return sights
 
 
-def of_answer(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+def answer_symptoms(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
     """What is wrong with the actions (n, 6) of an answer that are about to be played.
 
     However an answer is joined to what was played before: a plan that jumps is led to its new place slowly, and its
@@ -128,11 +125,11 @@ def of_answer(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Gu
         return []  # the guard's business
     outside = np.maximum(guard.lower - coming, coming - guard.upper).max(1)
     worst = coming[int(np.argmax(outside))]
-    sights = of_action(coming[0], goal, guard) + of_action(worst, worst, guard)
+    sights = action_symptoms(coming[0], goal, guard) + action_symptoms(worst, worst, guard)
     return list({sight.fault: sight for sight in sights}.values())
 
 
-class Leaps:
+class LeapCheck:
     """Finds positions that a joint cannot have got to since it was last seen."""
 
     def __init__(self) -> None:
@@ -165,7 +162,7 @@ class Leaps:
 
 
 @dataclass
-class _Seen:
+class _LastPicture:
     sequence: int
     sample: NDArray[np.uint8]
     position: NDArray[np.float64]
@@ -175,16 +172,16 @@ class _Seen:
     dark: bool = False
 
 
-class Pictures:
+class PictureCheck:
     """Finds cameras that have gone dark, and those that send the same picture with new time stamps.
 
-    A picture that is the same to the bit is suspicious only when the arm has moved, so a scene that stands
-    still, or a simulated one without noise, is not. Dark is what was bright before: how it has to be at the
+    A picture that is the same to the bit is suspicious only when the arm has moved, so a scene in which
+    nothing moves, or a simulated one without noise, is not. Dark is what was bright before: how it has to be at the
     start is another's business.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _LastPicture] = {}
 
     def see(self, frames: "Mapping[str, Frame]", position: NDArray[np.float64]) -> list[Sight]:
         """What is wrong with the newest pictures, the arm being at `position` (6,)."""
@@ -198,7 +195,7 @@ class Pictures:
                 sights.append(Sight("camera frozen", name, words))
         return sights
 
-    def _look(self, name: str, frame: "Frame", position: NDArray[np.float64]) -> _Seen:
+    def _look(self, name: str, frame: "Frame", position: NDArray[np.float64]) -> _LastPicture:
         before = self._seen.get(name)
         if before is not None and before.sequence == frame.sequence:
             return before
@@ -212,9 +209,9 @@ class Pictures:
         mean = float(sample.mean()) if sample.size else 0.0
         was_bright = mean > BRIGHT or (before is not None and before.was_bright)
         dark = was_bright and mean < DARK
-        self._seen[name] = _Seen(frame.sequence, sample, np.array(position), was_bright, dark=dark)
+        self._seen[name] = _LastPicture(frame.sequence, sample, np.array(position), was_bright, dark=dark)
         return self._seen[name]
 
 
 def _servo(joint: int | np.intp) -> str:
-    return f"servo {SERVO_IDS[joint]} ({JOINTS[joint]})"
+    return named_servo(SERVO_IDS[joint])

@@ -13,7 +13,7 @@ space. Where the arm is inside already, a step may not lead deeper: the way out 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,7 +29,11 @@ from so101_robot.guard.kinematics import (
     link_poses,
     rotation_of,
 )
+from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import GRIPPER
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 class Box(NamedTuple):
@@ -68,14 +72,14 @@ EXACT_M = 1e-9
 PARALLEL = 1e-6
 """Sine of the angle below which two edges span no axis."""
 
-TABLE, WORKSPACE, SELF = "table", "workspace", "self-collision"
+TABLE, WORKSPACE, SELF = GuardRule.TABLE, GuardRule.WORKSPACE, GuardRule.SELF_COLLISION
 
 
 class Violation(NamedTuple):
     """A rule that a pose breaks."""
 
-    rule: str
-    """`table`, `workspace` or `self-collision`."""
+    rule: GuardRule
+    """`TABLE`, `WORKSPACE` or `SELF`."""
     shape: str
     """Which box, or which two."""
     clearance_m: float
@@ -163,10 +167,12 @@ class Geometry:
         reached = last + part * (asked - last)
         return Shortened(reached, self._broken(floor, at_asked, self.clearances_m(reached)))
 
-    def _broken(self, floor: Any, at_asked: Any, at_reached: Any) -> tuple[tuple[Violation, float], ...]:
+    def _broken(
+        self, floor: Floats, at_asked: Floats, at_reached: Floats
+    ) -> tuple[tuple[Violation, float], ...]:
         """The deepest of each rule."""
         deeper = np.flatnonzero(at_asked < floor)
-        worst: dict[str, int] = {}
+        worst: dict[GuardRule, int] = {}
         for i in sorted(deeper.tolist(), key=lambda i: at_asked[i]):
             worst.setdefault(self.names[i][0], i)
         return tuple(
@@ -190,27 +196,27 @@ def _pairs() -> list[tuple[int, int]]:
 class _Arm(NamedTuple):
     """Links and their boxes, as arrays."""
 
-    P_parent_link: Any
-    R_parent_link: Any
-    link: Any
+    P_parent_link: Floats
+    R_parent_link: Floats
+    link: Indices
     """(n,) of each box."""
-    centre: Any
+    centre: Floats
     """(n, 3) [m], in the link's frame."""
-    turn: Any
+    turn: Floats
     """(n, 3, 3) R_link_box."""
-    half: Any
+    half: Floats
     """(n, 3) [m]"""
 
 
 class _Rules(NamedTuple):
     """What is judged: indices of boxes, and the limits [m]."""
 
-    above: Any
-    within: Any
-    apart: Any
+    above: Indices
+    within: Indices
+    apart: Indices
     """(pairs, 2)"""
     table_m: float
-    walls_m: Any
+    walls_m: Floats
     gap_m: float
 
 
@@ -225,7 +231,7 @@ _ARM = _Arm(
 
 
 @njit(cache=True)
-def _clearances(joint_rad: Any, arm: Any, rules: Any, clear: Any) -> None:
+def _clearances(joint_rad: Floats, arm: _Arm, rules: _Rules, clear: Floats) -> None:
     """Every clearance [m] into `clear`: table, workspace, self-collision."""
     n_links, n = len(arm.P_parent_link), len(arm.link)
     p_link, R_link = np.empty((n_links, 3)), np.empty((n_links, 3, 3))
@@ -258,13 +264,13 @@ def _clearances(joint_rad: Any, arm: Any, rules: Any, clear: Any) -> None:
 
 
 @njit(cache=True)
-def _reach(R: Any, half: Any, axis: int) -> float:
+def _reach(R: Floats, half: Floats, axis: int) -> float:
     """How far a box reaches from its centre along an axis of the base."""
     return abs(R[axis, 0]) * half[0] + abs(R[axis, 1]) * half[1] + abs(R[axis, 2]) * half[2]
 
 
 @njit(cache=True)
-def _gap(p_a: Any, R_a: Any, half_a: Any, p_b: Any, R_b: Any, half_b: Any) -> float:
+def _gap(p_a: Floats, R_a: Floats, half_a: Floats, p_b: Floats, R_b: Floats, half_b: Floats) -> float:
     """Gap between two boxes [m]: by their bounding spheres where those are apart, else the widest over the
     separating axes, below zero the depth of the overlap."""
     apart = p_b - p_a
@@ -298,19 +304,21 @@ def _gap(p_a: Any, R_a: Any, half_a: Any, p_b: Any, R_b: Any, half_b: Any) -> fl
 
 
 @njit(cache=True)
-def _dot(a: Any, b: Any) -> float:
+def _dot(a: Floats, b: Floats) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @njit(cache=True)
-def _may_be(joint_rad: Any, arm: Any, rules: Any, floor: Any, clear: Any) -> bool:
+def _may_be(joint_rad: Floats, arm: _Arm, rules: _Rules, floor: Floats, clear: Floats) -> bool:
     """No clearance is under its floor; they are left in `clear`."""
     _clearances(joint_rad, arm, rules, clear)
-    return (clear >= floor).all()  # what is not a number is under every floor
+    return bool((clear >= floor).all())  # NaN is under every floor
 
 
 @njit(cache=True)
-def _largest(start: Any, way: Any, arm: Any, rules: Any, at_end: Any) -> tuple[float, float, Any]:
+def _largest(
+    start: Floats, way: Floats, arm: _Arm, rules: _Rules, at_end: Floats
+) -> tuple[float, float, Floats]:
     """The parts of the way [rad] that the arm and then its jaws may go, and the floor; clearances of the whole way."""
     at_start = np.empty_like(at_end)
     _clearances(start, arm, rules, at_start)
@@ -324,7 +332,7 @@ def _largest(start: Any, way: Any, arm: Any, rules: Any, at_end: Any) -> tuple[f
 
 
 @njit(cache=True)
-def _floor(at_start: Any, rules: Any) -> Any:
+def _floor(at_start: Floats, rules: _Rules) -> Floats:
     """How deep each shape may be after a step that begins with these clearances: clear; under the table or outside of
     the walls no deeper than what is deepest there now; and two shapes in each other no deeper than they are."""
     floor = np.minimum(at_start, 0.0)
@@ -337,7 +345,7 @@ def _floor(at_start: Any, rules: Any) -> Any:
 
 
 @njit(cache=True)
-def _part(start: Any, way: Any, arm: Any, rules: Any, floor: Any) -> float:
+def _part(start: Floats, way: Floats, arm: _Arm, rules: _Rules, floor: Floats) -> float:
     """How much of a way [rad] may be gone, by bisection."""
     clear = np.empty_like(floor)
     if _may_be(start + way, arm, rules, floor, clear):

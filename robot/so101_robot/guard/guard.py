@@ -1,6 +1,6 @@
 """The last word on every action: limits, speed, health of the data -> an action that may be sent, or a stop.
 
-What can be clamped is clamped and written down as an `Intervention`; what cannot be judged (not a number,
+What can be clamped is clamped and written down as an `Intervention`; what cannot be judged (NaN,
 data too old, a servo that does not answer) or must not go on (a servo that is overloaded or hot) is a stop, and
 the loop holds the arm. Steps are measured from the last command, not from the measured position: a joint that
 lags under load would otherwise be held back by its own lag.
@@ -23,20 +23,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_robot.errors import ConfigError, UnsafeActionError
-from so101_robot.guard.freshness import Freshness
+from so101_robot.guard.collision import Geometry, Shortened
+from so101_robot.guard.freshness import Freshness, Staleness
 from so101_robot.guard.limits import GuardLimits, ages_of, motion_of
-from so101_robot.guard.load_budgets import Budgets, Strain
+from so101_robot.guard.load_budgets import LoadAllowance, LoadBudgets
 from so101_robot.guard.rig import Rig
+from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
-    from so101_robot.guard.collision import Shortened
     from so101_robot.state import ArmState
 
-__all__ = ["Guard", "GuardLimits", "Intervention", "Verdict"]
+__all__ = ["Guard", "GuardLimits", "GuardRule", "Intervention", "Verdict"]
 
 FIRST_TICK_S = 1 / 30
-"""How long the first command after a reset is taken to last: nobody knows when the one before was."""
+"""How long the first command after a reset is taken to last: the time of the one before is not known."""
 
 LONGEST_S = 1.0
 """A longer pause gives no more room than this."""
@@ -45,22 +47,27 @@ ACCELERATION_S = 1 / 30
 """Speed may rise by the acceleration limit within this time, above its mean over about as long. So the limit means
 the same at every rate of ticks; steps between actions at 30 Hz that are played at 200 Hz do not meet it."""
 
-OUTSIDE_DEG = 5.0
-"""How far outside its calibrated range a joint may stand at the start: backlash, a careless range recording,
-a bent stop. Farther out the calibration is another arm's, and moving the goal into the range would be a
-leap."""
-
 ROUNDING = 1e-9
 """Of speeds times seconds [deg]."""
+
+STATE_RULES = {
+    Staleness.TOO_OLD: GuardRule.STATE_TOO_OLD,
+    Staleness.FROM_THE_FUTURE: GuardRule.STATE_FROM_THE_FUTURE,
+    Staleness.RUNS_BACKWARDS: GuardRule.STATE_RUNS_BACKWARDS,
+    Staleness.STANDS_STILL: GuardRule.STATE_STANDS_STILL,
+}
+FRAME_RULES = {
+    Staleness.TOO_OLD: GuardRule.FRAME_TOO_OLD,
+    Staleness.FROM_THE_FUTURE: GuardRule.FRAME_FROM_THE_FUTURE,
+    Staleness.RUNS_BACKWARDS: GuardRule.FRAME_RUNS_BACKWARDS,
+    Staleness.STANDS_STILL: GuardRule.FRAME_STANDS_STILL,
+}
 
 
 class Intervention(NamedTuple):
     """One thing that the guard changed or refused."""
 
-    rule: str
-    """`limit`, `speed`, `acceleration`, `step` where a joint was clamped; `table`, `workspace`,
-    `self-collision` where the step was shortened; `overload (current)`, `overload (load)`, `temperature` where the
-    arm was slowed down; the reason of a stop otherwise."""
+    rule: GuardRule
     joint: str | None
     """The joint, the shape or two, the camera, or None where none has to do with it."""
     asked: float
@@ -98,8 +105,6 @@ class Guard:
     def __init__(
         self, limits: GuardLimits, lower: ArrayLike, upper: ArrayLike, rig: Rig | None = None
     ) -> None:
-        from so101_robot.guard.collision import Geometry  # compiled, so not before an arm is driven
-
         self.limits = limits
         self.rig = rig = Rig() if rig is None else rig
         rules = [rig.joints[joint] for joint in JOINTS]
@@ -111,13 +116,15 @@ class Guard:
         self.upper = np.minimum(
             self._ends[1] - margin, [np.inf if r.upper is None else r.upper for r in rules]
         )
-        if not (self.lower < self.upper).all():  # also when a limit is not a number
-            raise ConfigError(f"no room to move within limits {self.lower.tolist()} to {self.upper.tolist()}")
+        if not (self.lower < self.upper).all():  # also when a limit is NaN
+            raise ConfigError(
+                f"the limits leave no room to move: {self.lower.tolist()} to {self.upper.tolist()}"
+            )
         self._motion = motion_of(limits, rig)
         self._ages = ages_of(limits, rig)
         self._state_fresh = Freshness(self._ages.state_s)
         self._frames_fresh: dict[str, Freshness] = {}
-        self._budgets = Budgets(rig)
+        self._load_budgets = LoadBudgets(rig)
         workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
         gap_m = rig.self_gap_m if rig.self_collision else None
         self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
@@ -134,7 +141,7 @@ class Guard:
     def reset(self, position: ArrayLike) -> None:
         """Take `position` (6,) as the last command, at rest: before the first action, and after every hold.
 
-        Parking ends; what the servos have suffered stays.
+        Parking ends; what the servos have had to bear so far still counts.
 
         Raises:
             UnsafeActionError: it is not a pose of this arm, so no first step from it would be safe. Nothing
@@ -144,13 +151,13 @@ class Guard:
         pose = np.asarray(position, np.float64)
         if pose.shape != self.lower.shape or not np.isfinite(pose).all():
             raise UnsafeActionError(
-                f"cannot start from {pose.tolist()}; needed is one number for each of {', '.join(JOINTS)}"
+                f"cannot start from {pose.tolist()}; expected one number for each of {', '.join(JOINTS)}"
             )
         lower, upper = self._ends
         inside = np.clip(pose, lower, upper)
-        for i in np.flatnonzero(np.abs(pose - inside) > OUTSIDE_DEG):
+        for i in np.flatnonzero(np.abs(pose - inside) > OUTSIDE_RANGE_DEG):
             raise UnsafeActionError(
-                f"{JOINTS[i]} stands at {pose[i]:.1f}, outside its calibrated range of {lower[i]:.1f} "
+                f"{JOINTS[i]} is at {pose[i]:.1f}, outside its calibrated range of {lower[i]:.1f} "
                 f"to {upper[i]:.1f} - move it by hand into its range, or calibrate the arm again"
             )
         self._last, self._last_s = inside, None
@@ -196,28 +203,30 @@ class Guard:
         stale = self._stale(
             state, frame_ages_s, now_s
         )  # also when there is a fault: it remembers time stamps
-        strain = self._budgets.judge(state)
-        if self._parking and strain.stop:
-            strain = strain._replace(stop=False)
-        reason = fault or stale or (_intervention(strain) if strain.stop else None)
+        allowance = self._load_budgets.judge(state)
+        if self._parking and allowance.stop:
+            allowance = allowance._replace(stop=False)
+        reason = fault or stale or (_intervention(allowance) if allowance.stop else None)
         if reason is not None or asked is None or self._last is None:
-            reason = reason or Intervention(
-                "the guard was not told where the arm is (reset)", None, math.nan, math.nan
-            )
+            reason = reason or Intervention(GuardRule.NO_START, None, math.nan, math.nan)
             return Verdict(None, (reason,), _in_words(reason))
         elapsed_s = FIRST_TICK_S if self._last_s is None else min(max(now_s - self._last_s, 0.0), LONGEST_S)
-        clamped, interventions = self._clamped(asked, self._last, elapsed_s, strain)
+        clamped, interventions = self._clamped(asked, self._last, elapsed_s, allowance)
         shortened = self._geometry.shorten(self._last, clamped)
         self._remember(shortened.joint, elapsed_s, now_s)
         return Verdict(shortened.joint.copy(), (*interventions, *_shortenings(shortened)), None)
 
     def _clamped(
-        self, asked: NDArray[np.float64], last: NDArray[np.float64], elapsed_s: float, strain: Strain
+        self,
+        asked: NDArray[np.float64],
+        last: NDArray[np.float64],
+        elapsed_s: float,
+        allowance: LoadAllowance,
     ) -> tuple[NDArray[np.float64], list[Intervention]]:
         """Joint by joint: position, speed, acceleration and step."""
-        # a joint that stands outside of its limits may stay where it is, and come back
+        # a joint that is outside its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
-        by_speed = self._motion.speed * (strain.speed * elapsed_s)
+        by_speed = self._motion.speed * (allowance.speed * elapsed_s)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
@@ -229,13 +238,13 @@ class Guard:
         found: list[Intervention] = []
         for i, joint in enumerate(JOINTS):
             if inside[i] != asked[i]:
-                found.append(Intervention("limit", joint, float(asked[i]), float(inside[i])))
+                found.append(Intervention(GuardRule.LIMIT, joint, float(asked[i]), float(inside[i])))
             if passed[i] != inside[i]:
                 by_acceleration = (up if inside[i] > last[i] else down)[i]
                 rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration)
                 found.append(Intervention(rule, joint, float(inside[i]), float(passed[i])))
-        if strain.speed < 1.0 and any(change.rule == "speed" for change in found):
-            found.append(_intervention(strain))
+        if allowance.speed < 1.0 and any(change.rule is GuardRule.SPEED for change in found):
+            found.append(_intervention(allowance))
         return passed, found
 
     def _remember(self, passed: NDArray[np.float64], elapsed_s: float, now_s: float) -> None:
@@ -253,30 +262,30 @@ class Guard:
         if not np.all(state.answered) or not np.isfinite(state.position).all():
             silent = ~np.asarray(state.answered, np.bool_) | ~np.isfinite(state.position)
             joint = JOINTS[int(np.argmax(silent))]
-            reasons.append(Intervention("servo does not answer", joint, math.nan, math.nan))
+            reasons.append(Intervention(GuardRule.SERVO_SILENT, joint, math.nan, math.nan))
         if found := self._state_fresh.judge(now_s - state.time_s, now_s):
-            reasons.append(Intervention(f"state {found.why}", None, found.found, found.allowed))
+            reasons.append(Intervention(STATE_RULES[found.why], None, found.found, found.allowed))
         for name, age_s in frame_ages_s.items():
             fresh = self._frames_fresh.get(name)
             if fresh is None:
                 fresh = self._frames_fresh[name] = Freshness(self._ages.frame_s)
             if found := fresh.judge(age_s, now_s):
-                reasons.append(Intervention(f"frame {found.why}", name, found.found, found.allowed))
+                reasons.append(Intervention(FRAME_RULES[found.why], name, found.found, found.allowed))
         return reasons[0] if reasons else None
 
 
-def _tightest(speed: float, step: float, acceleration: float) -> str:
+def _tightest(speed: float, step: float, acceleration: float) -> GuardRule:
     """The rule that cut a joint."""
     if speed <= min(step, acceleration + ROUNDING):
-        return "speed"
-    return "step" if step <= acceleration else "acceleration"
+        return GuardRule.SPEED
+    return GuardRule.STEP if step <= acceleration else GuardRule.ACCELERATION
 
 
-def _intervention(strain: Strain) -> Intervention:
-    return Intervention(strain.cause, strain.joint, strain.found, strain.allowed)
+def _intervention(allowance: LoadAllowance) -> Intervention:
+    return Intervention(allowance.cause, allowance.joint, allowance.found, allowance.allowed)
 
 
-def _shortenings(shortened: "Shortened") -> list[Intervention]:
+def _shortenings(shortened: Shortened) -> list[Intervention]:
     return [
         Intervention(broken.rule, broken.shape, 1e3 * broken.clearance_m, 1e3 * left_m)
         for broken, left_m in shortened.broken
@@ -290,11 +299,11 @@ def _as_pose(
     try:
         pose = np.array(action, np.float64)
     except (TypeError, ValueError, OverflowError):
-        return None, Intervention("action is not made of numbers", None, math.nan, math.nan)
+        return None, Intervention(GuardRule.NOT_NUMBERS, None, math.nan, math.nan)
     if pose.shape != shape:
-        return None, Intervention("wrong number of joints", None, float(pose.size), float(shape[0]))
+        return None, Intervention(GuardRule.WRONG_SIZE, None, float(pose.size), float(shape[0]))
     for i in np.flatnonzero(~np.isfinite(pose)):
-        return None, Intervention("action is not finite", JOINTS[i], float(pose[i]), math.nan)
+        return None, Intervention(GuardRule.NOT_FINITE, JOINTS[i], float(pose[i]), math.nan)
     return pose, None
 
 

@@ -14,13 +14,15 @@ each other; a test holds the two equal, and this arithmetic against MuJoCo's.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from so101_robot.joints import GRIPPER, JOINTS
+
+Floats = NDArray[np.float64]
 
 
 class Link(NamedTuple):
@@ -99,7 +101,7 @@ def forward(joint_rad: ArrayLike) -> Pose:
 
 
 @njit(cache=True)
-def link_poses(joint_rad: Any, P_parent_link: Any, R_parent_link: Any, p: Any, R: Any) -> None:
+def link_poses(joint_rad: Floats, P_parent_link: Floats, R_parent_link: Floats, p: Floats, R: Floats) -> None:
     """`forward` into `p` (7, 3) and `R` (7, 3, 3); link 0 is the base and does not move."""
     p[0, :] = P_parent_link[0]
     R[0, :, :] = R_parent_link[0]

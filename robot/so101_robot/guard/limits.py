@@ -54,7 +54,7 @@ class GuardLimits:
         for item in fields(self):
             value = getattr(self, item.name)
             if not (math.isfinite(value) and (value > 0 or (value == 0 and item.name == "margin_deg"))):
-                raise ConfigError(f"guard limit {item.name} = {value}; it has to be a number above 0")
+                raise ConfigError(f"guard limit {item.name} = {value}; expected a number above 0")
 
 
 class Motion(NamedTuple):

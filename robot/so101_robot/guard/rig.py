@@ -1,8 +1,8 @@
-"""The limits of one rig, in one file that a person reads and edits.
+"""All limits of one rig, in one file that a person reads and edits.
 
-The file stands beside LeRobot's calibration of the arm (`my_arm.json` -> `my_arm.limits.yaml`), or is named with
+The file is beside LeRobot's calibration of the arm (`my_arm.json` -> `my_arm.limits.yaml`), or is named with
 `--rig`. Whatever it does not say is at its default. `python -m so101_robot.guard.rig FILE` writes the defaults with a
-word on each, or checks a file that exists. What the limits do is in docs/limits.md.
+comment on each, or checks a file that exists. What the limits do is in docs/limits.md.
 """
 
 import sys
@@ -16,6 +16,7 @@ import yaml
 
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.plain_data import Plain
 
 SUFFIX = ".limits.yaml"
 
@@ -37,11 +38,11 @@ class JointRules:
     step: float = 12.0
     """Of one command, however late it is."""
     zero_deg: float = 0.0
-    """Where the joint's 0 stands on the arm's model, whose zero is the middle of the joint's full range."""
+    """Where the joint's 0 is on the arm's model, whose zero is the middle of the joint's full range."""
     current_ma: float = 900.0
-    """What may flow for ever. 3.6 W in the winding end near 65 deg C."""
+    """What may flow without end. 3.6 W in the winding end near 65 deg C."""
     load_percent: float = 70.0
-    """Motor duty that may last for ever; the servo calls 80 for 2 s an overload."""
+    """Motor duty that may last without end; the servo calls 80 for 2 s an overload."""
     overload_s: float = 2.0
     """For how long a stall may last: 2700 mA, or all of the duty. Less takes longer, by its square."""
 
@@ -85,7 +86,7 @@ class Rig:
                 raise ConfigError(f"{joint}: lower = {rules.lower} is not below upper = {rules.upper}")
             if rules.current_ma >= STALL_MA:
                 raise ConfigError(
-                    f"{joint}: current_ma = {rules.current_ma}; possible is up to {STALL_MA:.0f}"
+                    f"{joint}: current_ma = {rules.current_ma}; expected at most {STALL_MA:.0f}"
                 )
         for name, bounds in _RANGES.items():
             if hasattr(self, name):
@@ -122,12 +123,12 @@ _RANGES = {
 _OPTIONAL = {"lower", "upper", "table_m"}
 
 
-def _require(what: str, value: Any, bounds: tuple[float, float]) -> None:
+def _require(what: str, value: Plain, bounds: tuple[float, float]) -> None:
     low, high = bounds
     if value is None and what.rsplit(" ", 1)[-1] in _OPTIONAL:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(f"{what} = {value!r}; possible is a number from {low:g} to {high:g}")
+        raise ConfigError(f"{what} = {value!r}; expected a number from {low:g} to {high:g}")
 
 
 def beside(calibration: Path) -> Path:
@@ -166,14 +167,14 @@ def load(path: Path) -> Rig:
 
 
 def save(rig: Rig, path: Path) -> None:
-    """Write the limits with a word on each. Raises `ConfigError` if the file cannot be written."""
+    """Write the limits with a comment on each. Raises `ConfigError` if the file cannot be written."""
     try:
         path.write_text(in_yaml(rig), "utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error}") from error
 
 
-def _rig(content: Any) -> Rig:
+def _rig(content: Plain) -> Rig:
     names = [item.name for item in fields(Rig)]
     given = dict(_mapping("the file", content, names))
     if "joints" in given:
@@ -182,36 +183,38 @@ def _rig(content: Any) -> Rig:
     if given.get("workspace_m") is not None:
         given["workspace_m"] = _box(given["workspace_m"])
     if not isinstance(given.get("self_collision", True), bool):
-        raise ConfigError(f"self_collision = {given['self_collision']!r}; possible are true and false")
+        raise ConfigError(f"self_collision = {given['self_collision']!r}; expected true or false")
     return Rig(**given)
 
 
-def _rules(joint: str, row: Any) -> JointRules:
+def _rules(joint: str, row: Plain) -> JointRules:
     names = [item.name for item in fields(JointRules)]
     given = _mapping(joint, row, names)
     return JointRules(**{**vars(DEFAULT_JOINTS[joint]), **given})
 
 
-def _box(value: Any) -> tuple[tuple[float, float], ...]:
+def _box(value: Plain) -> tuple[tuple[float, float], ...]:
     spans = _mapping("workspace_m", value, "xyz")
     for axis in "xyz":
         span = spans.get(axis)
         if not isinstance(span, list) or len(span) != 2:
-            raise ConfigError(f"workspace_m: {axis} = {span!r}; needed is [lowest, highest] in metres")
+            raise ConfigError(f"workspace_m: {axis} = {span!r}; expected [lowest, highest] in metres")
     return tuple((spans[axis][0], spans[axis][1]) for axis in "xyz")
 
 
-def _mapping(where: str, value: Any, possible: Sequence[str]) -> Mapping[str, Any]:
+def _mapping(where: str, value: Plain, possible: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: found {value!r}, needed is a table with {', '.join(possible)}")
+        raise ConfigError(f"{where}: found {value!r}, expected a table with {', '.join(possible)}")
     unknown = [str(key) for key in value if key not in possible]
     if unknown:
-        raise ConfigError(f"{where}: {', '.join(unknown)} is not known; possible are {', '.join(possible)}")
+        raise ConfigError(
+            f"{where}: {', '.join(unknown)} is not known; expected one of {', '.join(possible)}"
+        )
     return value
 
 
 def in_yaml(rig: Rig) -> str:
-    """The file, with a word on each limit."""
+    """The file, with a comment on each limit."""
     width = max(map(len, JOINTS)) + 1
     rows = "\n".join(
         f"  {joint + ':':{width}} {{{', '.join(f'{key}: {_plain(v)}' for key, v in vars(rules).items())}}}"
@@ -226,7 +229,7 @@ def in_yaml(rig: Rig) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _plain(value: float | None) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else repr(float(value))
@@ -240,8 +243,8 @@ _TEMPLATE = """\
 # Degrees from the middle of the calibrated range, the gripper in percent.
 #   lower, upper   narrower than the calibrated range; null: its ends
 #   speed, acceleration, step   of what is commanded: a second, a second squared, one command
-#   zero_deg       where the joint's 0 stands on the arm's model (for table, workspace, self-collision)
-#   current_ma, load_percent    may last for ever
+#   zero_deg       where the joint's 0 is on the arm's model (for table, workspace, self-collision)
+#   current_ma, load_percent    may last without end
 #   overload_s     how long a stall may last (2700 mA, full duty); less takes longer, by its square
 joints:
 {joints}

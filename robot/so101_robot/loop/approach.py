@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_robot.arm.slow_motion import SlowMotion
+from so101_robot.tolerances import AT_FIRST_POSE
 
 if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard
     from so101_robot.state import ArmState
-
-NEAR = 5.0
-"""A first pose this close [deg, percent of the gripper] needs no slow approach: the guard's step for one tick."""
 
 
 class Approach:
@@ -61,7 +59,7 @@ class Approach:
         start = state.position if last is None else last
         if first.shape != start.shape or not np.isfinite(first).all():
             return False
-        if np.max(np.abs(first - start)) <= NEAR:
+        if np.max(np.abs(first - start)) <= AT_FIRST_POSE:
             self.over = True
             return False
         end = np.clip(first, self._guard.lower, self._guard.upper)

@@ -5,7 +5,8 @@ proof: a stock ACT mixes the joint state into the vision tokens before the decod
 blind below the threshold and see above it. How much an action depends on the pictures is what `so101-reliance`
 measures. What uniform attention would be is said with every share, since it depends on the size of the pictures.
 
-`BlindAlarm` is pure; `Alarmed` puts it before the observers of a run. It only tells: nothing is done to the arm.
+`AttentionAlarm` is pure; `WithAttentionAlarm` puts it before the observers of a run. It only reports: nothing
+is done to the arm.
 """
 
 import logging
@@ -28,7 +29,7 @@ SAME_TIME_S = 1e-6
 
 
 @dataclass
-class BlindConfig:
+class AttentionAlarmConfig:
     """When the alarm goes off."""
 
     share: float = 0.6
@@ -38,16 +39,16 @@ class BlindConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ConfigError(f"--blind.share={self.share:g}: possible are 0 to 1 (never)")
+            raise ConfigError(f"--blind.share={self.share:g}: expected 0 to 1 (never)")
         if not 0 <= self.for_s <= 3600:
-            raise ConfigError(f"--blind.for_s={self.for_s:g}: possible are 0 to 3600")
+            raise ConfigError(f"--blind.for_s={self.for_s:g}: expected 0 to 3600")
 
 
-class BlindAlarm:
+class AttentionAlarm:
     """Follows the shares of one run. An answer counts from the tick that it arrives on until the next one, while the
     policy drives: not on the way to its first pose, nor on the way home."""
 
-    def __init__(self, config: BlindConfig) -> None:
+    def __init__(self, config: AttentionAlarmConfig) -> None:
         self._config = config
         self._forget()
 
@@ -96,7 +97,7 @@ class BlindAlarm:
         return f"attention alarm is over after {now_s - self._since_s:.1f} s{now}"
 
 
-class Alarmed:
+class WithAttentionAlarm:
     """Observers that are told about blindness too: in `Tick.blind` while it lasts, and in words once.
 
     One that fails is dropped as in `Observers`; if the alarm itself fails, it is off for the rest of the run and the
@@ -105,9 +106,9 @@ class Alarmed:
 
     name = "attention alarm"
 
-    def __init__(self, observers: Iterable[Observer], config: BlindConfig) -> None:
+    def __init__(self, observers: Iterable[Observer], config: AttentionAlarmConfig) -> None:
         self._observers = Observers(observers)
-        self._alarm: BlindAlarm | None = BlindAlarm(config)
+        self._alarm: AttentionAlarm | None = AttentionAlarm(config)
 
     def on_tick(self, tick: Tick) -> None:
         if self._alarm is not None:
@@ -120,7 +121,7 @@ class Alarmed:
     def close(self) -> None:
         self._observers.close()
 
-    def _marked(self, tick: Tick, alarm: BlindAlarm) -> Tick:
+    def _marked(self, tick: Tick, alarm: AttentionAlarm) -> Tick:
         try:
             blindness, news = alarm.see(tick)
         except Exception as problem:  # the run log stands behind this, and must not be lost to an alarm

@@ -1,17 +1,17 @@
 """How a run ends: hold, go home slowly, release.
 
-Whatever ended the run, the arm is first held where it is, then taken home along a straight line in joint
-space with an eased speed and through the guard, then released servo by servo. Each step is tried whatever
-became of the one before: a servo bus that fails on the way home ends the way home, not the ending. Asked
-once more, the arm is released at once.
+Whatever ended the run, the arm is first held where it is. Then it goes home along a straight line in joint space,
+with an eased speed and through the guard. Then it is released servo by servo. Each step is tried, whatever happened in
+the step before: a bus that fails on the way home ends the way home, not the ending. On a second request the arm is
+released at once.
 
-An arm that did not get home and would fall if it were let go is not let go: it is told to stay, watched over
-for a while in case a person comes, puts a hand under it and presses Ctrl-C, and then left under torque with a
-word about it. `EndingConfig.if_stuck` asks for something else.
+An arm that did not get home and would fall is not released. It holds its pose for a while, so that a person can put a
+hand under it and press Ctrl-C; then it is left under torque, with a message. `EndingConfig.if_stuck` can ask for
+something else.
 
-A servo that stays silent keeps the others from going home for `PATIENCE_S` only: an arm that is folded but for
-one joint falls less far than one that is let go in the air. A joint whose encoder has failed is told to be
-where it says it is, since its motor would chase any other goal for ever.
+A servo that stays silent stops the way home for `PATIENCE_S` only: an arm that is folded except for one joint falls
+less far than one that is released in the air. A joint whose encoder has failed gets the position that it reports as its
+goal, since its motor would try to reach any other goal without end.
 """
 
 import itertools
@@ -28,30 +28,27 @@ from so101_robot.bus.protocol import Errors
 from so101_robot.clock import Clock
 from so101_robot.errors import ConfigError, RobotError, UnsafeActionError, describe
 from so101_robot.faults.fault import Mode
-from so101_robot.faults.servo_restore import Mender
+from so101_robot.faults.servo_restore import ServoRestorer
+from so101_robot.guard.guard import Guard, Verdict
+from so101_robot.guard.kinematics import angles_of, forward
 from so101_robot.joints import JOINTS
 from so101_robot.loop.observers import Stopwatch
 from so101_robot.loop.tick import Tick
 from so101_robot.state import Arm
+from so101_robot.tolerances import AT_HOME
 
 if TYPE_CHECKING:
-    from so101_robot.guard.guard import Guard
     from so101_robot.state import ArmState
-
-ARRIVED = 5.0
-"""How close to home is there [deg, percent of the gripper]: a P-only servo sags by 1 to 2 deg under load."""
 
 SETTLE_S = 0.5
 """How long to wait for the joints to catch up with the last goal before releasing."""
 
 PATIENCE_S = 1.0
-"""How long the way home may stand still, because the bus fails or the guard stops it, before it is given
-up."""
+"""How long the way home may pause, because the bus fails or the guard stops it, before it is given up."""
 
 
 FALL_M = 0.025
-"""An arm of which no part is higher than this above where home would have it may be let go: it does not fall
-far."""
+"""An arm of which no part is more than this above its place at home may be released: it does not fall far."""
 
 IF_STUCK = ("hold", "release")
 
@@ -61,31 +58,31 @@ class EndingConfig:
     """What happens when a run ends."""
 
     home: bool = True
-    """Go home before letting go; false: hold, then release where the arm is."""
+    """Go home before the release; false: hold, then release where the arm is."""
     speed: float = 40.0
     """Fastest joint on the way home [deg/s, percent/s for the gripper]."""
     if_stuck: str = "hold"
-    """What becomes of an arm in the air that cannot go home. hold: torque stays on; release: it is let go and
+    """What happens to an arm in the air that cannot go home. hold: torque stays on; release: it is released and
     falls."""
     wait_s: float = 60.0
-    """How long a held arm is watched over, ready to be let go by Ctrl-C, before the program ends [s]."""
+    """How long a held arm waits for Ctrl-C, which releases it, before the program ends [s]."""
 
     def __post_init__(self) -> None:
         if self.if_stuck not in IF_STUCK:
-            raise ConfigError(f"--ending.if_stuck={self.if_stuck}: possible are {', '.join(IF_STUCK)}")
+            raise ConfigError(f"--ending.if_stuck={self.if_stuck}: expected one of {', '.join(IF_STUCK)}")
         if not 0 <= self.wait_s <= 86400:
-            raise ConfigError(f"--ending.wait_s={self.wait_s:g}: possible are 0 to 86400")
+            raise ConfigError(f"--ending.wait_s={self.wait_s:g}: expected 0 to 86400")
 
 
 class Ending(NamedTuple):
-    """What became of the arm."""
+    """What happened to the arm."""
 
     at_home: bool
     released: dict[str, str | None]
-    """Per joint: None, or why its torque may still be on; empty where that is as asked."""
+    """Per joint: None, or why its torque may still be on; empty where nothing was to be released."""
     problems: tuple[str, ...]
     held: str = ""
-    """Why it was not let go though it was to be; empty where it was."""
+    """Why it was not released although it should have been; empty where it was."""
 
     @property
     def torque_may_be_on(self) -> list[str]:
@@ -96,7 +93,7 @@ class Ending(NamedTuple):
 
 def end_safely(
     arm: Arm,
-    guard: "Guard",
+    guard: Guard,
     clock: Clock,
     config: EndingConfig,
     *,
@@ -137,7 +134,7 @@ def end_safely(
         nonlocal state
         assert state is not None
         say("going home")
-        way = _WayHome(arm, guard, clock, config, period_s, numbers, state)
+        way = _HomeMotion(arm, guard, clock, config, period_s, numbers, state)
         try:
             way.go(release_now, on_tick)
         finally:
@@ -156,7 +153,7 @@ def end_safely(
         return Ending(at_home, {}, tuple(problems))
     if config.home and not (at_home or state is None or release_now()) and _would_fall(arm, state):
         why = _in_the_air(problems)
-        if config.if_stuck == "hold" and not _stand(
+        if config.if_stuck == "hold" and not _hold_and_wait(
             arm,
             clock,
             config.wait_s if reached else 0.0,
@@ -182,8 +179,6 @@ def end_safely(
 
 def _would_fall(arm: Arm, state: "ArmState") -> bool:
     """Whether a part of the arm is well above where it is at home."""
-    from so101_robot.guard.kinematics import angles_of, forward  # compiled, so not before it is needed
-
     now, home = (forward(angles_of(pose)).position_m[:, 2] for pose in (state.position, arm.home))
     return bool(np.max(now - home) > FALL_M)
 
@@ -192,7 +187,7 @@ def _in_the_air(problems: list[str]) -> str:
     return f"the arm is not home and would fall, so it was not let go ({problems[-1] if problems else 'unknown'})"
 
 
-def _stand(
+def _hold_and_wait(
     arm: Arm,
     clock: Clock,
     wait_s: float,
@@ -204,36 +199,34 @@ def _stand(
     say: Callable[[str], None],
     why: str,
 ) -> bool:
-    """Watch over an arm that holds; true when somebody asked to let it go. A servo that comes back is told to
+    """Wait beside an arm that holds; true when a person asked to release it. A servo that comes back is told to
     hold."""
     asked = requests()
     if wait_s > 0:
         say(
             f"{why}. Put a hand under it and press Ctrl-C to let it go; this ends in {wait_s:.0f} s and leaves it held"
         )
-    mender = Mender(arm)
+    restorer = ServoRestorer(arm)
     begin_s = due_s = clock.now_s()
     while requests() == asked and due_s - begin_s < wait_s:
         clock.sleep_until(due_s)
         now_s, watch, problem = clock.now_s(), Stopwatch(), None
         try:
             state = arm.read()
-            if mender.see(state, np.zeros(len(JOINTS), np.bool_)):
+            if restorer.see(state, np.zeros(len(JOINTS), np.bool_)):
                 arm.hold()
         except RobotError as error:
             problem = describe(error)
-            mender.nobody_answered()
+            restorer.all_silent()
         watch.lap("read")
-        on_tick(_standing_tick(next(numbers), now_s, now_s - due_s, state, watch, problem, why))
+        on_tick(_holding_tick(next(numbers), now_s, now_s - due_s, state, watch, problem, why))
         due_s = max(due_s + period_s, now_s)
     return requests() != asked
 
 
-def _standing_tick(
+def _holding_tick(
     index: int, now_s: float, late_s: float, state: "ArmState", watch: Stopwatch, fault: str | None, why: str
 ) -> Tick:
-    from so101_robot.guard.guard import Verdict
-
     return Tick(
         index=index,
         phase="home",
@@ -253,11 +246,11 @@ def _standing_tick(
     )
 
 
-class _WayHome:
+class _HomeMotion:
     def __init__(
         self,
         arm: Arm,
-        guard: "Guard",
+        guard: Guard,
         clock: Clock,
         config: EndingConfig,
         period_s: float,
@@ -269,7 +262,7 @@ class _WayHome:
         self._numbers = numbers
         self._speed = config.speed
         self.state = state
-        self._mender = Mender(arm)
+        self._restorer = ServoRestorer(arm)
         self._without = np.zeros(len(JOINTS), np.bool_)
         last = guard.last_command
         self._begin(state.position if last is None else last)
@@ -278,7 +271,7 @@ class _WayHome:
 
     def _begin(self, start: NDArray[np.float64]) -> None:
         self._motion = SlowMotion.between(start, self._arm.home, self._speed)
-        self._going_s = 0.0  # time on the way, without standing still
+        self._going_s = 0.0  # time on the way, without pauses
 
     def go(self, release_now: Callable[[], bool], on_tick: Callable[[Tick], None]) -> None:
         """Go, until there or asked to let go. Raises what the arm raises once nothing was sent for
@@ -304,7 +297,7 @@ class _WayHome:
         """The joints that are not home, in words; empty when all are."""
         off = self.state.position - self._arm.home
         return ", ".join(
-            f"{joint} is {off[i]:+.1f} off" for i, joint in enumerate(JOINTS) if abs(off[i]) > ARRIVED
+            f"{joint} is {off[i]:+.1f} off" for i, joint in enumerate(JOINTS) if abs(off[i]) > AT_HOME
         )
 
     def _leave_the_silent(self) -> bool:
@@ -319,13 +312,13 @@ class _WayHome:
         asked = self._motion.at(self._going_s)
         stay = self._motion.start if self._goal is None else self._goal
         asked = np.where(self._without, stay, asked)
-        blind = (np.asarray(self.state.errors) & Errors.ENCODER) != 0
-        return np.where(blind, self.state.position, asked)
+        encoder_failed = (np.asarray(self.state.errors) & Errors.ENCODER) != 0
+        return np.where(encoder_failed, self.state.position, asked)
 
     def _read(self) -> None:
         """The arm's state. A servo that has come back starts where it is now, and the way begins anew."""
         self.state = self._arm.read()
-        if self._mender.see(self.state, np.zeros(len(JOINTS), np.bool_)):
+        if self._restorer.see(self.state, np.zeros(len(JOINTS), np.bool_)):
             held = self._arm.hold()
             if held is not None:
                 self._guard.park(held)

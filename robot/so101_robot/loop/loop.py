@@ -26,9 +26,9 @@ from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
 from so101_robot.clock import Clock
 from so101_robot.errors import BusError, PortError, UnsafeActionError, describe
 from so101_robot.faults.fault import Fault, Mode, Sight
-from so101_robot.faults.readings import Senses
-from so101_robot.faults.supervisor import OF_THE_POLICY, POLICY, Judgement, Rule, Supervisor
-from so101_robot.faults.symptoms import of_action, of_answer, of_verdict
+from so101_robot.faults.readings import Readings
+from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
+from so101_robot.faults.symptoms import action_symptoms, answer_symptoms, guard_symptoms
 from so101_robot.loop.approach import Approach
 from so101_robot.loop.ending import Ending, EndingConfig, end_safely
 from so101_robot.loop.observers import Observers, Stopwatch
@@ -69,7 +69,7 @@ class LoopConfig:
     drives from where the arm stands."""
     start_pose: Sequence[float] | None = None
     """Where to go slowly before the policy is asked anything, one value a joint; None: to its first action."""
-    rules: Mapping[Fault, Rule] = field(default_factory=lambda: POLICY)
+    rules: Mapping[Fault, Rule] = field(default_factory=lambda: FAULT_RULES)
     """What is done about each fault."""
     ending: EndingConfig = field(default_factory=EndingConfig)
     release: bool = True
@@ -117,12 +117,12 @@ class ControlLoop:
         self._observers = Observers(observers)
         self._stop = stop or StopRequests()
         self._supervisor = Supervisor(self._config.rules, self._config.max_stop_s)
-        self._senses = Senses(arm, guard, reconnect)
+        self._readings = Readings(arm, guard, reconnect)
         self._period_s = 1.0 / self._config.fps
         self._goal: NDArray[np.float64] | None = None
         self._approach = Approach(guard, self._config.approach_speed, self._period_s, self._config.start_pose)
         self._playing_s = -math.inf
-        self._of_answer: list[Sight] = []
+        self._answer_symptoms: list[Sight] = []
         self._held_since_s: float | None = None
         self._grip_due = False
         self._observers_ms = 0.0
@@ -151,7 +151,7 @@ class ControlLoop:
             period_s=self._period_s,
             release=self._config.release,
             first_index=self._next_index,
-            state=self._senses.state if moved else None,
+            state=self._readings.state if moved else None,
             requests=lambda: self._stop.count,
             on_tick=self._publish,
             say=self._observers.on_message,
@@ -184,24 +184,24 @@ class ControlLoop:
 
     def _step(self, index: int, now_s: float, late_s: float) -> None:
         """One tick. Raises the cause when the supervisor says that the run is over."""
-        watch, senses = Stopwatch(), self._senses
-        sights = senses.read(now_s)
-        state = senses.state
+        watch, readings = Stopwatch(), self._readings
+        sights = readings.read(now_s)
+        state = readings.state
         assert state is not None  # or reading has raised
         watch.lap("read")
-        sights += senses.look(state)
+        sights += readings.look(state)
         watch.lap("frames")
         planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
-        ages_s = {name: now_s - frame.captured_s for name, frame in senses.frames.items()}
+        ages_s = {name: now_s - frame.captured_s for name, frame in readings.frames.items()}
         verdict = self._guard.check(judged, state, ages_s, now_s)
         sights += trouble
-        sights += _not_yet_told(of_verdict(verdict, asked), sights)
+        sights += _not_yet_told(guard_symptoms(verdict, asked), sights)
         if planned is None:
             self._playing_s = now_s
         else:
-            sights += self._of_plan(planned, verdict, now_s, bool(sights))
+            sights += self._plan_symptoms(planned, verdict, now_s, bool(sights))
         judgement = self._supervisor.judge(now_s, sights, self._unknown(planned, verdict))
         watch.lap("guard")
         sent = self._act(judgement, verdict, asked)
@@ -213,14 +213,14 @@ class ControlLoop:
             unix_s=time.time(),
             late_s=late_s,
             state=state,
-            frames=senses.frames,
+            frames=readings.frames,
             planned=planned,
             asked=asked,
             verdict=verdict,
             sent=sent,
             goal=self._goal,
             stages_ms={**watch.stages_ms, "observers": self._observers_ms},
-            fault=senses.fault,
+            fault=readings.fault,
             mode=judgement.mode,
             faults=judgement.faults,
         )
@@ -228,7 +228,7 @@ class ControlLoop:
         self._publish(tick)
         if judgement.mode is Mode.PARKING:
             raise self._end(judgement, now_s)
-        self._follow_hold(judgement, verdict, any(sight.fault in OF_THE_POLICY for sight in sights), now_s)
+        self._follow_hold(judgement, verdict, any(sight.fault in POLICY_FAULTS for sight in sights), now_s)
 
     # planning -----
 
@@ -242,11 +242,11 @@ class ControlLoop:
             self._tell_the_way()
         if way.under_way:
             return None, way.asked(), []
-        senses = self._senses
+        readings = self._readings
         try:
-            planned = self._scheduler.next(index, now_s, lambda: senses.observation(now_s, state))
+            planned = self._scheduler.next(index, now_s, lambda: readings.observation(now_s, state))
         except Exception as problem:  # whatever a policy raises, the arm holds first
-            senses.raised["policy raises"] = problem
+            readings.raised["policy raises"] = problem
             self._scheduler.reset()
             return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
         asked = planned.action
@@ -261,18 +261,18 @@ class ControlLoop:
             f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
         )
 
-    def _of_plan(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
+    def _plan_symptoms(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
         """What is wrong with a plan that the guard lets pass, or with there being none."""
         if planned.action is not None:
             self._playing_s = now_s
             goal = self._goal
             if goal is None or self._approach.under_way or verdict.stop is not None:
-                self._of_answer = []
+                self._answer_symptoms = []
                 return []
             if planned.inference is not None:
                 coming = planned.inference.actions[planned.index_in_chunk :][: round(self._config.fps)]
-                self._of_answer = of_answer(coming, goal, self._guard)
-            return of_action(np.asarray(planned.action), goal, self._guard) or self._of_answer
+                self._answer_symptoms = answer_symptoms(coming, goal, self._guard)
+            return action_symptoms(np.asarray(planned.action), goal, self._guard) or self._answer_symptoms
         if wrong or self._supervisor.mode is Mode.HOLDING or math.isinf(self._playing_s):
             self._playing_s = now_s
         waited_s = now_s - self._playing_s
@@ -283,8 +283,8 @@ class ControlLoop:
     def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
         """The faults about which this tick says nothing."""
         if planned is None or planned.action is None:
-            return (*OF_THE_POLICY, "policy late")
-        return OF_THE_POLICY if verdict.stop is not None else ()
+            return (*POLICY_FAULTS, "policy late")
+        return POLICY_FAULTS if verdict.stop is not None else ()
 
     def _phase(self, planned: Planned | None) -> Phase:
         return "approach" if self._approach.under_way or planned is None else "run"
@@ -306,7 +306,7 @@ class ControlLoop:
         try:
             self._goal = self._arm.command(verdict.action)
         except (BusError, PortError) as problem:
-            self._senses.failed_to_send(problem)
+            self._readings.failed_to_send(problem)
             return None
         if self._approach.go_on():  # there: the policy looks anew
             self._scheduler.wait()
@@ -319,7 +319,7 @@ class ControlLoop:
         try:
             held = self._arm.hold()
         except (BusError, PortError) as problem:
-            self._senses.failed_to_send(problem)
+            self._readings.failed_to_send(problem)
             return
         self._grip_due = False
         if held is not None:
@@ -340,7 +340,7 @@ class ControlLoop:
             self._held_since_s = now_s
         cause = judgement.cause.fault if judgement.cause is not None else None
         self._scheduler.wait()
-        if cause in OF_THE_POLICY:
+        if cause in POLICY_FAULTS:
             if is_no_good and judgement.mode is Mode.HOLDING:
                 self._scheduler.reset()  # another answer is waited for
         elif cause != "policy late" and now_s - self._held_since_s >= VOID_PLAN_S:
@@ -353,7 +353,7 @@ class ControlLoop:
         """Why the run is over, as an error: the one behind the fault, if there is one."""
         fault = judgement.cause.fault if judgement.cause is not None else None
         held_s = now_s - judgement.since_s
-        problem = self._senses.raised.get(fault) if fault is not None else None
+        problem = self._readings.raised.get(fault) if fault is not None else None
         return problem or UnsafeActionError(f"the arm was held for {held_s:.1f} s: {judgement.words}")
 
     def _tell(self, judgement: Judgement, verdict: "Verdict", holds: bool) -> None:

@@ -1,6 +1,6 @@
-"""What the loop tells about each tick, and to whom: log, dashboard, recorder, Rerun.
+"""What the loop reports about each tick, and to whom: log, dashboard, recorder, Rerun.
 
-Observers only look. One that fails is dropped with one message and the arm never notices; one that is slow
+Observers only look on. One that fails is dropped with one message, without any effect on the arm; one that is slow
 goes behind a `Background` queue, which drops ticks (and counts them) rather than let the loop wait.
 """
 
@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from so101_robot.errors import describe
 from so101_robot.loop.tick import Observer, Tick
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     pass
 
 _log = logging.getLogger(__name__)
+
+
+class ObserverFailure(NamedTuple):
+    """An observer that was dropped."""
+
+    observer: str
+    """Its name."""
+    problem: Exception
+
+
+@runtime_checkable
+class NoticesFailures(Protocol):
+    """An observer that is told, beside the message to the person, when another one is dropped."""
+
+    def on_failure(self, failure: ObserverFailure) -> None: ...
 
 
 class Observers:
@@ -45,6 +60,14 @@ class Observers:
                 text = f"{observer.name} failed and is off for the rest of the run: {describe(problem)}"
                 _log.warning(text, exc_info=_log.isEnabledFor(logging.DEBUG))
                 self.on_message(text)
+                self._tell_failure(ObserverFailure(observer.name, problem))
+
+    def _tell_failure(self, failure: ObserverFailure) -> None:
+        def tell(observer: Observer) -> None:
+            if isinstance(observer, NoticesFailures):
+                observer.on_failure(failure)
+
+        self._tell(tell)
 
 
 class Background:

@@ -3,7 +3,7 @@
 `MockArm` only composes. Bytes go to the `Wire`, the wire reads and writes the `Servos`, the servos drive
 the `Plant`, and the plant turns duty into encoder counts. Time is an integer number of microseconds that
 moves when somebody calls `advance_to`; what moves it (a lockstep clock, a pseudo-terminal in real time)
-stands in `lockstep.py`. The same seed and the same calls give the same bytes, joint angles and frames, every
+is in `lockstep` and `terminal`. The same seed and the same calls give the same bytes, joint angles and frames, every
 time and in every process.
 """
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from so101_robot.bus.protocol import Errors
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS, SERVO_IDS
+from so101_robot.mock.cameras.render import Renderer, open_renderer
 from so101_robot.mock.cameras.shutter import TICK_US, Capture, Shutter
 from so101_robot.mock.config import CAMERAS, MockConfig
 from so101_robot.mock.physics.hand import Hand
@@ -28,12 +29,9 @@ from so101_robot.mock.wire.fault_plan import Event, FaultPlan, PortEvent
 from so101_robot.mock.wire.wire import Reply, Wire, WireTiming
 from so101_robot.state import Frame
 
-if (
-    TYPE_CHECKING
-):  # LeRobot takes seconds to import, and the process behind a pseudo-terminal needs none of it
+if TYPE_CHECKING:
+    # LeRobot takes seconds to import, and the process behind a pseudo-terminal needs none of it
     from lerobot.motors import MotorCalibration
-
-    from so101_robot.mock.cameras.render import Renderer
 
 __all__ = ["CAMERAS", "MockArm", "MockConfig"]
 
@@ -238,10 +236,8 @@ class MockArm:
         self._pictures[name] = (capture, frame)
         return frame
 
-    def _open_renderer(self) -> "Renderer":
+    def _open_renderer(self) -> Renderer:
         if self._renderer is None:
-            from so101_robot.mock.cameras.render import open_renderer
-
             assert self.world is not None, "an arm without a world has no captures"
             config = self.config
             self._renderer = open_renderer(
@@ -264,7 +260,7 @@ class MockArm:
 
     @property
     def calibration_fields(self) -> dict[str, dict[str, int]]:
-        """The same as it stands in LeRobot's file: joint -> field -> value."""
+        """The same as in LeRobot's file: joint -> field -> value."""
         return calibration_fields(self.mount_offset_steps)
 
     def driven_joints(self) -> list[str]:

@@ -31,7 +31,7 @@ def check_cameras(
 
     Args:
         look: the newest frames, as `SO101.frames` gives them.
-        sizes: camera -> (height, width) that was asked for.
+        sizes: camera -> (height, width) that is expected.
         clock: the arm's.
         max_age_s: how old a picture may be.
 

@@ -1,10 +1,10 @@
 """Pre-flight: what has to be right before an arm moves, as a list of findings.
 
 Each check is a function of data (registers, pictures, statistics) that returns findings: `ok`, `warn` (it may run;
-somebody should know) or `stop` (it must not), with what was asked, what was found and what is possible.
-`preflight` runs them on a connected arm and a policy; a check that cannot be carried out is a `stop` and keeps no
-other from being made. The checks stand in `servos`, `cameras` and `policy`. Nothing
-there moves an arm or writes a register.
+somebody should know) or `stop` (it must not), with what was found, what was expected and what to do. `preflight` runs
+them on a connected arm and a policy; a check that cannot be carried out is a `stop`, and the others are made all the
+same. The checks are in `preflight_servos`, `preflight_cameras` and `preflight_policy`. Nothing there moves an arm or
+writes a register.
 
 Packages that know more add checks as entry points of the group `so101.preflight`: functions of the connected robot and
 the policy. The drift check of the cameras comes that way.
@@ -67,7 +67,7 @@ class PreflightConfig:
         known = ("all", *CHECKS, *further_checks())
         for name in self.skip:
             if name not in known:
-                raise ConfigError(f"--preflight.skip={name}: possible are {', '.join(known)}")
+                raise ConfigError(f"--preflight.skip={name}: expected one of {', '.join(known)}")
 
 
 def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> list[Finding]:

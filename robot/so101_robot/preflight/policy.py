@@ -12,11 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from so101_policy.errors import CheckpointError
-from so101_robot.guard.guard import OUTSIDE_DEG
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.preflight.findings import Finding, Level
+from so101_robot.tolerances import OUTSIDE_RANGE_DEG
 
 ACTION, STATE, IMAGES = "action", "observation.state", "observation.images."
 """LeRobot's names of features."""
@@ -62,9 +64,6 @@ def read_statistics(folder: Path) -> Statistics:
     Raises:
         CheckpointError: the files are not there or cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     found: dict[str, dict[str, NDArray[np.float64]]] = {}
     try:
         for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
@@ -87,8 +86,8 @@ def check_policy(
         PolicyError: all misfits of names and sizes at once.
     """
     policy.check_robot(joints, cameras)
-    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in cameras.items())
-    return [Finding(Level.OK, "policy", str(policy.path), f"{len(joints)} joints; {eyes or 'no camera'}")]
+    sizes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in cameras.items())
+    return [Finding(Level.OK, "policy", str(policy.path), f"{len(joints)} joints; {sizes or 'no camera'}")]
 
 
 def check_statistics(statistics: Statistics) -> list[Finding]:
@@ -119,7 +118,7 @@ def check_statistics(statistics: Statistics) -> list[Finding]:
 def check_ranges(
     statistics: Statistics, lower: ArrayLike, upper: ArrayLike, present: ArrayLike
 ) -> list[Finding]:
-    """The joints' ranges in training against those of this arm, and against where it stands.
+    """The joints' ranges in training against those of this arm, and against where it is.
 
     Args:
         statistics: of the checkpoint.
@@ -131,7 +130,7 @@ def check_ranges(
     action = span_of(statistics, ACTION)
     if action is not None:
         beyond = np.maximum(low - action.lowest, action.highest - high)
-        for i in np.flatnonzero(beyond > OUTSIDE_DEG).tolist():
+        for i in np.flatnonzero(beyond > OUTSIDE_RANGE_DEG).tolist():
             level = Level.STOP if action.exact and beyond[i] > FAR_DEG else Level.WARN
             remedy = (
                 "was the policy trained on an arm with this calibration? The guard cuts actions to the range"
@@ -143,8 +142,8 @@ def check_ranges(
     state = span_of(statistics, STATE)
     if state is not None:
         off = np.maximum(state.lowest - now, now - state.highest)
-        for i in np.flatnonzero(off > OUTSIDE_DEG).tolist():
-            found, asked = f"it stands at {now[i]:.0f}", f"{_from_to(state, i)}, as in training"
+        for i in np.flatnonzero(off > OUTSIDE_RANGE_DEG).tolist():
+            found, asked = f"it is at {now[i]:.0f}", f"{_from_to(state, i)}, as in training"
             remedy = "start where the demonstrations start"
             findings.append(Finding(Level.WARN, "ranges", JOINTS[i], found, asked, remedy))
     if action is None and state is None:

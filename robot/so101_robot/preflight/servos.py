@@ -8,9 +8,9 @@ from so101_robot.bus import setup as startup
 from so101_robot.bus.protocol import Errors
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
-from so101_robot.guard.guard import OUTSIDE_DEG
-from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.preflight.findings import Finding, Level
+from so101_robot.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration
@@ -44,7 +44,7 @@ def check_supply(rows: Registers) -> list[Finding]:
             )
     seen = f"{min(volts):.1f} to {max(volts):.1f} V"
     if max(volts) - min(volts) > SPREAD_V:
-        lowest = _named(volts.index(min(volts)))
+        lowest = named_servo(SERVO_IDS[volts.index(min(volts))])
         remedy = f"check the cables and plugs up to {lowest}"
         findings.append(
             Finding(Level.WARN, "supply", "bus", seen, f"a spread of {SPREAD_V} V at most", remedy)
@@ -62,7 +62,9 @@ def check_heat(rows: Registers) -> list[Finding]:
             findings.append(_stop("heat", index, f"{heat[index]} C", f"below {limit} C", "let it cool down"))
         elif heat[index] >= limit - WARM_C:
             found, asked = f"{heat[index]} C", f"below {limit - WARM_C} C"
-            findings.append(Finding(Level.WARN, "heat", _named(index), found, asked, "let it cool down"))
+            findings.append(
+                Finding(Level.WARN, "heat", named_servo(SERVO_IDS[index]), found, asked, "let it cool down")
+            )
     return findings or [Finding(Level.OK, "heat", "servos", f"{min(heat)} to {max(heat)} C")]
 
 
@@ -77,12 +79,14 @@ def check_errors(rows: Registers) -> list[Finding]:
 def check_settings(rows: Registers) -> list[Finding]:
     """Nothing that somebody left behind slows a servo down."""
     slow = [
-        (i, value_of(row, "Goal_Velocity")) for i, row in enumerate(rows) if value_of(row, "Goal_Velocity")
+        (named_servo(servo_id), value_of(row, "Goal_Velocity"))
+        for servo_id, row in zip(SERVO_IDS, rows, strict=True)
+        if value_of(row, "Goal_Velocity")
     ]
     remedy = "switch the arm off and on; a program that was interrupted left it there"
     findings = [
-        Finding(Level.WARN, "settings", _named(i), f"its speed is limited to {speed}", "no limit (0)", remedy)
-        for i, speed in slow
+        Finding(Level.WARN, "settings", servo, f"its speed is limited to {speed}", "no limit (0)", remedy)
+        for servo, speed in slow
     ]
     return findings or [Finding(Level.OK, "settings", "servos", "no speed limit")]
 
@@ -90,23 +94,19 @@ def check_settings(rows: Registers) -> list[Finding]:
 def check_calibration(
     expected: "Mapping[str, MotorCalibration]", rows: Registers, source: Path | str
 ) -> list[Finding]:
-    """The calibration is the one in the servos, and every joint stands within its range."""
+    """The calibration is the one in the servos, and every joint is within its range."""
     startup.check_calibration(expected, rows, source, "calibrate again, or choose the file of this arm")
     findings: list[Finding] = []
     for index, joint in enumerate(JOINTS):
         low, high = expected[joint].range_min, expected[joint].range_max
         present = value_of(rows[index], "Present_Position")
         outside_deg = max(low - present, present - high) * 360 / STEPS_PER_TURN
-        if outside_deg > OUTSIDE_DEG:
+        if outside_deg > OUTSIDE_RANGE_DEG:
             remedy = "move it by hand, with the arm switched off; if it cannot get there, calibrate again"
-            found = f"it stands at {present}, {outside_deg:.0f} degrees outside its range"
+            found = f"it is at {present}, {outside_deg:.0f} degrees outside its range"
             findings.append(_stop("calibration", index, found, f"{low} to {high} steps", remedy))
     return findings or [Finding(Level.OK, "calibration", str(source), "it is the one in the servos")]
 
 
-def _named(index: int) -> str:
-    return f"servo {SERVO_IDS[index]} ({JOINTS[index]})"
-
-
 def _stop(check: str, index: int, found: str, asked: str, possible: str) -> Finding:
-    return Finding(Level.STOP, check, _named(index), found, asked, possible)
+    return Finding(Level.STOP, check, named_servo(SERVO_IDS[index]), found, asked, possible)

@@ -2,7 +2,7 @@
 sent.
 
 An action here is the goal that the servos were following on that tick: after scheduler and guard, rounded to
-encoder steps. (LeRobot stores what was asked.) Names, order and units are those of LeRobot's SO-101
+encoder steps. (LeRobot stores what the policy wanted.) Names, order and units are those of LeRobot's SO-101
 recordings, so the dataset trains and merges like one of them. LeRobot's time stamps are tick / fps by
 definition; when the ticks really were is in the run's `ticks.jsonl`.
 
@@ -14,16 +14,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets.utils.logging import disable_progress_bar
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.constants import HF_LEROBOT_HOME
 
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
-
-if TYPE_CHECKING:
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 ROBOT_TYPE = "so101_follower"
 """What LeRobot's own SO-101 recordings say, so that datasets can be merged."""
@@ -77,7 +77,7 @@ class DatasetRecorder:
         cameras: Mapping[str, tuple[int, int]],
         resume: bool = False,
     ) -> None:
-        _quiet()
+        _hush_helpers()
         self._task = task
         self._created = not resume
         self.frames = 0
@@ -119,17 +119,13 @@ class DatasetRecorder:
             shutil.rmtree(self.root)
 
 
-def _quiet() -> None:
+def _hush_helpers() -> None:
     """Keep LeRobot's helpers from writing over the dashboard: progress bars, the video encoder's banner."""
-    from datasets.utils.logging import disable_progress_bar
-
     disable_progress_bar()
     os.environ.setdefault("SVT_LOG", "1")  # errors only
 
 
-def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> "LeRobotDataset":
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
+def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> LeRobotDataset:
     try:
         return LeRobotDataset.create(
             repo_id, fps, features, root=root, robot_type=ROBOT_TYPE, video_backend=VIDEO_BACKEND
@@ -143,10 +139,7 @@ def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
         raise ConfigError(f"cannot make the dataset {repo_id}: {problem}") from problem
 
 
-def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> "LeRobotDataset":
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.utils.constants import HF_LEROBOT_HOME
-
+def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> LeRobotDataset:
     folder = root or HF_LEROBOT_HOME / repo_id
     if not (folder / "meta" / "info.json").is_file():
         raise ConfigError(f"there is no dataset to resume in {folder}")

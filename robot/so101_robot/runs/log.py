@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
+from so101_robot.plain_data import Plain
 from so101_robot.runs.summary import summarise
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _numbers(values: NDArray[Any] | None, digits: int) -> list[float | None] | N
     return [round(value, digits) if math.isfinite(value) else None for value in values.tolist()]
 
 
-def rounded(value: Any, digits: int) -> Any:
+def rounded(value: Plain, digits: int) -> Any:
     """`value`, a nest of dicts, lists and numbers, with numbers that strict JSON can hold."""
     if isinstance(value, float):
         return _number(value, digits)

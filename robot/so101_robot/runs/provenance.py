@@ -11,11 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from so101_robot.plain_data import Plain
+
 PACKAGES = ("lerobot_policy_so101", "lerobot", "torch", "numpy", "mujoco", "feetech-servo-sdk", "pyserial")
 """Packages whose versions decide what a run does."""
 
 
-def about_run(argv: Sequence[str], config: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+def about_run(argv: Sequence[str], config: Mapping[str, Any], **facts: Plain) -> dict[str, Any]:
     """What `run.json` holds: when, where, with which versions, how configured, and `facts` of the caller."""
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -205,7 +205,7 @@ def in_words(summary: Summary) -> str:
     """A summary for the terminal."""
     if not summary["ticks"]:
         return "no tick was run"
-    return "\n".join([*_course(summary), *_work(summary), *_looks(summary)])
+    return "\n".join([*_course(summary), *_work(summary), *_attention(summary)])
 
 
 def _course(summary: Summary) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _work(summary: Summary) -> Iterator[str]:
         )
 
 
-def _looks(summary: Summary) -> Iterator[str]:
+def _attention(summary: Summary) -> Iterator[str]:
     """Where the policy looked, altogether and in parts of the run."""
     if (shares := summary["shares_mean"]) is not None:
         base = shares["uniform"]

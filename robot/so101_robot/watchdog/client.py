@@ -16,13 +16,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from so101_robot.bus.small_bus import Identity
+from so101_robot.bus.identity import identities_of
 from so101_robot.errors import ConfigError, RobotError
-from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.watchdog.process import Job
-from so101_robot.watchdog.slow_park import STEPS_PER_DEG, Arm
+from so101_robot.watchdog.slow_park import STEPS_PER_DEG, ArmFacts
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -60,11 +60,11 @@ class WatchdogConfig:
         # YAML, which draccus reads every value with, takes off for a boolean
         self.on_death = {"False": "off"}.get(str(self.on_death), self.on_death)
         if self.on_death not in ACTIONS:
-            raise ConfigError(f"--watchdog.on_death={self.on_death}: possible are {', '.join(ACTIONS)}")
+            raise ConfigError(f"--watchdog.on_death={self.on_death}: expected one of {', '.join(ACTIONS)}")
         if not 0 <= self.hang_s <= 3600:
-            raise ConfigError(f"--watchdog.hang_s={self.hang_s:g}: possible are 0 (never) to 3600")
+            raise ConfigError(f"--watchdog.hang_s={self.hang_s:g}: expected 0 (never) to 3600")
         if not 1 <= self.speed <= 90:
-            raise ConfigError(f"--watchdog.speed={self.speed:g}: possible are 1 to 90")
+            raise ConfigError(f"--watchdog.speed={self.speed:g}: expected 1 to 90")
 
 
 class Watchdog:
@@ -132,7 +132,7 @@ class Watchdog:
         self.beat()
 
     def on_message(self, text: str) -> None:
-        """Words are for people."""
+        """Messages are for people."""
 
     def close(self) -> None:
         """Say goodbye: the arm has been seen to. May be called twice."""
@@ -147,7 +147,9 @@ class Watchdog:
         self.wait_ready()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -183,8 +185,6 @@ def job_for(robot: "SO101", config: WatchdogConfig, report: Path | None = None) 
         config: what to do.
         report: where the report goes, if it ever has to act.
     """
-    from so101_robot.bus.registers import homing_word
-
     if config.on_death == "off" or robot.mock is not None:
         return None
     scale = robot.bus.scale
@@ -193,19 +193,15 @@ def job_for(robot: "SO101", config: WatchdogConfig, report: Path | None = None) 
         min(max(step, low), high)
         for step, low, high in zip(scale.to_steps(robot.home).tolist(), lower, upper, strict=True)
     ]
-    rows = [robot.bus.calibration[joint] for joint in JOINTS]
-    assert len(rows) == len(SERVO_IDS)
     return Job(
         port=robot.config.port,
         runner_pid=os.getpid(),
         action=config.on_death,  # type: ignore[arg-type]  # checked by WatchdogConfig
-        arm=Arm(
+        arm=ArmFacts(
             home_steps=tuple(home),
             lower_steps=tuple(lower),
             upper_steps=tuple(upper),
-            identities=tuple(
-                Identity(homing_word(row.homing_offset), row.range_min, row.range_max) for row in rows
-            ),
+            identities=identities_of(robot.bus.calibration),
         ),
         hang_s=config.hang_s,
         kill_hung=config.kill_hung,

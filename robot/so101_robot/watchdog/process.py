@@ -6,10 +6,10 @@ after a first beat, when
 
 - the runner is dead (kill -9, out of memory, an exception that nobody caught) without having said goodbye;
 - the runner hangs: no beat for `hang_s`. Where `kill_hung` says so it is killed first, since two programs on a bus
-  move an arm like nobody.
+  give an arm goals that contradict each other.
 
-It is in a session of its own and deaf to SIGINT, SIGTERM and SIGHUP, so neither Ctrl-C nor the closing of the
-terminal reaches it. Once the runner is dead it takes the port's lock like any program, and gives up if another
+It is in a session of its own and ignores SIGINT, SIGTERM and SIGHUP, so neither Ctrl-C nor the closing of the
+terminal ends it. Once the runner is dead it takes the port's lock like any program, and gives up if another
 program has it by then. No LeRobot, no numpy: it has to be there when memory is short.
 """
 
@@ -25,12 +25,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+from so101_robot.bus.identity import Identity
 from so101_robot.bus.port_lock import PortInUseError, open_locked
-from so101_robot.bus.small_bus import Identity, PlainBus
+from so101_robot.bus.small_bus import SmallBus
 from so101_robot.clock import WallClock
 from so101_robot.errors import PortError
 from so101_robot.watchdog.last_resort import Action, LastResort, Report
-from so101_robot.watchdog.slow_park import Arm
+from so101_robot.watchdog.slow_park import ArmFacts
 
 PROGRAM = "so101-watchdog"
 
@@ -52,7 +53,7 @@ class Job:
     port: str
     runner_pid: int
     action: Action
-    arm: Arm
+    arm: ArmFacts
     hang_s: float
     """Longest time without a beat; 0: any."""
     kill_hung: bool
@@ -70,7 +71,7 @@ class Job:
         arm = fields.pop("arm")
         identities = tuple(Identity(*words) for words in arm.pop("identities"))
         steps = {name: tuple(values) for name, values in arm.items()}
-        return cls(arm=Arm(**steps, identities=identities), **fields)
+        return cls(arm=ArmFacts(**steps, identities=identities), **fields)
 
 
 class End(NamedTuple):
@@ -146,7 +147,7 @@ class Watch:
         return False
 
     def _left_s(self) -> float | None:
-        """Until the runner counts as hung; None: for ever. One whose pipe is closed may live on in peace."""
+        """Until the runner counts as hung; None: never. A runner that has closed its pipe is left alone."""
         if self._deadline_s is None or not self._hang_s or not self._lines.open:
             return None
         return max(0.0, self._deadline_s - time.monotonic())
@@ -227,7 +228,7 @@ def _reach(job: Job, port: str, in_time: Callable[[], bool]) -> Report:
         handle = link = None
         try:
             handle, link = open_locked(port, program=PROGRAM)
-            return resort.carry_out(job.action, PlainBus(link))
+            return resort.carry_out(job.action, SmallBus(link))
         except PortInUseError as error:
             return Report(False, f"left alone, because {error}", {})
         except PortError as error:

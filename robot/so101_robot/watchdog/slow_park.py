@@ -7,27 +7,22 @@ this program is stopped on the way. Positions are encoder steps.
 import math
 from dataclasses import dataclass
 
+from so101_robot import easing
+from so101_robot.bus.identity import Identity
 from so101_robot.bus.protocol import Errors
-from so101_robot.bus.small_bus import (
-    GOAL_POSITION,
-    GOAL_VELOCITY,
-    PHASE,
-    SPEED_IN_STEPS,
-    Identity,
-    PlainBus,
-    Servo,
-)
+from so101_robot.bus.small_bus import GOAL_POSITION, GOAL_VELOCITY, PHASE, SPEED_IN_STEPS, Servo, SmallBus
 from so101_robot.clock import Clock
-from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.joints import SERVO_IDS, STEPS_PER_TURN, named_servo
+from so101_robot.tolerances import AT_HOME, HOLD_AT_GOAL_DEG, OUTSIDE_RANGE_DEG
 
 STEPS_PER_DEG = STEPS_PER_TURN / 360
 
 PERIOD_S = 0.03
 """Between two goals on the way home."""
 
-NEAR_STEPS = round(5 * STEPS_PER_DEG)
-"""A joint this close to its goal is held there, and is at home; 5 degrees, as `arm.HOLD_AT_GOAL_DEG` and
-`ending.ARRIVED`. So far outside its calibrated range may a joint stand (`guard.OUTSIDE_DEG`)."""
+HOLD_AT_GOAL_STEPS = round(HOLD_AT_GOAL_DEG * STEPS_PER_DEG)
+AT_HOME_STEPS = round(AT_HOME * STEPS_PER_DEG)
+OUTSIDE_RANGE_STEPS = round(OUTSIDE_RANGE_DEG * STEPS_PER_DEG)
 
 LAG_STEPS = round(12 * STEPS_PER_DEG)
 """A joint that is this far behind is blocked: a P-only servo droops by 1 to 2 degrees."""
@@ -46,7 +41,7 @@ BLOCKING = Errors.ENCODER | Errors.OVERHEAT | Errors.OVERCURRENT | Errors.OVERLO
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmFacts:
     """What has to be known of an arm to move it, in the order of `JOINTS`, in steps."""
 
     home_steps: tuple[int, ...]
@@ -55,8 +50,8 @@ class Arm:
     identities: tuple[Identity, ...]
 
 
-class SlowWay:
-    """From where the arm stands to its home.
+class SlowPark:
+    """From where the arm is to its home.
 
     Args:
         bus: the servos; nobody else may use them.
@@ -65,52 +60,53 @@ class SlowWay:
         speed_steps_s: of the fastest joint.
     """
 
-    def __init__(self, bus: PlainBus, arm: Arm, clock: Clock, speed_steps_s: float) -> None:
+    def __init__(self, bus: SmallBus, arm: ArmFacts, clock: Clock, speed_steps_s: float) -> None:
         self._bus, self._arm, self._clock = bus, arm, clock
         self._speed_steps_s = speed_steps_s
 
     def go(self, start: list[int]) -> str | None:
-        """Go from the goals `start`; None when there, else what hindered it. The arm stands then."""
+        """Go from the goals `start`; None when there, else what hindered it. The arm stays where it is then."""
         distance = max(abs(home - begin) for home, begin in zip(self._arm.home_steps, start, strict=True))
-        duration_s = math.pi / 2 * distance / self._speed_steps_s  # the eased speed peaks at pi/2 of its mean
+        duration_s = easing.duration_s(distance, self._speed_steps_s)
         going_s, due_s = 0.0, self._clock.now_s()
         good_s, whole = due_s, True
         while True:
-            share = min(1.0, going_s / duration_s) if duration_s > 0 else 1.0
-            goals = self._between(start, 0.5 - 0.5 * math.cos(math.pi * share))
+            sent_all = going_s >= duration_s
+            goals = self._between(start, easing.share_done(going_s, duration_s))
             if whole:  # a silent servo may be starting up, and would take a goal for the order to leap there
                 self.write_goals(dict(zip(SERVO_IDS, goals, strict=True)))
             due_s = max(due_s + PERIOD_S, self._clock.now_s())
             self._clock.sleep_until(due_s)
-            servos = self._bus.look()
+            servos = self._bus.read_state()
             whole = len(servos) == len(SERVO_IDS)
             if (fault := blocking_errors(servos) or _limp(servos)) is not None:
-                return self._stand(servos, goals, fault)
+                return self._stop(servos, goals, fault)
             trouble = self._trouble(servos, goals)
             good_s = good_s if trouble else self._clock.now_s()
-            if share >= 1.0 and whole and self._is_home(servos):
+            if sent_all and whole and self._is_home(servos):
                 return None
-            patience_s = LAG_S if share < 1.0 else SETTLE_S
+            patience_s = SETTLE_S if sent_all else LAG_S
             if self._clock.now_s() - good_s > patience_s or going_s > duration_s + 2 * SETTLE_S:
-                return self._stand(servos, goals, trouble or "the arm does not come to rest at home")
-            if not trouble or share >= 1.0:
+                return self._stop(servos, goals, trouble or "the arm does not come to rest at home")
+            if not trouble or sent_all:
                 going_s += PERIOD_S
 
     def _trouble(self, servos: dict[int, Servo], goals: list[int]) -> str:
         """What keeps the way home from going on; empty when nothing does."""
         for index, servo_id in enumerate(SERVO_IDS):
             if servo_id not in servos:
-                return f"{named(servo_id)} does not answer"
+                return f"{named_servo(servo_id)} does not answer"
             behind = goals[index] - servos[servo_id].present_steps
             if abs(behind) > LAG_STEPS:
-                return f"{named(servo_id)} is {abs(behind) / STEPS_PER_DEG:.0f} degrees behind: something blocks it"
+                far_deg = abs(behind) / STEPS_PER_DEG
+                return f"{named_servo(servo_id)} is {far_deg:.0f} degrees behind: something blocks it"
         return ""
 
-    def _stand(self, servos: dict[int, Servo], goals: list[int], why: str) -> str:
+    def _stop(self, servos: dict[int, Servo], goals: list[int], why: str) -> str:
         """Stop pushing: joints that are behind stay where they are."""
         stand: dict[int, int] = dict(zip(SERVO_IDS, goals, strict=True))
         for servo_id, servo in servos.items():
-            if abs(stand[servo_id] - servo.present_steps) > NEAR_STEPS:
+            if abs(stand[servo_id] - servo.present_steps) > HOLD_AT_GOAL_STEPS:
                 stand[servo_id] = servo.present_steps
         if servos:
             self.write_goals({servo_id: stand[servo_id] for servo_id in servos})
@@ -127,7 +123,7 @@ class SlowWay:
 
     def _is_home(self, servos: dict[int, Servo]) -> bool:
         return all(
-            abs(home - servos[i].present_steps) <= NEAR_STEPS
+            abs(home - servos[i].present_steps) <= AT_HOME_STEPS
             for home, i in zip(self._arm.home_steps, SERVO_IDS, strict=True)
         )
 
@@ -149,19 +145,16 @@ class SlowWay:
 def blocking_errors(servos: dict[int, Servo]) -> str | None:
     """The errors with which no joint is moved, in words."""
     wrong = [
-        f"{named(i)}: {(s.errors & BLOCKING).describe()}" for i, s in servos.items() if s.errors & BLOCKING
+        f"{named_servo(i)}: {(s.errors & BLOCKING).describe()}"
+        for i, s in servos.items()
+        if s.errors & BLOCKING
     ]
     return "; ".join(wrong) or None
 
 
 def _limp(servos: dict[int, Servo]) -> str | None:
-    limp = [named(i) for i, servo in servos.items() if not servo.torque]
+    limp = [named_servo(i) for i, servo in servos.items() if not servo.torque]
     return f"{', '.join(limp)} lost its torque" if limp else None
-
-
-def named(servo_id: int) -> str:
-    """`servo 4 (wrist_flex)`."""
-    return f"servo {servo_id} ({JOINTS[SERVO_IDS.index(servo_id)]})"
 
 
 def as_goal(steps: int) -> int:

@@ -126,7 +126,7 @@ def test_a_camera_without_time_stamps_is_stamped_when_its_picture_is_first_seen(
 def test_a_wrong_size_names_what_was_asked_and_what_came():
     camera = TestCard(CONFIG, delivers=(480, 640))
     with pytest.raises(
-        CameraError, match=r"camera 'wrist' \(TestCard\) delivers 640x480 .* asked were 6x4 at 30 Hz"
+        CameraError, match=r"camera 'wrist' \(TestCard\) delivers 640x480 .* expected 6x4 at 30 Hz"
     ):
         LeRobotFrames("wrist", camera, CONFIG).connect()
     assert not camera.connected
@@ -147,7 +147,7 @@ def test_a_camera_that_does_not_exist_is_reported_with_those_that_do():
     config = OpenCVCameraConfig(index_or_path="/dev/video99", width=640, height=480, fps=30)  # pyright: ignore
     source = LeRobotFrames("front", OpenCVCamera(config), config)
     with pytest.raises(
-        CameraError, match=r"(?s)camera 'front' .* \(640x480 at 30 Hz\): .*Video devices found"
+        CameraError, match=r"(?s)camera 'front' .* with 640x480 at 30 Hz: .*Video devices found"
     ):
         source.connect()
 

@@ -239,7 +239,7 @@ def test_health_of_a_servo_that_does_not_answer_is_not_a_number():
 def test_nobody_answering_says_where_to_look():
     bus, _ = scripted(lambda *_: b"")
     with pytest.raises(
-        BusTimeoutError, match=r"no servo answered on /dev/arm within 20 ms; asked ids: 1, 2, 3, 4, 5, 6"
+        BusTimeoutError, match=r"no servo answered on /dev/arm within 20 ms; expected ids: 1, 2, 3, 4, 5, 6"
     ):
         bus.read_state(False, 0.0)
 

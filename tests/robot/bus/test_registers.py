@@ -11,6 +11,7 @@ from lerobot.motors.feetech import tables as lerobot_tables
 from so101_robot.bus import registers
 from so101_robot.bus.registers import BY_NAME, REGISTERS, decode, encode, homing_steps, homing_word
 from so101_robot.errors import ConfigError
+from so101_robot.mock.servo import memory as servo_memory
 
 DIFFERENT_SIZES = {
     "Minimum_Startup_Force": "the second byte is the integral limit",
@@ -58,10 +59,10 @@ def test_baud_codes_agree_with_lerobot_where_lerobot_agrees_with_the_vendor() ->
 
 
 def test_the_writable_mask_holds_goals_and_spares_readings() -> None:
-    assert not registers.WRITABLE[:5].any()
-    assert registers.WRITABLE[5:56].all()
-    assert not registers.WRITABLE[56:80].any()
-    assert registers.WRITABLE[80:].all()
+    assert not servo_memory.WRITABLE[:5].any()
+    assert servo_memory.WRITABLE[5:56].all()
+    assert not servo_memory.WRITABLE[56:80].any()
+    assert servo_memory.WRITABLE[80:].all()
 
 
 @pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)

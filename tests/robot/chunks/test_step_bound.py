@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import ChunkScheduler, Mode, Planned, make_scheduler
-from so101_robot.chunks.step_bound import SLOW_UNITS_S, Follower, longest_steps
+from so101_robot.chunks.step_bound import SLOW_UNITS_S, StepBound, longest_steps
 from so101_robot.chunks.workers import InlineWorker
 
 FPS = 30.0
@@ -119,7 +119,7 @@ def test_whatever_the_plans_no_step_is_longer_than_those_inside(
 
 
 def test_the_fade_alone_could_not_promise_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Follower, "join", lambda *_: None)
+    monkeypatch.setattr(StepBound, "join", lambda *_: None)
     played = play(smooth(10.0))
     assert played.steps().max() > 1.5 * played.inside(LENGTH).max()
 
@@ -138,7 +138,7 @@ def test_where_the_fade_keeps_within_the_steps_of_the_plans_not_a_bit_changes(
         return chunks
 
     bounded = play(slow_turn(0.5))
-    monkeypatch.setattr(Follower, "join", lambda *_: None)
+    monkeypatch.setattr(StepBound, "join", lambda *_: None)
     free = play(slow_turn(0.5))
     # the first chunk is 300 ms behind all others, since the arm waited for it
     settled = [each.chunk_tick for each in free.planned].index(free.planned[100].chunk_tick)
@@ -168,7 +168,7 @@ def test_a_gap_between_plans_that_stand_still_is_closed_slowly_but_closed() -> N
 
 
 def test_after_a_missed_tick_a_joint_may_go_as_far_as_in_two() -> None:
-    follower = Follower(FPS)
+    follower = StepBound(FPS)
     follower.follow(np.zeros(6), at=0)
     follower.join(np.ones(6), until=10)
     np.testing.assert_array_equal(follower.follow(np.full(6, 9.0), at=1), np.ones(6))

@@ -59,8 +59,8 @@ def test_a_policy_of_ten_hertz_moves_the_arm_straight_between_its_actions(
         (("--fps=25",), "loops of 10, 20, 30"),
         (("--fps=5",), "policies of 5, 2.5"),
         (("--policy.fps=30",), "was trained on 10 actions per second"),
-        (("--policy.fps=0",), "--policy.fps=0: possible are 0.1 to 200"),
-        (("--fps=201",), "--fps=201: possible are 1 to 200"),
+        (("--policy.fps=0",), "--policy.fps=0: expected 0.1 to 200"),
+        (("--fps=201",), "--fps=201: expected 1 to 200"),
     ],
 )
 def test_a_rate_that_cannot_be_is_one_message_and_leaves_no_run_folder(

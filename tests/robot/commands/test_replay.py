@@ -223,7 +223,7 @@ def test_what_the_guard_will_change_is_known_before(tmp_path: Path) -> None:
     far = read._replace(goals=read.goals - np.array([60.0, 0, 0, 0, 0, 0]))
     (finding,) = check_goals(far, Guard(GuardLimits(), *other), other)
     assert finding.level == "stop"
-    assert "shoulder_pan stands at" in finding.found
+    assert "shoulder_pan is at" in finding.found
 
 
 def test_a_goal_at_a_limit_is_not_outside_for_the_rounding_of_a_log(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from so101_robot.faults.camera_swap import PATIENCE, Swaps
+from so101_robot.faults.camera_swap import PATIENCE, CameraSwapCheck
 from so101_robot.faults.fault import Sight
 from so101_robot.state import Frame
 
@@ -16,7 +16,7 @@ Picture = NDArray[np.float64]
 
 class Watched:
     def __init__(self) -> None:
-        self.swaps, self.sequence = Swaps(), 0
+        self.swaps, self.sequence = CameraSwapCheck(), 0
 
     def see(self, **pictures: Picture) -> list[Sight]:
         """New pictures with a little noise."""

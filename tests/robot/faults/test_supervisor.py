@@ -11,15 +11,21 @@ from hypothesis import strategies as st
 from so101_robot.arm.slow_motion import SlowMotion
 from so101_robot.bus.protocol import Errors
 from so101_robot.faults.fault import Fault, Mode, Sight
-from so101_robot.faults.supervisor import OF_THE_POLICY, POLICY, Judgement, Rule, Supervisor
-from so101_robot.faults.symptoms import Leaps, Pictures, of_action, of_servos, of_verdict
-from so101_robot.guard.guard import Guard, GuardLimits, Intervention, Verdict
+from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
+from so101_robot.faults.symptoms import (
+    LeapCheck,
+    PictureCheck,
+    action_symptoms,
+    guard_symptoms,
+    servo_symptoms,
+)
+from so101_robot.guard.guard import Guard, GuardLimits, GuardRule, Intervention, Verdict
 from so101_robot.joints import JOINTS
 from so101_robot.state import Frame
 
 SILENT = Sight("servo silent", "elbow_flex", "servo 3 (elbow_flex) does not answer")
 RULES: dict[Fault, Rule] = {
-    **POLICY,
+    **FAULT_RULES,
     "servo silent": Rule(tolerate_s=0.2, hold_s=1.0, clear_s=0.1),
     "overload": Rule(hold_s=1.0, clear_s=0.1, grip=True),
 }
@@ -39,8 +45,8 @@ def supervisor() -> Supervisor:
 
 
 def test_there_is_a_rule_for_every_fault():
-    assert set(POLICY) == set(get_args(Fault))
-    assert set(POLICY) >= OF_THE_POLICY
+    assert set(FAULT_RULES) == set(get_args(Fault))
+    assert set(FAULT_RULES) >= POLICY_FAULTS
 
 
 def test_a_fault_is_borne_then_holds_then_parks(supervisor: Supervisor):
@@ -88,21 +94,21 @@ def test_what_is_borne_without_end_never_holds(supervisor: Supervisor):
 
 def test_faults_without_a_patience_of_their_own_have_that_of_the_run():
     broken = Sight("policy answers no pose", "", "nan")
-    assert modes(Supervisor(POLICY, 0.5), [0, 0.4, 0.5], broken) == ["holding", "holding", "parking"]
-    assert modes(Supervisor(POLICY, 2.0), [0, 1.9, 2.0], broken) == ["holding", "holding", "parking"]
+    assert modes(Supervisor(FAULT_RULES, 0.5), [0, 0.4, 0.5], broken) == ["holding", "holding", "parking"]
+    assert modes(Supervisor(FAULT_RULES, 2.0), [0, 1.9, 2.0], broken) == ["holding", "holding", "parking"]
 
 
 def test_what_a_tick_cannot_tell_goes_on_as_it_was(supervisor: Supervisor):
     broken = Sight("policy answers no pose", "", "nan")
     judged(supervisor, 0.0, broken)
-    assert judged(supervisor, 0.5, unknown=OF_THE_POLICY).mode is Mode.HOLDING
-    assert judged(supervisor, 1.0, unknown=OF_THE_POLICY).mode is Mode.PARKING
-    assert judged(Supervisor(RULES), 0.0, unknown=OF_THE_POLICY).mode is Mode.RUNNING
+    assert judged(supervisor, 0.5, unknown=POLICY_FAULTS).mode is Mode.HOLDING
+    assert judged(supervisor, 1.0, unknown=POLICY_FAULTS).mode is Mode.PARKING
+    assert judged(Supervisor(RULES), 0.0, unknown=POLICY_FAULTS).mode is Mode.RUNNING
 
 
 def test_an_answer_that_is_good_again_ends_the_hold_at_once(supervisor: Supervisor):
     judged(supervisor, 0.0, Sight("policy answers no pose", "", "nan"))
-    judged(supervisor, 0.4, unknown=OF_THE_POLICY)
+    judged(supervisor, 0.4, unknown=POLICY_FAULTS)
     assert judged(supervisor, 0.5).mode is Mode.RUNNING
 
 
@@ -145,7 +151,7 @@ def test_every_beginning_and_end_and_change_of_mode_is_news_once(supervisor: Sup
     ]
 
 
-SIGHTS = st.lists(st.sampled_from([Sight(fault, "", fault) for fault in POLICY]), max_size=3)
+SIGHTS = st.lists(st.sampled_from([Sight(fault, "", fault) for fault in FAULT_RULES]), max_size=3)
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 1.0), SIGHTS), max_size=40))
@@ -179,7 +185,7 @@ def state(
 
 
 def test_every_error_bit_of_every_servo_is_a_fault():
-    seen = of_servos(state(errors=(0x01, 0x02, 0x04, 0x08, 0x20, 0x20)))
+    seen = servo_symptoms(state(errors=(0x01, 0x02, 0x04, 0x08, 0x20, 0x20)))
     assert [(sight.fault, sight.where) for sight in seen] == list(
         zip(
             ["voltage", "encoder fault", "too hot", "over-current", "overload", "gripper overload"],
@@ -187,14 +193,14 @@ def test_every_error_bit_of_every_servo_is_a_fault():
             strict=True,
         )
     )
-    both = of_servos(state(errors=(Errors.OVERLOAD | Errors.OVERHEAT, 0, 0, 0, 0, 0)))
+    both = servo_symptoms(state(errors=(Errors.OVERLOAD | Errors.OVERHEAT, 0, 0, 0, 0, 0)))
     assert {sight.fault for sight in both} == {"overload", "too hot"}
 
 
 def test_silence_and_heat_are_told_by_joint():
     one = state(answered=(True, True, False, True, True, True))
     one.health = SimpleNamespace(temperature_c=np.array([30.0, 60.0, np.nan, 40, 40, 40]))
-    assert [(s.fault, s.where) for s in of_servos(one)] == [
+    assert [(s.fault, s.where) for s in servo_symptoms(one)] == [
         ("servo silent", "elbow_flex"),
         ("warm", "shoulder_lift"),
     ]
@@ -209,14 +215,14 @@ def test_silence_and_heat_are_told_by_joint():
         ("frame too old", True, "camera stalled"),
         ("action is not finite", True, "policy answers no pose"),
         ("overload (load)", True, "servo strained"),
-        ("something new", True, "guard refuses the policy"),
-        ("something new", False, "guard stops"),
+        ("limit", True, "guard refuses the policy"),
+        ("limit", False, "guard stops"),
     ],
 )
 def test_what_the_guard_says_has_a_rule(rule: str, asked: bool, fault: str):
-    verdict = Verdict(None, (Intervention(rule, "front", 1.0, 2.0),), rule)
-    assert [s.fault for s in of_verdict(verdict, np.zeros(6) if asked else None)] == [fault]
-    assert of_verdict(Verdict(np.zeros(6), (), None), None) == []
+    verdict = Verdict(None, (Intervention(GuardRule(rule), "front", 1.0, 2.0),), rule)
+    assert [s.fault for s in guard_symptoms(verdict, np.zeros(6) if asked else None)] == [fault]
+    assert guard_symptoms(Verdict(np.zeros(6), (), None), None) == []
 
 
 @pytest.fixture(scope="module")
@@ -226,15 +232,17 @@ def guard() -> Guard:
 
 def test_actions_that_jump_or_are_far_out_of_range_are_told(guard: Guard):
     goal = np.zeros(6)
-    assert of_action(np.array([40.0, 0, 0, 0, 0, 100.0]), goal, guard) == []
-    assert [s.fault for s in of_action(np.array([0, -50.0, 0, 0, 0, 0]), goal, guard)] == ["policy jumps"]
-    out = of_action(np.array([130.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard)
+    assert action_symptoms(np.array([40.0, 0, 0, 0, 0, 100.0]), goal, guard) == []
+    assert [s.fault for s in action_symptoms(np.array([0, -50.0, 0, 0, 0, 0]), goal, guard)] == [
+        "policy jumps"
+    ]
+    out = action_symptoms(np.array([130.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard)
     assert [s.fault for s in out] == ["policy out of range"]
-    assert of_action(np.array([110.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard) == []
+    assert action_symptoms(np.array([110.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard) == []
 
 
 def test_a_wrapped_encoder_leaps_until_it_is_back():
-    leaps = Leaps()
+    leaps = LeapCheck()
     assert not leaps.see(state([0, 0, 0, 0, 170.0, 50], 0.0)).any()
     assert not leaps.see(state([5, 0, 0, 0, 179.0, 50], 0.033)).any()
     assert leaps.see(state([5, 0, 0, 0, -179.0, 50], 0.067)).tolist() == [False] * 4 + [True, False]
@@ -243,7 +251,7 @@ def test_a_wrapped_encoder_leaps_until_it_is_back():
 
 
 def test_a_joint_that_fell_while_it_was_not_seen_does_not_leap():
-    leaps = Leaps()
+    leaps = LeapCheck()
     leaps.see(state([0.0] * 6, 0.0))
     leaps.see(state([0.0] * 6, 0.4, answered=(True, True, False, True, True, True)))
     assert not leaps.see(state([0.0, 0, 90.0, 0, 0, 0], 0.43)).any()
@@ -256,7 +264,7 @@ def frame(sequence: int, image: Any) -> dict[str, Frame]:
 
 def test_the_same_picture_again_is_frozen_only_when_the_arm_has_moved():
     picture = np.random.default_rng(0).integers(50, 255, (48, 64, 3))
-    pictures = Pictures()
+    pictures = PictureCheck()
     moved = np.array([20.0, 0, 0, 0, 0, 0])
     assert pictures.see(frame(0, picture), np.zeros(6)) == []
     assert pictures.see(frame(1, picture), np.zeros(6)) == []
@@ -269,14 +277,14 @@ def test_the_same_picture_again_is_frozen_only_when_the_arm_has_moved():
 
 def test_a_picture_that_is_drawn_into_the_same_array_is_a_new_one():
     picture = np.full((8, 8, 3), 100, np.uint8)
-    pictures = Pictures()
+    pictures = PictureCheck()
     pictures.see({"front": Frame(picture, 0.0, 0, None)}, np.zeros(6))
     picture[:] = 101
     assert pictures.see({"front": Frame(picture, 0.1, 1, None)}, np.full(6, 90.0)) == []
 
 
 def test_dark_is_what_was_bright_before():
-    pictures, black, grey = Pictures(), np.zeros((8, 8, 3)), np.full((8, 8, 3), 90)
+    pictures, black, grey = PictureCheck(), np.zeros((8, 8, 3)), np.full((8, 8, 3), 90)
     assert pictures.see(frame(0, black), np.zeros(6)) == []
     assert pictures.see(frame(1, grey), np.zeros(6)) == []
     assert [s.fault for s in pictures.see(frame(2, black), np.zeros(6))] == ["camera dark"]
@@ -295,3 +303,15 @@ def test_slow_motion_starts_and_ends_where_it_should_and_keeps_its_speed(ends: l
     if len(way) > 1:
         fastest = np.abs(np.diff(way, axis=0)).max() / (motion.duration_s / 200)
         assert fastest <= speed * 1.001
+
+
+def test_every_rule_of_the_guard_has_one_fault():
+    known = {
+        rule: guard_symptoms(Verdict(None, (Intervention(rule, None, 1.0, 2.0),), rule), None)
+        for rule in GuardRule
+    }
+    stops = [rule for rule, sights in known.items() if sights[0].fault == "guard stops"]
+    assert stops == [
+        *("limit", "speed", "acceleration", "step", "table", "workspace", "self-collision"),
+        GuardRule.NO_START,
+    ]

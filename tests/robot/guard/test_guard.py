@@ -155,9 +155,7 @@ def test_an_arm_that_stands_outside_its_range_is_not_started():
     one.reset(HOME + np.array([0, -13.0, 0, 0, 0, 0]))
     assert one.last_command is not None
     assert one.last_command[1] == -100.0
-    with pytest.raises(
-        UnsafeActionError, match=r"shoulder_lift stands at -120\.0, outside its calibrated range"
-    ):
+    with pytest.raises(UnsafeActionError, match=r"shoulder_lift is at -120\.0, outside its calibrated range"):
         one.reset(HOME + np.array([0, -30.0, 0, 0, 0, 0]))
     assert one.check(HOME, state(), {}, 0.0).action is None
     with pytest.raises(UnsafeActionError, match="cannot start"):

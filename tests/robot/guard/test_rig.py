@@ -47,31 +47,31 @@ def test_what_is_not_said_is_at_its_default(file: Path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("tabel_m: 0", "the file: tabel_m is not known; possible are joints"),
+        ("tabel_m: 0", "the file: tabel_m is not known; expected one of joints"),
         (
             "joints: {elbow: {speed: 3}}",
-            "joints: elbow is not known; possible are shoulder_pan, shoulder_lift",
+            "joints: elbow is not known; expected one of shoulder_pan, shoulder_lift",
         ),
-        ("joints: {gripper: {sped: 3}}", "gripper: sped is not known; possible are lower, upper, speed"),
-        ("joints: {gripper: 3}", "gripper: found 3, needed is a table"),
-        ("joints: {gripper: {speed: fast}}", "gripper: speed = 'fast'; possible is a number"),
-        ("joints: {gripper: {speed: null}}", "gripper: speed = None; possible is a number"),
-        ("joints: {gripper: {speed: -1}}", "gripper: speed = -1; possible is a number"),
-        ("joints: {gripper: {speed: .nan}}", "gripper: speed = nan; possible is a number"),
+        ("joints: {gripper: {sped: 3}}", "gripper: sped is not known; expected one of lower, upper, speed"),
+        ("joints: {gripper: 3}", "gripper: found 3, expected a table"),
+        ("joints: {gripper: {speed: fast}}", "gripper: speed = 'fast'; expected a number"),
+        ("joints: {gripper: {speed: null}}", "gripper: speed = None; expected a number"),
+        ("joints: {gripper: {speed: -1}}", "gripper: speed = -1; expected a number"),
+        ("joints: {gripper: {speed: .nan}}", "gripper: speed = nan; expected a number"),
         ("joints: {elbow_flex: {lower: 5, upper: 5}}", "elbow_flex: lower = 5 is not below upper = 5"),
-        ("joints: {elbow_flex: {current_ma: 2700}}", "current_ma = 2700; possible is up to 2700"),
-        ("table_m: true", "table_m = True; possible is a number from -1 to 1"),
-        ("table_m: 20", "table_m = 20; possible is a number from -1 to 1"),
+        ("joints: {elbow_flex: {current_ma: 2700}}", "current_ma = 2700; expected at most 2700"),
+        ("table_m: true", "table_m = True; expected a number from -1 to 1"),
+        ("table_m: 20", "table_m = 20; expected a number from -1 to 1"),
         ("stop_c: 60", "slow_c = 60.0 is not below stop_c = 60"),
-        ("self_collision: 1", "self_collision = 1; possible are true and false"),
-        ("workspace_m: [0, 1]", "workspace_m: found [0, 1], needed is a table with x, y, z"),
+        ("self_collision: 1", "self_collision = 1; expected true or false"),
+        ("workspace_m: [0, 1]", "workspace_m: found [0, 1], expected a table with x, y, z"),
         (
             "workspace_m: {x: [0, 1], y: [0, 1]}",
-            "workspace_m: z = None; needed is [lowest, highest] in metres",
+            "workspace_m: z = None; expected [lowest, highest] in metres",
         ),
         ("workspace_m: {x: [1, 0], y: [0, 1], z: [0, 1]}", "workspace_m: x = [1, 0]; the first is not below"),
-        ("workspace_m: {x: [a, 0], y: [0, 1], z: [0, 1]}", "workspace_m: x = 'a'; possible is a number"),
-        ("- 1", "the file: found [1], needed is a table"),
+        ("workspace_m: {x: [a, 0], y: [0, 1], z: [0, 1]}", "workspace_m: x = 'a'; expected a number"),
+        ("- 1", "the file: found [1], expected a table"),
         ("a: {", "is not YAML"),
     ],
 )
@@ -136,7 +136,7 @@ def test_the_command_writes_a_file_once_and_then_checks_it(file: Path, capsys: p
     assert main([str(file)]) == 2
     out, err = capsys.readouterr()
     assert "has the default limits" in out
-    assert err == f"so101_robot.guard.rig: {file}: table_m = 'high'; possible is a number from -1 to 1\n"
+    assert err == f"so101_robot.guard.rig: {file}: table_m = 'high'; expected a number from -1 to 1\n"
     assert main([]) == 2
     assert main(["--help"]) == 0
 

@@ -10,7 +10,7 @@ from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import NOTHING, Planned
 from so101_robot.errors import ConfigError
 from so101_robot.guard.guard import Verdict
-from so101_robot.loop.attention_alarm import Alarmed, BlindAlarm, BlindConfig
+from so101_robot.loop.attention_alarm import AttentionAlarm, AttentionAlarmConfig, WithAttentionAlarm
 from so101_robot.loop.tick import Tick
 
 POSE = np.zeros(6)
@@ -73,7 +73,7 @@ class Notes:
 def played(answers: dict[int, Any], ticks: int = 40, **config: float) -> Notes:
     """`answers`: tick -> shares of the answer that arrives on it."""
     notes = Notes()
-    alarmed = Alarmed([notes], BlindConfig(**config))
+    alarmed = WithAttentionAlarm([notes], AttentionAlarmConfig(**config))
     for index in range(ticks):
         alarmed.on_tick(tick(index, answers.get(index)))
     alarmed.close()
@@ -125,11 +125,11 @@ def test_thresholds_are_those_of_the_flags() -> None:
     assert blind_ticks(played({0: shares(1.0)}, share=1.0)) == []
     for wrong in ({"share": 1.1}, {"share": float("nan")}, {"for_s": -1.0}):
         with pytest.raises(ConfigError, match=r"--blind\."):
-            BlindConfig(**wrong)
+            AttentionAlarmConfig(**wrong)
 
 
 def test_only_the_time_counts_in_which_the_policy_drives() -> None:
-    alarm = BlindAlarm(BlindConfig())
+    alarm = AttentionAlarm(AttentionAlarmConfig())
     blind: list[int] = []
     phases = ["approach"] * 15 + ["run"] * 15 + ["home"] * 5
     for index, phase in enumerate(phases):
@@ -140,7 +140,7 @@ def test_only_the_time_counts_in_which_the_policy_drives() -> None:
 
 
 def test_while_nothing_is_played_the_last_answer_stands() -> None:
-    alarm = BlindAlarm(BlindConfig())
+    alarm = AttentionAlarm(AttentionAlarmConfig())
     assert alarm.see(tick(0, shares(0.9))) == (None, "")
     held = tick(10)
     object.__setattr__(held, "planned", NOTHING)
@@ -149,7 +149,7 @@ def test_while_nothing_is_played_the_last_answer_stands() -> None:
 
 def test_an_alarm_that_fails_is_off_and_loses_nothing() -> None:
     notes = Notes()
-    alarmed = Alarmed([notes], BlindConfig())
+    alarmed = WithAttentionAlarm([notes], AttentionAlarmConfig())
     for index in range(5):
         alarmed.on_tick(tick(index, object() if index == 2 else None))
     assert [seen.index for seen in notes.ticks] == list(range(5))
@@ -163,7 +163,7 @@ def test_an_observer_that_fails_behind_it_is_dropped_alone(caplog: pytest.LogCap
             raise OSError("no space left")
 
     notes = Notes()
-    alarmed = Alarmed([Broken(), notes], BlindConfig())
+    alarmed = WithAttentionAlarm([Broken(), notes], AttentionAlarmConfig())
     alarmed.on_tick(tick(0))
     alarmed.on_tick(tick(1))
     assert len(notes.ticks) == 2

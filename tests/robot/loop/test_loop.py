@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
-from so101_robot.loop.observers import Background
+from so101_robot.loop.observers import Background, ObserverFailure
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Tick
 from so101_robot.state import Frame
@@ -375,6 +375,26 @@ def test_a_failing_observer_is_dropped_and_the_arm_never_notices(
     assert len(broken.ticks) == 1
     assert [text for text in bench.memory.messages if "broken failed" in text and "screen fell off" in text]
     assert len([record for record in caplog.records if "broken failed" in record.message]) == 1
+
+
+def test_an_observer_that_wants_to_know_is_told_which_other_one_failed(bench: Bench) -> None:
+    class Noticing(Memory):
+        failures: ClassVar[list[ObserverFailure]] = []
+
+        def on_failure(self, failure: ObserverFailure) -> None:
+            self.failures.append(failure)
+            raise RuntimeError("noticing failed too")  # and the arm never notices
+
+    class Broken(Memory):
+        name = "broken"
+
+        def on_tick(self, tick: Tick) -> None:
+            raise OSError("disk full")
+
+    bench.observers = [Noticing(), Broken(), bench.memory]
+    assert bench.run(duration_s=0.5).error is None
+    assert [(f.observer, type(f.problem)) for f in Noticing.failures] == [("broken", OSError)]
+    assert len(bench.memory.ticks) > 15
 
 
 def test_a_slow_observer_in_the_background_drops_ticks_and_counts_them(bench: Bench) -> None:

@@ -495,9 +495,9 @@ def test_a_port_that_comes_back_is_reconnected_and_the_arm_works_on(bench: Bench
 def test_a_port_that_does_not_come_back_ends_the_run_with_its_error(bench: Bench):
     bench.reconnect = lambda: False
     bench.arm.add_fault({"fault": "unplug", "at_s": AT_S})
-    from so101_robot.faults.supervisor import POLICY, Rule
+    from so101_robot.faults.supervisor import FAULT_RULES, Rule
 
-    outcome = bench.run(duration_s=20.0, rules={**POLICY, "port gone": Rule(hold_s=1.0)})
+    outcome = bench.run(duration_s=20.0, rules={**FAULT_RULES, "port gone": Rule(hold_s=1.0)})
     assert isinstance(outcome.error, PortError)
     assert outcome.ending.torque_may_be_on == list(JOINTS)
     assert bench.running[-1].time_s < AT_S + 1.2

@@ -142,7 +142,7 @@ def test_a_backend_that_is_missing_or_unknown_is_an_error_that_says_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match=r"MUJOCO_GL=egl: cannot load .*apt-get install .*libegl1 libgl1"):
         ask(monkeypatch, "egl", {"osmesa"})
-    with pytest.raises(ConfigError, match="possible are auto, egl, osmesa and ray"):
+    with pytest.raises(ConfigError, match="expected one of auto, egl, osmesa, ray"):
         ask(monkeypatch, "vulkan", {"egl"})
     with pytest.raises(ConfigError, match="renderer=metal"):
         choose_backend("metal")

@@ -251,7 +251,7 @@ def test_estimated_ranges_do_not_stop_anybody():
 def test_a_pose_that_training_never_saw_is_worth_a_word():
     (finding,) = check_ranges(STATISTICS, LOWER, UPPER, MEAN + np.eye(6)[0] * 70)
     assert (finding.level, finding.subject) == ("warn", "shoulder_pan")
-    assert "stands at 70" in finding.found
+    assert "is at 70" in finding.found
 
 
 def write_checkpoint(folder: Path) -> Path:
@@ -349,7 +349,7 @@ def test_a_check_of_another_package_that_fails_is_a_stop_and_hides_no_other(
 
 def test_a_check_that_does_not_exist_cannot_be_skipped():
     PreflightConfig(skip=["all", *CHECKS])
-    with pytest.raises(ConfigError, match=r"--preflight.skip=wings: possible are all, servos, supply"):
+    with pytest.raises(ConfigError, match=r"--preflight.skip=wings: expected one of all, servos, supply"):
         PreflightConfig(skip=["wings"])
 
 

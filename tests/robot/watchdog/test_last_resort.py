@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 
 from so101_robot.bus import registers, small_bus
-from so101_robot.bus.small_bus import Identity, PlainBus
+from so101_robot.bus.identity import Identity
+from so101_robot.bus.small_bus import SmallBus
 from so101_robot.errors import PortError
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepClock, LockstepLink
 from so101_robot.mock.physics.plant import IdealPlant
 from so101_robot.watchdog.last_resort import Action, LastResort, Report
-from so101_robot.watchdog.slow_park import NEAR_STEPS, Arm
+from so101_robot.watchdog.slow_park import AT_HOME_STEPS, HOLD_AT_GOAL_STEPS, ArmFacts
 
 HOME = (2048, 1300, 2700, 2400, 2048, 2100)
 SPEED = 400.0
 
 
-def the_arm(mock: MockArm) -> Arm:
+def the_arm(mock: MockArm) -> ArmFacts:
     rows = list(mock.calibration_fields.values())
-    return Arm(
+    return ArmFacts(
         home_steps=HOME,
         lower_steps=tuple(row["range_min"] for row in rows),
         upper_steps=tuple(row["range_max"] for row in rows),
@@ -39,14 +40,14 @@ class Bench:
     def __init__(self, plant: IdealPlant | None = None, torque: bool = True) -> None:
         self.mock = MockArm(MockConfig(), plant=plant or IdealPlant(raw_steps=2150))
         self.clock = LockstepClock(self.mock)
-        self.bus = PlainBus(LockstepLink(self.mock))
+        self.bus = SmallBus(LockstepLink(self.mock))
         self.mock.advance_to(20_000)
         if torque:
             present = self.positions()
             self.bus.write_all(small_bus.GOAL_POSITION, dict(zip(SERVO_IDS, present, strict=True)))
             self.clock.sleep_until(self.clock.now_s() + 0.2)
 
-    def carry_out(self, action: Action, arm: Arm | None = None, **options: Any) -> Report:
+    def carry_out(self, action: Action, arm: ArmFacts | None = None, **options: Any) -> Report:
         return LastResort(arm or the_arm(self.mock), self.clock, SPEED, **options).carry_out(action, self.bus)
 
     def get(self, name: str) -> list[int]:
@@ -98,7 +99,7 @@ def test_a_look_says_what_the_registers_say():
     bench.mock.servos.set(2, "Goal_Velocity", 321)
     bench.fault(fault="overload", servo=4)
     bench.clock.sleep_until(bench.clock.now_s() + 0.05)
-    servos = bench.bus.look()
+    servos = bench.bus.read_state()
     assert [servo.present_steps for servo in servos.values()] == bench.positions()
     assert [servo.goal_steps for servo in servos.values()] == bench.get("Goal_Position")
     assert [servo.temperature_c for servo in servos.values()] == bench.get("Present_Temperature")
@@ -150,7 +151,7 @@ def test_parked_is_at_home_and_free_and_it_was_slow():
     speeds = fastest(bench)
     report = bench.carry_out("park")
     assert (report.done, report.text) == (True, "parked and released")
-    assert np.abs(np.subtract(bench.positions(), HOME)).max() <= NEAR_STEPS
+    assert np.abs(np.subtract(bench.positions(), HOME)).max() <= AT_HOME_STEPS
     assert bench.get("Torque_Enable") == [0] * 6
     assert bench.get("Goal_Velocity") == [0] * 6
     assert 0.8 * SPEED < max(speeds) < 1.3 * SPEED
@@ -293,7 +294,7 @@ def test_a_port_that_goes_away_on_the_way_home_is_no_end():
     assert bench.get("Goal_Velocity") == [600] * 6
     bench.clock.sleep_until = sleep  # type: ignore[method-assign]
     bench.mock.port_is_out = False
-    assert resort.carry_out("park", PlainBus(LockstepLink(bench.mock))).done
+    assert resort.carry_out("park", SmallBus(LockstepLink(bench.mock))).done
     assert bench.get("Goal_Velocity") == [0] * 6
 
 
@@ -305,7 +306,7 @@ def test_a_servo_that_reboots_on_the_way_is_not_ordered_to_leap():
     assert not report.done
     assert "servo 3 (elbow_flex) lost its torque" in report.text
     assert bench.get("Torque_Enable") == [1] * 6
-    assert np.abs(np.subtract(bench.get("Goal_Position"), bench.positions()))[2] <= NEAR_STEPS
+    assert np.abs(np.subtract(bench.get("Goal_Position"), bench.positions()))[2] <= HOLD_AT_GOAL_STEPS
 
 
 def test_a_servo_that_falls_silent_on_the_way_ends_it():

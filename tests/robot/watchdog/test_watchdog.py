@@ -19,8 +19,8 @@ import pexpect
 import pytest
 
 from so101_robot.bus import registers
+from so101_robot.bus.identity import Identity
 from so101_robot.bus.port_lock import PortLock
-from so101_robot.bus.small_bus import Identity
 from so101_robot.bus.units import Scale
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
@@ -30,7 +30,7 @@ from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.watchdog import process as watchdog_process
 from so101_robot.watchdog.client import Watchdog, WatchdogConfig, job_for
 from so101_robot.watchdog.process import Job
-from so101_robot.watchdog.slow_park import NEAR_STEPS, Arm
+from so101_robot.watchdog.slow_park import AT_HOME_STEPS, ArmFacts
 
 PATIENCE_S = 60.0
 HOME = (2048, 1900, 2200, 2100, 2048, 2060)
@@ -39,7 +39,7 @@ ROBOT = str(Path(watchdog_process.__file__).parents[2])
 RUNNER = """
 import os, sys, time
 from dataclasses import replace
-from so101_robot.bus.small_bus import GOAL_POSITION, PlainBus
+from so101_robot.bus.small_bus import GOAL_POSITION, SmallBus
 from so101_robot.bus.port_lock import open_locked
 from so101_robot.watchdog.client import Watchdog
 from so101_robot.watchdog.process import Job
@@ -50,7 +50,7 @@ with Watchdog(job) as dog:
     print(dog.pid, flush=True)
     if locked:
         handle, link = open_locked(job.port)
-        bus = PlainBus(link)
+        bus = SmallBus(link)
         bus.write_all(GOAL_POSITION, dict.fromkeys(range(1, 7), 2100))
     if how == "unarmed":
         time.sleep(60)
@@ -98,7 +98,7 @@ def terminal() -> Iterator[Terminal]:
 @pytest.fixture
 def job(terminal: Terminal, tmp_path: Path) -> Job:
     rows = list(terminal.arm.calibration_fields.values())
-    arm = Arm(
+    arm = ArmFacts(
         HOME,
         tuple(row["range_min"] for row in rows),
         tuple(row["range_max"] for row in rows),
@@ -187,7 +187,7 @@ def test_a_runner_that_is_killed_at_any_moment_leaves_an_arm_that_is_parked(
     await_end(runner)
     assert report(job)["text"] == "parked and released"
     assert report(job)["fate"] == "died"
-    assert np.abs(np.subtract(terminal.get("Present_Position"), HOME)).max() <= NEAR_STEPS
+    assert np.abs(np.subtract(terminal.get("Present_Position"), HOME)).max() <= AT_HOME_STEPS
     assert terminal.get("Torque_Enable") == [0] * 6
 
 

@@ -61,7 +61,7 @@ def choose_backend(asked: str = "auto") -> str:
     if asked in _ANY:
         return next((name for name in LIBRARIES if loadable(name)), "ray")
     if asked not in LIBRARIES:
-        raise ConfigError(f"{source}: there is no such renderer; possible are auto, egl, osmesa and ray")
+        raise ConfigError(f"{source}: there is no such renderer; expected one of auto, egl, osmesa, ray")
     if not loadable(asked):
         raise ConfigError(
             f"{source}: cannot load {' and '.join(LIBRARIES[asked])}; install them "

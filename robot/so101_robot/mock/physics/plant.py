@@ -93,7 +93,7 @@ def calibration(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> "dict[str, Mo
 def calibration_fields(mount_offset_steps: Sequence[int] = _NO_OFFSET) -> dict[str, dict[str, int]]:
     """What LeRobot's calibration of this arm would have found: middles read 2047, ranges end at the limits.
 
-    As it stands in LeRobot's file: joint -> field -> value. Raises `ConfigError` for a horn mounted half a
+    As in LeRobot's file: joint -> field -> value. Raises `ConfigError` for a horn mounted half a
     turn off, which Homing_Offset cannot express.
     """
     found: dict[str, dict[str, int]] = {}

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -86,7 +85,7 @@ def dress(spec: mujoco.MjSpec) -> None:
     if hasattr(table, "castshadow"):  # since MuJoCo 4; the plane casts specks where it leaves the shadow map
         table.castshadow = False
     _light(spec)
-    _frame(spec.visual, spec.stat)
+    _frame(spec)
     add_camera(spec, "front", (0.52, 0.0, 0.42), (0.150, 0.005, 0.045), fovy_deg=40)
     add_camera(spec, "overhead", (0.19, 0.0, 0.60), (0.19, 0.0, 0.0), fovy_deg=46, up=(1, 0, 0))
     add_camera(spec, "hero", (0.50, -0.46, 0.34), (0.12, 0.0, 0.095), fovy_deg=36)
@@ -108,8 +107,9 @@ def _light(spec: mujoco.MjSpec) -> None:
     lamp.ambient, lamp.diffuse, lamp.specular = [0.40] * 3, [0] * 3, [0] * 3
 
 
-def _frame(visual: Any, stat: Any) -> None:
+def _frame(spec: mujoco.MjSpec) -> None:
     """How far a picture reaches. MuJoCo counts these in extents."""
+    visual, stat = spec.visual, spec.stat
     stat.extent, stat.center = 0.8, [0.15, 0, 0.1]  # [m]
     visual.map.znear, visual.map.zfar = 0.01, 10
     visual.map.shadowclip = 0.65  # the shadow map covers the arm's reach and no more: fine texels

@@ -1,9 +1,9 @@
 """The world around the arm: a scene by name, the compiled model and its state, and what a renderer needs.
 
 A scene builds everything but the arm (table, objects, lights, cameras) and places its objects at every reset.
-It is found through the entry-point group `so101.scenes`, so a package can bring scenes without this one knowing
-it: a function without arguments that returns a `Scene`, or a mapping of names to such functions. The arm stands at
-the origin of the world, x forward, z up, table top at z = 0.
+It is found through the entry-point group `so101.scenes` (name -> function without arguments that returns a
+`Scene`), so a package can bring scenes without this one knowing it. The arm is at the origin of the
+world, x forward, z up, table top at z = 0.
 
 The same seed gives the same state, bit for bit: a reset starts from `mj_resetData` and from the model fields
 as they were compiled, so nothing that a scene randomises (friction, mass, colours, cameras) survives into the
@@ -152,6 +152,17 @@ class World:
         return hashlib.sha256(state.tobytes()).hexdigest()
 
 
+Owner = (
+    mujoco.MjModel
+    | mujoco.MjOption
+    | mujoco.MjStatistic
+    | mujoco.MjVisual.Headlight
+    | mujoco.MjVisual.Map
+    | mujoco.MjVisual.Rgba
+)
+"""A structure of MuJoCo whose numbers are a model's."""
+
+
 class _ModelFields:
     """Every number of a model as it was compiled, to go back to."""
 
@@ -168,7 +179,7 @@ class _ModelFields:
             setattr(owner, name, value)
 
 
-def _public(owner: object) -> list[str]:
+def _public(owner: Owner) -> list[str]:
     return [name for name in dir(owner) if not name.startswith("_")]
 
 

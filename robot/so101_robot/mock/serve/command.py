@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,14 +25,14 @@ from rich.table import Table
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
-from so101_robot.mock.serve.engine import ControlChannel, Engine, EngineConfig
+from so101_robot.mock.serve.engine import ControlChannel, MockServer, MockServerConfig
 from so101_robot.mock.serve.process import MockProcess
 
 __all__ = ["MockProcess", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line. Exits with 2 after one readable message if something that was asked for cannot be."""
+    """The command line. Exits with 2 after one readable message if something that was asked for is not possible."""
     options = _parser().parse_args(arguments)
     stop = _Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = _engine_config(options)
         if control is None:
             console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
-        with Engine(config) as engine:
+        with MockServer(config) as engine:
             if control is not None:
                 control.send(_description(engine))
                 engine.run(stop.asked, control)
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _engine_config(options: argparse.Namespace) -> EngineConfig:
+def _engine_config(options: argparse.Namespace) -> MockServerConfig:
     mock = MockConfig(
         scene=options.scene,
         seed=options.seed,
@@ -127,7 +128,7 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         calibrated=not options.uncalibrated,
         renderer=options.renderer,
     )
-    return EngineConfig(
+    return MockServerConfig(
         mock=mock,
         port_link=options.port_link,
         camera_port=None if options.no_cameras else options.camera_port,
@@ -144,7 +145,7 @@ class _Stop:
     def __init__(self) -> None:
         self._asked = False
 
-    def __call__(self, number: int, frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
 
     def asked(self) -> bool:
@@ -158,7 +159,7 @@ def _complain(error: RobotError) -> int:
     return 2
 
 
-def _description(engine: Engine) -> dict[str, object]:
+def _description(engine: MockServer) -> dict[str, object]:
     return {
         "port": engine.port,
         "zmq_port": engine.cameras.port if engine.cameras else 0,
@@ -168,7 +169,7 @@ def _description(engine: Engine) -> dict[str, object]:
     }
 
 
-def _introduce(console: Console, engine: Engine) -> None:
+def _introduce(console: Console, engine: MockServer) -> None:
     """Say where everything is and what can be done with it. Commands are printed unwrapped, to be pasted."""
     config, mock = engine.config, engine.config.mock
     facts = Table.grid(padding=(0, 2))
@@ -193,7 +194,7 @@ def _introduce(console: Console, engine: Engine) -> None:
     console.print("\nCtrl-C switches the arm off.", style="dim", highlight=False)
 
 
-def _commands(engine: Engine) -> list[tuple[str, str]]:
+def _commands(engine: MockServer) -> list[tuple[str, str]]:
     robot_id, folder = shlex.quote(engine.config.robot_id), shlex.quote(str(engine.calibration_dir))
     arm = f"--robot.port={shlex.quote(engine.port)} --robot.id={robot_id} --robot.calibration_dir={folder}"
     follower = f"--robot.type=so101_follower {arm}"
@@ -226,7 +227,7 @@ def _commands(engine: Engine) -> list[tuple[str, str]]:
 class _StatusLine:
     """One line, rewritten every second: does the arm keep up, who talks to it, what is wrong with it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: MockServer) -> None:
         self._engine = engine
         self._wall_s, self._arm_us, self._requests = time.perf_counter(), engine.arm.now_us, 0
 

@@ -1,6 +1,6 @@
 """A real-time mock arm as a whole: terminal, camera process, calibration file, hand, control channel.
 
-`so101-mock` shows an `Engine` to a person, `MockProcess` puts one into a process of its own. Both leave
+`so101-mock` shows a `MockServer` to a person, `MockProcess` runs one in a process of its own. Both leave
 nothing behind: no link, no process, no socket, no temporary folder.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from so101_robot.bus import protocol
@@ -24,6 +25,7 @@ from so101_robot.mock.physics.hand import CalibrationHelper, Hand
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.wire import Wire
+from so101_robot.plain_data import Plain
 
 HAND_WATCH_US = 10_000
 """How often the helping hand looks at the arm [us of simulated time]."""
@@ -35,7 +37,7 @@ NICE = 10
 
 
 @dataclass
-class EngineConfig:
+class MockServerConfig:
     """Everything that `so101-mock` can be asked for."""
 
     mock: MockConfig = field(default_factory=MockConfig)
@@ -52,14 +54,14 @@ class EngineConfig:
     """A hand moves the joints while torque is off, as `lerobot-calibrate` asks."""
 
 
-class Engine:
+class MockServer:
     """A running mock arm. Use as a context manager; `run` serves until told to stop.
 
     Raises:
-        RobotError: from `__enter__`, if anything that was asked for cannot be; nothing is left behind then.
+        RobotError: from `__enter__`, if something that was asked for is not possible; nothing is left behind then.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: MockServerConfig) -> None:
         self.config = config
         self._resources = contextlib.ExitStack()
         self._control: ControlChannel | None = None
@@ -71,7 +73,9 @@ class Engine:
             self._resources = resources.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _build(self, resources: contextlib.ExitStack) -> None:
@@ -179,7 +183,7 @@ def _compile_firmware() -> None:
 
 
 class ControlChannel:
-    """Requests from the process that started the engine: one JSON object a line, `{"call": name, "with":
+    """Requests from the process that started the server: one JSON object a line, `{"call": name, "with":
     {..}}`.
 
     What may be called is what `Control` has. An answer is `{"result": ..}` or `{"error": message}`.
@@ -196,17 +200,17 @@ class ControlChannel:
         with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the next read finds that out
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def serve(self, engine: Engine) -> bool:
+    def serve(self, server: MockServer) -> bool:
         """Answer what has come; false when the other side is gone."""
         data = self._connection.recv(65536)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self.send(self._answer(engine, json.loads(line)))
+            self.send(self._answer(server, json.loads(line)))
         return bool(data)
 
-    def _answer(self, engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, server: MockServer, request: dict[str, Any]) -> dict[str, Any]:
         name = str(request["call"])
-        method = None if name.startswith("_") else getattr(Control(engine), name, None)
+        method = None if name.startswith("_") else getattr(Control(server), name, None)
         if method is None:
             return {"error": f"the mock arm has no method {name!r}; it has {', '.join(_methods())}"}
         try:
@@ -218,14 +222,14 @@ class ControlChannel:
 class Control:
     """What can be asked of a mock arm in another process. Arguments and results are plain JSON values."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._arm = engine.arm
-        self._server = engine.server
+    def __init__(self, server: MockServer) -> None:
+        self._mock_server = server
+        self._arm = server.arm
+        self._server = server.server
 
     def port(self) -> str:
         """Where hosts find the arm; it may change when the cable was out."""
-        return self._engine.port
+        return self._mock_server.port
 
     def now(self) -> float:
         """The arm's time [s]."""
@@ -267,7 +271,7 @@ class Control:
         """Let go."""
         self._hand().release()
 
-    def fault(self, **entry: Any) -> None:
+    def fault(self, **entry: Plain) -> None:
         """Let something fail, with the fields that it has in a fault plan; without `at_s` and `every`, from
         now on.
         """
@@ -290,7 +294,7 @@ class Control:
         """Put it back; returns the new path."""
         self._arm.port_is_out = False
         self._server.replug()
-        return self._engine.port
+        return self._mock_server.port
 
     def trace(self, clear: bool = True) -> list[tuple[int, str, str]]:
         """What passed the port: (time [us], "host" or "servo", hex bytes), oldest first."""
@@ -305,7 +309,7 @@ class Control:
             "requests": self._server.requests,
             "behind_s": self._server.behind_s,
             "time_s": self._arm.now_us * 1e-6,
-            "frames_dropped": self._engine.cameras.dropped if self._engine.cameras else 0,
+            "frames_dropped": self._mock_server.cameras.dropped if self._mock_server.cameras else 0,
         }
 
     def _hand(self) -> Hand:

@@ -16,6 +16,10 @@ from typing import Any, Self
 
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
+from so101_robot.plain_data import Plain
+
+Option = bool | int | float | str | Path | None
+"""The value of an option of `so101-mock`."""
 
 ANSWER_S = 30.0
 """How long an answer may take: a loaded machine is slow, a process that ended is noticed at once."""
@@ -43,7 +47,7 @@ class MockProcess:
         RobotError: the arm could not start; the message is the one that `so101-mock` prints.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Option) -> None:
         self._options = {"camera_port": 0, **options}
         self._child: subprocess.Popen[bytes] | None = None
         self._partial = b""
@@ -82,7 +86,7 @@ class MockProcess:
     ) -> None:
         self.close()
 
-    def call(self, method: str, **arguments: Any) -> Any:
+    def call(self, method: str, **arguments: Plain) -> Any:
         """Ask the arm; the methods are those of `so101_robot.mock.serve.engine.Control`.
 
         Raises:
@@ -134,7 +138,7 @@ class MockProcess:
         return answer
 
 
-def _arguments(options: Mapping[str, Any]) -> list[str]:
+def _arguments(options: Mapping[str, Option]) -> list[str]:
     """Keywords as command line options; None is left out."""
     arguments: list[str] = []
     for name, value in options.items():

@@ -17,6 +17,7 @@ import tty
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Literal, NamedTuple
 
 from so101_robot.errors import ConfigError
@@ -139,7 +140,9 @@ class PtyServer:
     def __enter__(self) -> "PtyServer":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _open(self) -> None:

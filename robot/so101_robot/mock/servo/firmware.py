@@ -15,23 +15,24 @@ Source: behaviour of factory firmware 3.10 as published by its open re-implement
 where it is decided.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from so101_robot.bus.protocol import Errors
 from so101_robot.bus.registers import (
     ACCELERATION_UNIT_STEPS_S2,
     CURRENT_UNIT_A,
-    EEPROM,
     SIZE,
     SPEED_UNIT_STEPS_S,
-    WRITABLE,
     homing_steps,
 )
 from so101_robot.mock.servo import memory as at
-from so101_robot.mock.servo.memory import WINDOW_TICKS
+from so101_robot.mock.servo.memory import EEPROM, WINDOW_TICKS, WRITABLE
+
+Bytes = NDArray[np.uint8]
+"""The register file of a servo, (87,), or of all, (n, 87); its saved image; or what is written."""
+Floats = NDArray[np.float64]
 
 TICK_S = 0.001
 TURN = 4096
@@ -69,19 +70,19 @@ _homing_steps = njit(homing_steps)  # no cache: it lives in another file
 
 
 @njit(cache=True)
-def _word(regs: Any, address: int) -> int:
+def _word(regs: Bytes, address: int) -> int:
     return int(regs[address]) | int(regs[address + 1]) << 8
 
 
 @njit(cache=True)
-def _signed(regs: Any, address: int, sign_bit: int) -> int:
+def _signed(regs: Bytes, address: int, sign_bit: int) -> int:
     word = _word(regs, address)
     magnitude = word & ((1 << sign_bit) - 1)
     return -magnitude if word >> sign_bit & 1 else magnitude
 
 
 @njit(cache=True)
-def _put(regs: Any, address: int, value: int, sign_bit: int) -> None:
+def _put(regs: Bytes, address: int, value: int, sign_bit: int) -> None:
     word = min(abs(value), (1 << sign_bit) - 1)
     if value < 0:
         word |= 1 << sign_bit
@@ -90,14 +91,14 @@ def _put(regs: Any, address: int, value: int, sign_bit: int) -> None:
 
 
 @njit(cache=True)
-def _put_position(regs: Any, s: Any) -> None:
+def _put_position(regs: Bytes, s: np.record) -> None:
     """Present_Position; bit 4 of Phase lets it leave the turn."""
     turns = TURN * s.turns if regs[at.PHASE] & PHASE_TURNS else 0
     _put(regs, at.PRESENT, s.position + turns, 15)
 
 
 @njit(cache=True)
-def _offset(regs: Any) -> int:
+def _offset(regs: Bytes) -> int:
     """Modes 1 and 2 show the bare encoder."""
     if regs[at.MODE] in (VELOCITY_MODE, PWM_MODE):
         return 0
@@ -105,7 +106,7 @@ def _offset(regs: Any) -> int:
 
 
 @njit(cache=True)
-def _stay(s: Any) -> None:
+def _stay(s: np.record) -> None:
     """Set-point := where the joint is."""
     s.target = s.pose
     s.setpoint = s.pose
@@ -114,7 +115,7 @@ def _stay(s: Any) -> None:
 
 
 @njit(cache=True)
-def _seed(regs: Any, s: Any, turns: int) -> None:
+def _seed(regs: Bytes, s: np.record, turns: int) -> None:
     """Start anew from the last sample: so many turns, no speed, no error, set-point where the joint is."""
     s.turns = turns
     s.position = (s.raw - _offset(regs)) & (TURN - 1)
@@ -129,7 +130,7 @@ def _seed(regs: Any, s: Any, turns: int) -> None:
 
 
 @njit(cache=True)
-def _sense(regs: Any, s: Any, raw: int) -> None:
+def _sense(regs: Bytes, s: np.record, raw: int) -> None:
     """Sample the encoder, count turns, filter, measure the speed. A failing encoder repeats its last one."""
     if s.encoder_fault:
         s.errors |= ENCODER
@@ -153,7 +154,7 @@ def _sense(regs: Any, s: Any, raw: int) -> None:
 
 
 @njit(cache=True)
-def _acceleration(regs: Any) -> float:
+def _acceleration(regs: Bytes) -> float:
     """[steps/s^2]"""
     units = int(regs[at.ACCELERATION])
     if units == 0:
@@ -162,7 +163,7 @@ def _acceleration(regs: Any) -> float:
 
 
 @njit(cache=True)
-def _goal_speed(regs: Any) -> float:
+def _goal_speed(regs: Bytes) -> float:
     """Goal_Velocity in steps/s, within the fastest profile."""
     speed = float(_signed(regs, at.GOAL_SPEED, 15))
     if not regs[at.PHASE] & PHASE_UNIT:
@@ -172,7 +173,7 @@ def _goal_speed(regs: Any) -> float:
 
 
 @njit(cache=True)
-def _profile(regs: Any, s: Any) -> None:
+def _profile(regs: Bytes, s: np.record) -> None:
     """Move the set-point towards the target: trapezoid of speed within the speed and acceleration registers.
 
     The fastest speed from which the set-point can still stop after d steps, in steps of dt at deceleration a,
@@ -197,7 +198,7 @@ def _profile(regs: Any, s: Any) -> None:
 
 
 @njit(cache=True)
-def _position_duty(regs: Any, s: Any) -> int:
+def _position_duty(regs: Bytes, s: np.record) -> int:
     """PID on the error e behind the dead zone.
 
     duty = e P / 4 + (change of e in 20 ms) D / 8 + (sum of e, each ms) I / 500, and the startup force.
@@ -221,7 +222,7 @@ def _position_duty(regs: Any, s: Any) -> int:
 
 
 @njit(cache=True)
-def _velocity_duty(regs: Any, s: Any) -> int:
+def _velocity_duty(regs: Bytes, s: np.record) -> int:
     """PI on the speed in units of 50 steps/s [?]; the wanted speed follows the acceleration register."""
     change = _acceleration(regs) * TICK_S
     s.profile_speed += min(max(_goal_speed(regs) - s.profile_speed, -change), change)
@@ -232,7 +233,7 @@ def _velocity_duty(regs: Any, s: Any) -> int:
 
 
 @njit(cache=True)
-def _wanted_duty(regs: Any, s: Any) -> int:
+def _wanted_duty(regs: Bytes, s: np.record) -> int:
     mode = regs[at.MODE]
     duty = 0
     if mode in (POSITION_MODE, STEP_MODE):
@@ -247,7 +248,7 @@ def _wanted_duty(regs: Any, s: Any) -> int:
 
 
 @njit(cache=True)
-def _watch_voltage(regs: Any, s: Any, volts: int) -> None:
+def _watch_voltage(regs: Bytes, s: np.record, volts: int) -> None:
     """Too low counts at once, too high after a while, in range clears at once. `volts` in 0.1 V."""
     s.overvoltage_ticks = s.overvoltage_ticks + 1 if volts > regs[at.MAX_VOLTS] else 0
     if volts < regs[at.MIN_VOLTS] or s.overvoltage_ticks >= OVERVOLTAGE_TICKS:
@@ -257,7 +258,7 @@ def _watch_voltage(regs: Any, s: Any, volts: int) -> None:
 
 
 @njit(cache=True)
-def _watch_heat(regs: Any, s: Any, celsius: float) -> None:
+def _watch_heat(regs: Bytes, s: np.record, celsius: float) -> None:
     s.hot_ticks = s.hot_ticks + 1 if celsius > regs[at.MAX_CELSIUS] else 0
     if s.hot_ticks >= HOT_TICKS:
         s.errors |= OVERHEAT
@@ -266,7 +267,7 @@ def _watch_heat(regs: Any, s: Any, celsius: float) -> None:
 
 
 @njit(cache=True)
-def _watch_current(regs: Any, s: Any, units: int) -> None:
+def _watch_current(regs: Bytes, s: np.record, units: int) -> None:
     """Latches: the bit goes only when the current is low and the torque on. `units` of 6.5 mA, no sign."""
     limit = _word(regs, at.MAX_CURRENT)
     ticks = int(regs[at.CURRENT_TIME]) * 10
@@ -283,7 +284,7 @@ def _watch_current(regs: Any, s: Any, units: int) -> None:
 
 
 @njit(cache=True)
-def _watch_overload(regs: Any, s: Any, duty: int) -> int:
+def _watch_overload(regs: Bytes, s: np.record, duty: int) -> int:
     """High duty without motion for too long trips it; backing off the goal or torque off clears it.
 
     Returns the duty that is left.
@@ -312,7 +313,7 @@ def _watch_overload(regs: Any, s: Any, duty: int) -> int:
 
 
 @njit(cache=True)
-def _report(regs: Any, s: Any, volts: int, celsius: float, amps: float) -> None:
+def _report(regs: Bytes, s: np.record, volts: int, celsius: float, amps: float) -> None:
     """Fill the registers that the bus reads."""
     mode = regs[at.MODE]
     shown_speed = s.speed if abs(s.speed) >= int(regs[at.STILL_SPEED]) * SPEED_UNIT_STEPS_S else 0
@@ -331,7 +332,7 @@ def _report(regs: Any, s: Any, volts: int, celsius: float, amps: float) -> None:
 
 
 @njit(cache=True)
-def _boot(regs: Any, saved: Any, s: Any) -> None:
+def _boot(regs: Bytes, saved: Bytes, s: np.record) -> None:
     """Power-up: the saved EEPROM area, memory cleared, torque off, locked. What was not saved is lost."""
     for k in range(SIZE):
         regs[k] = saved[k] if EEPROM[k] else 0
@@ -351,7 +352,9 @@ def _boot(regs: Any, saved: Any, s: Any) -> None:
 
 
 @njit(cache=True)
-def _tick_one(regs: Any, saved: Any, s: Any, raw: int, volts: float, celsius: float, amps: float) -> int:
+def _tick_one(
+    regs: Bytes, saved: Bytes, s: np.record, raw: int, volts: float, celsius: float, amps: float
+) -> int:
     """One servo, one millisecond; `s.duty` is the duty. Returns the state of the bridge."""
     if volts < BROWNOUT_V:
         s.down_ticks = BOOT_TICKS
@@ -387,15 +390,15 @@ def _tick_one(regs: Any, saved: Any, s: Any, raw: int, volts: float, celsius: fl
 
 @njit(cache=True)
 def tick(
-    registers: Any,
-    saved: Any,
-    servos: Any,
-    raw_steps: Any,
-    supply_v: Any,
-    temperature_c: Any,
-    current_a: Any,
-    duty: Any,
-    bridge: Any,
+    registers: Bytes,
+    saved: Bytes,
+    servos: NDArray[np.void],
+    raw_steps: NDArray[np.int32],
+    supply_v: Floats,
+    temperature_c: Floats,
+    current_a: Floats,
+    duty: Floats,
+    bridge: NDArray[np.int8],
 ) -> None:
     """One millisecond of every servo.
 
@@ -425,7 +428,7 @@ def _touches(first: int, end: int, register: int) -> bool:
 
 
 @njit(cache=True)
-def _accept_goal(regs: Any, s: Any, first: int, end: int) -> None:
+def _accept_goal(regs: Bytes, s: np.record, first: int, end: int) -> None:
     """Latch a goal that was written and turn the torque on; the mode says which register is the goal."""
     mode = regs[at.MODE]
     if (mode == VELOCITY_MODE and _touches(first, end, at.GOAL_SPEED)) or (
@@ -444,7 +447,7 @@ def _accept_goal(regs: Any, s: Any, first: int, end: int) -> None:
 
 
 @njit(cache=True)
-def write(registers: Any, saved: Any, servos: Any, i: int, address: int, data: Any) -> int:
+def write(registers: Bytes, saved: Bytes, servos: NDArray[np.void], i: int, address: int, data: Bytes) -> int:
     """Write `data` (uint8) from `address` on, skip read-only bytes, then do what the bytes ask for.
 
     Returns how many half-words of flash were programmed: EEPROM bytes that changed while Lock was 0.
@@ -480,12 +483,12 @@ def write(registers: Any, saved: Any, servos: Any, i: int, address: int, data: A
 
 
 @njit(cache=True)
-def boot(registers: Any, saved: Any, servos: Any, i: int) -> None:
+def boot(registers: Bytes, saved: Bytes, servos: NDArray[np.void], i: int) -> None:
     """Power up servo `i`."""
     _boot(registers[i], saved[i], servos[i])
 
 
 @njit(cache=True)
-def seed(registers: Any, servos: Any, i: int, turns: int) -> None:
+def seed(registers: Bytes, servos: NDArray[np.void], i: int, turns: int) -> None:
     """Let servo `i` start anew from its last sample, with so many turns counted."""
     _seed(registers[i], servos[i], turns)

@@ -4,8 +4,9 @@ The addresses have short names because `firmware` is dense with them; the table 
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from so101_robot.bus.registers import BY_NAME
+from so101_robot.bus.registers import BY_NAME, REGISTERS, SIZE, Area, Register
 
 WINDOW_TICKS = 20
 """Speed and the D term look back this far."""
@@ -63,6 +64,21 @@ STILL_SPEED = _at("Moving_Velocity_Threshold")
 FASTEST = _at("Maximum_Velocity_Limit")
 MAX_ACCELERATION = _at("Maximum_Acceleration")
 ACCELERATION_FACTOR = _at("Acceleration_Multiplier")
+
+
+def _mask(keep: list[Register]) -> NDArray[np.uint8]:
+    mask = np.zeros(SIZE, np.uint8)
+    for register in keep:
+        mask[register.address : register.end] = 1
+    mask.setflags(write=False)
+    return mask
+
+
+WRITABLE = _mask([register for register in REGISTERS if register.writable])
+"""uint8 (87,): 1 where a WRITE changes the byte; other bytes are skipped without an error."""
+
+EEPROM = _mask([register for register in REGISTERS if register.area is Area.EEPROM])
+"""uint8 (87,): 1 where the byte belongs to the EEPROM area."""
 
 SERVO = np.dtype(
     (

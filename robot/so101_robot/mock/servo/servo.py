@@ -3,8 +3,9 @@
 `Servos` holds n STS3215 as arrays, so that one call advances all of them. It knows nothing of the bus
 (`wire`) or of what the servos are bolted to (`plant`). What the processor computes is in `firmware`.
 
-    servos = Servos() servos.write(0, 42, (2048).to_bytes(2, "little"))      # Goal_Position of the first
-    servo: its torque goes on servos.tick(raw_steps, supply_v, temperature_c, current_a, duty, bridge)
+    servos = Servos()
+    servos.write(0, 42, (2048).to_bytes(2, "little"))  # Goal_Position of the first servo: its torque goes on
+    servos.tick(raw_steps, supply_v, temperature_c, current_a, duty, bridge)
 """
 
 import hashlib
@@ -14,21 +15,12 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_robot.bus.registers import (
-    BY_NAME,
-    EEPROM,
-    REGISTERS,
-    SIZE,
-    Area,
-    Register,
-    decode,
-    encode,
-    homing_word,
-)
+from so101_robot.bus.registers import BY_NAME, REGISTERS, SIZE, Area, Register, decode, encode, homing_word
 from so101_robot.errors import ConfigError
 from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.servo import firmware
 from so101_robot.mock.servo import memory as servo_memory
+from so101_robot.mock.servo.memory import EEPROM
 
 MIDDLE_STEPS = 2048
 """What Torque_Enable = 128 makes of the present position."""

@@ -1,13 +1,13 @@
 """One entry of a fault plan: what it says, checked word by word. The schema is told in `fault_plan`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from so101_robot.bus.protocol import Instruction
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_kinds import KINDS, Kind, Level, Options
+from so101_robot.plain_data import Plain
 
 _COMMON = ("fault", "at_s", "for_s", "every")
 _FIELDS = {
@@ -38,12 +38,12 @@ class Fault:
         return not self.at_us and self.every is None
 
 
-def read_fault(entry: Any, place: int) -> Fault:
+def read_fault(entry: Plain, place: int) -> Fault:
     """One entry of the list, checked. Raises ConfigError that names the entry."""
     where = f"fault {place} of the plan"
     if not isinstance(entry, Mapping) or "fault" not in entry:
         raise ConfigError(f"{where} needs a field `fault`; faults: {', '.join(KINDS)}")
-    data = cast("Mapping[str, Any]", entry)
+    data = entry
     name = data["fault"]
     if not isinstance(name, str) or name not in KINDS:
         raise ConfigError(f"{where}: there is no fault {name!r}; faults: {', '.join(KINDS)}")
@@ -61,8 +61,7 @@ def read_fault(entry: Any, place: int) -> Fault:
     servos, all_servos = _servos(data.get("servo"), where)
     if kind.downstream and servos is None:
         raise ConfigError(f"{where} needs `servo`, the first one behind the break")
-    times: Any = data.get("at_s", [])
-    times = cast("list[Any]", times) if isinstance(times, list) else [times]
+    times = _listed(data.get("at_s", []))
     camera = data.get("camera")
     options = {
         key: _number(data.get(key, default), f"{where}: {key}", -1e9) for key, default in kind.options.items()
@@ -82,30 +81,36 @@ def read_fault(entry: Any, place: int) -> Fault:
     )
 
 
-def _number(value: Any, where: str, least: float = 0.0) -> float:
+def _number(value: Plain, where: str, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
         raise ConfigError(f"{where} is a number of at least {least:g}, not {value!r}")
     return value
 
 
-def _microseconds(value: Any, where: str) -> int:
+def _microseconds(value: Plain, where: str) -> int:
     return round(_number(value, where) * 1e6)
 
 
-def _servos(value: Any, where: str) -> tuple[tuple[int, ...] | None, bool]:
+def _servos(value: Plain, where: str) -> tuple[tuple[int, ...] | None, bool]:
     """(ids or None, whether `all` was said)."""
     if value is None or value == "all":
         return None, value == "all"
-    ids = cast("list[Any]", value) if isinstance(value, list) else [value]
-    for servo_id in ids:
+    ids: list[int] = []
+    for servo_id in _listed(value):
         if isinstance(servo_id, bool) or not isinstance(servo_id, int) or not 1 <= servo_id <= 253:
             raise ConfigError(
                 f"{where}: servo is an id from 1 to 253, a list of ids or all, not {servo_id!r}"
             )
+        ids.append(servo_id)
     return tuple(ids), False
 
 
-def _code(value: Any, where: str) -> int:
+def _listed(value: Plain) -> Sequence[Plain]:
+    """A list as it is, and one value as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def _code(value: Plain, where: str) -> int:
     names = {instruction.name.lower(): int(instruction) for instruction in Instruction}
     if not isinstance(value, str) or value not in names:
         raise ConfigError(f"{where}: there is no instruction {value!r}; instructions: {', '.join(names)}")

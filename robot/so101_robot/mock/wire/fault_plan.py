@@ -32,7 +32,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -40,6 +40,7 @@ from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_entry import Fault, read_fault
 from so101_robot.mock.wire.fault_kinds import Answer, Hit, Level, Strain, Undo
+from so101_robot.plain_data import Plain
 
 EXAMPLE = Path(__file__).with_name("example_faults.yaml")
 
@@ -102,18 +103,17 @@ class FaultPlan:
         return cls._from_data(plan, seed)
 
     @classmethod
-    def _from_data(cls, plan: Any, seed: int | None) -> "FaultPlan":
-        if not isinstance(plan, dict):
+    def _from_data(cls, plan: Plain, seed: int | None) -> "FaultPlan":
+        if not isinstance(plan, Mapping):
             raise ConfigError("a fault plan has the fields seed and faults")
-        plan = cast("dict[Any, Any]", plan)
         unknown = [str(key) for key in plan if key not in ("seed", "faults")]
         if unknown:
             raise ConfigError(f"a fault plan has no field {', '.join(unknown)}; fields: seed, faults")
-        entries: Any = plan.get("faults") or []
-        own_seed: Any = plan.get("seed", 0)
+        entries = plan.get("faults") or []
+        own_seed = plan.get("seed", 0)
         if not isinstance(entries, list) or not isinstance(own_seed, int):
             raise ConfigError("in a fault plan, faults is a list and seed a whole number")
-        faults = [read_fault(entry, place) for place, entry in enumerate(cast("list[Any]", entries), start=1)]
+        faults = [read_fault(entry, place) for place, entry in enumerate(entries, start=1)]
         return cls(faults, own_seed if seed is None else seed)
 
     def reset(self) -> None:
