@@ -96,4 +96,4 @@ def _config(name: str, fields: dict[str, Any]) -> Any:
     try:
         return draccus.decode(CameraConfig, fields)
     except (draccus.ParsingError, ValueError, TypeError) as error:
-        raise UsageError(f"--cameras: {name}: {error}") from error
+        raise UsageError(f"--robot.cameras: {name}: {error}") from error

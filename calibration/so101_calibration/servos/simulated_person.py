@@ -1,6 +1,7 @@
 """The mock arm's person: does with the simulated hand what the flow asks for, and answers yes.
 
-For `--port mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never what the
+For `--robot.port=mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never
+what the
 encoders read, and it pushes gently into the stops as a person does.
 """
 

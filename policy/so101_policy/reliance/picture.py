@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from so101_policy.errors import PolicyError
+from so101_policy.files import replacing
 from so101_policy.reliance.report import (
     CONFLICT_ROWS,
     PHASE_ROWS,
@@ -50,18 +51,15 @@ def draw(study: Study, policies: Sequence[Reliance], path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = _compose(Figure, study, policies)
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png", dpi=160)
-    part.replace(path)
+    with mpl.rc_context(STYLE), replacing(path) as partial:
+        _compose(Figure, study, policies).savefig(partial, format="png", dpi=160)
 
 
 def check_matplotlib() -> None:
     """Raises PolicyError where there is none: asked before an hour of probing, not after."""
     if find_spec("matplotlib") is None:
         raise PolicyError(
-            "the picture needs matplotlib, which is not installed; pip install matplotlib, or ask for --no-picture"
+            "the picture needs matplotlib, which is not installed; pip install matplotlib, or ask for --no_picture"
         )
 
 
