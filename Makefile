@@ -1,6 +1,6 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format bench faults pictures clean
+.PHONY: help run test test-slow check format bench faults help-texts pictures clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -53,6 +53,10 @@ faults: .venv/.dev ## every fault, 20 times, ours and LeRobot's; two simulated h
 	$(BIN)/python -m experiments.faults.table --repetitions 20 --out outputs/faults/table.jsonl
 	$(BIN)/python -m experiments.faults.soak --hours 2 --out outputs/faults/soak.json
 	$(BIN)/python -m experiments.faults.kills --kills 100 --out outputs/faults/kills.json
+
+help-texts: .venv/.dev ## write the commands' help again, from their flags and the words about them
+	$(BIN)/python -m so101_policy.commands.help_texts so101_robot.commands.cli so101_policy.commands.cli \
+	  so101_eval.commands.cli so101_calibration.commands.cli
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_eval.errors import ConfigError, EvalError
-from so101_eval.evaluation.records import EpisodeRecord, read_episodes, write_whole
+from so101_eval.evaluation.records import EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import EPISODES
 from so101_eval.statistics.intervals import wilson
 from so101_eval.study.command import Place
@@ -27,6 +27,7 @@ from so101_eval.study.design import ARMS, DESIGN, Design
 from so101_eval.study.probing import Findings, probe
 from so101_eval.study.training import TrainRun, command, runs_of
 from so101_policy.errors import PolicyError
+from so101_policy.files import write_text
 from so101_policy.frames.dataset import open_dataset
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.train.data import start_pose
@@ -71,7 +72,7 @@ def ship(study: Path, policy: str, folder: Path) -> Shipped:
     moved = _moved(run.checkpoint, making, place.demonstrations)
     evaluated = [x for x in _records(place.evaluation) if x.policy == run.policy]
     card = _card(run, design, probe(run, place.demonstrations), evaluated, moved)
-    write_whole(making / CARD, card)
+    write_text(making / CARD, card)
     making.rename(folder)
     return Shipped(folder, sum(file.stat().st_size for file in folder.iterdir()), moved)
 
@@ -101,7 +102,7 @@ def _copy_halved(source: Path, folder: Path, start: list[float] | None) -> None:
         raise ConfigError(f"{broken[0]} of {source} does not fit into half precision")
     save_file(halved, folder / WEIGHTS)
     config = json.loads((source / CONFIG).read_text()) | {"start_pose": start, "device": "cpu"}
-    write_whole(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     for file in sorted(source.iterdir()):
         if file.name.startswith(PROCESSORS):
             shutil.copyfile(file, folder / file.name)
@@ -137,7 +138,7 @@ def _card(
     arguments = " ".join(command(run._replace(folder=Path("FOLDER")), design, Path("DEMONSTRATIONS"), None))
     demos = (
         f"so101-demos --task {design.task} --fps {design.demo_fps} --recovery {design.recovery:g} "
-        f"--episodes {design.demonstrations} --out DEMONSTRATIONS"
+        f"--episodes {design.demonstrations} --output_dir DEMONSTRATIONS"
     )
     reliance = findings.value("reliance", "any", "executed")
     return f"""\

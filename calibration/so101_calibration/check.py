@@ -23,6 +23,7 @@ from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare, journal, motion_test, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
+from so101_policy.command_flags import Parser
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
@@ -32,15 +33,18 @@ from so101_robot.preflight.findings import Finding, Level, verdict
 
 STDOUT = Path("-")
 
-EXAMPLES = """examples:
-  so101-calibrate check --port=/dev/ttyACM0 --id=my_arm
+EXAMPLES = """
+  so101-calibrate check --robot.port=/dev/ttyACM0 --robot.id=my_arm
       asks, then moves each joint 3 degrees; the arm is left as it was found
-  so101-calibrate check --port=/dev/ttyACM0 --id=my_arm --no_motion
+  so101-calibrate check --robot.port=/dev/ttyACM0 --robot.id=my_arm --no_motion
       moves nothing
-  so101-calibrate check --port=/dev/ttyACM0 --id=my_arm --yes --json && so101-run ...
-      before a run or a study: the report as JSON on standard output, exit code 1 if something failed
-  so101-calibrate check --port=mock
-      see it on a simulated arm"""
+  so101-calibrate check --robot.port=/dev/ttyACM0 --robot.id=my_arm --yes \\
+      --json && so101-run ...
+      before a run or a study: the report as JSON on standard output, exit
+      code 1 if something failed
+  so101-calibrate check --robot.port=mock
+      see it on a simulated arm
+"""
 
 TRACKING_WARN_DEG, TRACKING_FAIL_DEG = 3.5, 6.0
 """With the servos' gain, gravity alone holds the shoulder 1 to 3 deg from its goal."""
@@ -55,13 +59,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     servos.add_port(parser)
     parser.add_argument("--no_motion", action="store_true", help="move nothing; torque stays as it is")
     parser.add_argument(
-        "--cameras", "--robot.cameras", metavar="CAMERAS", default=None,
+        "--robot.cameras", dest="cameras", metavar="CAMERAS", default=None,
         help="LeRobot's cameras by name, as in so101-run; the mock arm brings front and wrist",
     )  # fmt: skip
     parser.add_argument(
         "--json", type=Path, nargs="?", const=STDOUT, default=None, metavar="FILE",
         help="the report as JSON, into FILE, or on standard output in place of the table",
     )  # fmt: skip
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser("so101-calibrate check", "A one-minute self-test with a report.", EXAMPLES)
+    add_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -149,7 +165,7 @@ def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) ->
     yield _summary("calibration in the servos", problems, "plausible")
     check = "calibration file"
     if file is None:
-        yield Finding(Level.WARN, check, "", "no --id was given, or there is no such file")
+        yield Finding(Level.WARN, check, "", "none was named (--robot.id), or there is no such file")
         return
     if sorted(file) != sorted(JOINTS):
         yield Finding(Level.STOP, check, "", plausible.of_calibration(file)[0].text)
@@ -201,7 +217,9 @@ def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
     try:
         cameras: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"--cameras: {error}") from error
+        raise UsageError(f"--robot.cameras: {error}") from error
     if not isinstance(cameras, dict) or not all(isinstance(value, dict) for value in cameras.values()):
-        raise UsageError("--cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}")
+        raise UsageError(
+            "--robot.cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}"
+        )
     return cameras

@@ -4,8 +4,10 @@ Every class derives from `CalibrateError`, so the command catches one type (and 
 prints one message and exits with code 2. A message says what was found, what was expected and what to do.
 """
 
+from so101_policy.errors import SO101Error
 
-class CalibrateError(Exception):
+
+class CalibrateError(SO101Error):
     """Root of everything that `so101_calibration` raises on purpose."""
 
 

@@ -4,16 +4,15 @@ A file is JSON: joint -> id, drive_mode, homing_offset, range_min, range_max. Le
 `<HF_LEROBOT_CALIBRATION>/robots/so_follower/<robot id>.json`.
 """
 
-import contextlib
 import json
 import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from so101_calibration.errors import FileError
 from so101_calibration.homing import Calibration, JointCalibration
+from so101_policy.files import write_text
 
 FOLDER = ("robots", "so_follower")
 """Below LeRobot's calibration folder: its name for an SO-101 that follows."""
@@ -82,31 +81,11 @@ def write_whole(path: Path, text: str) -> None:
 
     Raises FileError.
     """
-    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; other users of the arm read it too
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        write_text(path, text)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise FileError(f"cannot write {path}: {error.strerror}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in `folder` survive power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def back_up(path: Path, now: datetime) -> Path | None:

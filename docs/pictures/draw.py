@@ -12,8 +12,8 @@ from PIL import Image
 
 from so101_robot.arm.arm import SO101
 from so101_robot.commands import compose
+from so101_robot.commands.cli import RUN
 from so101_robot.commands.drive import drive as drive_arm
-from so101_robot.commands.run import main as so101_run
 from so101_robot.commands.run import with_defaults
 from so101_robot.loop.stopping import StopRequests
 from so101_robot.loop.tick import Tick
@@ -79,7 +79,7 @@ def draw(snapshots: Snapshots) -> None:
 def main() -> None:
     draw(drive())
     picture = FOLDER / "dashboard.svg"
-    so101_run([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=plain", f"--picture={picture}"])
+    RUN.main([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=plain", f"--picture={picture}"])
 
 
 if __name__ == "__main__":

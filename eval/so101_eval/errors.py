@@ -4,8 +4,10 @@ Every class derives from `EvalError`, so a command catches one type and prints o
 standard-library exception that a caller would expect.
 """
 
+from so101_policy.errors import SO101Error
 
-class EvalError(Exception):
+
+class EvalError(SO101Error):
     """Root of everything that `so101_eval` raises on purpose."""
 
 
@@ -23,3 +25,13 @@ class LayoutError(EvalError, ValueError):
 
 class StudyError(EvalError, RuntimeError):
     """A stage of a study did not come to its end."""
+
+
+class PlayerLostError(EvalError, RuntimeError):
+    """A process that played episodes was killed."""
+
+    exit_code = 1
+
+
+class DiskFullError(EvalError, OSError):
+    """There is no room for what is to be written."""

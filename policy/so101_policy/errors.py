@@ -1,11 +1,23 @@
-"""What can go wrong in the policy room, as exceptions that speak to the person at the bench.
+"""What can go wrong, as exceptions that speak to the person at the bench.
 
-A command catches `PolicyError`, prints one message and exits with a code. A message says what was asked, what
-was found and what is possible.
+The four packages have a root exception each (`PolicyError` is this package's), and all of them derive from
+`SO101Error`. The shell around every command (`command_shell.py`) prints such an error as one message and ends with
+its exit code. A message says what was asked, what was found and what is possible.
 """
 
 
-class PolicyError(Exception):
+class SO101Error(Exception):
+    """Root of everything that the four packages raise on purpose."""
+
+    exit_code = 2
+    """Of the command: 2, wrong input, unless the class says otherwise."""
+
+
+class CommandLineError(SO101Error, ValueError):
+    """A command line that cannot be: a flag or a command that does not exist, a value that does not fit."""
+
+
+class PolicyError(SO101Error):
     """Root of everything that `so101_policy` raises on purpose."""
 
 
@@ -23,6 +35,8 @@ class TrainError(PolicyError, ValueError):
 
 class StoppedError(TrainError):
     """A training run that had begun could not go on; what it had reached is kept."""
+
+    exit_code = 1
 
 
 def first_line(error: BaseException) -> str:

@@ -5,8 +5,10 @@ Classes also derive from the standard-library exception that a caller would expe
 what was expected and what to do.
 """
 
+from so101_policy.errors import SO101Error
 
-class RobotError(Exception):
+
+class RobotError(SO101Error):
     """Root of everything that `so101_robot` raises on purpose."""
 
 

@@ -112,7 +112,7 @@ def child(variant: str, warm_up: int, episodes: int, result: str, arguments: lis
 
 
 def run_ours(arguments: list[str], note: Callable[[int, int], None]) -> None:
-    from so101_eval.commands.cli import main as evaluate
+    from so101_eval.commands.cli import EVAL
     from so101_eval.evaluation.plan import Player
 
     play = Player.play
@@ -123,7 +123,7 @@ def run_ours(arguments: list[str], note: Callable[[int, int], None]) -> None:
         return record
 
     Player.play = noted
-    sys.exit(evaluate(arguments))
+    sys.exit(EVAL.main(arguments))
 
 
 def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: bool) -> None:
@@ -156,7 +156,13 @@ def measure(variant: str, policy: Path, out: Path, options: argparse.Namespace) 
     first, count = FIRST_SCENE - warm_up, warm_up + options.episodes
     if variant == "so101":
         arguments = ["run", "--policies", f"it={policy}", f"--task={options.task}", f"--episodes={count}"]
-        arguments += [f"--first-seed={first}", "--jobs=1", f"--size={PX}x{PX}", f"--out={out}"]
+        arguments += [
+            f"--first_seed={first}",
+            "--num_workers=1",
+            f"--width={PX}",
+            f"--height={PX}",
+            f"--output_dir={out}",
+        ]
     else:
         arguments = [f"--policy.path={policy}", "--policy.device=cpu", "--env.type=so101_palletizing"]
         arguments += [f"--env.task={options.task}", f"--eval.n_episodes={count}", f"--seed={first}"]

@@ -8,7 +8,7 @@ import pytest
 
 from so101_calibration import check
 from so101_calibration.cameras import rates as camera_rates
-from so101_calibration.command import main
+from so101_calibration.commands.cli import CALIBRATE
 from so101_calibration.errors import ServoError
 from so101_calibration.servos import compare, motion_test
 from so101_calibration.servos.line import Line, open_line
@@ -125,10 +125,9 @@ class Stamps(MockFrames):
 
 def test_the_report_is_for_programs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_rates, "examine", lambda cameras, mock: [])
-    with pytest.raises(SystemExit) as ended:
-        main(["check", "--port=mock", "--no_motion", f"--json={tmp_path / 'r.json'}"])
+    code = CALIBRATE.main(["check", "--robot.port=mock", "--no_motion", f"--json={tmp_path / 'r.json'}"])
     report = json.loads((tmp_path / "r.json").read_text())
-    assert ended.value.code == 0
+    assert code == 0
     assert report["verdict"] == "warn"
     assert report["items"][0] == {
         "name": "servos",
@@ -146,7 +145,5 @@ def test_only_a_failure_ends_the_command_with_1(
     monkeypatch.setattr(
         camera_rates, "examine", lambda cameras, mock: [Finding(level, "camera front", "", "20 frames/s")]
     )
-    with pytest.raises(SystemExit) as ended:
-        main(["check", "--port=mock", "--no_motion", "--json"])
-    assert ended.value.code == code
+    assert CALIBRATE.main(["check", "--robot.port=mock", "--no_motion", "--json"]) == code
     assert json.loads(capsys.readouterr().out)["verdict"] == ("fail" if code else "warn")  # motion: not tried

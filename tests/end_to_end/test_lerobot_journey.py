@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(folder: Path) -> Path:
     """What `lerobot-train` makes of two short episodes."""
-    run(["so101-demos", "--task=palletize-1", "--episodes=2", f"--out={folder / 'dataset'}"], folder)
+    run(["so101-demos", "--task=palletize-1", "--episodes=2", f"--output_dir={folder / 'dataset'}"], folder)
     train = folder / "train"
     run(
         [
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(
             "--robot.port=mock",
             "--robot.mock.realtime_factor=0",
             "--duration_s=3",
-            f"--out={out}",
+            f"--output_dir={out}",
         ],
         folder,
     )

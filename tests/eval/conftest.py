@@ -10,7 +10,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
-from so101_eval.commands.cli import main
+from so101_eval.commands.cli import EVAL
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
@@ -69,6 +69,6 @@ def finished(act: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder: the expert, an arm that stays and the checkpoint `mine` in two scenes. Not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     policies = ["--policies", "expert", "hold", f"mine={act}"]
-    asked = ["--task", "palletize-1", "--episodes", "2", "--jobs", "1", "--out", str(out)]
-    assert main(["run", *policies, *asked]) == 0
+    asked = ["--task", "palletize-1", "--episodes", "2", "--num_workers", "1", "--output_dir", str(out)]
+    assert EVAL.main(["run", *policies, *asked]) == 0
     return out

@@ -17,9 +17,9 @@ import pexpect
 import pytest
 from rich.console import Console
 
+from so101_eval.commands.cli import DEMOS
 from so101_eval.demos import command as demos_command
 from so101_eval.demos import players, staging
-from so101_eval.demos.command import main
 from so101_eval.demos.dataset import EPISODES
 from so101_eval.demos.episode import Episode, draw_demo, from_png, open_bench, play
 from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
@@ -38,14 +38,14 @@ FIRST = DEMO_SEEDS.start
 
 def command(out: Path, *more: str, task: str = "palletize-1") -> list[str]:
     size = ["--width", "32", "--height", "32"]
-    return ["--task", task, "--episodes", "2", "--out", str(out), "--jobs", "1", *size, *more]
+    return ["--task", task, "--episodes", "2", "--output_dir", str(out), "--num_workers", "1", *size, *more]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two episodes."""
     out = tmp_path_factory.mktemp("demos") / "set"
-    assert main(command(out)) == 0
+    assert DEMOS.main(command(out)) == 0
     return out
 
 
@@ -107,7 +107,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
 
     with monkeypatch.context() as patch:
         patch.setattr(staging, "play", play_one)
-        assert main(command(out)) == 130
+        assert DEMOS.main(command(out)) == 130
     assert "same command again" in capsys.readouterr().err
     staged = staging.path_of(out / STAGING, FIRST)
     when_ns = staged.stat().st_mtime_ns
@@ -119,7 +119,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
         assemble(*arguments)
 
     monkeypatch.setattr(demos_command, "assemble", look)
-    assert main([*command(out), "--jobs", "2"]) == 0
+    assert DEMOS.main([*command(out), "--num_workers", "2"]) == 0
     assert kept == [when_ns]  # not played again
     assert lines(out) == lines(made)
     for key in ("action", "observation.state", "timestamp", "episode_index"):
@@ -132,7 +132,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
         for c in ("front", "wrist")
     )
     capsys.readouterr()
-    assert main(command(out)) == 0
+    assert DEMOS.main(command(out)) == 0
     assert "is complete" in capsys.readouterr().err
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
     empty = Episode(nothing, nothing, {"front": [], "wrist": []}, {"success": True, "frames": 0})
     monkeypatch.setattr(staging, "play", lambda *_: empty)
     monkeypatch.setattr(np, "savez", full)
-    assert main(command(tmp_path / "set")) == 2
+    assert DEMOS.main(command(tmp_path / "set")) == 2
     error = capsys.readouterr().err
     assert "the disk is full" in error
     assert "Traceback" not in error
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
         (["--width", "33"], "even"),
         (["--height", "0"], "even"),
         (["--episodes", "0"], "1 or more"),
-        (["--jobs", "0"], "1 or more"),
+        (["--num_workers", "0"], "1 or more"),
         (["--recovery", "1.5"], "0 to 1"),
         (["--recovery", "nan"], "0 to 1"),
         (["--seed", "-1"], "possible are 0 to"),
@@ -175,7 +175,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_episode(
 def test_what_cannot_be_is_one_message_and_touches_nothing(
     wrong: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert main([*command(tmp_path / "set"), *wrong]) == 2
+    assert DEMOS.main([*command(tmp_path / "set"), *wrong]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1
@@ -186,14 +186,14 @@ def test_folders_of_others_and_of_other_settings_are_left_alone(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "mine.txt").write_text("precious")
-    assert main(command(tmp_path)) == 2
+    assert DEMOS.main(command(tmp_path)) == 2
     assert "not made by so101-demos" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    assert main(command(tmp_path / "mine.txt")) == 2
+    assert DEMOS.main(command(tmp_path / "mine.txt")) == 2
     assert "not made by so101-demos" in capsys.readouterr().err
-    assert main(command(made, "--recovery", "--seed", "5")) == 2
+    assert DEMOS.main(command(made, "--recovery", "--seed", "5")) == 2
     assert "--seed 0 (now 5), --recovery 0.0 (now 1.0)" in capsys.readouterr().err
-    assert main(command(tmp_path / "mine.txt" / "below")) == 2
+    assert DEMOS.main(command(tmp_path / "mine.txt" / "below")) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
@@ -280,7 +280,7 @@ def test_recovery_is_for_all_episodes_or_for_a_share_of_them(
 ):
     told: list[Settings] = []
     monkeypatch.setattr(demos_command, "make_dataset", lambda settings, *_: told.append(settings))
-    assert main(command(tmp_path / "set", *asked)) == 0
+    assert DEMOS.main(command(tmp_path / "set", *asked)) == 0
     assert told[0].recovery == share
 
 
@@ -324,7 +324,7 @@ def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on
 ):
     """In a terminal, where Ctrl-C goes to the playing processes too."""
     out = tmp_path / "set"
-    asked = [*command(out), "--episodes", "3", "--jobs", "2"]
+    asked = [*command(out), "--episodes", "3", "--num_workers", "2"]
     run = pexpect.spawn(sys.executable, ["-m", "so101_eval.demos", *asked], encoding="utf-8", timeout=600)
     run.expect("1/3")
     run.sendintr()
@@ -343,7 +343,7 @@ def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on
         return play(settings, bench, seed)
 
     monkeypatch.setattr(staging, "play", play_one)
-    assert main([*asked, "--jobs", "1"]) == 0
+    assert DEMOS.main([*asked, "--num_workers", "1"]) == 0
     assert not kept & set(played)
     assert [record["seed"] for record in lines(out)] == sorted(kept | set(played))
 
@@ -371,12 +371,12 @@ def test_a_disk_that_is_full_while_the_dataset_is_written_is_one_message_and_cos
 
     with monkeypatch.context() as patch:
         patch.setattr(seam, full)
-        assert main(command(out)) == 2
+        assert DEMOS.main(command(out)) == 2
     said = capfd.readouterr().err.splitlines()
     assert "the disk is full" in said[-1]
     assert not [line for line in said if "Traceback" in line or "ERROR" in line]
     assert [path.name for path in out.iterdir()] == [STAGING]
     assert not (folder / "dataset").exists()
     assert len(list(staging.outcomes(folder))) == 2
-    assert main(command(out)) == 0
+    assert DEMOS.main(command(out)) == 0
     assert len(read(out)) == 40

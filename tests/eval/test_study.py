@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from so101_eval.commands.cli import STUDY
 from so101_eval.errors import ConfigError, StudyError
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.plan import Plan
@@ -15,7 +16,7 @@ from so101_eval.evaluation.policy_specs import parse_policies
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS
 from so101_eval.study import command as study
 from so101_eval.study import training
-from so101_eval.study.command import Place, main
+from so101_eval.study.command import Place
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import Findings
 from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
@@ -218,11 +219,16 @@ def test_every_arm_has_looks_of_its_own():
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["--out", str(tmp_path / "study"), "--arms", "phase9"]) == 2
+    assert STUDY.main(["--output_dir", str(tmp_path / "study"), "--variants", "phase9"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("so101-study: there is no arm 'phase9'")
     assert "Traceback" not in error
     assert not (tmp_path / "study").exists()
+
+
+def test_a_variant_can_be_spelled_as_its_preset_is():
+    asked = study.parser().parse_args(["--variants", "isolation_band", "no-state"])
+    assert asked.arms == ["isolation-band", "no-state"]
 
 
 def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

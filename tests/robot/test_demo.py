@@ -7,7 +7,8 @@ import pytest
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot import demo
 from so101_robot.arm.config_arm import SO101Config
-from so101_robot.commands.run import DEMO_S, main, with_defaults
+from so101_robot.commands.cli import RUN
+from so101_robot.commands.run import DEMO_S, with_defaults
 from so101_robot.errors import ConfigError
 from so101_robot.runs.log import read_ticks
 
@@ -49,13 +50,13 @@ def test_none_of_them_drives_a_real_arm(flags: dict[str, str]):
 
 
 def test_one_that_does_not_exist_is_one_message(capsys: pytest.CaptureFixture[str]):
-    assert main(["--policy.path=demo:perfect", "--robot.port=mock"]) == 2
+    assert RUN.main(["--policy.path=demo:perfect", "--robot.port=mock"]) == 2
     assert "expected one of demo:regularized, demo:baseline" in capsys.readouterr().err
 
 
 def test_the_demonstration_goes_to_its_start_and_looks(tmp_path: Path):
     flags = ("--duration_s=0.5", "--robot.mock.realtime_factor=0", "--ending.home=false", "--dashboard=off")
-    assert main([*flags, f"--out={tmp_path / 'run'}"]) == 0
+    assert RUN.main([*flags, f"--output_dir={tmp_path / 'run'}"]) == 0
     ticks = list(read_ticks(tmp_path / "run" / "ticks.jsonl"))
     phases = [tick["phase"] for tick in ticks if "phase" in tick]
     assert phases[0] == "approach"

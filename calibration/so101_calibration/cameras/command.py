@@ -5,7 +5,7 @@ Exit code 0: done; 1: `lock` was refused something; 2: wrong input, or an imposs
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,34 @@ from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
 from so101_calibration.hand_eye import camera_on_hand
 from so101_calibration.placing import board_from_touches, camera_in_base
+from so101_policy.command_flags import Parser
+
+EXAMPLES = """
+  so101-calibrate cameras board --output=board.pdf
+      draw the board to print
+  so101-calibrate cameras intrinsics --robot.id=my_arm --robot.cameras="{...}"
+      hold the board before the camera, in many places
+  so101-calibrate cameras front --robot.id=my_arm --board_mm 120 -60 90 \\
+      --robot.cameras="{...}"
+      where a standing camera is
+"""
 
 WANTED_VIEWS = 18
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command and its parts."""
-    parser.description = (
-        "Calibrates the cameras of a rig and keeps the result beside the servos' calibration."
-    )
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     board = _part(parts, "board", draw_board, "draw the board to print")
-    board.add_argument("--out", type=Path, required=True, help="a .pdf or .png file")
+    board.add_argument(
+        "--output", dest="out", type=Path, metavar="FILE", required=True, help="a .pdf or .png file"
+    )
     board.add_argument("--page", default="a4", help=f"{', '.join(PAGES_MM)} (default: a4)")
     lens = _part(parts, "intrinsics", find_intrinsics, "focal length, principal point, distortion")
     _add_views(lens)
     front = _part(parts, "front", place_camera, "pose of a standing camera in the arm's base frame")
     _add_views(front)
-    front.add_argument("--board-mm", type=float, nargs=3, metavar=("X", "Y", "TURN_DEG"),
+    front.add_argument("--board_mm", type=float, nargs=3, metavar=("X", "Y", "TURN_DEG"),
                        help="the board lies face up: its first black corner in the base frame, its turn")  # fmt: skip
     front.add_argument("--touches", type=Path, help="or: a CSV of touched corners: corner,x_mm,y_mm,z_mm")
     wrist = _part(
@@ -56,11 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     lock = _part(parts, "lock", lock_settings, "lock and record exposure, gain, white balance, focus")
     for name in locks.NAMES:
-        lock.add_argument(
-            f"--{name.replace('_', '-')}", type=float, metavar="VALUE", help="default: what it has now"
-        )
+        lock.add_argument(f"--{name}", type=float, metavar="VALUE", help="default: what it has now")
     lock.add_argument("--again", action="store_true", help="set what was recorded")
     _part(parts, "show", show, "what is known of the cameras")
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-calibrate cameras",
+        "Calibrates the cameras of a rig and keeps the result beside the servos'\ncalibration.",
+        EXAMPLES,
+    )
+    add_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,9 +111,9 @@ def _part(parts: Any, name: str, run_part: Any, text: str) -> argparse.ArgumentP
         )
         group.add_argument("--rows", type=int, default=board.rows, help="squares (default: %(default)s)")
         group.add_argument(
-            "--square-mm", type=float, default=board.square_mm, help="measured (default: %(default)s)"
+            "--square_mm", type=float, default=board.square_mm, help="measured (default: %(default)s)"
         )
-        group.add_argument("--marker-mm", type=float, help="default: in the proportion of the default board")
+        group.add_argument("--marker_mm", type=float, help="default: in the proportion of the default board")
         group.add_argument("--dictionary", default=board.dictionary, help=f"{', '.join(DICTIONARIES)}")
     return parser
 
@@ -142,7 +166,7 @@ def place_camera(options: argparse.Namespace, console: Console) -> int:
     """so101-calibrate cameras front"""
     path, board = _rig_path(options), _board(options)
     if (options.board_mm is None) == (options.touches is None):
-        raise UsageError("where is the board? give either --board-mm X Y TURN_DEG or --touches FILE")
+        raise UsageError("where is the board? give either --board_mm X Y TURN_DEG or --touches FILE")
     intrinsics = _known_intrinsics(path, options)
     X_base_board, sd_mm, sd_deg = _board_place(options, board, console)
     views = _views(options, board, console, 1)

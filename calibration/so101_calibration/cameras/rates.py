@@ -84,4 +84,4 @@ def _config(name: str, fields: dict[str, Any]) -> CameraConfig:
     try:
         return draccus.decode(SO101Config, {"cameras": {name: fields}}).cameras[name]
     except (draccus.ParsingError, ValueError, TypeError) as error:
-        raise UsageError(f"--cameras: {name}: {error}") from error
+        raise UsageError(f"--robot.cameras: {name}: {error}") from error

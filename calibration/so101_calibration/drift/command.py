@@ -6,6 +6,7 @@ Exit code 0: go; 3: warn; 4: no-go; 2: wrong input (raised, for the main to prin
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,16 @@ from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
 from so101_calibration.judgement import Drift, Limits
+from so101_policy.command_flags import Parser
 from so101_robot.preflight.findings import Level
+
+EXAMPLES = """
+  so101-calibrate drift --dataset=me/boxes --robot.id=my_arm \\
+      --robot.cameras="{...}" --remember
+      compare with the dataset, and keep it for the runs that follow
+  so101-calibrate drift --dataset=data/boxes --image=now.png --overlay=back.png
+      a picture instead of the camera; by back.png the camera is put back
+"""
 
 EXIT_CODES = {Level.OK: 0, Level.WARN: 3, Level.STOP: 4}
 
@@ -33,7 +43,6 @@ EXIT_CODES = {Level.OK: 0, Level.WARN: 3, Level.STOP: 4}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     limits = Limits()
-    parser.description = "Compares a camera's live view with the pictures of a dataset."
     parser.add_argument(
         "--dataset",
         metavar="REPO_OR_DIR",
@@ -52,13 +61,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=FRAMES, help=f"pictures of the dataset to read (default: {FRAMES})"
     )
-    parser.add_argument("--field-deg", type=float, metavar="DEG", help="horizontal field of view; without it the rig's "
+    parser.add_argument("--field_deg", type=float, metavar="DEG", help="horizontal field of view; without it the rig's "
                         f"calibration is used, else {ASSUMED_FIELD_DEG:g}")  # fmt: skip
     parser.add_argument("--gamma", type=float, help=f"of the camera (default: {GAMMA}; mock arm: 1)")
-    for name in ("warn", "no-go"):
-        value = getattr(limits, f"{name.replace('-', '_')}_px")
-        parser.add_argument(f"--{name}-px", type=float, help=f"pixels of the dataset (default: {value:g})")
+    for name in ("warn", "no_go"):
+        value = getattr(limits, f"{name}_px")
+        parser.add_argument(f"--{name}_px", type=float, help=f"pixels of the dataset (default: {value:g})")
     robot_options.add_arguments(parser)
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-calibrate drift",
+        "Compares a camera's live view with the pictures of a dataset.",
+        EXAMPLES,
+        epilog="exit code: 0 go, 3 warn, 4 no-go",
+    )
+    add_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -150,7 +176,7 @@ def _focal(
     width = background.size_px[0]
     if options.field_deg is not None:
         if not 5 <= options.field_deg <= 170:
-            raise UsageError(f"--field-deg={options.field_deg:g}: a field of view has 5 to 170 degrees")
+            raise UsageError(f"--field_deg={options.field_deg:g}: a field of view has 5 to 170 degrees")
         return width / 2 / math.tan(math.radians(options.field_deg / 2)), "as given"
     if calibration is not None:
         path = rig_file.path_of(calibration)
@@ -159,7 +185,7 @@ def _focal(
             return camera.intrinsics.scaled(background.size_px).fx, f"from {path.name}"
     return (
         None,
-        f"a field of view of {ASSUMED_FIELD_DEG:g} deg assumed; calibrate the camera or give --field-deg",
+        f"a field of view of {ASSUMED_FIELD_DEG:g} deg assumed; calibrate the camera or give --field_deg",
     )
 
 

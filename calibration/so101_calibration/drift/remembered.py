@@ -7,7 +7,6 @@ new one, never half of one. It can be made again from the dataset, so no older o
 
 import io
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from so101_calibration import files
 from so101_calibration.drift.background import Background
 from so101_calibration.errors import FileError, UsageError
 from so101_calibration.judgement import Limits
+from so101_policy.files import write_bytes
 
 VERSION = 1
 TEXT = "so101-calibrate drift"
@@ -62,17 +61,10 @@ def write(path: Path, kept: Remembered) -> None:
     text.add_text(TEXT, json.dumps(about))
     buffer = io.BytesIO()
     Image.fromarray(np.dstack((background.image, opacity))).save(buffer, "PNG", pnginfo=text)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        files.sync_folder(path.parent)
+        write_bytes(path, buffer.getvalue())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 

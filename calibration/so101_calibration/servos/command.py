@@ -1,14 +1,13 @@
 """`so101-calibrate servos`: homing and ranges, guided; and comparing, copying and restoring calibrations.
 
-so101-calibrate servos --port PORT --id NAME                  guided
-so101-calibrate servos --port PORT --id NAME --check          compare file, servos and arm; exit code 1 if they differ
-so101-calibrate servos --port PORT --id NAME --from FILE      put FILE (or `eeprom`) into servos and LeRobot's folder
+Guided; or with --check comparing file, servos and arm (exit code 1 if they differ); or with --from=FILE (or `eeprom`)
+putting a calibration into servos and LeRobot's folder.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,41 +20,49 @@ from so101_calibration.servos import compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
+from so101_policy.command_flags import Parser
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 
 FROM_EEPROM = "eeprom"
 
-EXAMPLES = """examples:
-  so101-calibrate servos --port=/dev/ttyACM0 --id=my_arm
+EXAMPLES = """
+  so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm
       guided: moves you through homing and ranges, asks, writes servos and file
-  so101-calibrate servos --port=/dev/ttyACM0 --id=my_arm --check
+  so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm --check
       compare file, servos and arm; writes nothing; exit code 1 if they differ
-  so101-calibrate servos --port=/dev/ttyACM0 --id=my_arm --from=backup.json
+  so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm \\
+      --from=backup.json
       put that file into the servos and LeRobot's folder, after asking
-  so101-calibrate servos --port=/dev/ttyACM0 --id=my_arm --from=eeprom
+  so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm \\
+      --from=eeprom
       write the lost file from what the servos have
-  so101-calibrate servos --port=mock
+  so101-calibrate servos --robot.port=mock
       see it on a simulated arm
+"""
 
-Without a terminal every prompt takes one line of standard input: empty for "done", y or n for a question."""
+WITHOUT_TERMINAL = """\
+Without a terminal every prompt takes one line of standard input: empty for
+"done", y or n for a question."""
 
 
 def add_port(parser: argparse.ArgumentParser) -> None:
     """The options that every command on an arm has."""
     parser.add_argument(
-        "--port", "--robot.port", required=True, help="serial port, or mock: a simulated arm in memory"
-    )
+        "--robot.port", dest="port", required=True, metavar="PORT",
+        help="serial port, or mock: a simulated arm in memory",
+    )  # fmt: skip
     parser.add_argument(
-        "--id", "--robot.id", metavar="NAME", default=None, help="names the calibration file, as in LeRobot"
-    )
+        "--robot.id", dest="id", metavar="NAME", default=None,
+        help="names the calibration file, as in LeRobot",
+    )  # fmt: skip
     parser.add_argument(
-        "--calibration_dir", "--robot.calibration_dir", type=Path, metavar="DIR", default=None,
+        "--robot.calibration_dir", dest="calibration_dir", type=Path, metavar="DIR", default=None,
         help="where calibration files are; default: LeRobot's folder",
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument(
-        "--mock.seed", dest="mock_seed", type=int, metavar="N", default=0, help="which simulated arm"
+        "--robot.mock.seed", dest="mock_seed", type=int, metavar="N", default=0, help="which simulated arm"
     )
 
 
@@ -72,6 +79,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow", default="", metavar="KINDS",
         help="findings that are not refused, by commas: " + ", ".join(plausible.KINDS),
     )  # fmt: skip
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-calibrate servos",
+        "Homes the servos and measures their ranges.",
+        EXAMPLES,
+        epilog=WITHOUT_TERMINAL,
+    )
+    add_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -140,9 +164,7 @@ def path_for(options: argparse.Namespace) -> Path:
     """The calibration file of the options. Raises UsageError without an id."""
     robot_id = "mock" if options.id is None and options.port == MOCK_PORT else options.id
     if robot_id is None:
-        raise UsageError(
-            "--id is needed: it names the calibration file, as --robot.id does in LeRobot's commands"
-        )
+        raise UsageError("--robot.id is missing: it names the calibration file, as in LeRobot's commands")
     if options.calibration_dir is None and options.port == MOCK_PORT:
         return files.path_of(robot_id, Path("outputs/calibration"))
     return files.path_of(robot_id, options.calibration_dir)

@@ -1,10 +1,5 @@
 """`so101-calibrate ids`: which servos are there, and make them 1 to 6 at 1 Mbaud.
 
-    so101-calibrate ids --port PORT                 find, report, and repair what is certain
-    so101-calibrate ids --port PORT --motor gripper the one motor that is connected becomes the gripper's
-    so101-calibrate ids --port PORT --all           one motor after the other, as in `lerobot-setup-motors`
-    so101-calibrate ids --port PORT --identify      move each joint once: finds ids that were swapped
-
 What was found and what will be written is shown before anything is written.
 """
 
@@ -21,6 +16,7 @@ from so101_calibration.servos.plausible import NOMINAL_DEG
 from so101_calibration.servos.simulated_person import as_from_the_factory
 from so101_calibration.servos.steps import CONNECTS, HOLD, MIDDLE, WIGGLES
 from so101_calibration.servos.terminal import Operator
+from so101_policy.command_flags import Parser
 from so101_robot.bus.link import BAUD
 from so101_robot.bus.registers import MODEL_NUMBER
 from so101_robot.bus.setup import value_of
@@ -31,17 +27,18 @@ SMALLEST_MOVE = 0.25
 LARGEST_OTHER = 0.5
 """Share of that motion by which no other joint may move."""
 
-EXAMPLES = """examples:
-  so101-calibrate ids --port=/dev/ttyACM0
+EXAMPLES = """
+  so101-calibrate ids --robot.port=/dev/ttyACM0
       find all servos at any speed and id; repair what is certain, after asking
-  so101-calibrate ids --port=/dev/ttyACM0 --all
+  so101-calibrate ids --robot.port=/dev/ttyACM0 --all
       new motors: one after the other, the gripper's first
-  so101-calibrate ids --port=/dev/ttyACM0 --motor=gripper
+  so101-calibrate ids --robot.port=/dev/ttyACM0 --motor=gripper
       the one motor that is connected becomes the gripper's
-  so101-calibrate ids --port=/dev/ttyACM0 --identify
+  so101-calibrate ids --robot.port=/dev/ttyACM0 --identify
       move each joint once: finds ids that were swapped
-  so101-calibrate ids --port=mock --all
-      see it on a simulated arm with motors as from the factory"""
+  so101-calibrate ids --robot.port=mock --all
+      see it on a simulated arm with motors as from the factory
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--identify", action="store_true", help="find out by moving each joint which servo is which"
     )
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser("so101-calibrate ids", "Sets or repairs servo ids and baud rates.", EXAMPLES)
+    add_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from so101_calibration import files
 from so101_calibration.errors import CalibrateError, FileError, InterruptedWriteError
 from so101_calibration.homing import Calibration
 from so101_calibration.servos.line import LOCK, TORQUE, Line
+from so101_policy.files import sync
 from so101_robot.bus import registers
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.bus.setup import MULTI_TURN, Registers, value_of
@@ -123,7 +124,7 @@ def unfinished(path: Path) -> str | None:
         return None
     return (
         f"an earlier calibration of {path.stem} was cut off while it was written; complete it first: "
-        f"`so101-calibrate servos --id={path.stem}`, with the same --port and --calibration_dir"
+        f"`so101-calibrate servos --robot.id={path.stem}`, with the same --robot.port and --robot.calibration_dir"
     )
 
 
@@ -200,4 +201,4 @@ def _load(place: Path) -> Journal:
 
 def _remove(place: Path) -> None:
     place.unlink(missing_ok=True)
-    files.sync_folder(place.parent)
+    sync(place.parent)

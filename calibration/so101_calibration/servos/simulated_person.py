@@ -1,7 +1,7 @@
 """A simulated person for the mock arm: moves its simulated hand as the guided flow asks, and answers yes.
 
-For `--port=mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never what the
-encoders read, and it pushes gently into the stops as a person does.
+For `--robot.port=mock` (a demonstration of the guided flow) and for tests. The hand knows joint angles only, never what
+the encoders read, and it pushes gently into the stops as a person does.
 """
 
 from collections.abc import Callable

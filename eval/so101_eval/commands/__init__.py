@@ -1,1 +1,1 @@
-"""so101-eval and its subcommands."""
+"""The commands of this package. `cli` is light: it knows their names, not their work."""

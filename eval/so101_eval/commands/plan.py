@@ -1,9 +1,5 @@
 """How many episodes a difference needs, and which difference a number of episodes can show: so101-eval plan.
 
-so101-eval plan
-so101-eval plan --base 60% --difference 15%
-so101-eval plan --base 0.6 --difference 0.1 --phi 0.3 --episodes 200
-
 Four ways to run a comparison: on separate scenes; on common scenes with a fixed number of pairs; the same with the
 outcomes correlated by the scenes' difficulty (phi, which `so101-eval compare` prints for pairs that were run); and
 watched after every pair, ended as soon as it is clear. Numbers are of episodes of each policy.
@@ -18,7 +14,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from so101_eval.errors import ConfigError, EvalError
+from so101_eval.errors import ConfigError
 from so101_eval.statistics import (
     ALPHA,
     POWER,
@@ -33,6 +29,7 @@ from so101_eval.statistics import (
 )
 from so101_eval.statistics.checks import check_open, check_probability
 from so101_eval.statistics.power import smallest_difference
+from so101_policy.command_flags import Parser
 
 
 def count(text: str) -> int:
@@ -50,6 +47,12 @@ def amount(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{value:g}: needed is a number above 0")
     return value
 
+
+EXAMPLES = """
+  so101-eval plan
+  so101-eval plan --base=60% --difference=15%
+  so101-eval plan --base=0.6 --difference=0.1 --phi=0.3 --episodes=200
+"""
 
 WIDTH = 110
 """Characters of the output where it is written to a file."""
@@ -144,8 +147,13 @@ def sentence(design: Design, found: Needed) -> str:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `run` needs."""
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-eval plan",
+        "How many episodes a difference needs, and which difference a number of episodes\ncan show.",
+        EXAMPLES,
+    )
     parser.add_argument(
         "--base", default="60%", help="success of the worse policy (default: 60%%)", metavar="SHARE"
     )
@@ -160,42 +168,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha", type=float, default=ALPHA, help="false alarms allowed (default: %(default)s)"
     )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command on parsed arguments; returns its exit code. One message for what cannot be."""
+    """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    try:
-        design = _design(options)
-        asked = _share("--difference", options.difference)
-        if asked == 0:
-            raise ConfigError("--difference 0: no number of episodes shows a difference that is not there")
-        if options.episodes is not None and options.episodes < 1:
-            raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
-        answer = needed(design, asked)
-        rows = [needed(design, d) for d in _with(DIFFERENCES, asked) if d != asked and design.base + d <= 1]
-        numbers = [detectable(design, n) for n in _with(EPISODES, options.episodes)]
-    except EvalError as error:
-        print(f"plan: {error}", file=sys.stderr)
-        return 2
+    design = _design(options)
+    asked = _share("--difference", options.difference)
+    if asked == 0:
+        raise ConfigError("--difference 0: no number of episodes shows a difference that is not there")
+    if options.episodes is not None and options.episodes < 1:
+        raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
+    answer = needed(design, asked)
+    rows = [needed(design, d) for d in _with(DIFFERENCES, asked) if d != asked and design.base + d <= 1]
+    numbers = [detectable(design, n) for n in _with(EPISODES, options.episodes)]
     console.print(sentence(design, answer), markup=False, style="bold", soft_wrap=True)
     console.print(_needed_table(design, sorted([*rows, answer])))
     console.print(_detectable_table(design, numbers))
     console.print(_advice(), markup=False, soft_wrap=True)
     return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="so101-eval plan",
-        description="How many episodes a difference needs, and which difference a number of episodes can show.",
-        epilog="examples:\n" + (__doc__ or "").split("\n\n")[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
 
 
 def _alone(design: Design, better: float) -> tuple[float, float]:
@@ -266,7 +263,3 @@ def _advice() -> str:
         f"each: 3 against 3 never reach p < {smallest_permutation_p(3):g}, 5 against 5 reach "
         f"{smallest_permutation_p(5):.3f} at best."
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,10 +21,22 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS, load_task
 from so101_eval.statistics import wilson
+from so101_policy.command_flags import Parser
+from so101_policy.command_shell import complain
+
+EXAMPLES = """
+  so101-eval run --task=palletize-2 --episodes=200 \\
+      --output_dir=outputs/eval/first \\
+      --policies baseline=outputs/baseline regularized=outputs/regularized \\
+      --scenarios=nominal,camera-pose,box-start-outside:3
+"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-eval run", "Plays episodes, or goes on with it. Every policy meets the same scenes.", EXAMPLES
+    )
     add = parser.add_argument
     add("--policies", nargs="+", required=True, metavar="NAME=CHECKPOINT",
         help="checkpoints by name (ARM:SEED=... for training seeds of one arm; ...@no-state, ...@no-images: hide that "
@@ -40,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level", type=int, default=LEVEL, help="of scenarios without one, 0 to 3 (default: 2, as published)"
     )
     add("--episodes", type=int, required=True, help="scenes per scenario; every policy meets each")
-    add("--first-seed", type=int, default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
+    add("--first_seed", type=int, default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
     add(
         "--latency",
         type=float,
@@ -53,13 +65,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
     )
     add("--fps", type=float, help="actions per second of checkpoints that do not say theirs (default: 30)")
-    add("--size", help="of both cameras, WIDTHxHEIGHT (default: as the policies were trained)")
-    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: one a core)")
-    add("--cluster", nargs="?", const="", metavar="ADDRESS",
-        help="play on a Ray cluster: at that address, or one of this machine alone; --jobs does not count")  # fmt: skip
+    add("--width", type=int, help="of both cameras [pixels] (default: as the policies were trained)")
+    add("--height", type=int, help="with --width")
+    add("--size", help=argparse.SUPPRESS)  # how --width and --height were spelled
     add(
-        "--out", type=Path, help="run folder (default: outputs/eval/TASK-PLAN, the same for the same request)"
+        "--num_workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes (default: one a core)",
     )
+    add("--cluster", nargs="?", const="", metavar="ADDRESS",
+        help="play on a Ray cluster: at that address, or one of this machine alone; no --num_workers")  # fmt: skip
+    add(
+        "--output_dir",
+        type=Path,
+        help="run folder (default: outputs/eval/TASK-PLAN, the same for the same request)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             highlight=False,
             soft_wrap=True,
         )
-    out = options.out or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
+    out = options.output_dir or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
     records = run_folder.run(plan, out, _players(plan, options), console)
     output = Console()
     output.print(success_table(plan, records))
@@ -83,14 +110,14 @@ def run(options: argparse.Namespace) -> int:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """What the flags ask for. Raises `ConfigError`, `CheckpointError`."""
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs {options.jobs}: needed is 1 or more")
+    if options.num_workers < 1:
+        raise ConfigError(f"--num_workers {options.num_workers}: needed is 1 or more")
     if options.episodes < 1:
         raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
     load_task(options.task)
     cells = parse_cells(options.scenarios, options.level)
     specs = parse_policies(options.policies, options.fps)
-    height, width = picture_size(specs, options.task, _size(options.size))
+    height, width = picture_size(specs, options.task, _size(options))
     return Plan(
         options.task,
         cells,
@@ -104,18 +131,27 @@ def make_plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _size(options: argparse.Namespace) -> tuple[int, int] | None:
     """(height, width) [px]."""
-    if text is None:
+    if options.size is not None:
+        return _old_size(options.size)
+    if options.width is None and options.height is None:
         return None
+    if options.width is None or options.height is None or min(options.width, options.height) < 1:
+        raise ConfigError("--width and --height go together, both 1 or more: --width=96 --height=96")
+    return options.height, options.width
+
+
+def _old_size(text: str) -> tuple[int, int]:
     if not (found := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
         raise ConfigError(f"--size {text}: needed is WIDTHxHEIGHT, for example 96x96")
+    complain("so101-eval run", f"--size={text} is spelled --width={found[1]} --height={found[2]} now")
     return int(found[2]), int(found[1])
 
 
 def _players(plan: Plan, options: argparse.Namespace) -> AbstractContextManager[Play]:
     if options.cluster is None:
-        return local_players(plan, options.jobs)
+        return local_players(plan, options.num_workers)
     from so101_eval.evaluation.cluster import cluster_players
 
     return cluster_players(plan, options.cluster or None)

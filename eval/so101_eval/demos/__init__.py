@@ -5,8 +5,8 @@ keeps it as a file, `players` plays until there are enough, `folder` tells whose
 LeRobot's dataset of what is staged, and `command` puts them together.
 """
 
-from so101_eval.demos.command import main, make_dataset
+from so101_eval.demos.command import make_dataset
 from so101_eval.demos.episode import Episode, open_bench, play
 from so101_eval.demos.settings import Settings
 
-__all__ = ["Episode", "Settings", "main", "make_dataset", "open_bench", "play"]
+__all__ = ["Episode", "Settings", "make_dataset", "open_bench", "play"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_eval.demos.command import main
+from so101_eval.commands.cli import DEMOS
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(DEMOS.main())

@@ -1,11 +1,7 @@
 """so101-demos: demonstrations of a task by the scripted expert, as a LeRobotDataset v3.
 
-so101-demos --task palletize-2 --episodes 100 --out data/palletize-2
-so101-demos --task palletize-4 --episodes 50 --out data/varied --scenario randomised --level 2 --jobs 4
-so101-demos --task palletize-2 --episodes 50 --out data/mixed --fps 10 --recovery 0.5 --seed 1000
-
-Processes play episodes and stage each finished one as a file in OUT/.so101-demos. When there are enough, one writer
-makes the dataset of them in seed order and the staged files go. So the dataset does not depend on the number of
+Processes play episodes and stage each finished one as a file in OUTPUT_DIR/.so101-demos. When there are enough, one
+writer makes the dataset of them in seed order and the staged files go. So the dataset does not depend on the number of
 jobs, and whatever interrupts the command costs at most the episodes that were being played: the same command again
 goes on from there.
 
@@ -13,14 +9,12 @@ goes on from there.
 the next frame, so that a straight line from action to action follows what it did. With --recovery the episode, or
 that share of the episodes, starts in another pose and the arm is pushed off the expert's commands by a slow wobble;
 what is recorded is still what the expert asked for, which is the way back. Every episode has a line in
-OUT/meta/so101_episodes.jsonl: its seed, whether it is a recovery, its reset and its score.
+OUTPUT_DIR/meta/so101_episodes.jsonl: its seed, whether it is a recovery, its reset and its score.
 """
 
-import argparse
 import errno
 import os
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -33,40 +27,51 @@ from so101_eval.demos.folder import STAGING, lock, prepare
 from so101_eval.demos.players import play_all
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import FPS
-from so101_eval.errors import ConfigError, EvalError
+from so101_eval.errors import ConfigError, DiskFullError, PlayerLostError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_eval.palletizing.scene.tasks import TASKS
-from so101_robot.errors import RobotError
+from so101_policy.command_flags import Parser
+from so101_policy.command_shell import OK
+
+EXAMPLES = """
+  so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2
+  so101-demos --task=palletize-4 --episodes=50 --output_dir=data/varied \\
+      --scenario=randomised --level=2 --num_workers=4
+  so101-demos --task=palletize-2 --episodes=50 --output_dir=data/mixed \\
+      --fps=10 --recovery=0.5 --seed=1000
+"""
+
+NOTES = """\
+Every finished episode is kept, so the same command again goes on after Ctrl-C,
+a power cut or kill -9. What is recorded as action is the joint target that the
+expert asked for. With --recovery an episode starts in another pose and the arm
+is pushed off the expert's commands by a slow wobble; recorded is the way back.
+Every episode has a line in OUTPUT_DIR/meta/so101_episodes.jsonl."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code. One message for what cannot be done."""
-    options = vars(_parser().parse_args(argv))
-    out, jobs = Path(options.pop("out")), options.pop("jobs")
-    console = Console(stderr=True)
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises EvalError, RobotError, OSError for what cannot be done."""
+    options = vars(parser().parse_args(arguments))
+    out, jobs = Path(options.pop("output_dir")), options.pop("num_workers")
+    del options["verbose"]
+    if jobs < 1:
+        raise ConfigError(f"--num_workers {jobs}: needed is 1 or more")
+    settings = Settings(**options)
+    settings.check()
     try:
-        if jobs < 1:
-            raise ConfigError(f"--jobs {jobs}: needed is 1 or more")
-        settings = Settings(**options)
-        settings.check()
-        make_dataset(settings, out, jobs, console)
-    except KeyboardInterrupt:
-        return _complain(
-            "interrupted; finished episodes are kept, and the same command again goes on from there", 130
-        )
-    except BrokenProcessPool:
-        return _complain("a playing process was killed (out of memory?); the same command again goes on", 1)
+        make_dataset(settings, out, jobs, Console(stderr=True))
+    except BrokenProcessPool as problem:
+        raise PlayerLostError(
+            "a playing process was killed (out of memory?); the same command again goes on"
+        ) from problem
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return _complain(str(error), 2)
-        return _complain(
-            f"the disk is full ({out}); make room, and the same command again goes on from the finished episodes",
-            2,
-        )
-    except (EvalError, RobotError) as error:
-        return _complain(str(error), 2)
-    return 0
+            raise
+        raise DiskFullError(
+            f"the disk is full ({out}); make room, and the same command again goes on from the finished episodes"
+        ) from error
+    return OK
 
 
 def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> None:
@@ -101,18 +106,18 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
     console.print(f"done: {out}", highlight=False, markup=False)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="so101-demos",
-        description="Demonstrations of a task by the scripted expert, as a LeRobotDataset v3.",
-        epilog="examples:\n" + "\n\n".join((__doc__ or "").split("\n\n")[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-demos",
+        "Demonstrations of a task by the scripted expert, as a LeRobotDataset v3.",
+        EXAMPLES,
+        epilog=NOTES,
     )
     add = parser.add_argument
     add("--task", required=True, help=f"of {', '.join(TASKS)}")
     add("--episodes", type=int, required=True, help="how many the dataset is to have")
-    add("--out", required=True, help="folder of the dataset; new, or of the same command before")
+    add("--output_dir", required=True, help="folder of the dataset; new, or of the same command before")
     add("--scenario", default=NOMINAL, help=f"of {', '.join(SCENARIOS)} (default: {NOMINAL})")
     add("--level", type=int, default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
     add("--seed", type=int, default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
@@ -124,7 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         default=int(FPS),
         help=f"frames per second, a divisor of {FPS:.0f} (default: {FPS:.0f})",
     )
-    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: one a core)")
+    add(
+        "--num_workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes (default: one a core)",
+    )
     add(
         "--recovery",
         type=float,
@@ -134,11 +144,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="episodes that start off the nominal path, are pushed off it, and find back: all, or this share",
     )
-    add("--keep-failures", action="store_true", help="episodes in which the expert failed, too")
+    add("--keep_failures", action="store_true", help="episodes in which the expert failed, too")
     add("--shadows", action="store_true", help="better pictures, four times the rendering cost")
     return parser
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"so101-demos: {message}", file=sys.stderr)
-    return code

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from so101_eval.demos.settings import Settings
 from so101_eval.errors import ConfigError
+from so101_policy.files import replacing
 
 STAGING = ".so101-demos"
 """In the dataset's folder, while episodes are being played."""
@@ -29,11 +30,12 @@ def prepare(settings: Settings, out: Path) -> bool:
         return True
     others = {path.name for path in out.iterdir()} if out.is_dir() else set[str]()
     if (out.exists() and not out.is_dir()) or others - {STAGING}:
-        raise ConfigError(f"{out} exists and was not made by so101-demos; choose another --out, or remove it")
+        raise ConfigError(
+            f"{out} exists and was not made by so101-demos; choose another --output_dir, or remove it"
+        )
     staging.mkdir(parents=True, exist_ok=True)
-    partial = staging / "settings.partial"
-    write_settings(partial, settings)
-    partial.replace(staging / SETTINGS)
+    with replacing(staging / SETTINGS) as partial:
+        write_settings(partial, settings)
     return True
 
 
@@ -49,7 +51,7 @@ def _compare(settings: Settings, out: Path, stored: Path) -> None:
             raise ValueError("no settings")
     except ValueError as error:
         raise ConfigError(
-            f"{stored} cannot be read ({error}); choose another --out, or remove {out}"
+            f"{stored} cannot be read ({error}); choose another --output_dir, or remove {out}"
         ) from error
     ours = dataclasses.asdict(settings)
     differing = [
@@ -59,7 +61,7 @@ def _compare(settings: Settings, out: Path, stored: Path) -> None:
     ]
     if differing:
         raise ConfigError(
-            f"{out} was begun with {', '.join(differing)}; choose another --out, or ask for the same to go on"
+            f"{out} was begun with {', '.join(differing)}; choose another --output_dir, or ask for the same to go on"
         )
 
 

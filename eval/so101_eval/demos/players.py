@@ -50,7 +50,7 @@ def play_all(settings: Settings, staging: Path, jobs: int, console: Console) -> 
         if failed >= MOST_FAILURES and failed > len(kept) and not settings.keep_failures:
             raise EvalError(
                 f"the expert failed in {failed} of {failed + len(kept)} episodes of {settings.task} "
-                f"{settings.scenario} {settings.level}: such demonstrations cannot be made (--keep-failures keeps all)"
+                f"{settings.scenario} {settings.level}: such demonstrations cannot be made (--keep_failures keeps all)"
             )
 
     with progress(console) as bar, players(settings, staging, jobs) as start:

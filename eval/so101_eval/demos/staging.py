@@ -1,7 +1,6 @@
 """Finished episodes as files, until there are enough for a dataset. Each is there whole or not at all."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from so101_eval.demos.episode import Episode, play
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import Bench
 from so101_eval.palletizing.scene.reset_data import CAMERAS
+from so101_policy.files import replacing
 
 
 class Outcome(NamedTuple):
@@ -39,16 +39,8 @@ def store(staging: Path, seed: int, episode: Episode) -> None:
         arrays[f"{name}.bytes"] = np.concatenate(pictures) if pictures else np.zeros(0, np.uint8)
     arrays["record"] = np.array(json.dumps(episode.record))
     path = path_of(staging, seed)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def load(staging: Path, seed: int) -> Episode:

@@ -83,7 +83,7 @@ def _ray() -> Any:
     except ImportError as error:
         raise ConfigError(
             "--cluster needs Ray, which is not installed: pip install 'lerobot_policy_so101[cluster]'; "
-            "without --cluster the episodes are played by --jobs processes of this machine"
+            "without --cluster the episodes are played by --num_workers processes of this machine"
         ) from error
     return ray
 

@@ -247,7 +247,7 @@ def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:
         if both := sorted((trained or set()) & set(seeds)):
             raise ConfigError(
                 f"{spec.name} was trained on {len(both)} of these scenes ({spec.dataset}): seeds {_some(both)}; "
-                f"asked for are {seeds.start} to {seeds.stop - 1}. Choose others with --first-seed"
+                f"asked for are {seeds.start} to {seeds.stop - 1}. Choose others with --first_seed"
             )
     return unknown
 

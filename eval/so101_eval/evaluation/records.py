@@ -27,6 +27,7 @@ import numpy as np
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import to_json
 from so101_eval.palletizing.score.record import Score
+from so101_policy.files import write_text
 
 SCHEMA = 1
 KINDS = ("simulation", "real")
@@ -210,16 +211,6 @@ _ONE_OF: tuple[tuple[str, Callable[[EpisodeRecord], str], Callable[[EpisodeRecor
 # Writing
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A file with this text, or the one that was there before; never half of it, whatever happens."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def cut_tail(path: Path) -> None:
     """Take away what follows the last whole line: an append that was cut off."""
     if not path.is_file():
@@ -232,9 +223,9 @@ def cut_tail(path: Path) -> None:
 def write_tables(folder: Path, records: Sequence[EpisodeRecord]) -> None:
     """The sorted episodes.jsonl of a complete run, and what is made of it."""
     ordered = sorted(records, key=lambda record: record.key)
-    write_whole(folder / TABLE, as_csv(ordered))
-    write_whole(folder / EVAL_INFO, json.dumps(as_eval_info(ordered), indent=2))
-    write_whole(folder / EPISODES, "".join(record.to_json() + "\n" for record in ordered))
+    write_text(folder / TABLE, as_csv(ordered))
+    write_text(folder / EVAL_INFO, json.dumps(as_eval_info(ordered), indent=2))
+    write_text(folder / EPISODES, "".join(record.to_json() + "\n" for record in ordered))
 
 
 def as_csv(records: Sequence[EpisodeRecord]) -> str:

@@ -23,7 +23,14 @@ from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.pool import one_thread
+from so101_policy.command_flags import Parser
+from so101_policy.files import replacing
 from so101_robot.mock.cameras.render import Renderer, open_renderer
+
+EXAMPLES = """
+  so101-eval replay outputs/eval/first baseline,nominal,7
+  so101-eval replay outputs/eval/first 12 --no_video
+"""
 
 WIDTH, HEIGHT = 480, 360
 """Of each of the two pictures of a video [pixels]."""
@@ -55,14 +62,21 @@ class Replayed(NamedTuple):
         return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser("so101-eval replay", "Repeats one episode from its record.", EXAMPLES)
     parser.add_argument("folder", metavar="run", type=Path, help="run folder")
     parser.add_argument(
         "episode", help="POLICY,SCENARIO[:LEVEL],SEED, or the number of a line of episodes.jsonl"
     )
     parser.add_argument("--video", type=Path, help="where to (default: into the run's media folder)")
-    parser.add_argument("--no-video", action="store_true", help="compare only")
+    parser.add_argument("--no_video", action="store_true", help="compare only")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -184,20 +198,15 @@ def film(path: Path) -> Generator[Show]:
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    try:
-        with av.open(partial, "w", format="mp4") as container:
-            stream = cast_stream(container.add_stream(CODEC, rate=Fraction(FPS / EVERY)))
+    with replacing(path) as partial, av.open(partial, "w", format="mp4") as container:
+        stream = cast_stream(container.add_stream(CODEC, rate=Fraction(FPS / EVERY)))
 
-            def show(picture: NDArray[np.uint8]) -> None:
-                stream.height, stream.width = picture.shape[:2]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        def show(picture: NDArray[np.uint8]) -> None:
+            stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
 
-            yield show
-            container.mux(stream.encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield show
+        container.mux(stream.encode())
 
 
 def cast_stream(stream: Any) -> Any:

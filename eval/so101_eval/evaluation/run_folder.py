@@ -32,9 +32,9 @@ from so101_eval.evaluation.records import (
     read_episodes,
     read_meta,
     write_tables,
-    write_whole,
 )
 from so101_eval.progress import progress
+from so101_policy.files import is_partial, write_text
 from so101_robot.runs.provenance import git_commit
 
 SESSIONS = "sessions.jsonl"
@@ -112,7 +112,7 @@ class Tally:
 def open_run(plan: Plan, out: Path) -> Generator[None]:
     """A folder that holds this plan and nobody else works in. Raises as `run`."""
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: it is a file")
+        raise ConfigError(f"--output_dir {out}: it is a file")
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
         try:
@@ -132,12 +132,12 @@ def open_run(plan: Plan, out: Path) -> Generator[None]:
 
 def _begin(plan: Plan, out: Path) -> None:
     # what a run that was killed before it began may leave, and an editor of folders
-    if others := sorted({path.name for path in out.iterdir()} - {LOCK, f"{RUN}.partial", ".DS_Store"}):
+    if others := sorted({path.name for path in out.iterdir() if not is_partial(path)} - {LOCK, ".DS_Store"}):
         raise ConfigError(
-            f"--out {out} is no run of so101-eval: it holds {', '.join(others[:5])}; choose a new folder"
+            f"--output_dir {out} is no run of so101-eval: it holds {', '.join(others[:5])}; choose a new folder"
         )
     meta = {"schema": SCHEMA, "run": plan.sha256[:16], "plan": plan.to_dict(), "versions": versions()}
-    write_whole(out / RUN, json.dumps(meta, indent=2) + "\n")
+    write_text(out / RUN, json.dumps(meta, indent=2) + "\n")
 
 
 def _session() -> dict[str, object]:
@@ -168,7 +168,7 @@ def check_same(plan: Plan, out: Path) -> None:
             was, is_now = (str(policy[changed[0]])[:12] for policy in (before[name], now[name]))
             raise ConfigError(
                 f"{out} was begun with another {name}: {changed[0]} was {was}, is {is_now}. "
-                "Give the changed policy another name and evaluate it in a run of its own (--out)"
+                "Give the changed policy another name and evaluate it in a run of its own (--output_dir)"
             )
     differing = [
         f"{name} {_short(theirs[name])} (now {_short(ours[name])})"
@@ -179,12 +179,12 @@ def check_same(plan: Plan, out: Path) -> None:
         differing.append(f"policies {', '.join(before)} (now {', '.join(now)})")
     if differing:
         raise ConfigError(
-            f"{out} was begun with {'; '.join(differing)}. Choose another --out, or ask for the same"
+            f"{out} was begun with {'; '.join(differing)}. Choose another --output_dir, or ask for the same"
         )
     if meta["versions"] != versions():
         raise RecordError(
             f"{out} was begun with other versions, and records of two versions do not mix: "
-            f"{_differing(meta['versions'])}. Choose another --out"
+            f"{_differing(meta['versions'])}. Choose another --output_dir"
         )
 
 

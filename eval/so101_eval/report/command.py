@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from so101_eval.errors import ConfigError
-from so101_eval.evaluation.records import EpisodeRecord, read_runs, write_whole
+from so101_eval.evaluation.records import EpisodeRecord, read_runs
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.pool import one_thread
 from so101_eval.progress import progress
@@ -21,17 +21,27 @@ from so101_eval.report.data.report_data import report_data
 from so101_eval.report.data.table import BASELINE
 from so101_eval.report.media import BUDGET, Clip, Films, make_media
 from so101_eval.report.page import render
+from so101_policy.command_flags import Parser
+from so101_policy.files import write_text
+
+EXAMPLES = """
+  so101-eval report outputs/eval/first
+  so101-eval report outputs/eval/first --baseline=stock --no_videos
+"""
 
 PAGE, DATA, MEDIA = "report.html", "report.json", "media"
 METRICS = "metrics.jsonl"
 MEGABYTE = 2**20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-eval report", "The page that is read, and report.json with all that it shows.", EXAMPLES
+    )
     add = parser.add_argument
     add("folders", metavar="run", nargs="+", type=Path, help="run folders; their episodes go on one page")
-    add("--out", type=Path, metavar="DIR", help="where to (default: report/ in the first run)")
+    add("--output_dir", type=Path, metavar="DIR", help="where to (default: report/ in the first run)")
     add(
         "--baseline",
         metavar="ARM",
@@ -42,23 +52,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--training", nargs="+", default=[], metavar="POLICY=DIR",
         help="output folders of so101-train: is the loss a predictor of success?")  # fmt: skip
-    add("--no-videos", dest="videos", action="store_false", help="play nothing again: no pictures, no clips")
+    add("--no_videos", dest="videos", action="store_false", help="play nothing again: no pictures, no clips")
     add("--megabytes", type=float, default=BUDGET / MEGABYTE, metavar="N",
         help="most that pictures and clips may take (default: %(default)g)")  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
     """Raises what is wrong with the request."""
-    console, out = Console(stderr=True), options.out or options.folders[0] / "report"
+    console, out = Console(stderr=True), options.output_dir or options.folders[0] / "report"
     records = read_runs(options.folders)
     reliance = [read_reliance(path) for path in options.reliance]
     training = dict(last_figures(text) for text in options.training)
     baseline = options.baseline or first_arm(records, options.folders[0])
     data = report_data(records, reliance, training, baseline)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / DATA, json.dumps(data, indent=1) + "\n")
+    write_text(out / DATA, json.dumps(data, indent=1) + "\n")
     clips, problems = _media(data, records, options, out, console) if options.videos else ({}, [])
-    write_whole(out / PAGE, render(data, clips, problems))
+    write_text(out / PAGE, render(data, clips, problems))
     output = Console()
     output.print(data["sentence"]["headline"], style="bold", markup=False, soft_wrap=True)
     output.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)

@@ -27,6 +27,7 @@ from so101_eval.evaluation.replay import camera
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_policy.errors import PolicyError
+from so101_policy.files import write_bytes
 from so101_robot.errors import RobotError
 
 
@@ -165,9 +166,7 @@ def _made(
     filmed = [film(episode) for episode in episodes]
     content, suffix = make(filmed, episodes)
     path = _named(file, all(one.same for one in filmed), suffix)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_bytes(path, content)
     return path, all(one.same for one in filmed)
 
 

@@ -1,10 +1,5 @@
 """Which of two policies is better, from counts alone: so101-eval compare.
 
-so101-eval compare 17/20 14/20
-so101-eval compare 17/20 14/20 --both 12
-so101-eval compare --both 12 --only-first 5 --only-second 2 --neither 1 --names regularized baseline
-so101-eval compare --both 12 --only-first 5 --only-second 2 --neither 1 --watched
-
 Two counts are taken as episodes on scenes of their own. With one number about pairs they are episodes on common
 scenes, which tells more. The first line is the answer and cannot claim more than was found: what was not told apart
 is not called equal, but comes with the difference that would have been found.
@@ -20,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from so101_eval.errors import ConfigError, EvalError
+from so101_eval.errors import ConfigError
 from so101_eval.statistics import (
     ALPHA,
     POWER,
@@ -39,6 +34,16 @@ from so101_eval.statistics import (
     tango,
     wilson,
 )
+from so101_policy.command_flags import Parser
+
+EXAMPLES = """
+  so101-eval compare 17/20 14/20
+  so101-eval compare 17/20 14/20 --both=12
+  so101-eval compare --both=12 --only_first=5 --only_second=2 --neither=1 \\
+      --names regularized baseline
+  so101-eval compare --both=12 --only_first=5 --only_second=2 --neither=1 \\
+      --watched
+"""
 
 WIDTH = 110
 """Characters of the output where it is written to a file."""
@@ -199,14 +204,15 @@ def e_value_text(value: float) -> str:
     return "above 1e300" if math.isinf(value) else f"{value:.3g}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `run` needs."""
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser("so101-eval compare", "Which of two policies is better, from counts alone.", EXAMPLES)
     parser.add_argument(
         "counts", nargs="*", metavar="SUCCESSES/EPISODES", help="of the first and the second policy"
     )
     parser.add_argument("--both", type=int, help="pairs in which both policies succeeded")
-    parser.add_argument("--only-first", type=int, help="pairs in which only the first policy succeeded")
-    parser.add_argument("--only-second", type=int, help="pairs in which only the second policy succeeded")
+    parser.add_argument("--only_first", type=int, help="pairs in which only the first policy succeeded")
+    parser.add_argument("--only_second", type=int, help="pairs in which only the second policy succeeded")
     parser.add_argument(
         "--neither", type=int, help="pairs in which both failed (default: 0, or what counts leave)"
     )
@@ -222,32 +228,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--power", type=float, default=POWER, help="of what was detectable (default: %(default)s)"
     )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command on parsed arguments; returns its exit code. One message for what cannot be."""
-    try:
-        comparison = _compare(options)
-    except EvalError as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
+    """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
+    comparison = _compare(options)
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(comparison.sentence(), markup=False, style="bold", soft_wrap=True)
     console.print(_table(comparison))
     return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="so101-eval compare",
-        description="Which of two policies is better, from counts alone.",
-        epilog="examples:\n" + (__doc__ or "").split("\n\n")[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
@@ -266,7 +261,7 @@ def _compare(options: argparse.Namespace) -> Comparison:
         return compare_pairs(pairs, names, options.alpha, options.power, options.watched)
     if not counts:
         raise ConfigError(
-            "nothing to compare: needed are two counts such as 17/20 14/20, or --both, --only-first, ..."
+            "nothing to compare: needed are two counts such as 17/20 14/20, or --both, --only_first, ..."
         )
     if options.watched:
         raise ConfigError("--watched needs pairs: add --both, the scenes on which both policies succeeded")
@@ -288,7 +283,7 @@ def _count(text: str) -> Count:
 def _only_pairs(told: dict[str, int | None]) -> Pairs:
     both, first_only, second_only = told["both"], told["first_only"], told["second_only"]
     if both is None or first_only is None or second_only is None:
-        raise ConfigError("pairs without counts need --both, --only-first and --only-second")
+        raise ConfigError("pairs without counts need --both, --only_first and --only_second")
     return Pairs(both, first_only, second_only, told["neither"] or 0)
 
 
@@ -348,7 +343,3 @@ def _table(comparison: Comparison) -> Table:
     for name, text in comparison.details:
         table.add_row(name, text)
     return table
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,5 @@
 """so101-study: does a cure for blindness help? From nothing to the answer, with one command.
 
-so101-study --out outputs/study
-so101-study --out outputs/quick --arms baseline isolation --train-seeds 0 --demonstrations 60 --steps 500 --episodes 10
-so101-study --out outputs/study --until probes
-
     demonstrations -> training, every arm with every seed -> probes -> paired episodes -> report
 
 Each stage takes up what is there, so the same command after Ctrl-C, a power cut or kill -9 goes on where it stopped.
@@ -13,7 +9,6 @@ The folder says what was asked (design.json); another question needs another fol
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +19,6 @@ from rich.console import Console
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.playing import AUTO, LATENCY_S
-from so101_eval.errors import EvalError
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.plan import Plan, parse_cells
 from so101_eval.evaluation.players import local_players
@@ -35,10 +29,9 @@ from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
-from so101_policy.errors import PolicyError
-from so101_robot.errors import RobotError
+from so101_policy.command_flags import Parser
+from so101_policy.command_shell import OK
 
-OK, WRONG, INTERRUPTED = 0, 2, 130
 SHIFTED_SEED = 100_000
 """Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""
 
@@ -60,24 +53,32 @@ class Place(NamedTuple):
         return self.folder / "evaluation"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code. One message for what cannot be done."""
-    options = _parser().parse_args(arguments)
+EXAMPLES = """
+  so101-study --output_dir=outputs/study
+  so101-study --output_dir=outputs/quick --variants baseline isolation \\
+      --train_seeds 0 --demonstrations=60 --steps=500 --episodes=10
+  so101-study --output_dir=outputs/study --until=probes
+"""
+
+NOTES = """\
+Each stage takes up what is there, so the same command after Ctrl-C, a power
+cut or kill -9 goes on where it stopped. The folder says what was asked
+(design.json); another question needs another folder."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises SO101Error, OSError for what cannot be done."""
+    options = parser().parse_args(arguments)
     console = Console(stderr=True)
-    try:
-        design = _design(options)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        design.settle(options.out)
-        place = Place(options.out.resolve())
-        for name, stage in STAGES.items():
-            console.rule(name, align="left", style="dim")
-            stage(design, place, options.jobs, console)
-            if name == options.until:
-                break
-    except KeyboardInterrupt:
-        return _complain("interrupted; the same command again goes on from there", INTERRUPTED)
-    except (EvalError, PolicyError, RobotError, OSError) as error:
-        return _complain(str(error), WRONG)
+    design = _design(options)
+    options.output_dir.parent.mkdir(parents=True, exist_ok=True)
+    design.settle(options.output_dir)
+    place = Place(options.output_dir.resolve())
+    for name, stage in STAGES.items():
+        console.rule(name, align="left", style="dim")
+        stage(design, place, options.num_workers, console)
+        if name == options.until:
+            break
     return OK
 
 
@@ -143,13 +144,15 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
 
 def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
     """The page that is read."""
-    parser = argparse.ArgumentParser()
-    report.add_arguments(parser)
     runs = runs_of(design, place.folder)
-    wanted = [str(place.evaluation), f"--out={place.folder / 'report'}", f"--baseline={design.arms[0]}"]
+    wanted = [
+        str(place.evaluation),
+        f"--output_dir={place.folder / 'report'}",
+        f"--baseline={design.arms[0]}",
+    ]
     wanted += ["--reliance", *(str(run.reliance / RELIANCE) for run in runs)]
     wanted += ["--training", *(f"{run.policy}={run.folder}" for run in runs)]
-    report.run(parser.parse_args(wanted))
+    report.main(wanted)
     data = json.loads((place.folder / "report" / report.DATA).read_text())
     (place.folder / "results.md").write_text(f"{successes(data)}\n{differences(data)}")
     console.print(f"written: {place.folder / 'results.md'}")
@@ -165,7 +168,7 @@ STAGES: dict[str, Callable[[Design, Place, int, Console], None]] = {
 
 
 def _design(options: argparse.Namespace) -> Design:
-    stored = options.out / "design.json"
+    stored = options.output_dir / "design.json"
     given: dict[str, Any] = vars(options)
     fields = {name: given[name] for name in Design.__dataclass_fields__ if given.get(name) is not None}
     fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
@@ -174,26 +177,43 @@ def _design(options: argparse.Namespace) -> Design:
     return Design(**fields)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _as_recorded(variant: str) -> str:
+    """Folders and records of studies have hyphens; flags and presets have underscores."""
+    return variant.replace("_", "-")
+
+
+def parser() -> Parser:
+    """Of the command line."""
     default = Design()
-    parser = argparse.ArgumentParser(
-        prog="so101-study",
-        description="Does a cure for blindness help? Demonstrations, training, probes, paired episodes, report.",
-        epilog="examples:\n" + "\n\n".join((__doc__ or "").split("\n\n")[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "so101-study",
+        "Does a cure for blindness help? Demonstrations, training, probes, paired\nepisodes, report.",
+        EXAMPLES,
+        epilog=NOTES,
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path("outputs/study"), help="the study's folder (default: %(default)s)")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    add(
+        "--output_dir",
+        type=Path,
+        default=Path("outputs/study"),
+        help="the study's folder (default: %(default)s)",
+    )
+    add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--until", choices=STAGES, help="stop after this stage")
     add("--task", help=f"default: {default.task}")
-    add("--arms", nargs="+", metavar="ARM", help=f"of {', '.join(ARMS)} (default: all)")
-    add("--train-seeds", dest="train_seeds", nargs="+", type=int, metavar="SEED",
+    add(
+        "--variants",
+        dest="arms",
+        type=_as_recorded,
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(ARMS)} (default: all)",
+    )
+    add("--train_seeds", nargs="+", type=int, metavar="SEED",
         help=f"default: {' '.join(map(str, default.train_seeds))}")  # fmt: skip
     add("--demonstrations", type=int, help=f"to learn from (default: {default.demonstrations})")
     add("--steps", type=int, help=f"of training (default: {default.steps})")
-    add("--batch-size", dest="batch_size", type=int, help=f"default: {default.batch_size}")
+    add("--batch_size", type=int, help=f"default: {default.batch_size}")
     add(
         "--scenarios",
         nargs="+",
@@ -203,20 +223,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", type=int, help=f"of the scenarios (default: {default.level})")
     add("--episodes", type=int, help=f"paired, per policy and scenario (default: {default.episodes})")
     add(
-        "--first-scene",
-        dest="first_scene",
+        "--first_scene",
         type=int,
         metavar="SEED",
         help="of the evaluated scenes: another study's findings are confirmed in other scenes "
         f"(default: {default.first_scene})",
     )
     return parser
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"so101-study: {message}", file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,6 @@ number of steps, order of samples.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from so101_eval.json_lines import from_json, to_json
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed
 from so101_eval.palletizing.scene.scenarios import load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
+from so101_policy.files import is_partial, write_text
 
 DESIGN = "design.json"
 
@@ -114,12 +114,10 @@ class Design:
         if file.exists():
             self._check_same(file)
             return
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not all(map(is_partial, folder.iterdir())):
             raise ConfigError(f"{folder} is not empty and holds no study; give a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f".{DESIGN}.new"
-        new.write_text(self.to_json() + "\n")
-        os.replace(new, file)
+        write_text(file, self.to_json() + "\n")
 
     def _check_same(self, file: Path) -> None:
         found = Design.from_json(file.read_text())

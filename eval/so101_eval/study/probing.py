@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from so101_eval.errors import StudyError
 from so101_eval.study.training import TrainRun
+from so101_policy.errors import PolicyError
 from so101_policy.reliance import command as reliance_command
 
 RELIANCE = "reliance.json"
@@ -47,12 +48,13 @@ def probe(run: TrainRun, data: Path) -> Findings:
     """
     file = run.reliance / RELIANCE
     if not file.exists() or _policy(file)["sha256"] != _sha256(run):
-        code = reliance_command.main(
-            [f"--policy.path={run.policy}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
-             f"--frames={FRAMES}", f"--out={run.reliance}", "--no-picture"]
-        )  # fmt: skip
-        if code:
-            raise StudyError(f"the probes of {run.name} failed; see above")
+        try:
+            reliance_command.main(
+                [f"--policy.path={run.policy}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
+                 f"--frames={FRAMES}", f"--output_dir={run.reliance}", "--no_picture"]
+            )  # fmt: skip
+        except PolicyError as problem:
+            raise StudyError(f"the probes of {run.name} failed: {problem}") from problem
     return Findings(run, _last_evaluated(run), _policy(file))
 
 

@@ -26,6 +26,7 @@ from rich.console import Console
 from torch import Tensor
 
 from so101_policy.errors import PolicyError, first_line
+from so101_policy.files import sync
 from so101_policy.frames.build import build, check_pieces
 from so101_policy.frames.dataset import AnyDataset, camera_shapes, complete_dataset, fingerprint
 from so101_policy.frames.folders import (
@@ -38,7 +39,6 @@ from so101_policy.frames.folders import (
     name_of,
     read_manifest,
     remove_leftovers,
-    sync_folder,
     write_manifest,
 )
 
@@ -197,7 +197,7 @@ def _built(
             raise PolicyError(f"the dataset {dataset.root} changed while its frames were decoded; try again")
         write_manifest(partial, manifest._replace(pieces=tuple(written)))
         partial.rename(place)
-        sync_folder(place.parent)
+        sync(place.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

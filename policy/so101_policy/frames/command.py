@@ -1,6 +1,6 @@
 """`so101-frames`: the caches of decoded frames, shown, checked and removed.
 
-Exit code 0: done; 1: a cache is damaged; 2: a mistake in what was asked; 130: interrupted.
+Exit code 1: a cache is damaged.
 """
 
 import argparse
@@ -12,6 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from so101_policy.command_flags import Parser
+from so101_policy.commands.cli import FRAMES
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
 from so101_policy.frames.dataset import INFO, fingerprint
@@ -47,20 +49,22 @@ class Entry(NamedTuple):
         return "current" if fingerprint(root) == self.manifest.fingerprint else "dataset changed"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+EXAMPLES = """
+  so101-frames list
+  so101-frames remove --stale
+  so101-frames --folder=/data/frames check
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises PolicyError, OSError."""
+    options = parser().parse_args(arguments)
     folder: Path = (options.folder or default_folder()).expanduser()
     try:
         return options.run(folder, options)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
     except BlockingIOError as error:
-        return _complain(
-            f"another process is at work on {Path(error.filename or folder).stem}; try again later", 2
-        )
-    except (PolicyError, OSError) as error:
-        return _complain(str(error), 2)
+        busy = Path(error.filename or folder).stem
+        raise PolicyError(f"another process is at work on {busy}; try again later") from error
 
 
 def show(folder: Path, _: argparse.Namespace) -> int:
@@ -124,16 +128,25 @@ def check(folder: Path, options: argparse.Namespace) -> int:
     return int(damaged > 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="so101-frames", description="Caches of datasets' decoded frames.")
-    parser.add_argument("--folder", type=Path, help=f"where caches lie (default: {default_folder()})")
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(FRAMES.name, description="Caches of datasets' decoded frames.", examples=EXAMPLES)
+    parser.add_argument(
+        "--folder", type=Path, help="where caches are (default: $SO101_CACHE or ~/.cache/so101/frames)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="show the caches")
+    listing = commands.add_parser("list", help="show the caches", description="Shows the caches.")
     listing.set_defaults(run=show)
-    checking = commands.add_parser("check", help="verify every checksum")
+    checking = commands.add_parser(
+        "check", help="verify every checksum", description="Verifies every checksum."
+    )
     checking.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
     checking.set_defaults(run=check)
-    removing = commands.add_parser("remove", help="remove caches; they are built again when needed")
+    removing = commands.add_parser(
+        "remove",
+        help="remove caches; they are built again when needed",
+        description="Removes caches; they are built again when needed.",
+    )
     removing.add_argument("names", nargs="*", metavar="NAME", help="which; the beginning of a name will do")
     removing.add_argument("--stale", action="store_true", help="those whose dataset has changed or is gone")
     removing.add_argument("--all", action="store_true", help="all in the folder")
@@ -171,10 +184,5 @@ def _nbytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _complain(message: str, code: int) -> int:
-    print(f"so101-frames: {message}", file=sys.stderr)
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(FRAMES.main())

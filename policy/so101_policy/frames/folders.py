@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
+from so101_policy.files import sync
 from so101_policy.frames.build import WrittenPiece
 
 FORMAT = 1
@@ -75,16 +76,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         json.dump(manifest._asdict(), file)
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in a folder, through to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
 
 
 @contextmanager

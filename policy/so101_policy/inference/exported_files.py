@@ -5,7 +5,6 @@ configuration, and who wrote it. It is written under another name and renamed wh
 That a file is right is not taken on trust: an engine is verified on the first observation, wherever it came from.
 """
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from so101_policy.files import write_bytes
 from so101_policy.inference.graph import ActGraph
 
 logger = logging.getLogger(__name__)
@@ -47,15 +47,11 @@ def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -
         path.touch()
         return path
     model = export(graph)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(model)
-        partial.replace(path)
+        write_bytes(path, model)
         _tidy(folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         logger.warning(
             "the exported policy could not be saved in %s and will be exported again next time: %s",
             folder,

@@ -16,77 +16,64 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from so101_policy.command_flags import Parser
+from so101_policy.command_shell import OK
+from so101_policy.commands.cli import RELIANCE
 from so101_policy.errors import PolicyError
+from so101_policy.files import write_json
 from so101_policy.reliance.frames import Recordings, open_recordings, read_views
 from so101_policy.reliance.intervals import Bootstrap
 from so101_policy.reliance.phases import PHASES
 from so101_policy.reliance.picture import draw
 from so101_policy.reliance.policy import ProbedPolicy, default_name
 from so101_policy.reliance.probes import Views, draw_donors, figures_of, probes_of, run_probe
-from so101_policy.reliance.report import Reliance, Study, as_data, table, write_json
+from so101_policy.reliance.report import Reliance, Study, as_data, table
 
-OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 PIPED_WIDTH, COLUMN_WIDTH = 64, 30
 """Of the table in a file or pipe, which has no width of its own: for the words, and for each policy."""
 
 DESCRIPTION = """\
-How much of a policy's action follows the cameras, and how much the joint state. On recorded frames one of them is
-exchanged for that of another episode, and the action is predicted again. Several policies are compared on the same
-frames. Prints a table; writes reliance.json and reliance.png.
-"""
-EXAMPLES = """\
-examples:
+How much of a policy's action follows the cameras, and how much the joint
+state. On recorded frames one of them is exchanged for that of another episode,
+and the action is predicted again. Several policies are compared on the same
+frames. Prints a table; writes reliance.json and reliance.png."""
+
+EXAMPLES = """
   so101-reliance --policy.path=outputs/run --dataset.root=data/palletize-2
-  so101-reliance --policy.path baseline=outputs/a --policy.path isolation=outputs/b \\
-                 --dataset.root data/palletize-2 --episodes held-out:0.1 --out outputs/reliance
-  so101-reliance --policy.path=user/act_so101 --dataset.repo_id=user/so101_pick --frames 640
-
-how to read it:
-  reliance     0: the action follows the cameras alone; 1: the joint state alone
-  cue conflict image of one moment, state of another: 1 follows the image, 0 the state
-  attention    where the decoder looks: shown as a diagnostic, it is not what the action depends on
-Use episodes that the policies were not trained on.
+  so101-reliance --policy.path=baseline=outputs/a \\
+      --policy.path=isolation=outputs/b --dataset.root=data/palletize-2 \\
+      --episodes=held-out:0.1 --output_dir=outputs/reliance
+  so101-reliance --policy.path=user/act_so101 \\
+      --dataset.repo_id=user/so101_pick --frames=640
 """
 
+HOW_TO_READ = """\
+how to read it:
+  reliance      0: the action follows the cameras alone; 1: the joint state
+                alone
+  cue conflict  image of one moment, state of another: 1 follows the image,
+                0 the state
+  attention     where the decoder looks: shown as a diagnostic, it is not what
+                the action depends on
+Use episodes that the policies were not trained on."""
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises PolicyError, OSError."""
     asked = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR)
     logging.getLogger("lerobot").setLevel(
         logging.ERROR
     )  # it warns at length of decoders that it does not need
-    console = Console(stderr=True)
-    try:
-        run(asked, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; nothing was written", style="yellow")
-        return INTERRUPTED
-    except PolicyError as problem:
-        console.print(
-            f"so101-reliance: {problem}", style="red", markup=False, soft_wrap=True, highlight=False
-        )
-        return WRONG_INPUT
-    except OSError as problem:
-        console.print(
-            f"so101-reliance: {problem}", style="red", markup=False, soft_wrap=True, highlight=False
-        )
-        return FAILED
+    run(asked, Console(stderr=True))
     return OK
 
 
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(
-        prog="so101-reliance",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    """Of the command line."""
+    flags = Parser(RELIANCE.name, description=DESCRIPTION, examples=EXAMPLES, epilog=HOW_TO_READ)
     add = flags.add_argument
     add("--policy.path", dest="policies", action="append", required=True, metavar="[NAME=]CKPT",
         help="an ACT checkpoint, folder or hub id; again for each policy to compare")  # fmt: skip
-    add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
     add("--dataset.root", dest="root", type=Path, metavar="DIR", help="folder of a LeRobotDataset v3")
     add("--dataset.repo_id", dest="repo_id", metavar="ID", help="hub id; with --dataset.root just a name")
     add(
@@ -95,12 +82,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="WHICH",
         help="all (default), 0:16, last:16, 0,3,8, or held-out:0.1: what so101-train --held_out=0.1 left out",
     )
+    add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
+    add("--output_dir", type=Path, default=Path("outputs/reliance"), metavar="DIR",
+        help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
     add("--frames", type=_positive, default=320, metavar="N", help="how many frames are probed (320)")
     add("--delay", type=_positive, default=10, metavar="K", help="frames by which images are delayed (10)")
     add("--seed", type=int, default=0, help="which frames and which donors (0)")
-    add("--out", type=Path, default=Path("outputs/reliance"), metavar="DIR",
-        help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
-    add("--no-picture", dest="picture", action="store_false", help="no reliance.png")
+    add("--no_picture", dest="picture", action="store_false", help="no reliance.png")
     return flags
 
 
@@ -116,7 +104,7 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     policies = [ProbedPolicy.load(name, path, asked.device) for name, path in named.items()]
     for policy in policies:
         policy.check_dataset(recordings.joints, recordings.cameras)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    asked.output_dir.mkdir(parents=True, exist_ok=True)
     cameras = list(dict.fromkeys(camera for policy in policies for camera in policy.act.cameras))
     steps = max(policy.act.n_action_steps for policy in policies)
     with _progress(console) as bars:
@@ -129,10 +117,10 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     study = study_of(recordings, views, asked.seed, asked.delay)
     width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
     Console(width=width).print(table(study, found))
-    write_json(asked.out / "reliance.json", as_data(study, found))
+    write_json(asked.output_dir / "reliance.json", as_data(study, found))
     if asked.picture:
-        draw(study, found, asked.out / "reliance.png")
-    console.print(f"written to {asked.out}", style="dim")
+        draw(study, found, asked.output_dir / "reliance.png")
+    console.print(f"written to {asked.output_dir}", style="dim")
 
 
 def probe_policy(policy: ProbedPolicy, views: Views, seed: int, bars: Progress) -> Reliance:
@@ -192,4 +180,4 @@ def _progress(console: Console) -> Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(RELIANCE.main())

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from so101_policy.files import replacing
 from so101_policy.reliance.report import (
     CONFLICT_ROWS,
     PHASE_ROWS,
@@ -46,11 +47,8 @@ SPREAD = 0.56
 
 def draw(study: Study, policies: Sequence[Reliance], path: Path) -> None:
     """Write the picture as PNG, whole or not at all."""
-    with mpl.rc_context(STYLE):
-        figure = _compose(study, policies)
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png", dpi=160)
-    part.replace(path)
+    with mpl.rc_context(STYLE), replacing(path) as partial:
+        _compose(study, policies).savefig(partial, format="png", dpi=160)
 
 
 def _compose(study: Study, policies: Sequence[Reliance]) -> Figure:

@@ -3,9 +3,7 @@
 All policies of a report were probed on the same frames with the same donors, so they are compared draw by draw.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lerobot.utils.constants import OBS_IMAGES
@@ -139,13 +137,6 @@ def as_data(study: Study, policies: Sequence[Reliance]) -> dict[str, Any]:
         "units": "normalised actions",
         "policies": [_policy_data(policy, policies[0]) for policy in policies],
     }
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Written whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _policy_data(policy: Reliance, first: Reliance) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_policy.train.command import main
+from so101_policy.commands.cli import TRAIN
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(TRAIN.main())

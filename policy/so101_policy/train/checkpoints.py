@@ -36,6 +36,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from so101_policy.checkpoint_files import Postprocessor, Preprocessor
 from so101_policy.errors import StoppedError, TrainError
+from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
@@ -128,7 +129,7 @@ class Checkpoints:
         new.unlink(missing_ok=True)
         new.symlink_to(place.name)
         new.replace(self.folder / name)
-        _flush(self.folder)
+        sync(self.folder)
 
     def go_back_to(self, place: Path, progress: Progress) -> None:
         """Make a checkpoint the newest one: links point at it or before, later ones are set aside by name."""
@@ -157,9 +158,10 @@ class Checkpoints:
                 save_file(random_state, state / _random_states_of(rank))
             (state / PROGRESS).write_text(json.dumps(asdict(progress)) + "\n")
             for path in (*new.rglob("*"), new):
-                _flush(path)
+                if not path.is_symlink():
+                    sync(path)
             new.rename(place)
-            _flush(self.folder)
+            sync(self.folder)
         except OSError as problem:
             _remove(new)
             raise StoppedError(
@@ -234,17 +236,6 @@ def _stdout_silenced() -> Generator[None]:
 
 def _random_states_of(rank: int) -> str:
     return f"rng_state_{rank}.safetensors"
-
-
-def _flush(path: Path) -> None:
-    """To the disk, so that a rename is never older than what it names."""
-    if path.is_symlink():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(path: Path) -> None:

@@ -8,51 +8,31 @@ or cannot write ends with its state saved: one message, exit code 1. Ctrl-C save
 
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
-from so101_policy.errors import PolicyError, StoppedError
-from so101_policy.train.flags import HELP, parse, wants_help
-
-if TYPE_CHECKING:
-    from so101_policy.train.config import SO101TrainConfig
-
-OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+from so101_policy.commands.cli import TRAIN
+from so101_policy.train import stages as training_run
+from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.flags import parse
 
 VERBOSE = ("-v", "--verbose")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if wants_help(arguments):
-        print(HELP, end="")
-        return OK
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises PolicyError."""
     verbose = any(argument in VERBOSE for argument in arguments)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    logging.getLogger("so101_policy").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("lerobot").setLevel(logging.INFO if verbose else logging.ERROR)
-    try:
-        return run(parse([argument for argument in arguments if argument not in VERBOSE]))
-    except KeyboardInterrupt:
-        _complain("interrupted before the first step")
-        return INTERRUPTED
-    except PolicyError as problem:  # the border to a person
-        if verbose:
-            traceback.print_exc()
-        _complain(str(problem))
-        return FAILED if isinstance(problem, StoppedError) else WRONG_INPUT
+    return run(parse([argument for argument in arguments if argument not in VERBOSE]))
 
 
-def run(config: "SO101TrainConfig") -> int:
+def run(config: SO101TrainConfig) -> int:
     """Train as asked; returns the exit code.
 
     Raises:
         PolicyError: it cannot be done, or it diverged.
     """
-    from so101_policy.train import stages as training_run
-
     with ExitStack() as stack:
         processes = training_run.start(config, stack)
         data, shifted = training_run.examine(config, processes)
@@ -64,9 +44,5 @@ def run(config: "SO101TrainConfig") -> int:
         return training_run.finish(config, trainer, ending, processes)
 
 
-def _complain(text: str) -> None:
-    print(f"so101-train: {text}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(TRAIN.main())

@@ -1,8 +1,7 @@
-"""The command line of `so101-train`: its help, and from arguments to a `SO101TrainConfig`.
+"""From the command line of `so101-train` to a `SO101TrainConfig`.
 
 The flags are `lerobot-train`'s, read by LeRobot's own parser, so `--policy.path`, `--config_path` and `--resume`
-mean what they mean there. Added are short names for what this project is about. The help is a text, so that it
-comes at once: LeRobot and torch take seconds to import.
+mean what they mean there. Added are short names for what this project is about.
 """
 
 import contextlib
@@ -10,83 +9,18 @@ import io
 import re
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from draccus.wrappers import docstring
+from lerobot.configs import parser
+
+from so101_policy.command_flags import flags_in, nearest
+from so101_policy.commands.cli import TRAIN
 from so101_policy.errors import PolicyError, TrainError
+from so101_policy.model.configuration_regularized_act import MODEL_SIZES
+from so101_policy.train.config import SO101TrainConfig
 
-if TYPE_CHECKING:
-    from so101_policy.train.config import SO101TrainConfig
-
-HELP = """\
-so101-train: train an ACT policy that uses its cameras, on any LeRobotDataset v3.
-
-  so101-train --dataset.repo_id=me/boxes --dataset.root=data/boxes --model=small \\
-              --regularizer.preset=recommended --steps=8000 --output_dir=outputs/train/boxes
-      A small policy from scratch, with isolation, a band and state dropout; runs on a laptop.
-
-  so101-train --dataset.repo_id=me/boxes --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
-              --regularizer.preset=phase1 --steps=5000 --output_dir=outputs/train/cured
-      Fine-tune an ACT checkpoint of LeRobot with a regularizer.
-
-  so101-train --config_path=outputs/train/boxes/checkpoints/last/pretrained_model/train_config.json --resume=true
-      Go on where a run stopped, exactly.
-
-  accelerate launch --num_processes=2 -m so101_policy.train --dataset.repo_id=me/boxes ...
-      Several GPUs; --batch_size is per process.
-
-Ctrl-C saves a checkpoint and says how to go on. Every flag of lerobot-train that concerns ACT is understood.
-
-data
-  --dataset.repo_id=USER/NAME     the dataset's name; with --dataset.root a local folder, else the hub's
-  --dataset.root=DIR              its folder
-  --dataset.episodes="[0,1,2]"    only these
-  --dataset.use_imagenet_stats=true         scale images by ImageNet's mean and spread; false: the dataset's
-  --dataset.image_transforms.enable=false   augmentation, as lerobot-train's, done on the device
-  --held_out=0.1                  fraction of the episodes kept for evaluation; 0: none
-  --shifted.root=DIR              a second dataset, where something has moved: its L1 is reported too
-  --shifted.repo_id=USER/NAME
-  --cache.size=HEIGHTxWIDTH       train on smaller frames, as 96x96; none: as recorded
-  --cache.folder=DIR              where decoded frames are kept; none: $SO101_CACHE or ~/.cache/so101/frames
-  --cache.jobs=N                  processes that decode, once per dataset and size
-  --device_cache=null             true, false: keep the frames on the GPU; null: if they fit
-
-policy
-  --policy.type=regularized_act   or act: LeRobot's own
-  --policy.path=PATH              start from a checkpoint instead (a folder, or a hub id)
-  --model=default                 small: 1 to 5 million parameters, trained from scratch
-  --policy.chunk_size=100         --policy.n_action_steps=100     --policy.dim_model=512
-  --policy.use_vae=true           --policy.vision_backbone=...    and every other field of LeRobot's ACT
-  --policy.device=null            cpu, cuda, cuda:1, mps; null: the best there is
-  --regularizer.preset=none       none, phase1, phase2, phase3, adaptive, isolation, recommended, ...
-  --regularizer.state_dropout=P   and every other field of the regularizer; they win over the preset
-
-training
-  --steps=100000                  --batch_size=8                  --seed=1000
-  --policy.optimizer_lr=1e-5      --policy.optimizer_lr_backbone=1e-5
-  --scheduler.type=NAME           constant_with_warmup, cosine_annealing_with_warmup, ...
-  --scheduler.num_warmup_steps=N  (--model=small: cosine with warm-up, else none, as LeRobot's ACT)
-  --fused=true                    faster forward and optimizer; false: LeRobot's, number for number
-  --precision=fp32                or bf16 (GPU)
-  --compile=false                 torch.compile (GPU)
-
-what is written
-  --output_dir=DIR                none: outputs/train/<date>/<time>_<name>
-  --log_freq=50                   --eval_steps=1000               --save_freq=5000
-  --max_eval_samples=1024         most frames of a held-out L1; 0: all
-  --trackers=tensorboard          and wandb, trackio, comma-separated; none: only metrics.jsonl
-  --wandb.project=NAME            and wandb's other settings, as lerobot-train's
-  --export=act                    at the end also a checkpoint that stock LeRobot loads without a plugin
-
-going on
-  --config_path=FILE              settings from a file; flags win
-  --resume=true                   with --config_path=.../train_config.json of a checkpoint
-
-  -v, --verbose                   show tracebacks and what the libraries log
-  -h, --help
-"""
-
-FLAGS = tuple(sorted(set(re.findall(r"--[a-z][\w.]*\w(?==)", HELP))))
+FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 """The flags of the help, to name the nearest one when a flag does not exist."""
 
 SWITCHES = ("--resume", "--compile", "--fused", "--device_cache")
@@ -95,11 +29,7 @@ SWITCHES = ("--resume", "--compile", "--fused", "--device_cache")
 DEFAULT_POLICY = "regularized_act"
 
 
-def wants_help(arguments: Sequence[str]) -> bool:
-    return "-h" in arguments or "--help" in arguments
-
-
-def parse(arguments: Sequence[str]) -> "SO101TrainConfig":
+def parse(arguments: Sequence[str]) -> SO101TrainConfig:
     """The configuration that the arguments amount to, checked as far as settings alone allow.
 
     Raises:
@@ -159,8 +89,6 @@ def _of_size(flags: dict[str, str]) -> dict[str, str]:
         return {}
     if "--policy.path" in flags:
         raise TrainError(f"--model={size} with --policy.path: the checkpoint has its size already; drop one")
-    from so101_policy.model.configuration_regularized_act import MODEL_SIZES
-
     if size not in MODEL_SIZES:
         raise TrainError(f"--model={size}: possible are {', '.join(MODEL_SIZES)}")
     return {f"--policy.{name}": _as_argument(value) for name, value in MODEL_SIZES[size].items()}
@@ -171,14 +99,8 @@ def _as_argument(value: Any) -> str:
 
 
 def _lerobots_parser() -> Any:
-    """A function that reads the command line by LeRobot's rules. The policies' types are registered first."""
-    from importlib import import_module
-
-    from lerobot.configs import parser
-
-    import_module("lerobot.policies.act.configuration_act")
-    import_module("so101_policy.model.configuration_regularized_act")
-    from so101_policy.train.config import SO101TrainConfig
+    """A function that reads the command line by LeRobot's rules. Importing the
+    configurations has registered the policies' types."""
 
     def given(config: SO101TrainConfig) -> SO101TrainConfig:
         return config
@@ -202,8 +124,6 @@ def _as_command_line(arguments: list[str]) -> Generator[None]:
 def _without_help_texts() -> Generator[None]:
     """draccus searches the sources of every registered dataclass for help texts that nobody will see, which is half of
     the time from the command to the first step of a tiny run."""
-    from draccus.wrappers import docstring
-
     real = docstring.get_attribute_docstring
     docstring.get_attribute_docstring = lambda *_: docstring.AttributeDocString()  # pyright: ignore
     try:
@@ -241,9 +161,7 @@ def _in_words(text: str) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     said = re.sub(r"^(\S+: )?error: ", "", lines[-1]) if lines else "the flags could not be read"
     if unknown := re.search(r"unrecognized arguments: (--[\w.]+)", said):
-        close = get_close_matches(unknown[1], FLAGS, n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"there is no flag {unknown[1]}{hint} See --help"
+        return f"there is no flag {unknown[1]}{nearest(unknown[1], FLAGS)} (see {TRAIN.name} --help)"
     if match := re.match(r"`([\w.]+)`: (.*)", said):
         return f"--{match[1]}: {match[2]}"
     return said

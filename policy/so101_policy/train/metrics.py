@@ -5,12 +5,12 @@ A tracker that is not installed or fails costs one message and itself, never the
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from so101_policy.extras import TRACKERS
+from so101_policy.files import write_text
 from so101_policy.train.config import SO101TrainConfig
 
 METRICS = "metrics.jsonl"
@@ -97,9 +97,4 @@ def _keep_until(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    new = path.with_name(f".{path.name}")
-    with new.open("w", encoding="utf-8") as file:
-        file.writelines(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    write_text(path, "".join(kept))

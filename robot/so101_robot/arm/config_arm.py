@@ -43,8 +43,8 @@ class SO101Config(RobotConfig):
     """What the guard lets pass."""
 
     rig: Path | None = None
-    """File with the limits of this place (`rig.py`): table, walls, budgets. None: the file beside the calibration, if
-    there is one."""
+    """File with the limits of this place: table, walls, budgets; null: the file beside the calibration, if there is
+    one. `python -m so101_robot.guard.rig FILE` writes one to start from."""
 
     home: list[float] = field(default_factory=lambda: list(HOME))
     """Where the arm parks: five angles in degrees and the gripper in percent; cut to the calibrated range."""

@@ -78,6 +78,10 @@ def stored_calibration(rows: Registers) -> dict[str, MotorCalibration]:
     }
 
 
+NO_ID = "None"
+"""LeRobot's file name for a robot without an id."""
+
+
 def check_calibration(
     expected: Mapping[str, MotorCalibration], rows: Registers, source: Path | str, remedy: str
 ) -> None:
@@ -92,6 +96,10 @@ def check_calibration(
     Raises:
         CalibrationError: no calibration, not one of an SO-101, or a table of the joints that differ.
     """
+    if not expected and isinstance(source, Path) and source.stem == NO_ID:
+        raise CalibrationError(
+            f"--robot.id is missing: it names the calibration file, as in lerobot-calibrate{_neighbours(source)}"
+        )
     if not expected:
         raise CalibrationError(f"there is no calibration at {source}{_neighbours(source)} - {remedy}")
     if sorted(expected) != sorted(JOINTS):

@@ -1,1 +1,1 @@
-"""so101-run and so101-replay: flags, composition, exit codes."""
+"""The commands of this package. `cli` is light: it knows their names, not their work."""

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from so101_policy.files import write_json
 from so101_robot.preflight.findings import Finding, Level, as_json, as_table, require
-from so101_robot.runs.log import PREFLIGHT, write_json
+from so101_robot.runs.log import PREFLIGHT
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101

@@ -7,97 +7,67 @@ and the slow approach of `so101-run`; only the policy is missing, and with it th
 too. Wrong input is one message and exit code 2, before the arm is touched.
 """
 
-import logging
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from so101_robot.commands.flags import normalised, parse, wants_help
-from so101_robot.commands.run import (
-    INTERRUPTED,
-    OK,
-    WRONG_INPUT,
-    complain,
-    conclude,
-    exit_code,
-    in_words,
-    is_expected,
+import draccus
+import yaml
+
+from so101_policy.files import write_json
+from so101_robot.arm.arm import SO101
+from so101_robot.commands import compose
+from so101_robot.commands.cli import REPLAY
+from so101_robot.commands.drive import drive, look_first
+from so101_robot.commands.flags import normalised, parse
+from so101_robot.commands.replay_parts import (
+    Compared,
+    Played,
+    check_calibration,
+    check_goals,
+    check_rate,
+    on_steps,
 )
+from so101_robot.commands.run import conclude, exit_code
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.display.view import Title
 from so101_robot.errors import ConfigError
+from so101_robot.loop.observers import Observers
+from so101_robot.loop.stopping import stop_on_signals
+from so101_robot.preflight.checks import run_checks, servo_checks
+from so101_robot.preflight.findings import Finding
+from so101_robot.runs.log import TICKS, RunLog
+from so101_robot.runs.provenance import about_run, sha256_of_file
+from so101_robot.runs.read import Recording, read_recording
 
-if TYPE_CHECKING:
-    from so101_robot.arm.arm import SO101
-    from so101_robot.commands.run_config import RunConfig
-    from so101_robot.preflight.findings import Finding
-    from so101_robot.runs.read import Recording
-
-NAME = "so101-replay"
-
-FAILED = 1
-
-HELP = """\
-so101-replay: play the goals of a run once more, and see how far the arm was from it.
-
-  so101-replay outputs/run/2026-01-31_12-00-00
-      On the mock arm, with the limits, the scene and the rate of that run.
-
-  so101-replay outputs/run/2026-01-31_12-00-00 --robot.port=/dev/ttyACM0 --robot.id=my_arm
-      On a real arm. It goes slowly to the first pose of the run first, and home at the end.
-
-  so101-replay outputs/run/2026-01-31_12-00-00 --display=viewer
-      And look at it in Rerun.
-
-Goals pass the guard, and the loop holds or parks as in so101-run. Nothing looks at what is in the way: clear the table.
-Ctrl-C: hold, go home slowly, release. Twice: release at once.
-The run folder keeps run.json, ticks.jsonl, summary.json and replay.json (the comparison).
-
-  RUN                             a run folder of so101-run or so101-replay
-  --robot.port=mock               mock, or a serial port
-  --other_calibration=false       play a run of an arm with another calibration: its poses are off by the difference
-  --out=DIR                       null: outputs/replay/<date>_<time>
-  -v, --verbose                   log more, and show tracebacks
-  -h, --help
-
-As in so101-run, and as they were in the run where that makes sense: --robot.*, --preflight.skip, --watchdog.*,
---ending.*, --approach_speed, --max_stop_s, --dashboard, --picture, --display; see so101-run --help.
-"""
+NAME = REPLAY.name
 
 KEPT = ("robot", "ending", "max_stop_s", "approach_speed", "fps")
 """What is taken over from a run's configuration."""
 
 ACCEPTED = ("--robot.", "--preflight.", "--watchdog.", "--ending.")
-ALSO = ("--approach_speed", "--max_stop_s", "--dashboard", "--picture", "--display", "--out", "--verbose")
+ALSO = (
+    "--approach_speed",
+    "--max_stop_s",
+    "--dashboard",
+    "--picture",
+    "--display",
+    "--output_dir",
+    "--verbose",
+)
 
 OTHER_CALIBRATION = "--other_calibration"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if wants_help(arguments):
-        print(HELP, end="")
-        return OK
-    verbose = any(argument == "-v" or argument.startswith("--verbose") for argument in arguments)
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
-    try:
-        from so101_robot.runs.read import read_recording
-
-        folder, flags, other_calibration = split(arguments)
-        recording = read_recording(folder)
-        return replay(recording, configured(recording, flags), [NAME, *arguments], other_calibration)
-    except KeyboardInterrupt:
-        complain("interrupted before the arm was touched", NAME)
-        return INTERRUPTED
-    except Exception as problem:  # the border to a person: one message, whatever it is
-        if verbose:
-            traceback.print_exc()
-        complain(in_words(problem), NAME)
-        return WRONG_INPUT if is_expected(problem) else FAILED
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong before the arm is touched."""
+    folder, flags, other_calibration = split(arguments)
+    recording = read_recording(folder)
+    return replay(recording, configured(recording, flags), [NAME, *arguments], other_calibration)
 
 
 def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], bool]:
@@ -123,10 +93,8 @@ def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], bool]:
     return Path(folders[0]), flags, any(accepted)
 
 
-def configured(recording: "Recording", flags: dict[str, str]) -> "RunConfig":
+def configured(recording: Recording, flags: dict[str, str]) -> RunConfig:
     """The configuration of that run with another arm, as far as `flags` say nothing else. Raises ConfigError."""
-    import yaml
-
     kept = {name: value for name, value in recording.about["config"].items() if name in KEPT}
     mock = {**kept["robot"].get("mock", {}), "faults": None}
     kept["robot"] = {**kept["robot"], "port": "mock", "cameras": {}, "mock": mock}
@@ -139,20 +107,11 @@ def configured(recording: "Recording", flags: dict[str, str]) -> "RunConfig":
 
 
 def replay(
-    recording: "Recording", config: "RunConfig", argv: Sequence[str], other_calibration: bool = False
+    recording: Recording, config: RunConfig, argv: Sequence[str], other_calibration: bool = False
 ) -> int:
     """Play it; returns the exit code. Raises what is wrong before the arm is touched."""
-    from so101_robot.arm.arm import SO101
-    from so101_robot.commands import compose
-    from so101_robot.commands.drive import drive, look_first
-    from so101_robot.commands.replay_parts import Compared, Played, on_steps
-    from so101_robot.display.view import Title
-    from so101_robot.loop.observers import Observers
-    from so101_robot.loop.stopping import stop_on_signals
-    from so101_robot.runs.log import RunLog, write_json
-
     robot = SO101(config.robot)
-    folder = config.out or Path("outputs/replay") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = config.output_dir or Path("outputs/replay") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with ExitStack() as stack:
         run_log = RunLog(folder, about(recording, config, argv, robot))
         stack.callback(run_log.discard_if_empty)
@@ -177,14 +136,8 @@ def replay(
     return exit_code(outcome, stop)
 
 
-def about(recording: "Recording", config: "RunConfig", argv: Sequence[str], robot: "SO101") -> dict[str, Any]:
+def about(recording: Recording, config: RunConfig, argv: Sequence[str], robot: SO101) -> dict[str, Any]:
     """What goes into run.json."""
-    import draccus
-
-    from so101_robot.commands import compose
-    from so101_robot.runs.log import TICKS
-    from so101_robot.runs.provenance import about_run, sha256_of_file
-
     ticks = recording.folder / TICKS
     return about_run(
         argv,
@@ -196,16 +149,10 @@ def about(recording: "Recording", config: "RunConfig", argv: Sequence[str], robo
     )
 
 
-def findings(
-    recording: "Recording", config: "RunConfig", robot: "SO101", other_calibration: bool
-) -> "list[Finding]":
+def findings(recording: Recording, config: RunConfig, robot: SO101, other_calibration: bool) -> list[Finding]:
     """The pre-flight of a connected arm, as far as it concerns a replay, and whether the run fits it."""
-    from so101_robot.commands.compose import calibration_of
-    from so101_robot.commands.replay_parts import check_calibration, check_goals, check_rate
-    from so101_robot.preflight.checks import run_checks, servo_checks
-
     found = run_checks(servo_checks(robot), config.preflight.skip)
-    now = calibration_of(config, robot)
+    now = compose.calibration_of(config, robot)
     assert robot.guard is not None  # since connect
     return [
         *found,
@@ -216,4 +163,4 @@ def findings(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(REPLAY.main())

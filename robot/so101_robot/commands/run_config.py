@@ -1,6 +1,6 @@
 """The configuration of `so101-run`: what draccus reads from the command line or a YAML file.
 
-Every flag is explained to people in `flags.HELP`; a test keeps the two in step.
+The words under a field are what `so101-run --help` says of its flag.
 """
 
 import math
@@ -26,11 +26,13 @@ class PolicyFlags:
     """Which policy drives."""
 
     path: str = ""
-    """Folder of a LeRobot checkpoint, a hub id, or demo:NAME; empty: the first of `demo.NAMES`."""
+    """Folder of a LeRobot checkpoint, output folder of lerobot-train, a hub id, or (on the mock arm only)
+    demo:regularized or demo:baseline; empty: demo:regularized."""
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"
-    """What computes the actions, one of `ENGINES` of the policy room; the first answer is compared with LeRobot's."""
+    """What computes the actions: plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime), or
+    auto; the first answer is compared with LeRobot's."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
     fps: float | None = None
@@ -42,9 +44,9 @@ class ChunkFlags:
     """When the policy is asked and how its chunks join."""
 
     mode: str = "auto"
-    """auto: ensembled where the checkpoint asks for it, else asynchronous."""
+    """synchronous, asynchronous or ensembled; auto: ensembled where the checkpoint asks for it, else asynchronous."""
     crossfade_s: float = CROSSFADE_S
-    """Length of the linear cross-fade between two chunks."""
+    """Length of the linear cross-fade between two chunks [s]."""
 
 
 @dataclass
@@ -74,26 +76,28 @@ class RunConfig:
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     blind: AttentionAlarmConfig = field(default_factory=AttentionAlarmConfig)
     fps: float = 30.0
-    """Ticks per second: a whole multiple of the policy's actions per second."""
+    """Ticks per second, up to 200: a whole multiple of the policy's actions per second; between these the arm follows
+    the straight line."""
     duration_s: float | None = None
-    """How long to run; 0: until Ctrl-C; null: 0, or 20 s of the demonstration."""
+    """How long the policy drives [s], on the robot's clock, without the approach; 0: until Ctrl-C; null: 0, or 20 for
+    the demonstration."""
     max_stop_s: float = 1.0
-    """How long the guard may hold the arm without a break before the run ends."""
+    """How long the guard may hold the arm without a break before the run ends [s]."""
     approach_speed: float = 30.0
     """Fastest joint on the way to the policy's first pose [deg/s]; 0: the policy drives from where the arm stands."""
     start_pose: list[float] | None = None
     """Where the arm goes before the policy is asked anything; null: where the checkpoint's demonstrations began, if it
     says so, else to the policy's first action."""
     inference_latency_s: float | None = None
-    """On the mock arm: how long an answer takes in simulated time; null: 0.1."""
-    out: Path | None = None
+    """On the mock arm: how long an answer takes in simulated time [s]; null: 0.1."""
+    output_dir: Path | None = None
     """The run folder; null: outputs/run/<date>_<time>."""
     dashboard: str = "auto"
-    """live, plain, off; auto: live in a terminal."""
+    """live, plain or off; auto: live in a terminal."""
     picture: Path | None = None
     """Write the last picture of the dashboard to this SVG file."""
     display: str = "off"
-    """Rerun: off, viewer, file."""
+    """Rerun, with attention maps over the pictures: off, viewer, or file (run.rrd in the run folder)."""
     per_head: bool = False
     """Log the attention shares of every head."""
     verbose: bool = False

@@ -20,35 +20,40 @@ class GuardLimits:
     """What the guard lets pass. A good ACT policy at 30 Hz meets none of these."""
 
     joint_speed_deg_s: float = 180.0
-    """6 degrees a tick at 30 Hz. Demonstrated motion stays well below; the unloaded servo reaches about 270
+    """The fastest that a goal may move [deg/s].
+    180 is 6 degrees a tick at 30 Hz. Demonstrated motion stays well below; the unloaded servo reaches about 270
     (46 rpm)."""
 
     gripper_speed_percent_s: float = 300.0
-    """Open to closed in a third of a second, which is as fast as the servo can (a range of about 110
+    """The same for the gripper [percent/s].
+    300 is open to closed in a third of a second, which is as fast as the servo can (a range of about 110
     degrees)."""
 
     joint_acceleration_deg_s2: float = 5400.0
-    """From rest to full speed within a tick of 30 Hz, so only a lower value bites at that rate. Demonstrated
-    motion stays below 2800."""
+    """How fast a joint may speed up [deg/s^2]. 5400 is from rest to full speed within a tick of 30 Hz, so only a lower
+    value matters at that rate. Demonstrated motion stays below 2800."""
 
     gripper_acceleration_percent_s2: float = 9000.0
-    """As `joint_acceleration_deg_s2`, for the gripper."""
+    """The same for the gripper [percent/s^2]."""
 
     joint_step_deg: float = 12.0
-    """However late a tick is, a command goes no farther: the speed limit over two ticks at 30 Hz."""
+    """The most that a goal may move in one tick [deg], however late the tick is: the speed limit over two ticks at
+    30 Hz."""
 
     gripper_step_percent: float = 20.0
-    """As `joint_step_deg`, for the gripper."""
+    """The same for the gripper [percent]."""
 
     margin_deg: float = 0.0
-    """Distance to the ends of the calibrated range. 0, because arms rest and demonstrations start at the
+    """Distance to the ends of the calibrated range [deg]. 0, because arms rest and demonstrations start at the
     ends."""
 
     max_state_age_s: float = 0.1
-    """Three ticks at 30 Hz; a read that waits for a silent servo takes 0.02 s."""
+    """The oldest joint positions that are acted on [s]. Three ticks at 30 Hz; a read that waits for a silent servo
+    takes 0.02 s."""
 
     max_frame_age_s: float = 0.5
-    """LeRobot's limit. A camera at 30 Hz is 0.03 to 0.1 s old by the time it is seen."""
+    """The oldest picture that is acted on [s]. LeRobot's limit. A camera at 30 Hz is 0.03 to 0.1 s old by the
+    time it is seen."""
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -1,6 +1,8 @@
 """`python -m so101_robot.mock` is `so101-mock`."""
 
-from so101_robot.mock.serve.command import main
+import sys
+
+from so101_robot.commands.cli import MOCK
 
 if __name__ == "__main__":
-    main()
+    sys.exit(MOCK.main())

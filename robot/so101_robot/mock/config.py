@@ -20,6 +20,7 @@ class MockConfig:
     width: int = 96
     """Of both cameras [pixels]."""
     height: int = 96
+    """Of both cameras [pixels]."""
     camera_fps: float = 30.0
     """Capture rate of both cameras [1/s]; frame k is captured k / camera_fps after power-up."""
     faults: Path | None = None

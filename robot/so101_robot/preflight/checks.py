@@ -61,7 +61,8 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out, of `CHECKS` and `further_checks`; `all` leaves out every one."""
+    """Checks that are left out: servos, supply, heat, errors, settings, calibration, cameras, policy, statistics,
+    ranges, drift; or all."""
 
     def __post_init__(self) -> None:
         known = ("all", *CHECKS, *further_checks())

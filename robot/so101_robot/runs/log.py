@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from so101_policy.files import write_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
@@ -62,7 +63,7 @@ class RunLog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / TICKS).exists():
-                raise ConfigError(f"{folder} already holds a run; choose another folder with --out")
+                raise ConfigError(f"{folder} already holds a run; choose another folder with --output_dir")
             write_json(folder / RUN, about)
             self._ticks = os.open(folder / TICKS, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         except OSError as problem:
@@ -248,18 +249,3 @@ def read_ticks(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError as problem:
                 raise ConfigError(f"{path}, line {number} is damaged: {problem}") from problem
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` so that `path` is either whole or what it was. Raises ValueError for NaN, OSError."""
-    text = json.dumps(data, indent=2, allow_nan=False, default=str) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from so101_robot import child
 from so101_robot.bus.identity import identities_of
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.watchdog.process import Job
@@ -80,15 +81,13 @@ class Watchdog:
     name = "watchdog"
 
     def __init__(self, job: Job) -> None:
-        package_root = str(Path(__file__).parents[2])
-        paths = [package_root, os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "so101_robot.watchdog.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,  # Ctrl-C and the closing of the terminal are for the runner
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            env=child.environment(),
         )
         self.pid = self._process.pid
         assert self._process.stdin is not None

@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
+from so101_policy.files import write_text
 from so101_robot.bus.identity import Identity
 from so101_robot.bus.port_lock import PortInUseError, open_locked
 from so101_robot.bus.small_bus import SmallBus
@@ -217,7 +218,7 @@ def respond(job: Job, end: End, port: str, pidfd: int) -> Report:
         os.write(2, f"{PROGRAM}: {cause}; {job.action}: {report.text}\n".encode())
     if job.report:
         with contextlib.suppress(OSError):
-            _write_whole(Path(job.report), facts)
+            write_text(Path(job.report), json.dumps(facts, indent=2) + "\n")
     return report
 
 
@@ -257,13 +258,6 @@ def _say_ready() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-
-
-def _write_whole(path: Path, facts: dict[str, Any]) -> None:
-    """Under another name first: a report is there as a whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=2) + "\n")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from so101_calibration import command as calibrate
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
 from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
+from so101_calibration.commands.cli import CALIBRATE
 from so101_robot.arm.arm import SO101
 from so101_robot.mock.config import MockConfig
 
@@ -64,12 +64,11 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
     def run(part: str, *words: object, rig: bool = True) -> tuple[int, str]:
         robot = ["--robot.id=rig", f"--robot.calibration_dir={tmp_path}"] if rig else []
-        with pytest.raises(SystemExit) as ended:
-            calibrate.main(["cameras", part, *robot, *map(str, words)])
+        code = CALIBRATE.main(["cameras", part, *robot, *map(str, words)])
         captured = capsys.readouterr()
         text = " ".join((captured.out + captured.err).split())
         assert "Traceback" not in text
-        return int(ended.value.code or 0), text
+        return code, text
 
     return run
 
@@ -100,7 +99,7 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     command("intrinsics", "--images", views)
     render(tmp_path / "place.png", X_CAMERA_BOARD)
     truth = X_BASE_BOARD @ inverse(X_CAMERA_BOARD)
-    code, text = command("front", "--images", tmp_path / "place.png", "--board-mm", 120, 100, -90)
+    code, text = command("front", "--images", tmp_path / "place.png", "--board_mm", 120, 100, -90)
     assert code == 0, text
     lies = kept(tmp_path).pose
     assert lies is not None
@@ -245,15 +244,15 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
         (
             "the lens of camera 'front' is not calibrated",
             "front",
-            ["--images", few[0], "--board-mm", 0, 0, 0],
+            ["--images", few[0], "--board_mm", 0, 0, 0],
         ),
-        ("either --board-mm X Y TURN_DEG or --touches FILE", "front", ["--images", few[0]]),
-        ("a marker must be smaller than its square", "intrinsics", ["--marker-mm=40", "--images", views]),
+        ("either --board_mm X Y TURN_DEG or --touches FILE", "front", ["--images", few[0]]),
+        ("a marker must be smaller than its square", "intrinsics", ["--marker_mm=40", "--images", views]),
         ("no marker dictionary", "intrinsics", ["--dictionary=DICT_X", "--images", views]),
         ("the robot has no camera 'side'", "intrinsics", ["--robot.port=mock", "--camera=side"]),
         ("--views=0: expected a number of views", "intrinsics", ["--robot.port=mock", "--views=0"]),
         ("is not opened through OpenCV", "lock", ["--robot.port=mock"]),
-        ("written as .pdf or .png", "board", ["--out=board.svg"]),
+        ("written as .pdf or .png", "board", ["--output=board.svg"]),
         ("invalid choice: 'lens'", "lens", []),
     ):
         code, text = command(part, *words, rig=part not in ("board", "lens"))
@@ -267,7 +266,7 @@ def test_mistakes_get_one_message_and_nothing_is_kept(command: Command, views: P
 
 def test_a_board_is_drawn_as_asked(command: Command, tmp_path: Path) -> None:
     code, text = command(
-        "board", f"--out={tmp_path}/board.pdf", "--page=a3", "--columns=12", "--rows=8", rig=False
+        "board", f"--output={tmp_path}/board.pdf", "--page=a3", "--columns=12", "--rows=8", rig=False
     )
     assert code == 0
     assert "12 x 8 squares of 28 mm" in text

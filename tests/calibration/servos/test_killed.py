@@ -50,9 +50,15 @@ def test_after_kill_9_arm_and_file_are_as_before_or_as_after(tmp_path: Path) -> 
 
 def killed(port: str, path: Path, source: Path, delay_s: float) -> None:
     rooms = [str(Path(module.__file__ or "").parent.parent) for module in (so101_robot, so101_calibration)]
-    words = [f"--port={port}", "--id=arm", f"--calibration_dir={path.parent}", f"--from={source}", "--yes"]
+    words = [
+        f"--robot.port={port}",
+        "--robot.id=arm",
+        f"--robot.calibration_dir={path.parent}",
+        f"--from={source}",
+        "--yes",
+    ]
     command = subprocess.Popen(
-        [sys.executable, "-m", "so101_calibration.command", "servos", *words],
+        [sys.executable, "-m", "so101_calibration", "servos", *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(rooms)},
     )  # fmt: skip

@@ -59,9 +59,9 @@ def test_lerobots_follower_reports_calibrated_after_the_guided_flow(
     mock: MockProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms = [str(Path(module.__file__ or "").parent.parent) for module in (so101_robot, so101_calibration)]
-    arguments = [f"--port={mock.port}", "--id=arm", f"--calibration_dir={tmp_path}"]
+    arguments = [f"--robot.port={mock.port}", "--robot.id=arm", f"--robot.calibration_dir={tmp_path}"]
     command = subprocess.Popen(
-        [sys.executable, "-m", "so101_calibration.command", "servos", *arguments],
+        [sys.executable, "-m", "so101_calibration", "servos", *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(rooms), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip

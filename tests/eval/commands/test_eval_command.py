@@ -12,29 +12,30 @@ import pexpect
 import pytest
 from numpy.typing import NDArray
 
-from so101_eval.commands import cli as bench
-from so101_eval.commands.cli import INTERRUPTED, WRONG_INPUT, main
+from so101_eval.commands.cli import EVAL
 from so101_eval.errors import EvalError
 from so101_eval.evaluation.plan import Player
 from so101_eval.evaluation.policy_specs import EPISODES as SCENES
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, EpisodeRecord, Key, read_episodes
 from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report.media import Films, clip_key, make_media
+from so101_policy import command_shell
+from so101_policy.command_shell import INTERRUPTED, WRONG_INPUT
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 
 MakeAct = Callable[..., Path]
-ASKED = ["--task", "palletize-1", "--episodes", "2", "--jobs", "1"]
+ASKED = ["--task", "palletize-1", "--episodes", "2", "--num_workers", "1"]
 
 
 def again(act: Path, out: Path) -> list[str]:
     """The command of the fixture `finished`."""
-    return ["run", "--policies", "expert", "hold", f"mine={act}", *ASKED, "--out", str(out)]
+    return ["run", "--policies", "expert", "hold", f"mine={act}", *ASKED, "--output_dir", str(out)]
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one message of a command that cannot be done."""
     capsys.readouterr()
-    assert main(arguments) == WRONG_INPUT
+    assert EVAL.main(arguments) == WRONG_INPUT
     said = capsys.readouterr().err
     lines = said.splitlines()
     assert [line.startswith("so101-eval: ") for line in lines] == [False] * (len(lines) - 1) + [True]
@@ -70,19 +71,19 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Key]:
         (["--policies", "a=/nothing/here"], "there is no checkpoint"),
         (["--policies", "hold", "hold"], "hold is there twice"),
         (["--episodes", "0"], "--episodes 0: needed is 1 or more"),
-        (["--jobs", "0"], "--jobs 0: needed is 1 or more"),
+        (["--num_workers", "0"], "--num_workers 0: needed is 1 or more"),
         (["--latency", "-1"], "--latency -1: possible are 0 to 60 s"),
         (["--chunks", "sometimes"], "--chunks sometimes: possible are auto"),
         (["--size", "96"], "--size 96: needed is WIDTHxHEIGHT"),
         (["--size", "0x96"], "--size 0x96: needed is WIDTHxHEIGHT"),
-        (["--first-seed", "999999"], "seed 1000000"),
+        (["--first_seed", "999999"], "seed 1000000"),
     ],
 )
 def test_what_cannot_be_run_is_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: list[str], says: str
 ):
     assert says in refused(
-        ["run", "--policies", "hold", *ASKED, "--out", str(tmp_path / "out"), *changes], capsys
+        ["run", "--policies", "hold", *ASKED, "--output_dir", str(tmp_path / "out"), *changes], capsys
     )
     assert not (tmp_path / "out").exists()
 
@@ -90,8 +91,22 @@ def test_what_cannot_be_run_is_one_message(
 def test_a_size_that_a_policy_does_not_want_is_refused(
     act: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    asked = ["run", "--policies", f"mine={act}", *ASKED, "--size", "32x24", "--out", str(tmp_path / "out")]
-    assert "mine was trained with front of 24x24" in refused(asked, capsys)
+    asked = [
+        "run",
+        "--policies",
+        f"mine={act}",
+        *ASKED,
+        "--size",
+        "32x24",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    said = refused(asked, capsys)
+    assert "so101-eval run: --size=32x24 is spelled --width=32 --height=24 now" in said
+    assert "mine was trained with front of 24x24" in said
+    now = [*asked[:-4], "--width=32", "--height=24", *asked[-2:]]
+    assert "mine was trained with front of 24x24" in refused(now, capsys)
+    assert "--width and --height go together" in refused([*asked[:-4], "--width=32"], capsys)
 
 
 def test_a_policy_is_not_judged_on_scenes_that_it_was_trained_on(
@@ -101,7 +116,7 @@ def test_a_policy_is_not_judged_on_scenes_that_it_was_trained_on(
     (dataset / SCENES).parent.mkdir(parents=True)
     (dataset / SCENES).write_text('{"seed": 1}\n{"seed": 2}\n')
     (checkpoint / "train_config.json").write_text(json.dumps({"dataset": {"root": str(dataset)}}))
-    asked = ["run", "--policies", f"mine={checkpoint}", *ASKED, "--out", str(tmp_path / "out")]
+    asked = ["run", "--policies", f"mine={checkpoint}", *ASKED, "--output_dir", str(tmp_path / "out")]
     assert "mine was trained on 1 of these scenes" in refused(asked, capsys)
     assert not (tmp_path / "out").exists()
 
@@ -131,14 +146,14 @@ def test_the_same_command_again_plays_nothing_and_a_lost_line_once(
     act: Path, finished: Path, tmp_path: Path, played: list[Key], capsys: pytest.CaptureFixture[str]
 ):
     out = Path(shutil.copytree(finished, tmp_path / "run"))
-    assert main(again(act, out)) == 0
+    assert EVAL.main(again(act, out)) == 0
     assert played == []
     output = capsys.readouterr()
     assert "0/2 [0.00, 0.66]" in output.out
     assert "not known which scenes mine learned from" in output.err
     lines = (out / EPISODES).read_text().splitlines(keepends=True)
     (out / EPISODES).write_text("".join(lines[:-1]))
-    assert main(again(act, out)) == 0
+    assert EVAL.main(again(act, out)) == 0
     assert [(key.policy, key.seed) for key in played] == [("mine", 1)]
     before, now = read_episodes(finished / EPISODES), read_episodes(out / EPISODES)
     assert [record.comparable() for record in now] == [record.comparable() for record in before]
@@ -189,8 +204,8 @@ def test_controls_never_see_what_is_hidden_from_them(
     monkeypatch.setattr(ActPolicy, "predict", noting)
     for control in ("no-state", "no-images"):
         seen.clear()
-        asked = [*ASKED, "--episodes", "1", "--out", str(tmp_path / control)]
-        assert main(["run", "--policies", f"mine={act}@{control}", *asked]) == 0
+        asked = [*ASKED, "--episodes", "1", "--output_dir", str(tmp_path / control)]
+        assert EVAL.main(["run", "--policies", f"mine={act}@{control}", *asked]) == 0
         assert len(seen) > 3
         poses = {state.tobytes() for state, _ in seen}
         pictures = {image.tobytes() for _, images in seen for image in images.values()}
@@ -205,18 +220,21 @@ def test_controls_never_see_what_is_hidden_from_them(
 def test_ctrl_c_is_one_message_and_what_is_finished_is_kept(
     act: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
 ):
-    out, asked = tmp_path / "out", ["run", "--policies", "expert", *ASKED, "--out", str(tmp_path / "out")]
+    out, asked = (
+        tmp_path / "out",
+        ["run", "--policies", "expert", *ASKED, "--output_dir", str(tmp_path / "out")],
+    )
 
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         if when == "importing":
-            patch.setattr(bench, "import_module", interrupt)
+            patch.setattr(command_shell, "import_module", interrupt)
         else:
             play = Player.play
             patch.setattr(Player, "play", lambda self, key: play(self, key) if key.seed == 0 else interrupt())
-        assert main(asked) == INTERRUPTED == 130
+        assert EVAL.main(asked) == INTERRUPTED == 130
     said = capsys.readouterr().err
     assert said.count("so101-eval: interrupted; finished episodes are kept") == 1
     assert len(read_episodes(out / EPISODES) if out.exists() else []) == (when == "playing")
@@ -229,12 +247,9 @@ def test_ctrl_c_in_a_terminal_while_processes_play_is_one_message_and_the_same_c
 ):
     """There Ctrl-C goes to the playing processes too."""
     out = tmp_path / "out"
-    asked = ["run", "--policies", "expert", "hold", *ASKED, "--episodes", "8", "--out", str(out)]
+    asked = ["run", "--policies", "expert", "hold", *ASKED, "--episodes", "8", "--output_dir", str(out)]
     run = pexpect.spawn(
-        sys.executable,
-        ["-m", "so101_eval.commands.cli", *asked, "--jobs", "2"],
-        encoding="utf-8",
-        timeout=300,
+        sys.executable, ["-m", "so101_eval", *asked, "--num_workers", "2"], encoding="utf-8", timeout=300
     )
     run.expect("3/16")
     run.sendintr()
@@ -246,7 +261,7 @@ def test_ctrl_c_in_a_terminal_while_processes_play_is_one_message_and_the_same_c
     assert "Traceback" not in said
     kept = {record.key for record in read_episodes(out / EPISODES)}
     assert 3 <= len(kept) < 16
-    assert main(asked) == 0
+    assert EVAL.main(asked) == 0
     assert not kept & set(played)
     assert len(kept) + len(played) == 16
 
@@ -266,7 +281,7 @@ def chosen(**groups: list[Any]) -> dict[str, list[Any]]:
 def test_the_report_of_a_run_without_videos(
     finished: Path, tmp_path: Path, played: list[Key], capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["report", str(finished), "--no-videos", "--out", str(tmp_path / "report")]) == 0
+    assert EVAL.main(["report", str(finished), "--no_videos", "--output_dir", str(tmp_path / "report")]) == 0
     assert played == []
     page = (tmp_path / "report" / "report.html").read_text()
     assert all(name in page for name in ("expert", "hold", "mine"))
@@ -321,7 +336,7 @@ def test_an_episode_that_goes_otherwise_now_is_marked_and_a_lost_policy_named(
 @pytest.mark.timeout(400)
 def test_the_report_of_a_run_with_videos(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "report"
-    assert main(["report", str(finished), "--out", str(out)]) == 0
+    assert EVAL.main(["report", str(finished), "--output_dir", str(out)]) == 0
     page = (out / "report.html").read_text()
     files = list((out / "media").iterdir())
     assert {path.suffix for path in files} == {".webm", ".jpg"}

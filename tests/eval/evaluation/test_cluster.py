@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from so101_eval.commands.cli import WRONG_INPUT, main
+from so101_eval.commands.cli import EVAL
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation import cluster
 from so101_eval.evaluation.cluster import cluster_players, pack, unpack
@@ -23,6 +23,7 @@ from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import parse_policies, parse_policy
 from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import run
+from so101_policy.command_shell import WRONG_INPUT
 
 QUIET = Console(quiet=True)
 NOTHING = ["--task", "palletize-1", "--episodes", "1", "--cluster"]
@@ -75,7 +76,10 @@ def test_without_ray_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main(["run", "--policies", "hold", *NOTHING, "--out", str(tmp_path / "out")]) == WRONG_INPUT
+    assert (
+        EVAL.main(["run", "--policies", "hold", *NOTHING, "--output_dir", str(tmp_path / "out")])
+        == WRONG_INPUT
+    )
     said = capsys.readouterr().err
     assert "--cluster needs Ray, which is not installed: pip install 'lerobot_policy_so101[cluster]'" in said
     assert "Traceback" not in said

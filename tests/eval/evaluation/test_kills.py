@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from so101_eval.commands.cli import main
+from so101_eval import main
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, read_episodes, read_runs
 from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report import report_data
@@ -40,7 +40,7 @@ def asked(scenes: int, out: Path, scenarios: str = "nominal") -> list[str]:
         "--size",
         "24x24",
     ]
-    return ["run", *what, "--episodes", str(scenes), "--out", str(out)]
+    return ["run", *what, "--episodes", str(scenes), "--output_dir", str(out)]
 
 
 def results(out: Path) -> tuple[Any, ...]:
@@ -59,7 +59,7 @@ def size(file: Path) -> int:
 
 def kill(arguments: list[str], out: Path, rng: random.Random, is_blind: bool) -> None:
     """Begin the command and kill it: at any moment of its beginning, or a while after it has played some more."""
-    command = [sys.executable, "-m", "so101_eval.commands.cli", *arguments]
+    command = [sys.executable, "-m", "so101_eval", *arguments]
     file = out / (EPISODES if rng.random() < 0.6 else SESSIONS)
     before, give_up_s = size(file), time.monotonic() + PATIENCE_S
     said = out.with_suffix(".err")
@@ -83,11 +83,11 @@ def check(kills: int, jobs: tuple[int, ...], asked_of: Any, folder: Path, blind:
     rng, out, alone = random.Random(seed), folder / "killed", folder / "alone"
     found: list[int] = []
     for number in range(kills):
-        with_jobs = ["--jobs", str(jobs[number % len(jobs)])]
+        with_jobs = ["--num_workers", str(jobs[number % len(jobs)])]
         kill([*asked_of(out), *with_jobs], out, rng, is_blind=rng.random() < blind)
         found.append((out / EPISODES).read_bytes().count(b"\n") if (out / EPISODES).exists() else 0)
-    assert main([*asked_of(out), "--jobs", "1"]) == 0
-    assert main([*asked_of(alone), "--jobs", "1"]) == 0
+    assert main([*asked_of(out), "--num_workers", "1"]) == 0
+    assert main([*asked_of(alone), "--num_workers", "1"]) == 0
     assert found == sorted(found)  # what was finished is never lost
     assert 0 < found[-1] < len(read_episodes(alone / EPISODES))  # it was killed in the middle
     assert results(out) == results(alone)

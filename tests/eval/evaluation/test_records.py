@@ -23,9 +23,9 @@ from so101_eval.evaluation.records import (
     read_meta,
     read_runs,
     write_tables,
-    write_whole,
 )
 from so101_eval.palletizing.score.record import MILESTONES, BoxScore, Event, Score
+from so101_policy.files import write_text
 
 
 def score(success: bool | None, seed: int, scenario: str = "nominal", level: int = 0) -> dict[str, Any]:
@@ -220,14 +220,14 @@ def test_files_of_a_finished_run_agree(tmp_path: Path):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "file"
-    write_whole(path, "before")
+    write_text(path, "before")
 
     def full(file: int) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
-        write_whole(path, "after")
+        write_text(path, "after")
     assert path.read_text() == "before"
 
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from so101_eval.commands.cli import WRONG_INPUT, main
+from so101_eval.commands.cli import EVAL
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, RUN, EpisodeRecord, read_episodes
 from so101_eval.evaluation.replay import DIFFERENT, EVERY, HEIGHT, SAME, WIDTH, describe, film, find, replay
+from so101_policy.command_shell import WRONG_INPUT
 
 
 def frames_of(video: Path) -> tuple[int, tuple[int, ...], float]:
@@ -43,7 +44,7 @@ def test_an_episode_is_repeated_to_the_last_bit_and_filmed(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     video = tmp_path / "videos" / "it.mp4"
-    assert main(["replay", str(finished), "expert,nominal,0", "--video", str(video)]) == SAME
+    assert EVAL.main(["replay", str(finished), "expert,nominal,0", "--video", str(video)]) == SAME
     said = capsys.readouterr().out
     record = read_episodes(finished / EPISODES)[0]
     assert "expert, palletize-1 nominal:0, seed 0: success in" in said
@@ -67,7 +68,7 @@ def test_an_episode_that_went_otherwise_is_told(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     out = changed(finished, tmp_path / "run", state_hash="another", ticks=7)
-    assert main(["replay", str(out), "1", "--no-video"]) == DIFFERENT
+    assert EVAL.main(["replay", str(out), "1", "--no_video"]) == DIFFERENT
     assert "went otherwise: success in" in (said := capsys.readouterr().out)
     assert "different are ticks, state_hash" in said
     assert not (out / "media").exists()
@@ -78,7 +79,7 @@ def test_other_versions_are_told_and_judged_by_what_happened(
 ):
     versions = read_episodes(finished / EPISODES)[0].versions
     out = changed(finished, tmp_path / "run", versions={**versions, "torch": "1.0"})
-    assert main(["replay", str(out), "1", "--no-video"]) == SAME
+    assert EVAL.main(["replay", str(out), "1", "--no_video"]) == SAME
     said = capsys.readouterr().out
     assert "other versions than recorded: torch" in said
     assert "repeated to the last bit" in said
@@ -97,7 +98,7 @@ def test_a_checkpoint_that_is_gone_is_one_message_and_leaves_no_video(
     meta = json.loads((out / RUN).read_text())
     meta["plan"]["policies"][-1]["path"] = str(tmp_path / "gone")
     (out / RUN).write_text(json.dumps(meta))
-    assert main(["replay", str(out), "mine,nominal,0"]) == WRONG_INPUT
+    assert EVAL.main(["replay", str(out), "mine,nominal,0"]) == WRONG_INPUT
     assert "there is no checkpoint" in capsys.readouterr().err
     assert list((out / "media").iterdir()) == []
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from so101_policy.commands.cli import FRAMES
 from so101_policy.frames.cache import FrameCache, open_cache
-from so101_policy.frames.command import main
 from so101_policy.frames.dataset import open_dataset
 from so101_policy.frames.folders import PARTIAL, locked
 
@@ -27,7 +27,7 @@ def names(folder: Path) -> set[str]:
 
 
 def run(folder: Path, *words: str) -> int:
-    return main(["--folder", str(folder), *words])
+    return FRAMES.main(["--folder", str(folder), *words])
 
 
 def test_caches_are_listed_with_what_they_are_of(

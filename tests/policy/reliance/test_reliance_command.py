@@ -14,8 +14,9 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
+from so101_policy.commands.cli import RELIANCE
 from so101_policy.inference.act_policy import SO101_JOINTS
-from so101_policy.reliance.command import main, named_paths, parser
+from so101_policy.reliance.command import named_paths, parser
 from so101_policy.reliance.frames import chosen_episodes, pick_frames
 from so101_policy.reliance.policy import default_name
 from so101_policy.train.data import split
@@ -92,7 +93,17 @@ def test_policies_are_compared_and_a_blind_one_is_found_out_whatever_its_attenti
     blind = checkpoint(tmp_path / "blind", blind=True)
     policies = ["--policy.path", f"sighted={sighted}", "--policy.path", f"blind={blind}"]
     assert (
-        main([*policies, "--dataset.root", str(recordings), "--frames", "16", "--out", str(tmp_path / "o")])
+        RELIANCE.main(
+            [
+                *policies,
+                "--dataset.root",
+                str(recordings),
+                "--frames",
+                "16",
+                "--output_dir",
+                str(tmp_path / "o"),
+            ]
+        )
         == 0
     )
     report = json.loads((tmp_path / "o" / "reliance.json").read_text())
@@ -112,7 +123,7 @@ def test_policies_are_compared_and_a_blind_one_is_found_out_whatever_its_attenti
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main([*arguments, "--no-picture"]) == 2
+    assert RELIANCE.main([*arguments, "--no_picture"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "Traceback" not in printed.err
@@ -185,7 +196,7 @@ def test_policies_are_named_by_their_run_or_as_asked():
 
 
 def test_help_has_examples():
-    assert "examples:" in parser().format_help()
+    assert "Examples:" in parser().format_help()
 
 
 def test_frames_are_spread_over_episodes_and_over_their_length():

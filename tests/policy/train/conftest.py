@@ -11,7 +11,7 @@ import pytest
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from so101_policy.train.command import main
+from so101_policy.commands.cli import TRAIN
 
 JOINTS = ("a.pos", "b.pos", "c.pos")
 CAMERAS = {"front": (32, 32), "wrist": (32, 32)}
@@ -117,7 +117,7 @@ def train(flags: Flags) -> Callable[..., Path]:
     """`train(out, ...)` runs so101-train to a good end and gives its folder."""
 
     def run(out: Path, *more: str, **options: Any) -> Path:
-        assert main(flags(out, *more, **options)) == 0
+        assert TRAIN.main(flags(out, *more, **options)) == 0
         return out
 
     return run

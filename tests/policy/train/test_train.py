@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from so101_policy.commands.cli import TRAIN
 from so101_policy.inference.act_policy import ActPolicy
-from so101_policy.train.command import main
 from so101_policy.train.trainer import Trainer
 
 Train = Callable[..., Path]
@@ -28,7 +28,7 @@ RECOMMENDED = "--regularizer.preset=recommended"
 
 def resumed(out: Path, *more: str, step: str = "last") -> int:
     config = out / "checkpoints" / step / "pretrained_model" / "train_config.json"
-    return main([f"--config_path={config}", "--resume=true", *more])
+    return TRAIN.main([f"--config_path={config}", "--resume=true", *more])
 
 
 def weights(out: Path, step: str = "last") -> dict[str, torch.Tensor]:
@@ -128,12 +128,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         return step(trainer, log)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
-    assert main(flags(cut)) == 130
+    assert TRAIN.main(flags(cut)) == 130
     monkeypatch.undo()
     said = capsys.readouterr().out
     assert "stopped at step 3" in said
     command = said.split("so101-train ")[-1].split()
-    assert main(command) == 0
+    assert TRAIN.main(command) == 0
     assert losses(cut) == losses(whole)
 
 
@@ -153,7 +153,7 @@ def test_a_loss_that_is_no_number_stops_with_the_state_saved(
         return batch
 
     monkeypatch.setattr(DeviceBatch, "augmented", broken)
-    assert main(poisoned) == 1
+    assert TRAIN.main(poisoned) == 1
     said = capsys.readouterr().err
     assert "became nan at step 8" in said
     assert "--policy.optimizer_lr" in said
@@ -180,8 +180,8 @@ def test_kill_9_while_saving_leaves_the_checkpoint_before_whole(tmp_path: Path, 
         "        return real(*arguments, **named)\n"
         "    setattr(os, name, call)\n"
         "for name in ('fsync', 'rename', 'replace', 'symlink'): dying(name)\n"
-        "from so101_policy.train.command import main\n"
-        "main(sys.argv[2:])\n"
+        "from so101_policy.commands.cli import TRAIN\n"
+        "TRAIN.main(sys.argv[2:])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "45", *flags(out, "--steps=6", "--save_freq=2")],
@@ -204,7 +204,7 @@ def test_an_act_of_lerobots_is_fine_tuned_with_a_regularizer_and_becomes_an_act_
     stock = train(tmp_path / "stock", "--policy.type=act", *backbone, "--steps=1")
     source = f"--policy.path={stock / 'checkpoints/last/pretrained_model'}"
     data = [flag for flag in flags(tmp_path / "tuned", "--steps=1") if not flag.startswith("--policy.")]
-    assert main([*data, source, "--regularizer.preset=phase1", "--export=act"]) == 0
+    assert TRAIN.main([*data, source, "--regularizer.preset=phase1", "--export=act"]) == 0
     tuned = tmp_path / "tuned" / "checkpoints" / "last" / "pretrained_model"
     configs = [
         json.loads((f / "config.json").read_text()) for f in (stock_of(stock), tuned, tmp_path / "tuned/act")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from so101_policy.train.command import main
+from so101_policy.commands.cli import TRAIN
 
 Flags = Callable[..., list[str]]
 Losses = Callable[[Path], list[float]]
@@ -49,7 +49,7 @@ def test_losses_are_those_of_lerobot_train_with_dropout_on(
     flags: Flags, losses: Losses, of_lerobot: list[float], tmp_path: Path
 ):
     out = tmp_path / "ours"
-    assert main(flags(out, *STEPS, "--fused=false", "--save_checkpoint=false")) == 0
+    assert TRAIN.main(flags(out, *STEPS, "--fused=false", "--save_checkpoint=false")) == 0
     assert losses(out) == pytest.approx(of_lerobot, rel=1e-6)
     assert len(of_lerobot) == 16
     assert not (out / "checkpoints").exists()

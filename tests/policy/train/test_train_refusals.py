@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from so101_policy.train.command import main
+from so101_policy.commands.cli import TRAIN
 
 Train = Callable[..., Path]
 Flags = Callable[..., list[str]]
@@ -13,7 +13,7 @@ Record = Callable[..., Path]
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments) == 2
+    assert TRAIN.main(arguments) == 2
     said = capsys.readouterr().err
     assert said.count("so101-train:") == 1
     assert "Traceback" not in said
@@ -89,8 +89,3 @@ def test_a_shifted_dataset_must_look_like_the_one_trained_on(
 def test_a_folder_that_is_taken(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "run").mkdir()
     assert "already exists" in refused(flags(tmp_path / "run"), capsys)
-
-
-def test_help_comes_without_torch(capsys: pytest.CaptureFixture[str]):
-    assert main(["--help"]) == 0
-    assert "--regularizer.preset" in capsys.readouterr().out

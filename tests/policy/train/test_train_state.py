@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from so101_policy.commands.cli import TRAIN
 from so101_policy.errors import StoppedError
 from so101_policy.train import stages as training_run
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress
-from so101_policy.train.command import main
 from so101_policy.train.trainer import Ending, Trainer
 
 Flags = Callable[..., list[str]]
@@ -35,7 +35,7 @@ def trained(tmp_path: Path, flags: Flags, monkeypatch: pytest.MonkeyPatch) -> Tr
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", caught)
         patch.setattr(training_run, "finish", lambda *_: 0)
-        assert main(flags(tmp_path / "unused")) == 0
+        assert TRAIN.main(flags(tmp_path / "unused")) == 0
     return found[0]
 
 

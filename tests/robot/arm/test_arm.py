@@ -228,7 +228,7 @@ def test_a_forgotten_id_is_answered_with_the_calibrations_that_exist(arm: Traced
     (tmp_path / "blue.json").write_text(json.dumps({}))
     rows = np.array([np.frombuffer(arm.servos.read(i, 0, 87), np.uint8) for i in range(6)])
     with pytest.raises(
-        CalibrationError, match=r"no calibration at .*None\.json; that folder has blue .*--robot\.id"
+        CalibrationError, match=r"^--robot\.id is missing: .*; that folder has blue .*--robot\.id"
     ):
         startup.check_calibration({}, rows, tmp_path / "None.json", "calibrate")
 

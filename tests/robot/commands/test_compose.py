@@ -11,7 +11,7 @@ import pytest
 from checkpoints import untrained
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
-from so101_robot.commands import run
+from so101_robot.commands.cli import RUN
 from so101_robot.commands.compose import policy_fps
 from so101_robot.commands.run_config import PolicyFlags, RunConfig
 from so101_robot.errors import ConfigError
@@ -29,7 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:
     mock = ["--robot.port=mock", "--robot.mock.realtime_factor=0"]
     size = ["--robot.mock.width=32", "--robot.mock.height=32", "--dashboard=off", "--ending.home=false"]
-    return [f"--policy.path={checkpoint}", f"--out={out}", *mock, *size, *more]
+    return [f"--policy.path={checkpoint}", f"--output_dir={out}", *mock, *size, *more]
 
 
 @pytest.mark.parametrize(("fps", "every"), [(30, 3), (60, 6)])
@@ -37,7 +37,7 @@ def test_a_policy_of_ten_hertz_moves_the_arm_straight_between_its_actions(
     checkpoint: Path, tmp_path: Path, fps: int, every: int
 ) -> None:
     out, answers = tmp_path / "run", ("--duration_s=1.5", "--inference_latency_s=0.05", "--approach_speed=0")
-    assert run.main(on_the_mock(checkpoint, out, f"--fps={fps}", *answers)) == 0
+    assert RUN.main(on_the_mock(checkpoint, out, f"--fps={fps}", *answers)) == 0
     about = json.loads((out / "run.json").read_text())["policy"]
     assert (about["fps"], about["ticks_per_action"]) == (10.0, every)
     ticks = [tick for tick in read_ticks(out / "ticks.jsonl") if tick.get("phase") == "run"]
@@ -70,7 +70,7 @@ def test_a_rate_that_cannot_be_is_one_message_and_leaves_no_run_folder(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run.main(on_the_mock(checkpoint, tmp_path / "run", *flags)) == 2
+    assert RUN.main(on_the_mock(checkpoint, tmp_path / "run", *flags)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from so101_robot.bus.units import Scale
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.commands import replay
+from so101_robot.commands.cli import REPLAY
 from so101_robot.commands.replay_parts import Played, check_calibration, check_goals, check_rate, on_steps
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError
@@ -167,7 +168,7 @@ def test_the_mock_arm_gets_the_goals_of_the_run_and_the_distance_is_true(
 ) -> None:
     first = write(tmp_path / "run", ticks())
     again = tmp_path / "again"
-    assert replay.main([str(first), *QUICK, f"--out={again}"]) == 0
+    assert REPLAY.main([str(first), *QUICK, f"--output_dir={again}"]) == 0
     said = capsys.readouterr().out
     assert f"{TICKS} of {TICKS} goals were sent again" in said
     played = [tick for tick in read_ticks(again / "ticks.jsonl") if tick.get("phase") == "run"]
@@ -186,7 +187,9 @@ def test_the_mock_arm_gets_the_goals_of_the_run_and_the_distance_is_true(
     about = json.loads((again / "run.json").read_text())
     assert about["replay"]["of"] == str(first)
 
-    assert replay.main([str(again), *QUICK, f"--out={tmp_path / 'third'}"]) == 0  # a replay is a run, too
+    assert (
+        REPLAY.main([str(again), *QUICK, f"--output_dir={tmp_path / 'third'}"]) == 0
+    )  # a replay is a run, too
     third = json.loads((tmp_path / "third" / "replay.json").read_text())
     assert all(joint["max"] < 0.5 for joint in third["joints"].values())  # the same arm does the same
     repeated = [tick for tick in read_ticks(tmp_path / "third" / "ticks.jsonl") if tick.get("phase") == "run"]
@@ -270,7 +273,7 @@ def test_wrong_input_is_one_readable_message(
     folder = write(tmp_path / "run", ticks())
     out = tmp_path / "out"
     asked = [str(folder) if argument == "RUN" else argument for argument in arguments]
-    assert replay.main([*asked, f"--out={out}"] if asked else asked) == 2
+    assert REPLAY.main([*asked, f"--output_dir={out}"] if asked else asked) == 2
     error = capsys.readouterr().err
     assert error.startswith("so101-replay: ")
     assert message in error
@@ -281,7 +284,7 @@ def test_wrong_input_is_one_readable_message(
 def test_the_help_begins_with_examples_and_names_only_flags_that_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert replay.main(["--help"]) == 0
+    assert REPLAY.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert text.index("so101-replay outputs/run") < text.index("--robot.port=mock")
     folder, flags, other = replay.split(

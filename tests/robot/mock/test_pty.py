@@ -184,7 +184,7 @@ def test_a_link_that_cannot_be_made_is_refused_and_nothing_is_touched(tmp_path: 
         link.write_text("mine")
     elif kind == "dangling link":
         link.symlink_to(tmp_path / "gone")
-    with pytest.raises(ConfigError, match="--port-link"):
+    with pytest.raises(ConfigError, match="--port_link"):
         PtyServer(MockArm(MockConfig(), plant=IdealPlant()), link)
     if kind == "file":
         assert link.read_text() == "mine"

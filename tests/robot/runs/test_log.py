@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from so101_policy.files import write_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.errors import ConfigError
@@ -25,7 +26,7 @@ from so101_robot.faults.fault import Mode
 from so101_robot.guard.guard import Intervention, Verdict
 from so101_robot.loop.tick import Blindness, Tick
 from so101_robot.runs import log as runlog
-from so101_robot.runs.log import TICKS, RunLog, read_ticks, rounded, tick_record, write_json
+from so101_robot.runs.log import TICKS, RunLog, read_ticks, rounded, tick_record
 from so101_robot.runs.summary import in_words, mean_shares, percentiles, summarise
 from so101_robot.state import Frame
 

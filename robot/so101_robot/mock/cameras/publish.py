@@ -52,7 +52,7 @@ class Publisher:
             self._socket.bind(f"tcp://127.0.0.1:{port}")
         except zmq.ZMQError as error:
             raise CameraError(
-                f"--camera-port {port}: {os.strerror(error.errno or 0).lower()}; 0 takes any free port"
+                f"--camera_port {port}: {os.strerror(error.errno or 0).lower()}; 0 takes any free port"
             ) from error
         return port
 

@@ -1,10 +1,4 @@
-"""`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal.
-
-so101-mock                                  # prints the port and commands to paste; Ctrl-C ends it
-so101-mock --port-link /tmp/so101           # a stable name for the port
-so101-mock --uncalibrated --hand            # try lerobot-calibrate: a hand moves the joints
-so101-mock --faults plan.yaml --seed 3      # the same faults every time
-"""
+"""`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal."""
 
 import argparse
 import shlex
@@ -22,6 +16,9 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from so101_policy.command_flags import Parser
+from so101_policy.command_shell import OK, WRONG_INPUT
+from so101_robot.commands.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
@@ -31,66 +28,74 @@ from so101_robot.mock.serve.process import MockProcess
 __all__ = ["MockProcess", "main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line. Exits with 2 after one readable message if something that was asked for is not possible."""
-    options = _parser().parse_args(arguments)
+EXAMPLES = """
+  so101-mock                                # prints the port and commands to
+                                            # paste; Ctrl-C ends it
+  so101-mock --port_link=/tmp/so101         # a stable name for the port
+  so101-mock --uncalibrated --hand          # try lerobot-calibrate: a hand
+                                            # moves the joints
+  so101-mock --faults=plan.yaml --seed=3    # the same faults every time
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises RobotError, which a program on --control_fd is sent."""
+    options = parser().parse_args(arguments)
     stop = _Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    control = None
-    if options.control_fd is not None:
-        control = ControlChannel(socket.socket(fileno=options.control_fd))
-    console = Console(stderr=False)
+    if options.control_fd is None:
+        _serve_person(_engine_config(options), stop)
+        return OK
+    control = ControlChannel(socket.socket(fileno=options.control_fd))
     try:
-        config = _engine_config(options)
-        if control is None:
-            console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
-        with MockServer(config) as engine:
-            if control is not None:
-                control.send(_description(engine))
-                engine.run(stop.asked, control)
-            else:
-                _introduce(console, engine)
-                status = _StatusLine(engine) if sys.stdout.isatty() else None
-                engine.run(stop.asked, every_second=status)
-                if status is not None:
-                    sys.stdout.write("\n")
+        with MockServer(_engine_config(options)) as engine:
+            control.send(_description(engine))
+            engine.run(stop.asked, control)
     except RobotError as error:
-        if control is None:
-            sys.exit(_complain(error))
         control.send({"error": str(error)})
-        sys.exit(2)
-    if control is None:
-        console.print("the mock arm is switched off", style="dim")
+        return WRONG_INPUT
+    return OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="so101-mock",
-        description="A virtual SO-101: six servos on a pseudo-terminal, two cameras on a loopback socket.",
-        epilog="examples:\n" + (__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
+    console = Console()
+    console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
+    with MockServer(config) as engine:
+        _introduce(console, engine)
+        status = _StatusLine(engine) if sys.stdout.isatty() else None
+        engine.run(stop.asked, every_second=status)
+        if status is not None:
+            sys.stdout.write("\n")
+    console.print("the mock arm is switched off", style="dim")
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        MOCK.name,
+        description="A virtual SO-101: six servos on a pseudo-terminal, two cameras on a loopback\nsocket.",
+        examples=EXAMPLES,
     )
     scene = parser.add_argument_group("scene")
     scene.add_argument("--scene", default="table", help="what stands around the arm (default: %(default)s)")
     scene.add_argument(
         "--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)"
     )
-    scene.add_argument("--random-mount", action="store_true", help="servos bolted on at arbitrary angles")
-    scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random-mount")
+    scene.add_argument("--random_mount", action="store_true", help="servos bolted on at arbitrary angles")
+    scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random_mount")
     scene.add_argument("--hand", action="store_true", help="a hand moves the joints whenever torque is off")
     wire = parser.add_argument_group("bus")
     wire.add_argument(
-        "--port-link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
+        "--port_link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
     )
     wire.add_argument(
         "--faults", type=Path, metavar="PLAN.yaml", help="inject faults; replayable with --seed"
     )
-    wire.add_argument("--no-pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
+    wire.add_argument("--no_pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
     cameras = parser.add_argument_group("cameras")
-    cameras.add_argument("--camera-port", type=int, default=5555, help="0 takes any free one (default: 5555)")
-    cameras.add_argument("--no-cameras", action="store_true", help="serve the bus only")
+    cameras.add_argument("--camera_port", type=int, default=5555, help="0 takes any free one (default: 5555)")
+    cameras.add_argument("--no_cameras", action="store_true", help="serve the bus only")
     cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--fps", type=float, default=30.0, help="pictures per second (default: %(default)s)")
@@ -105,13 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     lerobot = parser.add_argument_group("LeRobot")
     lerobot.add_argument(
-        "--calibration-dir",
+        "--calibration_dir",
         type=Path,
         metavar="DIR",
         help="keep the calibration file here (default: temporary)",
     )
     lerobot.add_argument("--id", default="mock", help="the robot's id (default: %(default)s)")
-    parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--control_fd", type=int, help=argparse.SUPPRESS)
     return parser
 
 
@@ -150,13 +155,6 @@ class _Stop:
 
     def asked(self) -> bool:
         return self._asked
-
-
-def _complain(error: RobotError) -> int:
-    Console(stderr=True).print(
-        f"[bold red]so101-mock:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-    )
-    return 2
 
 
 def _description(engine: MockServer) -> dict[str, object]:
@@ -252,4 +250,4 @@ class _StatusLine:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(MOCK.main())

@@ -161,7 +161,7 @@ class MockServer:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(f"--calibration-dir {folder}: {error.strerror}") from error
+                raise ConfigError(f"--calibration_dir {folder}: {error.strerror}") from error
         if self.config.mock.calibrated:
             path = folder / f"{self.config.robot_id}.json"
             text = json.dumps(self.arm.calibration_fields, indent=4)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import select
 import shutil
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from so101_robot import child
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
 from so101_robot.plain_data import Plain
@@ -34,7 +34,7 @@ class MockProcess:
 
     Args:
         options: command line options of `so101-mock` as keywords: `width=128` is `--width 128`, `hand=True`
-            is `--hand`, `cameras=False` is `--no-cameras`. Without `camera_port` any free port is taken.
+            is `--hand`, `cameras=False` is `--no_cameras`. Without `camera_port` any free port is taken.
 
     Attributes:
         port: path of the pseudo-terminal (of the link, if one was asked for).
@@ -57,14 +57,13 @@ class MockProcess:
         ours, theirs = socket.socketpair()
         self._socket = ours
         arguments = _arguments(self._options)
-        paths = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "so101_robot.mock", "--control-fd", str(theirs.fileno()), *arguments],
+                [sys.executable, "-m", "so101_robot.mock", "--control_fd", str(theirs.fileno()), *arguments],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=child.environment(),
             )
         self.pid = self._child.pid
         try:
@@ -142,11 +141,10 @@ def _arguments(options: Mapping[str, Option]) -> list[str]:
     """Keywords as command line options; None is left out."""
     arguments: list[str] = []
     for name, value in options.items():
-        flag = name.replace("_", "-")
         if value is True:
-            arguments.append(f"--{flag}")
+            arguments.append(f"--{name}")
         elif value is False:
-            arguments.append(f"--no-{flag}")
+            arguments.append(f"--no_{name}")
         elif value is not None:
-            arguments += [f"--{flag}", str(value)]
+            arguments += [f"--{name}", str(value)]
     return arguments

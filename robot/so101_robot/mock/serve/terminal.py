@@ -83,7 +83,7 @@ class PtyServer:
         self._speed = b""
         self.path = ""
         if link is not None and os.path.lexists(link):
-            raise ConfigError(f"--port-link {link}: exists already; choose another name or remove it")
+            raise ConfigError(f"--port_link {link}: exists already; choose another name or remove it")
         self._open()
 
     @property
@@ -160,7 +160,7 @@ class PtyServer:
             self.link.symlink_to(self.path)
         except OSError as error:
             self.unplug()
-            raise ConfigError(f"--port-link {self.link}: {error.strerror}") from error
+            raise ConfigError(f"--port_link {self.link}: {error.strerror}") from error
 
     def _now_us(self) -> int:
         """Where simulated time should be by the wall clock."""

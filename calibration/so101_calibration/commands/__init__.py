@@ -1,0 +1,1 @@
+"""The commands of this package. `cli` is light: it knows their names, not their work."""

@@ -1,0 +1,36 @@
+"""The commands of this package: so101-train, so101-frames, so101-reliance. Nothing heavy is imported here."""
+
+from pathlib import Path
+
+from so101_policy.command_shell import Command
+
+HELP = Path(__file__).with_name("help")
+
+TRAIN = Command(
+    "so101-train",
+    "train an ACT policy that uses its cameras, on any LeRobotDataset v3",
+    HELP,
+    "so101_policy.train.command",
+    help_from="so101_policy.commands.train_help",
+    interrupted="interrupted before the first step",
+    any_flag=True,  # every field of LeRobot's ACT and of lerobot-train
+)
+
+FRAMES = Command(
+    "so101-frames",
+    "caches of datasets' decoded frames: show, check, remove",
+    HELP,
+    "so101_policy.frames.command",
+)
+
+RELIANCE = Command(
+    "so101-reliance",
+    "does a policy look, or does it play back what its joints tell it?",
+    HELP,
+    "so101_policy.reliance.command",
+    interrupted="interrupted; nothing was written",
+    old_names={"--out": "--output_dir"},
+    other_names={"--dataset.episodes": "--episodes"},
+)
+
+COMMANDS = (TRAIN, FRAMES, RELIANCE)

@@ -1,0 +1,68 @@
+"""Files that are whole: what is at a path is the new content or the old one, whatever happens, power loss included.
+
+The content is written beside its place, through to the disk, and put there in one step. The name beside it is
+hidden, has the process in it and ends in `.partial`; only a kill leaves one behind.
+"""
+
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """A path to write to in the block; what is there when the block ends well is at `path` then.
+
+    Raises:
+        OSError: it cannot be written; `path` is as it was and nothing lies beside it.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Raises OSError."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """As UTF-8, line ends as they are. Raises OSError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Readable, with numbers that every parser takes; paths and the like as text.
+
+    Raises:
+        ValueError: NaN or infinity in it. OSError: it cannot be written. `path` is as it was then.
+    """
+    write_text(path, json.dumps(data, indent=2, allow_nan=False, default=str) + "\n")
+
+
+def sync(path: Path) -> None:
+    """A file's content, or the names in a folder, through to the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_partial(path: Path) -> bool:
+    """What a kill left behind."""
+    return path.name.endswith(PARTIAL)

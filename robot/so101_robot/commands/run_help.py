@@ -1,0 +1,102 @@
+"""The help of so101-run, made from the words under the fields of `RunConfig`."""
+
+from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
+from so101_robot.commands.cli import RUN
+from so101_robot.commands.run_config import RunConfig
+
+EXAMPLES = """\
+Examples:
+  so101-run
+      The mock arm and a small policy that comes with the package: nothing to
+      plug in. --policy.path=demo:baseline shows the one it is compared with.
+
+  so101-run --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
+      --robot.port=/dev/ttyACM0 --robot.id=my_arm --robot.cameras="{
+          front: {type: opencv, index_or_path: 0, width: 640, height: 480,
+                  fps: 30},
+          wrist: {type: opencv, index_or_path: 2, width: 640, height: 480,
+                  fps: 30}}"
+      A checkpoint of lerobot-train on a real arm.
+
+  so101-run --policy.path=CHECKPOINT --robot.port=mock --duration_s=10 \\
+      --record.repo_id=me/first_try
+      The same on the mock arm for ten seconds, stored as an episode of a
+      LeRobotDataset.
+"""
+
+ENDING = """
+Ctrl-C: hold, go home slowly, release. Twice: release at once. The run folder keeps run.json, ticks.jsonl (a line for
+every tick) and summary.json.
+"""
+
+FIRST = (
+    "policy.path",
+    "robot.port",
+    "robot.id",
+    "robot.cameras",
+    "duration_s",
+    "policy.device",
+    "record.repo_id",
+    "record.task",
+    "output_dir",
+    "display",
+)
+"""The flags that matter first."""
+
+NOT_FIELDS = {
+    "robot.type": Flag(
+        "--robot.type", "so101_follower", "accepted as in LeRobot's commands; there is only this arm"
+    ),
+    "config_path": Flag("--config_path", "FILE", "read all of this from a YAML file; flags win"),
+}
+"""Flags that are no fields of the configuration."""
+
+LEROBOTS = {
+    "robot.id": "names the calibration file, as in lerobot-calibrate",
+    "robot.calibration_dir": "where calibration files are; null: LeRobot's place",
+}
+"""Words for fields that are LeRobot's."""
+
+SECTIONS = {
+    "policy": ("policy.", "chunks.", "inference_latency_s"),
+    "arm": ("robot.",),
+    "guard": ("robot.rig", "robot.limits.", "max_stop_s"),
+    "safety": ("preflight.", "watchdog.", "blind."),
+    "mock arm": ("robot.mock.",),
+    "run": ("fps", "duration_s", "approach_speed", "start_pose", "ending.", "config_path"),
+    "output": ("",),
+}
+"""Heading -> beginnings of the flags below it; a longer beginning wins."""
+
+
+def help_text() -> str:
+    """The whole of it."""
+    flags = run_flags()
+    parts = [
+        paragraph(f"{RUN.name}: {RUN.about}."),
+        EXAMPLES,
+        paragraph(ENDING),
+        section("most used", (flags[name] for name in FIRST)),
+    ]
+    for title in SECTIONS:
+        rest = [flag for name, flag in flags.items() if name not in FIRST and heading_of(name) == title]
+        parts.append(section(title, rest))
+    return "\n".join([*parts, COMMON])
+
+
+def run_flags() -> dict[str, Flag]:
+    """Name -> flag, in the order of the configuration."""
+    flags = flags_of(RunConfig) | NOT_FIELDS
+    flags.pop("verbose")  # with `COMMON`
+    return flags | {name: flags[name]._replace(words=words) for name, words in LEROBOTS.items()}
+
+
+def heading_of(name: str) -> str:
+    """The section of a flag."""
+    fitting = [
+        (len(start), title)
+        for title, starts in SECTIONS.items()
+        for start in starts
+        if name.startswith(start)
+    ]
+    return max(fitting)[1]
