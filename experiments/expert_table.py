@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_eval.commands.plan import count
-from so101_eval.episode.episode import Bench
+from so101_eval.episode.episode import Stage
 from so101_eval.errors import ConfigError, EvalError, RecordError
 from so101_eval.expert.expert import run_expert
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS, SUITE
@@ -162,19 +162,19 @@ def attempts(work: Sequence[tuple[Cell, int]], jobs: int) -> Generator[Run]:
         yield from pool.imap_unordered(_attempt, work, chunksize=max(1, min(8, len(work) // (4 * jobs))))
 
 
-_benches: dict[str, Bench] = {}
+_stages: dict[str, Stage] = {}
 """Of this process, one at a time: a compiled scene serves all attempts at a task."""
 
 
 def _attempt(work: tuple[Cell, int]) -> Run:
     (task, scenario, level), seed = work
-    if task not in _benches:
-        for bench in _benches.values():
-            bench.close()
-        _benches.clear()
-        _benches[task] = Bench(task)
+    if task not in _stages:
+        for stage in _stages.values():
+            stage.close()
+        _stages.clear()
+        _stages[task] = Stage(task)
     started_s = time.process_time()
-    attempt = run_expert(task, scenario, level, seed, _benches[task])
+    attempt = run_expert(task, scenario, level, seed, _stages[task])
     return Run(attempt.score, sum(attempt.interventions.values()), time.process_time() - started_s)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from experiments.overhead_picture import overhead_picture
-from so101_eval.episode.episode import FPS, Bench, Tick
+from so101_eval.episode.episode import FPS, Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import draw
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.render import open_renderer
 
 FOLDER = Path(__file__).parent
@@ -23,20 +25,20 @@ EVERY = 5
 
 
 def main() -> None:
-    with Bench(TASK) as bench:
+    with Stage(TASK) as stage:
         snapshots: list[np.ndarray] = []
 
         def keep(tick: Tick) -> None:
-            if tick.number % EVERY == 0:
-                snapshots.append(bench.world.snapshot())
+            if tick.index % EVERY == 0:
+                snapshots.append(stage.world.snapshot())
 
         reset = draw(TASK, seed=SEED)
-        attempt = bench.attempt(reset, lambda b: Expert(b.world, b.robot, reset), keep)
+        attempt = stage.attempt(reset, lambda stage: Scripted(Expert(stage.world, stage.robot, reset)), keep)
         print(attempt.score.success, attempt.score.placed if hasattr(attempt.score, "placed") else "")
-        Image.fromarray(overhead_picture(bench.world, attempt.score)).save(
+        Image.fromarray(overhead_picture(stage.world, attempt.score)).save(
             FOLDER / "overhead.png", optimize=True
         )
-        with open_renderer(bench.world.model, 480, 320, shadows=True) as renderer:
+        with open_renderer(stage.world.model, 480, 320, shadows=True) as renderer:
             film = [Image.fromarray(renderer.render(snapshot, "hero")) for snapshot in snapshots]
         film[0].save(
             FOLDER / "expert.webp",

@@ -124,7 +124,7 @@ def run(plan: Plan, resume: bool) -> None:
         watchdog.beat()
         ControlLoop(
             robot,
-            make_scheduler("asynchronous", InlineWorker(predict, clock, 0.1), fps=FPS, n_action_steps=10),
+            make_scheduler("asynchronous", InlineWorker(predict, 0.1), fps=FPS, n_action_steps=10),
             guard,
             clock,
             config=LoopConfig(

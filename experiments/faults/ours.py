@@ -109,8 +109,8 @@ class Failing:
 class StalledWorker(InlineWorker):
     """A worker whose answers take as long as the row says, on the arm's clock."""
 
-    def __init__(self, stage: Stage, predict: Any, clock: Any) -> None:
-        super().__init__(predict, clock, LATENCY_S)
+    def __init__(self, stage: Stage, predict: Any) -> None:
+        super().__init__(predict, LATENCY_S)
         self._stage = stage
 
     def submit(self, observation: Observation, tick: int) -> None:
@@ -155,7 +155,7 @@ def _run(
     """Outcome, and how many ticks are not in the log."""
     guard, clock = robot.guard, robot.clock
     assert guard is not None  # since connect
-    worker = StalledWorker(stage, lambda state, images: as_prediction(stage.answer(stage.now_s())), clock)
+    worker = StalledWorker(stage, lambda state, images: as_prediction(stage.answer(stage.now_s())))
     scheduler = make_scheduler("asynchronous", worker, fps=FPS, n_action_steps=N_ACTION_STEPS)
     log = RunLog(folder / "run", {})
     stage.log_size = lambda: (log.folder / TICKS).stat().st_size

@@ -1,5 +1,6 @@
 """What is known of the arm at one moment, and what the loop needs of an arm."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,17 +36,41 @@ class ArmState(NamedTuple):
     """(6,) servos that count beyond one turn, which their settings do not allow; None: not known."""
 
 
-class Frame(NamedTuple):
-    """One picture."""
+class Frame:
+    """One picture.
 
-    image: NDArray[np.uint8]
-    """(height, width, 3) RGB. Shared, not copied: do not write to it."""
-    captured_s: float
-    """When it was captured or received, on the robot's clock."""
-    sequence: int
-    """Grows with every new picture of this source; equal numbers are the same picture."""
-    renderer: str | None
-    """What drew it, for pictures of the mock arm."""
+    Args:
+        image: (height, width, 3) RGB, or what draws it when somebody looks at it first (in that thread).
+        captured_s: when it was captured or received, on the robot's clock.
+        sequence: grows with every new picture of this source; equal numbers are the same picture.
+        renderer: what drew it, for pictures of the mock arm.
+    """
+
+    __slots__ = ("_image", "captured_s", "renderer", "sequence")
+
+    def __init__(
+        self,
+        image: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+        captured_s: float,
+        sequence: int,
+        renderer: str | None,
+    ) -> None:
+        self._image = image
+        self.captured_s = captured_s
+        self.sequence = sequence
+        self.renderer = renderer
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB. Shared, not copied: do not write to it."""
+        if callable(self._image):
+            self._image = self._image()
+        return self._image
+
+    @property
+    def drawn(self) -> bool:
+        """The picture is there; to look at it costs nothing."""
+        return not callable(self._image)
 
 
 class Arm(Protocol):

@@ -116,7 +116,7 @@ def play(mode: Mode, every: int, seconds: float) -> Result:
     guard = robot.guard
     assert guard is not None
     policy, watch = Swinging(), Watch()
-    worker = InlineWorker(policy, robot.clock, LATENCY_S)
+    worker = InlineWorker(policy, LATENCY_S)
     inner = make_scheduler(mode, worker, fps=POLICY_FPS, n_action_steps=N_ACTION_STEPS)
 
     def standing() -> NDArray[np.float64]:

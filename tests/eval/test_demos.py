@@ -21,15 +21,17 @@ from so101_eval.commands.cli import DEMOS
 from so101_eval.demos import command as demos_command
 from so101_eval.demos import players, staging
 from so101_eval.demos.dataset import EPISODES
-from so101_eval.demos.episode import Episode, draw_demo, from_png, open_bench, play
+from so101_eval.demos.episode import Episode, draw_demo, from_png, open_stage, play
 from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
 from so101_eval.demos.recovery import START_OFF_RAD, WOBBLE_DEG, Recovering, recovers
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome
-from so101_eval.episode.episode import Bench, Controller, Observation
+from so101_eval.episode.episode import Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import EvalError
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, Reset, draw
+from so101_robot.chunks.inference import Observation
 from so101_robot.joints import JOINTS
 
 SMALL = Settings("palletize-1", 2, width=32, height=32)
@@ -81,8 +83,8 @@ def test_lerobot_loads_the_dataset_with_its_own_names_and_shapes(made: Path):
 def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
     dataset, records = read(made), lines(made)
     assert [record["seed"] for record in records] == [FIRST, FIRST + 1]
-    with open_bench(SMALL) as bench:
-        again = play(SMALL, bench, FIRST + 1)
+    with open_stage(SMALL) as stage:
+        again = play(SMALL, stage, FIRST + 1)
     assert again.record == {key: value for key, value in records[1].items() if key != "episode_index"}
     assert Reset.from_json(json.dumps(records[1]["reset"])) == draw("palletize-1", seed=FIRST + 1)
     assert records[1]["score"]["success"] is True
@@ -100,10 +102,10 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
 ):
     out = tmp_path / "set"
 
-    def play_one(settings: Settings, bench: Bench, seed: int) -> Episode:
+    def play_one(settings: Settings, stage: Stage, seed: int) -> Episode:
         if seed > FIRST:
             raise KeyboardInterrupt
-        return play(settings, bench, seed)
+        return play(settings, stage, seed)
 
     with monkeypatch.context() as patch:
         patch.setattr(staging, "play", play_one)
@@ -292,9 +294,9 @@ def test_at_a_lower_rate_a_frame_has_what_is_seen_at_its_start_and_what_is_asked
     recovery: float,
 ):
     settings = dataclasses.replace(SLOW, recovery=recovery)
-    with open_bench(settings) as bench:
-        slow = play(settings, bench, FIRST)
-        fast = play(dataclasses.replace(settings, fps=30), bench, FIRST)
+    with open_stage(settings) as stage:
+        slow = play(settings, stage, FIRST)
+        fast = play(dataclasses.replace(settings, fps=30), stage, FIRST)
     ends = np.minimum(np.arange(len(slow.state)) * 3 + 2, len(fast.state) - 1)
     assert np.array_equal(slow.state, fast.state[::3])
     assert np.array_equal(slow.action, fast.action[ends])
@@ -305,16 +307,16 @@ def test_at_a_lower_rate_a_frame_has_what_is_seen_at_its_start_and_what_is_asked
 
 
 def test_straight_lines_between_the_actions_of_a_lower_rate_do_the_task():
-    with open_bench(SLOW) as bench:
-        action = play(SLOW, bench, FIRST).action.astype(np.float64)
+    with open_stage(SLOW) as stage:
+        action = play(SLOW, stage, FIRST).action.astype(np.float64)
 
-        def replay(bench: Bench) -> Controller:
-            corners = np.vstack([bench.robot.read().position, action])
+        def replay(stage: Stage) -> Scripted:
+            corners = np.vstack([stage.robot.read().position, action])
             ticks = np.arange(1, 3 * len(action) + 1) / 3
             targets = zip(*(np.interp(ticks, range(len(corners)), joint) for joint in corners.T), strict=True)
-            return lambda observation: None if (row := next(targets, None)) is None else np.array(row)
+            return Scripted(lambda observation: next(targets, None))
 
-        again = bench.attempt(draw_demo(SLOW, FIRST), replay)
+        again = stage.attempt(draw_demo(SLOW, FIRST), replay)
     assert again.score.success, again.score.failure
 
 
@@ -338,9 +340,9 @@ def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on
     assert kept
     played: list[int] = []
 
-    def play_one(settings: Settings, bench: Bench, seed: int) -> Episode:
+    def play_one(settings: Settings, stage: Stage, seed: int) -> Episode:
         played.append(seed)
-        return play(settings, bench, seed)
+        return play(settings, stage, seed)
 
     monkeypatch.setattr(staging, "play", play_one)
     assert DEMOS.main([*asked, "--num_workers", "1"]) == 0
@@ -358,8 +360,8 @@ def test_a_disk_that_is_full_while_the_dataset_is_written_is_one_message_and_cos
     folder = out / STAGING
     folder.mkdir(parents=True)
     write_settings(folder / SETTINGS, SMALL)
-    with open_bench(SMALL) as bench:
-        short = play(SMALL, bench, FIRST)
+    with open_stage(SMALL) as stage:
+        short = play(SMALL, stage, FIRST)
     short = Episode(
         short.state[:20], short.action[:20], {n: p[:20] for n, p in short.pictures.items()}, short.record
     )

@@ -6,7 +6,7 @@ LeRobot's dataset of what is staged, and `command` puts them together.
 """
 
 from so101_eval.demos.command import make_dataset
-from so101_eval.demos.episode import Episode, open_bench, play
+from so101_eval.demos.episode import Episode, open_stage, play
 from so101_eval.demos.settings import Settings
 
-__all__ = ["Episode", "Settings", "make_dataset", "open_bench", "play"]
+__all__ = ["Episode", "Settings", "make_dataset", "open_stage", "play"]

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from so101_eval.demos.recovery import Recovering, recovers, start_off
 from so101_eval.demos.settings import Settings
-from so101_eval.episode.episode import FPS, Bench, Tick
+from so101_eval.episode.episode import FPS, Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, check_seed, draw
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_robot.joints import JOINTS
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.config import MockConfig
 
 type Vector = NDArray[np.float64]
@@ -49,7 +51,7 @@ class Episode(NamedTuple):
         )
 
 
-def open_bench(settings: Settings) -> Bench:
+def open_stage(settings: Settings) -> Stage:
     """Where episodes of these settings are played, one after the other."""
     mock = MockConfig(
         width=settings.width,
@@ -58,7 +60,7 @@ def open_bench(settings: Settings) -> Bench:
         camera_fps=FPS,
         realtime_factor=0.0,
     )
-    return Bench(settings.task, mock)
+    return Stage(settings.task, mock)
 
 
 def draw_demo(settings: Settings, seed: int) -> Reset:
@@ -67,19 +69,18 @@ def draw_demo(settings: Settings, seed: int) -> Reset:
     return start_off(reset) if recovers(settings.recovery, seed) else reset
 
 
-def play(settings: Settings, bench: Bench, seed: int) -> Episode:
+def play(settings: Settings, stage: Stage, seed: int) -> Episode:
     """One demonstration: a pure function of settings and seed. It ends when the expert has finished."""
     reset, film = draw_demo(settings, seed), _Film(int(FPS) // settings.fps)
     recovery = recovers(settings.recovery, seed)
 
-    def make(bench: Bench) -> Expert | Recovering:
-        expert = Expert(bench.world, bench.robot, reset)
-        if not recovery:
-            return expert
-        film.recovering = Recovering(expert, reset)
-        return film.recovering
+    def make(stage: Stage) -> Scripted:
+        expert = Expert(stage.world, stage.robot, reset)
+        film.recovering = Recovering(expert, reset) if recovery else None
+        film.script = Scripted(film.recovering or expert)
+        return film.script
 
-    attempt = bench.attempt(reset, make, film.on_tick)
+    attempt = stage.attempt(reset, make, film.on_tick)
     record = {
         "seed": seed,
         "success": attempt.score.success,
@@ -97,6 +98,7 @@ class _Film:
 
     def __init__(self, every: int) -> None:
         self.every = every
+        self.script: Scripted | None = None
         self.recovering: Recovering | None = None
         """Who knows the action, if it is not what was sent."""
         self.states: list[Vector] = []
@@ -105,15 +107,15 @@ class _Film:
 
     def on_tick(self, tick: Tick) -> None:
         action = tick.asked if self.recovering is None else self.recovering.clean
-        if tick.asked is None or action is None:  # the expert has finished
+        if action is None or self.script is None or self.script.finished:
             return
-        if tick.number % self.every:
+        if tick.index % self.every:
             self.actions[-1] = action.copy()
             return
-        self.states.append(tick.observation.state.position.copy())
+        self.states.append(tick.state.position.copy())
         self.actions.append(action.copy())
-        for name, image in tick.observation.images().items():
-            self.pictures[name].append(to_png(image))
+        for name, frame in tick.frames.items():
+            self.pictures[name].append(to_png(frame.image))
 
 
 def _rows(vectors: list[Vector]) -> NDArray[np.float32]:

@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 
-from so101_eval.demos.episode import open_bench
+from so101_eval.demos.episode import open_stage
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome, outcomes, play_and_stage
-from so101_eval.episode.episode import Bench
+from so101_eval.episode.episode import Stage
 from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.draw import check_seed
 from so101_eval.pool import deaf_to_ctrl_c, end_with_parent
@@ -77,11 +77,11 @@ def play_all(settings: Settings, staging: Path, jobs: int, console: Console) -> 
 def players(settings: Settings, staging: Path, jobs: int) -> Generator[Start]:
     """What starts an episode: one job plays it in this process, at once."""
     if jobs == 1:
-        with open_bench(settings) as bench:
+        with open_stage(settings) as stage:
 
             def at_once(seed: int) -> Future[Outcome]:
                 future: Future[Outcome] = Future()
-                future.set_result(play_and_stage(settings, staging, bench, seed))
+                future.set_result(play_and_stage(settings, staging, stage, seed))
                 return future
 
             yield at_once
@@ -107,16 +107,16 @@ def players(settings: Settings, staging: Path, jobs: int) -> Generator[Start]:
 
 # In a playing process
 
-_here: list[tuple[Settings, Path, Bench]] = []
+_here: list[tuple[Settings, Path, Stage]] = []
 """One."""
 
 
 def _begin(settings: Settings, staging: Path) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    _here.append((settings, staging, open_bench(settings)))
+    _here.append((settings, staging, open_stage(settings)))
 
 
 def _play(seed: int) -> Outcome:
-    settings, staging, bench = _here[0]
-    return play_and_stage(settings, staging, bench, seed)
+    settings, staging, stage = _here[0]
+    return play_and_stage(settings, staging, stage, seed)

@@ -9,9 +9,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_eval.episode.episode import FPS, Observation
+from so101_eval.episode.episode import FPS
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import SUITE, Reset, stream
+from so101_robot.chunks.inference import Observation
 from so101_robot.joints import GRIPPER, JOINTS
 
 START_OFF_RAD = 0.12

@@ -9,7 +9,7 @@ import numpy as np
 
 from so101_eval.demos.episode import Episode, play
 from so101_eval.demos.settings import Settings
-from so101_eval.episode.episode import Bench
+from so101_eval.episode.episode import Stage
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_policy.files import replacing
 
@@ -22,9 +22,9 @@ class Outcome(NamedTuple):
     frames: int
 
 
-def play_and_stage(settings: Settings, staging: Path, bench: Bench, seed: int) -> Outcome:
+def play_and_stage(settings: Settings, staging: Path, stage: Stage, seed: int) -> Outcome:
     """Raises OSError when the disk is full; the file is not there then."""
-    episode = play(settings, bench, seed)
+    episode = play(settings, stage, seed)
     if not episode.success and not settings.keep_failures:  # that it failed is all there is to remember
         episode = episode.without_frames()
     store(staging, seed, episode)

@@ -1,8 +1,8 @@
 """The palletizing episodes as a gymnasium environment, for LeRobot's own evaluation and for anyone else's.
 
-One step is one tick of 30 Hz on the mock arm in lockstep: the action passes the disturbances, the guard and
-the wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays out the
-evaluation attempt of that seed, so results pair with those of this project's own evaluation.
+One step is one tick of the control loop, 30 Hz on the mock arm in lockstep: the action passes guard, supervisor,
+disturbances and wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays
+out the evaluation attempt of that seed, so results pair with those of this project's own evaluation.
 
     env = PalletizingEnv("palletize-2")
     observation, info = env.reset(seed=7)
@@ -12,6 +12,7 @@ abort, *truncated* when time is up.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 import gymnasium
@@ -19,12 +20,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from so101_eval.episode.episode import FPS, Bench, Run
+from so101_eval.episode.episode import FPS, EpisodeRun, Stage
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.disturbances import Images
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, load_scenario
 from so101_eval.palletizing.score.score import GRACE_S
+from so101_robot.chunks.inference import Observation
+from so101_robot.chunks.scheduler import NOTHING, Planned
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.arm import MockConfig
 from so101_robot.mock.config import CAMERAS
@@ -83,8 +86,9 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         load_scenario(scenario).knobs(level)
         self.render_mode = render_mode
         self._scenario, self._level = scenario, level
-        self._bench = Bench(task, MockConfig(width=width, height=height, realtime_factor=0.0))
-        self._run: Run | None = None
+        self._stage = Stage(task, MockConfig(width=width, height=height, realtime_factor=0.0))
+        self._run: EpisodeRun | None = None
+        self._handed = Handed()
         self._observation: EnvObservation | None = None
         self.action_space: spaces.Space[NDArray[np.float32]] = _joints(ACTION_DEG, ACTION_PERCENT)
         picture = spaces.Box(0, 255, (height, width, 3), np.uint8)
@@ -98,17 +102,17 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
     @property
     def task(self) -> str:
         """The task's name."""
-        return self._bench.task.name
+        return self._stage.task.name
 
     @property
     def task_description(self) -> str:
         """For policies that read."""
-        return self._bench.task.instruction
+        return self._stage.task.instruction
 
     @property
     def _max_episode_steps(self) -> int:
         """Where LeRobot looks for it: the step after which every episode is over."""
-        return math.ceil((self._bench.task.time_limit_s + GRACE_S) * FPS)
+        return math.ceil((self._stage.task.time_limit_s + GRACE_S) * FPS) + 1
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -129,9 +133,13 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         super().reset(seed=seed)
         if seed is None:
             seed = int(self.np_random.integers(EVAL_SEEDS.start, EVAL_SEEDS.stop))
-        self._run = self._bench.begin(draw(self._bench.task, asked["scenario"], asked["level"], seed))
-        self._run.advance()
-        return self._look(self._run), {"is_success": False, "seed": seed}
+        scene = draw(self._stage.task, asked["scenario"], asked["level"], seed)
+        self._leave()
+        self._handed = Handed()
+        self._run = self._stage.begin(scene, lambda stage: self._handed)
+        self._run.loop.begin()
+        self._run.loop.look()
+        return self._see(self._run), {"is_success": False, "seed": seed}
 
     def step(
         self, action: NDArray[np.float32] | ArrayLike
@@ -143,13 +151,13 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         """
         if self._run is None:
             raise ConfigError("call reset before the first step")
-        self._run.act(np.asarray(action, np.float64))
-        goes_on = self._run.advance()
-        observation = self._look(self._run)
+        self._handed.action = np.asarray(action, np.float64)
+        goes_on = self._run.loop.act() and self._run.loop.look()
+        observation = self._see(self._run)
         if goes_on:
             return observation, 0.0, False, False, {"is_success": False}
         score = self._run.score()
-        late = score.duration_s >= self._bench.task.time_limit_s + GRACE_S
+        late = score.duration_s >= self._stage.task.time_limit_s + GRACE_S
         info = {"is_success": bool(score.success), "score": score.to_json()}
         return observation, score.credit or 0.0, not late, late, info
 
@@ -167,15 +175,39 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
 
     def close(self) -> None:
         """Free the arm and its renderer. May be called twice."""
-        self._bench.close()
+        self._leave()
+        self._stage.close()
 
-    def _look(self, run: Run) -> EnvObservation:
-        seen = run.look()
+    def _leave(self) -> None:
+        if self._run is not None:
+            self._run.loop.finish()
+            self._run = None
+
+    def _see(self, run: EpisodeRun) -> EnvObservation:
+        seen = run.observation()
         self._observation = {
-            "agent_pos": seen.state.position.astype(np.float32),
-            "pixels": {name: image.copy() for name, image in seen.images().items()},
+            "agent_pos": seen.state.astype(np.float32),
+            "pixels": {name: image.copy() for name, image in seen.images.items()},
         }
         return self._observation
+
+
+class Handed:
+    """A scheduler of one action, which whoever calls `step` hands over before each tick."""
+
+    def __init__(self) -> None:
+        self.action: NDArray[np.float64] | None = None
+
+    def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
+        return NOTHING if self.action is None else Planned(self.action, None, "chunk", 0, tick, 0.0)
+
+    def wait(self) -> None:
+        """The next action comes from outside."""
+
+    def reset(self) -> None:
+        """There is no plan to forget."""
+
+    def close(self) -> None: ...
 
 
 def _joints(degrees: float, percent: tuple[float, float]) -> spaces.Space[Any]:

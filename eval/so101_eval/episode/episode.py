@@ -1,27 +1,30 @@
-"""One attempt at a task on the mock arm: lay out, drive tick by tick, score.
+"""One attempt at a task on the mock arm: lay out, let the control loop go, score.
 
-Who drives is a `Controller`: a policy, the scripted expert, a replayed list of actions. Each tick it gets what
-an arm gives (time, joints, pictures if it asks) and answers with a joint target, which passes the guard and
-the wire as on a real arm. A `Bench` keeps the arm of a task and serves one attempt after the other; each
-starts from power-up, so what was before, finished or abandoned, leaves no trace: the same reset and the same
-actions end in the same state, bit for bit.
+An attempt is a run of `so101_robot.loop.loop.ControlLoop`, with the same guard, supervisor and chunk scheduler as
+`so101-run`: its arm is a `DisturbedArm`, its scheduler a policy's or a `Scripted` one (the expert, a recording), and
+the scorer looks on. Where its `LoopConfig` differs from `so101-run`'s, and why, is in `DIFFERENT`.
 
-    with Bench("palletize-2") as bench:
-        attempt = bench.attempt(draw("palletize-2", seed=7), lambda bench: my_policy)
+A `Stage` keeps the arm of a task and serves one attempt after the other. Each starts from power-up, so what was
+before, finished or abandoned, leaves no trace: the same reset and the same actions end in the same state, bit for bit.
+
+    with Stage("palletize-2") as stage:
+        attempt = stage.attempt(draw("palletize-2", seed=7), lambda stage: Scripted(my_script))
         print(attempt.score.success)
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from so101_eval.episode.disturbed import DisturbedArm
+from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
-from so101_eval.palletizing.scene.disturbances import Disturbances, Images
 from so101_eval.palletizing.scene.draw import Reset
 from so101_eval.palletizing.scene.scene import PalletizingScene, lay_out
 from so101_eval.palletizing.scene.tasks import Task
@@ -29,54 +32,59 @@ from so101_eval.palletizing.score.box_watch import STABLE_S
 from so101_eval.palletizing.score.score import Score, Scorer
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
-from so101_robot.guard.guard import Verdict
+from so101_robot.chunks.inference import Observation
+from so101_robot.chunks.scheduler import Scheduler
+from so101_robot.commands.drive import loop_config
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.errors import UnsafeActionError, describe
+from so101_robot.faults.fault import Fault
+from so101_robot.loop.ending import Ending, EndingConfig
+from so101_robot.loop.loop import ControlLoop, Ended, LoopConfig
+from so101_robot.loop.stopping import StopRequests
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.world import World
-from so101_robot.state import ArmState, Frame
 
 FPS = 30.0
 """Ticks per second: LeRobot's rate for SO-101 recordings."""
-MAX_STOP_S = 1.0
-"""How long the guard may stop the arm without a break before the attempt is over, as in `so101-run`."""
 REST_S = STABLE_S + 0.5
-"""How long the attempt goes on after the controller has finished: boxes must stand for two seconds."""
+"""How long the attempt goes on after a script has finished: boxes must stand for two seconds."""
+
+DIFFERENT: Mapping[str, str] = {
+    "approach_speed": "there is no approach: the arm is laid out where it would end, where demonstrations start, with "
+    "the scenario's shift; a slow way to a checkpoint's own start pose would undo the shift, and a checkpoint "
+    "that does not say its start pose would start elsewhere than the others",
+    "start_pose": "as approach_speed: where the attempt starts is the reset's business and not the checkpoint's",
+    "ending": "the way home is left out: the score is read before it, and it would cost a fifth of the time",
+    "release": "as ending: the arm is held where it ended, and the next attempt begins from power-up",
+}
+"""The fields of `LoopConfig` in which an attempt differs from `so101-run`, and why."""
 
 
-class Observation(NamedTuple):
-    """What a controller gets on a tick."""
+def episode_loop_config(go_home: bool = False) -> LoopConfig:
+    """That of `so101-run` without any flags, but for the fields in `DIFFERENT`.
 
-    time_s: float
-    """Since the start of the attempt."""
-    state: ArmState
-    """Joints as they are sensed: under a disturbance not quite as they are."""
-    images: Callable[[], Images]
-    """The cameras' newest pictures, RGB uint8 (h, w, 3) by name. Rendered when called, so do not if there is no
-    need."""
-
-
-class Controller(Protocol):
-    """Drives the arm."""
-
-    def __call__(self, observation: Observation) -> ArrayLike | None:
-        """The joint target (6,) for this tick in LeRobot units; None when the work is done."""
-        ...
+    Args:
+        go_home: play the ending too, as `so101-run` does.
+    """
+    config = loop_config(RunConfig(robot=SO101Config(port="mock"), fps=FPS))
+    config = dataclasses.replace(config, approach_speed=0.0, start_pose=None)
+    return config if go_home else dataclasses.replace(config, ending=EndingConfig(home=False), release=False)
 
 
-class Tick(NamedTuple):
-    """All that happened on one tick, for whoever records."""
+class End(StrEnum):
+    """Why an attempt was over."""
 
-    number: int
-    observation: Observation
-    asked: NDArray[np.float64] | None
-    """(6,) by the controller; None when it has finished."""
-    verdict: Verdict | None
-    """The guard's; None when nothing was asked."""
-    sent: NDArray[np.float64] | None
-    """(6,) to the servos; None when nothing was."""
+    SETTLED = "settled"
+    """Nothing could change any more: all boxes stood as they should, or time was up."""
+    FINISHED = "finished"
+    """The script had said that it was done, and the boxes had had their time to stand."""
+    STOPPED = "stopped"
+    """The loop ended it, as it would have ended a run of `so101-run`: see `Attempt.fault`."""
 
 
 class Trajectory(NamedTuple):
-    """What was measured and what was sent, LeRobot units; n ticks."""
+    """What was measured, undisturbed, and what was sent, LeRobot units; n ticks."""
 
     time_s: NDArray[np.float64]
     """(n,)"""
@@ -95,12 +103,19 @@ class Attempt(NamedTuple):
     interventions: dict[str, int]
     """Ticks on which the guard changed or stopped something, by rule and joint."""
     finished: bool
-    """The controller said that it was done."""
+    """The script said that it was done."""
     state_hash: str
-    """Of the whole arm and world at the end."""
+    """Of the whole arm and world at the end, before the ending."""
+    end: End
+    fault: Fault | None
+    """The fault for which the loop's supervisor ended it; None where it did not."""
+    exception: str | None
+    """Class of the exception behind that fault, for a policy that raised."""
+    ending: str
+    """What became of the arm after the score was read: skipped, home, or not home."""
 
 
-class Bench:
+class Stage:
     """The mock arm of one task, in lockstep: as fast as the machine can, no wall clock anywhere.
 
     Args:
@@ -115,7 +130,7 @@ class Bench:
         self.scene = PalletizingScene(task)
         self.task = self.scene.task
         mock = MockConfig(realtime_factor=0.0) if mock is None else mock
-        self.arm = MockArm(dataclasses.replace(mock, scene=self.scene.name), scene=self.scene)
+        self.mock = MockArm(dataclasses.replace(mock, scene=self.scene.name), scene=self.scene)
         self._config = SO101Config() if config is None else config
         self._robot: SO101 | None = None
 
@@ -130,44 +145,52 @@ class Bench:
     @property
     def world(self) -> World:
         """The world in which the arm stands; it stays the same object from attempt to attempt."""
-        assert self.arm.world is not None  # it was built with a scene
-        return self.arm.world
+        assert self.mock.world is not None  # it was built with a scene
+        return self.mock.world
 
     @property
     def robot(self) -> SO101:
         """The connected robot of the attempt that was laid out last."""
         if self._robot is None:
-            raise ConfigError("nothing is laid out on this bench yet")
+            raise ConfigError("nothing is laid out on this stage yet")
         return self._robot
 
     def attempt(
         self,
         reset: Reset,
-        make: "Callable[[Bench], Controller]",
-        on_tick: Callable[[Tick], None] | None = None,
+        make: "Callable[[Stage], Scheduler]",
+        *on_tick: Callable[[Tick], None],
+        go_home: bool = False,
     ) -> Attempt:
-        """Lay out `reset`, let a controller try, and score it.
+        """Lay out `reset`, let a policy or a script try, and score it.
 
         Args:
-            reset: of this bench's task.
-            make: gives the controller, once everything is laid out and connected.
-            on_tick: is told about every tick.
+            reset: of this stage's task.
+            make: gives the scheduler, once everything is laid out and connected.
+            on_tick: are told about every tick, the scorer first. What they raise ends the attempt and is raised
+                here.
+            go_home: play the ending after the score was read.
 
         Raises:
             ConfigError: the reset is another task's.
             RobotError: the arm failed in a way that no attempt should have to take (a fault plan).
         """
-        self.lay_out(reset)
-        controller, run = make(self), Run(self, reset, on_tick)
-        while run.advance():
-            observation = run.look()
-            run.act(None if run.finished else controller(observation))
-        return run.result()
+        run = self.begin(reset, make, *on_tick, go_home=go_home)
+        with run.loop:
+            while run.loop.step():
+                pass
+            return run.result()
 
-    def begin(self, reset: Reset) -> "Run":
+    def begin(
+        self,
+        reset: Reset,
+        make: "Callable[[Stage], Scheduler]",
+        *on_tick: Callable[[Tick], None],
+        go_home: bool = False,
+    ) -> "EpisodeRun":
         """Lay out `reset` for a caller that goes through the ticks itself. Raises as `attempt`."""
         self.lay_out(reset)
-        return Run(self, reset)
+        return EpisodeRun(self, reset, make(self), on_tick, go_home=go_home)
 
     def lay_out(self, reset: Reset) -> None:
         """Boxes, pallet, lights and cameras as in `reset`, the arm held at its start and connected.
@@ -176,16 +199,16 @@ class Bench:
             ConfigError: the reset is another task's.
         """
         if reset.task != self.task.name:
-            raise ConfigError(f"this bench is for {self.task.name}, the reset is for {reset.task}")
+            raise ConfigError(f"this stage is for {self.task.name}, the reset is for {reset.task}")
         self._disconnect()
-        lay_out(self.arm, self.scene, reset)
-        self._robot = SO101(dataclasses.replace(self._config, port="mock", cameras={}), mock=self.arm)
+        lay_out(self.mock, self.scene, reset)
+        self._robot = SO101(dataclasses.replace(self._config, port="mock", cameras={}), mock=self.mock)
         self._robot.connect()
 
     def close(self) -> None:
         """Free the renderer. May be called twice."""
         self._disconnect()
-        self.arm.close()
+        self.mock.close()
 
     def _disconnect(self) -> None:
         if self._robot is not None:
@@ -196,147 +219,176 @@ class Bench:
 def attempt(
     task: Task | str,
     reset: Reset,
-    make: Callable[[Bench], Controller],
-    *,
+    make: Callable[[Stage], Scheduler],
+    *on_tick: Callable[[Tick], None],
     mock: MockConfig | None = None,
-    on_tick: Callable[[Tick], None] | None = None,
 ) -> Attempt:
-    """One attempt on a bench of its own. See `Bench.attempt`."""
-    with Bench(task, mock) as bench:
-        return bench.attempt(reset, make, on_tick)
+    """One attempt on a stage of its own. See `Stage.attempt`."""
+    with Stage(task, mock) as stage:
+        return stage.attempt(reset, make, *on_tick)
 
 
-class Run:
-    """An attempt while it runs. On every tick: `advance`, and while that is true `look`, then `act`."""
+class EpisodeRun:
+    """An attempt while it runs: the loop, and who looks on. Go through the ticks with `loop`, inside `with`."""
 
-    def __init__(self, bench: Bench, reset: Reset, on_tick: Callable[[Tick], None] | None = None) -> None:
-        self._bench, self._reset, self._on_tick = bench, reset, on_tick
-        self._robot, self._clock = bench.robot, bench.robot.clock
-        guard = bench.robot.guard
-        assert guard is not None  # it is connected
-        self._guard = guard
-        self._scorer = Scorer(bench.world, reset)
-        self._senses = Disturbances(reset.senses)
-        self._eyes = _Eyes(bench.robot, reset)
-        self._interventions: Counter[str] = Counter()
-        self._rows: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]] = []
-        self._goal: NDArray[np.float64] | None = None
-        self._stopped_since_s: float | None = None
+    def __init__(
+        self,
+        stage: Stage,
+        reset: Reset,
+        planner: Scheduler,
+        on_tick: Iterable[Callable[[Tick], None]] = (),
+        *,
+        go_home: bool = False,
+    ) -> None:
+        robot = stage.robot
+        assert robot.guard is not None  # it is connected
+        self._stage, self._reset, self._go_home = stage, reset, go_home
+        self.arm = DisturbedArm(robot, reset.senses, FPS)
+        stop = StopRequests()
+        self._judge = _Judge(Scorer(stage.world, reset), self.arm, planner, stop)
+        self._watch = _Watch([self._judge.on_tick, *on_tick], stop)
+        self.loop = ControlLoop(
+            self.arm,
+            planner,
+            robot.guard,
+            robot.clock,
+            config=episode_loop_config(go_home),
+            observers=[self._watch],
+            stop=stop,
+        )
+        self._attempt: Attempt | None = None
+
+    def observation(self) -> Observation:
+        """What a policy is shown on the tick that was looked at last."""
+        return self.loop.observation()
+
+    def score(self) -> Score:
+        """Of the attempt so far.
+
+        Raises:
+            Exception: what a looker-on raised, or what ended the loop without being the policy's.
+        """
+        ended = self.loop.ended
+        self._raise_what_is_not_the_policys(ended)
+        if ended is not None and ended.error is not None:
+            self._judge.stopped(ended)
+        return self._judge.scorer.result()
+
+    def result(self) -> Attempt:
+        """How it went; the score is read first, then the loop's ending is played or left out. Raises as `score`."""
+        if self._attempt is None:
+            score, state_hash = self.score(), self._stage.mock.state_hash()
+            ended, judge = self.loop.ended, self._judge
+            outcome = self.loop.finish()
+            fault = None if ended is None else ended.fault
+            raised = ended.error if ended is not None and fault == "policy raises" else None
+            self._attempt = Attempt(
+                self._reset,
+                score,
+                judge.trajectory(),
+                dict(judge.interventions),
+                judge.finished,
+                state_hash,
+                judge.end,
+                fault,
+                None if raised is None else type(raised).__name__,
+                _in_words(outcome.ending, self._go_home),
+            )
+        return self._attempt
+
+    def _raise_what_is_not_the_policys(self, ended: Ended | None) -> None:
+        """A bug of a looker-on or of the loop, or an arm that failed, is no policy's failure."""
+        if self._watch.problem is not None:
+            raise self._watch.problem
+        if ended is None or ended.error is None or ended.fault is not None:
+            return
+        if not isinstance(
+            ended.error, UnsafeActionError
+        ):  # that is the guard's word, as `so101-run` would end by
+            raise ended.error
+
+
+def _in_words(ending: Ending, go_home: bool) -> str:
+    if not go_home:
+        return "skipped"
+    return "home" if ending.at_home else "not home"
+
+
+class _Judge:
+    """Lets the scorer look on every tick, keeps the trajectory, and says when nothing can change any more."""
+
+    def __init__(self, scorer: Scorer, arm: DisturbedArm, planner: Scheduler, stop: StopRequests) -> None:
+        self.scorer = scorer
+        self.interventions: Counter[str] = Counter()
+        self.end = End.STOPPED
+        self._arm, self._stop = arm, stop
+        self._script = planner if isinstance(planner, Scripted) else None
         self._finished_s: float | None = None
-        self._begin_s = self._clock.now_s()
-        self._index = -1
-        self._seen: tuple[ArmState, Observation] | None = None
+        self._rows: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]] = []
+        self._stopped = False
 
     @property
     def finished(self) -> bool:
-        """Nothing is asked of the arm any more; the boxes have to stand for a while."""
+        """The script has said that it is done."""
         return self._finished_s is not None
 
-    @property
-    def _time_s(self) -> float:
-        return self._index / FPS
+    def on_tick(self, tick: Tick) -> None:
+        """The world as it is at the end of the tick."""
+        time_s = tick.index / FPS
+        self.scorer.observe(time_s)
+        for change in tick.verdict.interventions:
+            self.interventions[f"{change.rule} {change.joint or ''}".strip()] += 1
+        measured = self._arm.measured
+        assert measured is not None  # this tick has read it
+        goal = measured.position if self._arm.in_force is None else self._arm.in_force
+        self._rows.append((time_s, measured.position, goal))
+        if self._script is not None and self._script.finished and self._finished_s is None:
+            self._finished_s = time_s
+        if self.scorer.done:
+            self._over(End.SETTLED)
+        elif self._finished_s is not None and time_s - self._finished_s > REST_S:
+            self._over(End.FINISHED)
 
-    def advance(self) -> bool:
-        """On to the next tick, the first one being the start. Whether the attempt goes on."""
-        self._index += 1
-        self._clock.sleep_until(self._begin_s + self._time_s)
-        self._scorer.observe(self._time_s)
-        rested = self._finished_s is not None and self._time_s - self._finished_s > REST_S
-        return not (self._scorer.done or rested)
+    def stopped(self, ended: Ended) -> None:
+        """The loop has ended the attempt: that is its failure."""
+        if self._stopped:
+            return
+        self._stopped, self.end = True, End.STOPPED
+        kinds = {"policy raises": "policy_raised", "policy answers no pose": "nan"}
+        assert ended.error is not None
+        self.scorer.abort(kinds.get(ended.fault or "", "stopped"), describe(ended.error))
 
-    def look(self) -> Observation:
-        """This tick's observation, once a tick."""
-        state = self._robot.read()
-        self._eyes.tick(self._time_s)
-        sensed = self._senses.sense(self._time_s, state.position, {})
-        observation = Observation(self._time_s, state._replace(position=sensed.position), self._eyes.images)
-        self._seen = state, observation
-        return observation
-
-    def act(self, asked: ArrayLike | None) -> None:
-        """Send what is asked for on this tick, after `look`; the first None says that the work is done."""
-        assert self._seen is not None  # nothing is sent without a look
-        state, observation = self._seen
-        if asked is None and self._finished_s is None:
-            self._finished_s = self._time_s
-        verdict, sent = self._send(self._time_s, state, asked)
-        self._rows.append(
-            (self._time_s, state.position, state.position if self._goal is None else self._goal)
-        )
-        if self._on_tick is not None:
-            asked = None if asked is None else np.array(asked, np.float64)
-            self._on_tick(Tick(self._index, observation, asked, verdict, sent))
-
-    def score(self) -> Score:
-        """Of the attempt so far."""
-        return self._scorer.result()
-
-    def result(self) -> Attempt:
-        """How it went."""
+    def trajectory(self) -> Trajectory:
+        """So far."""
         times, positions, targets = zip(*self._rows, strict=True) if self._rows else ((), (), ())
         shape = (len(times), 6)
-        return Attempt(
-            self._reset,
-            self.score(),
-            Trajectory(np.array(times), np.reshape(positions, shape), np.reshape(targets, shape)),
-            dict(self._interventions),
-            self.finished,
-            self._bench.arm.state_hash(),
-        )
+        return Trajectory(np.array(times), np.reshape(positions, shape), np.reshape(targets, shape))
 
-    def _send(
-        self, time_s: float, state: ArmState, asked: ArrayLike | None
-    ) -> tuple[Verdict | None, NDArray[np.float64] | None]:
-        """Through latency, guard and wire. Without anything asked the servos keep the goal they have."""
-        action = None if asked is None else self._senses.act(time_s, np.asarray(asked))
-        if action is None:
-            return None, None
-        now_s = self._clock.now_s()
-        verdict = self._guard.check(action, state, self._eyes.ages_s(now_s), now_s)
-        for intervention in verdict.interventions:
-            self._interventions[f"{intervention.rule} {intervention.joint or ''}".strip()] += 1
-        if verdict.action is None:
-            self._stopped(time_s, np.asarray(action), verdict.stop or "")
-            return verdict, None
-        self._stopped_since_s = None
-        self._goal = self._robot.command(verdict.action)
-        return verdict, self._goal
-
-    def _stopped(self, time_s: float, action: NDArray[np.float64], why: str) -> None:
-        if self._stopped_since_s is None:
-            self._stopped_since_s = time_s
-        if time_s - self._stopped_since_s >= MAX_STOP_S:
-            number = action.dtype.kind in "fiu" and bool(np.isfinite(action).all())
-            self._scorer.abort("timeout_stuck" if number else "nan", why)
+    def _over(self, end: End) -> None:
+        self.end = end
+        self._stop.finish(end)
 
 
-class _Eyes:
-    """Pictures on request, as the disturbances let them through. Only those that need their past (late or lost
-    pictures) render on every tick, from the first request on.
-    """
+class _Watch:
+    """The loop's observer of an attempt. Unlike that of a run it must not fail unnoticed: what it raises ends the
+    attempt and is kept for the caller, since a score without a scorer would not be true."""
 
-    def __init__(self, robot: SO101, reset: Reset) -> None:
-        self._robot, self._senses = robot, Disturbances(reset.senses)
-        self._need_past = bool(reset.senses.image_delay_ticks or reset.senses.frame_drop)
-        self._asked = False
-        self._time_s = 0.0
-        self._frames: dict[str, Frame] = {}
-        self._images: Images | None = None
+    name = "attempt"
 
-    def tick(self, time_s: float) -> None:
-        self._time_s, self._images, self._frames = time_s, None, {}
-        if self._asked and self._need_past:
-            self.images()
+    def __init__(self, on_tick: Iterable[Callable[[Tick], None]], stop: StopRequests) -> None:
+        self._on_tick, self._stop = tuple(on_tick), stop
+        self.problem: Exception | None = None
 
-    def images(self) -> Images:
-        """This tick's."""
-        self._asked = True
-        if self._images is None:
-            self._frames = self._robot.frames()
-            taken = {name: frame.image for name, frame in self._frames.items()}
-            self._images = self._senses.sense(self._time_s, np.zeros(6), taken).images
-        return self._images
+    def on_tick(self, tick: Tick) -> None:
+        if tick.phase == "home" or self.problem is not None:
+            return  # the score was read before
+        try:
+            for tell in self._on_tick:
+                tell(tick)
+        except Exception as problem:  # raised again where the attempt is asked how it went
+            self.problem = problem
+            self._stop.finish(describe(problem))
 
-    def ages_s(self, now_s: float) -> dict[str, float]:
-        """Of the frames that were looked at on this tick."""
-        return {name: now_s - frame.captured_s for name, frame in self._frames.items()}
+    def on_message(self, text: str) -> None: ...
+
+    def close(self) -> None: ...

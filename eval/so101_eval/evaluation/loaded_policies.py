@@ -1,35 +1,42 @@
 """What drives an attempt in a policy's place: a checkpoint, the expert, an arm that stays, a recording.
 
-`load` makes a `Loaded` of a `PolicySpec`, once in a process; called with a bench on which a scene is laid out, it gives
-the controller of that attempt.
+`load` makes a `Loaded` of a `PolicySpec`, once in a process; called with a stage on which a scene is laid out, it gives
+the scheduler of that attempt.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from so101_eval.episode.episode import Bench, Controller, Observation
-from so101_eval.episode.playing import AUTO, LATENCY_S, Playing, PolicyController
+from so101_eval.episode.episode import FPS, Stage
+from so101_eval.episode.playing import AUTO, LATENCY_S
+from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.chunks import planning
+from so101_robot.chunks.inference import Observation
+from so101_robot.chunks.scheduler import Scheduler
+from so101_robot.chunks.workers import InlineWorker
+from so101_robot.commands import compose
+from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
 from so101_robot.joints import JOINTS
 
 if TYPE_CHECKING:
     from so101_policy.inference.act_policy import ActPolicy, Prediction
     from so101_robot.chunks.inference import Predict
-    from so101_robot.chunks.scheduler import Mode
 
 
 class Loaded(Protocol):
     """A policy in memory."""
 
-    def __call__(self, bench: Bench, reset: Reset) -> Controller:
+    def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
         """What drives the attempt that is laid out."""
         ...
 
@@ -43,9 +50,9 @@ def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO) -> 
     """
     match spec.kind:
         case "expert":
-            return lambda bench, reset: Expert(bench.world, bench.robot, reset)
+            return lambda stage, reset: Scripted(Expert(stage.world, stage.robot, reset))
         case "hold":
-            return lambda bench, reset: Replaying(_start(bench), repeat=True)
+            return lambda stage, reset: Scripted(Replaying(compose.last_command(stage.robot), repeat=True))
         case "replay":
             return Replay(spec.path)
         case "act":
@@ -65,14 +72,29 @@ class Acting:
                 f"{spec.name}: the weights in {spec.path} are others than when the run was begun "
                 f"({self.policy.sha256[:12]}, not {spec.sha256[:12]})"
             )
-        coefficient = self.policy.temporal_ensemble_coeff
-        by_itself: Mode = "asynchronous" if coefficient is None else "ensembled"
-        mode = by_itself if chunks == AUTO else cast("Mode", chunks)
-        self.playing = Playing(spec.fps, mode, self.policy.n_action_steps, latency_s, coefficient)
+        self.playing = compose.playing(run_config(spec, latency_s, chunks), self.policy)
         self._predict = hiding(self.policy, spec.without)
 
-    def __call__(self, bench: Bench, reset: Reset) -> PolicyController:
-        return PolicyController(bench, self._predict, self.playing)
+    def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
+        return scheduler(stage, self._predict, self.playing)
+
+
+def run_config(spec: PolicySpec, latency_s: float, chunks: str) -> RunConfig:
+    """What `so101-run` would be asked for, to play a policy as an evaluation does."""
+    return RunConfig(
+        policy=PolicyFlags(path=spec.path or "", fps=spec.fps),
+        robot=SO101Config(port=compose.MOCK),
+        chunks=ChunkFlags(mode=chunks),
+        fps=FPS,
+        inference_latency_s=latency_s,
+    )
+
+
+def scheduler(stage: Stage, predict: "Predict", playing: planning.Playing) -> Scheduler:
+    """A policy on the arm that is laid out, its answers late by the stated latency."""
+    robot = stage.robot
+    worker = InlineWorker(predict, playing.latency_s)
+    return planning.make_scheduler(playing, worker, lambda: compose.last_command(robot))
 
 
 def hiding(policy: "ActPolicy", without: Sequence[str]) -> "Predict":
@@ -124,24 +146,32 @@ class Replay:
         assert self._path is not None
         return read_recording(Path(self._path))
 
-    def __call__(self, bench: Bench, reset: Reset) -> "Replaying":
+    def __call__(self, stage: Stage, reset: Reset) -> Scripted:
         if self._path is not None:
-            return Replaying(self._recorded)
-        name = bench.task.name
+            return Scripted(Replaying(self._recorded))
+        name = stage.task.name
         if name not in self._demonstrated:
             self._demonstrated[name] = demonstrated(name)
-        return Replaying(self._demonstrated[name])
+        return Scripted(Replaying(self._demonstrated[name]))
 
 
 def demonstrated(task: str) -> NDArray[np.float64]:
-    """(n, 6) what the expert asks for in the scene `REPLAYED_SEED`, on a bench of its own."""
+    """(n, 6) what the expert asks for in the scene `REPLAYED_SEED`, on a stage of its own."""
     reset, asked = draw(task, seed=REPLAYED_SEED), list[NDArray[np.float64]]()
-    with Bench(task) as bench:
-        bench.attempt(
-            reset,
-            lambda bench: Expert(bench.world, bench.robot, reset),
-            lambda tick: None if tick.asked is None else asked.append(tick.asked),
-        )
+
+    def make(stage: Stage) -> Scripted:
+        expert = Expert(stage.world, stage.robot, reset)
+
+        def script(observation: Observation) -> NDArray[np.float64] | None:
+            target = expert(observation)
+            if target is not None:
+                asked.append(target)
+            return target
+
+        return Scripted(script)
+
+    with Stage(task) as stage:
+        stage.attempt(reset, make)
     return np.array(asked)
 
 
@@ -155,10 +185,3 @@ class Replaying:
         index = min(self._next, len(self._actions) - 1) if self._repeat else self._next
         self._next += 1
         return self._actions[index] if index < len(self._actions) else None
-
-
-def _start(bench: Bench) -> NDArray[np.float64]:
-    guard = bench.robot.guard
-    assert guard is not None  # it is connected
-    assert guard.last_command is not None
-    return guard.last_command

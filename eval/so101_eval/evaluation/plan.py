@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from so101_eval.episode.episode import Attempt, Bench, Controller, Tick
-from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S, PolicyController
+from so101_eval.episode.episode import Attempt, Stage
+from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S, PolicyNotes
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation.loaded_policies import Acting, Loaded, load
 from so101_eval.evaluation.policy_specs import PolicySpec
@@ -29,6 +29,7 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_se
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_robot.errors import RobotError
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
 from so101_robot.mock.config import MockConfig
 from so101_robot.runs.provenance import versions as package_versions
@@ -36,12 +37,11 @@ from so101_robot.runs.provenance import versions as package_versions
 ALL = "all"
 LEVEL = 2
 """The published severity."""
-SOURCES = {
-    "so101_robot": ("**/*",),
-    "so101_policy": ("**/*",),
-    "so101_eval": ("**/*",),
-}
-"""What an episode's outcome is made of, by package."""
+SOURCES = ("so101_robot", "so101_policy", "so101_eval", "lerobot_policy_so101")
+"""The packages that take part in an episode. All of their files count, data too: which of them an episode does not use
+is a list that nobody keeps right."""
+_NOT_SOURCE = ("__pycache__",)
+"""Folders of what is made from the sources."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,24 @@ def versions() -> dict[str, str | None]:
 
 
 def _code_sha256() -> str:
-    """Of the files an episode is made of: an edit between two sittings is another version, a commit that
-    changes documents is not."""
+    """Of all files of the packages that take part: an edit between two sittings is another version, a commit that
+    changes documents or tests is not."""
     digest = hashlib.sha256()
-    for package, patterns in SOURCES.items():
-        found = find_spec(package)
-        assert found is not None
-        assert found.submodule_search_locations is not None
-        root = Path(next(iter(found.submodule_search_locations)))
-        for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
-            if "__pycache__" not in path.parts:
-                digest.update(f"{package}/{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    for package in SOURCES:
+        root = _folder(package)
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            name = path.relative_to(root)
+            if not any(part in _NOT_SOURCE for part in name.parts):
+                digest.update(f"{package}/{name.as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _folder(package: str) -> Path:
+    """Where a package lies."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 class Player:
@@ -167,7 +173,7 @@ class Player:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._bench: Bench | None = None
+        self._stage: Stage | None = None
         self._loaded: dict[str, Loaded] = {}
 
     def __enter__(self) -> Self:
@@ -179,42 +185,31 @@ class Player:
         self.close()
 
     @property
-    def bench(self) -> Bench:
+    def stage(self) -> Stage:
         """Where all episodes take place."""
-        if self._bench is None:
+        if self._stage is None:
             plan = self.plan
             mock = MockConfig(
                 width=plan.width, height=plan.height, renderer=plan.renderer, realtime_factor=0.0
             )
-            self._bench = Bench(plan.task, mock)
-        return self._bench
+            self._stage = Stage(plan.task, mock)
+        return self._stage
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._bench is not None:
-            self._bench.close()
-            self._bench = None
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
 
     def play(self, key: Key, on_tick: Callable[[Tick], None] | None = None) -> EpisodeRecord:
-        """That episode. Raises `EvalError`, naming it, where it cannot be played."""
+        """That episode. Raises `EvalError`, naming it, where it cannot be played; a policy that fails, fails it."""
         spec = self.plan.policy(key.policy)
         reset = draw(key.task, key.scenario, key.level, key.seed, self.plan.suite)
-        controllers: list[Controller] = []
-
-        def make(bench: Bench) -> Controller:
-            controllers.append(self._policy(spec)(bench, reset))
-            return controllers[0]
-
-        def tell(tick: Tick) -> None:
-            if isinstance(controllers[0], PolicyController):
-                controllers[0].on_tick(tick)
-            if on_tick is not None:
-                on_tick(tick)
-
-        self._policy(spec)  # loading is no part of the episode's time
+        loaded, notes = self._policy(spec), PolicyNotes()  # loading is no part of the episode's time
+        told = [notes.on_tick] if on_tick is None else [notes.on_tick, on_tick]
         started = time.time(), time.perf_counter(), time.process_time()
         try:
-            attempt = self.bench.attempt(reset, make, tell)
+            attempt = self.stage.attempt(reset, lambda stage: loaded(stage, reset), *told)
         except RobotError as error:
             raise EvalError(f"{key}: {error}") from error
         timing = {
@@ -224,7 +219,7 @@ class Player:
             "host": platform.node(),
             "pid": os.getpid(),
         }
-        return self._record(spec, reset, attempt, controllers[0], timing)
+        return self._record(spec, reset, attempt, notes, timing)
 
     def _policy(self, spec: PolicySpec) -> Loaded:
         if spec.name not in self._loaded:
@@ -232,9 +227,10 @@ class Player:
         return self._loaded[spec.name]
 
     def _record(
-        self, spec: PolicySpec, reset: Reset, attempt: Attempt, driver: Controller, timing: dict[str, Any]
+        self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]
     ) -> EpisodeRecord:
-        loaded, acting = self._policy(spec), driver if isinstance(driver, PolicyController) else None
+        loaded = self._policy(spec)
+        acting = notes if isinstance(loaded, Acting) else None
         return EpisodeRecord(
             kind="simulation",
             run=self.plan.sha256[:16],
@@ -261,4 +257,8 @@ class Player:
             state_hash=attempt.state_hash,
             versions=versions(),
             timing=timing | {"policy_s": 0.0 if acting is None else acting.policy_s},
+            end=str(attempt.end),
+            fault=attempt.fault,
+            exception=attempt.exception,
+            ending=attempt.ending,
         )

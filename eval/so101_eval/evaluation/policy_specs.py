@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_eval.episode.episode import FPS
-from so101_eval.episode.playing import Playing
+from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_robot.joints import JOINTS
@@ -174,7 +174,7 @@ def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | Non
         _dataset(policy.path),
         policy.cameras,
     )
-    Playing(fps=spec.fps).every  # noqa: B018 - raises for a rate that cannot be
+    check_rate(spec.fps)
     if misfits := list(_misfits(policy)):
         raise ConfigError(f"the policy {name} ({policy.path}) does not fit the scene: {'; '.join(misfits)}")
     return spec

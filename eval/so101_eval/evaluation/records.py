@@ -31,6 +31,7 @@ from so101_policy.files import write_text
 
 SCHEMA = 1
 KINDS = ("simulation", "real")
+LAID_OUT = "laid out"
 RUN, EPISODES, TABLE, EVAL_INFO = "run.json", "episodes.jsonl", "episodes.csv", "eval_info.json"
 
 
@@ -90,6 +91,16 @@ class EpisodeRecord:
     timing: dict[str, Any]
     """started_unix_s, wall_s, cpu_s, policy_s (in forward passes), host, pid."""
     media: dict[str, Any] | None = None
+    start: str = LAID_OUT
+    """How it began: with the arm laid out at the scene's start pose, the same for every policy."""
+    end: str | None = None
+    """Why it was over, one of `attempt.End`; None in records of before 0.2, which do not say."""
+    fault: str | None = None
+    """The fault for which the loop's supervisor ended it; None where it did not."""
+    exception: str | None = None
+    """Class of what the policy raised, where that ended it."""
+    ending: str | None = None
+    """What became of the arm after the score was read: skipped, home or not home; None: not recorded."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -121,7 +132,7 @@ class EpisodeRecord:
         """Back from `to_json`. Raises `RecordError` for anything else."""
         try:
             data = json.loads(text)
-            wrong = sorted(_FIELDS ^ data.keys())
+            wrong = sorted((_FIELDS - _SINCE_0_2 - data.keys()) | (data.keys() - _FIELDS))
         except (ValueError, AttributeError, TypeError) as error:
             raise RecordError(f"this is no episode: {error}") from error
         if data.get("schema") != SCHEMA:
@@ -135,6 +146,8 @@ class EpisodeRecord:
 
 
 _FIELDS = {field.name for field in fields(EpisodeRecord)}
+_SINCE_0_2 = {"start", "end", "fault", "exception", "ending"}
+"""Records of before do not have these."""
 
 
 # Reading

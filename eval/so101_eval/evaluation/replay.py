@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from so101_eval.episode.episode import FPS, Tick
+from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.plan import Player
 from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
@@ -25,6 +25,7 @@ from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.pool import one_thread
 from so101_policy.command_flags import Parser
 from so101_policy.files import replacing
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.render import Renderer, open_renderer
 
 EXAMPLES = """
@@ -180,9 +181,9 @@ def camera(
         renderers: list[Renderer] = []
 
         def on_tick(tick: Tick) -> None:
-            if tick.number % every:
+            if tick.index % every:
                 return
-            world = player.bench.world
+            world = player.stage.world
             if not renderers:  # only now is everything laid out
                 renderer = open_renderer(world.model, *size, player.plan.renderer)
                 renderers.append(stack.enter_context(renderer))

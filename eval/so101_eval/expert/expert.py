@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from so101_eval.episode.episode import Attempt, Bench, Observation
+from so101_eval.episode.episode import Attempt, Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.grips import Box, room_m, ways
 from so101_eval.expert.ik import ROLL, Grasp, Vector, gripper_rad
 from so101_eval.expert.mover import Motion, Mover, Style, azimuth_rad
@@ -26,6 +27,7 @@ from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import PALLET_M, Slot, Task, load_task
 from so101_eval.palletizing.score.placement import in_world
 from so101_robot.arm.arm import SO101
+from so101_robot.chunks.inference import Observation
 from so101_robot.joints import GRIPPER
 from so101_robot.mock.physics.world import World
 
@@ -72,7 +74,7 @@ class _Way(NamedTuple):
 
 
 class Expert:
-    """Drives one attempt: call it once a tick until it returns None.
+    """The script of one attempt: call it once a tick until it returns None.
 
     Args:
         world: the world in which the arm stands, for its eyes.
@@ -93,7 +95,7 @@ class Expert:
 
     def __call__(self, observation: Observation) -> Vector | None:
         """The joint target (6,) for this tick in LeRobot units; None when the work is done."""
-        self.mover.sense(observation.state.position)
+        self.mover.sense(observation.state)
         reference_rad = next(self._work, None)
         return None if reference_rad is None else self.mover.goal(reference_rad)
 
@@ -233,14 +235,14 @@ class Expert:
 
 
 def run_expert(
-    task: Task | str, scenario: str = NOMINAL, level: int = 0, seed: int = 0, bench: Bench | None = None
+    task: Task | str, scenario: str = NOMINAL, level: int = 0, seed: int = 0, stage: Stage | None = None
 ) -> Attempt:
-    """One attempt of the expert; on `bench` if there is one for the task already.
+    """One attempt of the expert; on `stage` if there is one for the task already.
 
     Raises `ConfigError` and `LayoutError` as `draw.draw`.
     """
     reset = draw(task, scenario, level, seed)
-    if bench is not None:
-        return bench.attempt(reset, lambda b: Expert(b.world, b.robot, reset))
-    with Bench(task) as own:
+    if stage is not None:
+        return stage.attempt(reset, lambda stage: Scripted(Expert(stage.world, stage.robot, reset)))
+    with Stage(task) as own:
         return run_expert(task, scenario, level, seed, own)

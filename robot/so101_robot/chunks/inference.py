@@ -18,7 +18,7 @@ class Observation(NamedTuple):
     time_s: float
     state: NDArray[np.float64]
     """(6,) LeRobot units."""
-    images: dict[str, NDArray[np.uint8]]
+    images: Mapping[str, NDArray[np.uint8]]
     """(h, w, 3) RGB per camera."""
 
 

@@ -24,15 +24,15 @@ periods."""
 
 
 class InlineWorker:
-    """Computes on submit; the answer appears `latency_s` of the clock's time later.
+    """Computes on submit; the answer appears `latency_s` after its observation.
 
     For a simulated clock: computing takes none of its time, so the latency that the arm sees is the stated
-    one, on any machine.
+    one, on any machine. It counts from the observation's own time, which is that of its tick: reading the arm takes
+    a millisecond, and a latency of three ticks would last four.
     """
 
-    def __init__(self, predict: Predict, clock: Clock, latency_s: float = 0.0) -> None:
+    def __init__(self, predict: Predict, latency_s: float = 0.0) -> None:
         self._predict = predict
-        self._clock = clock
         self._latency_s = latency_s
         self._answer: Inference | None = None
         self._ready_s = math.inf
@@ -44,13 +44,13 @@ class InlineWorker:
     def submit(self, observation: Observation, tick: int) -> None:
         started = time.perf_counter()
         prediction = self._predict(observation.state, observation.images)
-        self._ready_s = self._clock.now_s() + self._latency_s
+        self._ready_s = observation.time_s + self._latency_s
         self._answer = Inference(
             np.asarray(prediction.actions, dtype=np.float64),
             prediction.shares,
             tick,
             observation.time_s,
-            self._ready_s - observation.time_s,
+            self._latency_s,
             time.perf_counter() - started,
             prediction.maps,
         )

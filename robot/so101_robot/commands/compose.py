@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from so101_policy.inference.act_policy import ActPolicy
     from so101_robot.arm.arm import SO101
+    from so101_robot.chunks.planning import Playing
     from so101_robot.chunks.scheduler import Mode, Scheduler
     from so101_robot.commands.run_config import RunConfig
     from so101_robot.display.dashboard import Style
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from so101_robot.loop.tick import Observer
 
 MOCK = "mock"
-
-MOCK_LATENCY_S = 0.1
-"""Inference latency on the mock arm's clock, if none is stated: a small ACT on a laptop's processor."""
 
 
 def load_policy(config: "RunConfig") -> "ActPolicy":
@@ -65,27 +63,32 @@ def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> 
     Raises:
         ConfigError: the policy's rate does not go with the loop's.
     """
-    from so101_robot.chunks import scheduler as chunks
-    from so101_robot.chunks.interpolation import Interpolated, ticks_per_action
+    from so101_robot.chunks import planning
     from so101_robot.chunks.workers import InlineWorker, ThreadWorker
 
-    fps = policy_fps(config, policy)
-    every = ticks_per_action(fps, config.fps)
+    how = playing(config, policy)
+    _ = how.every  # refuses a rate before a thread is begun
     if config.robot.port == MOCK:
-        latency_s = MOCK_LATENCY_S if config.inference_latency_s is None else config.inference_latency_s
-        worker = InlineWorker(policy.predict, robot.clock, latency_s)
+        worker = InlineWorker(policy.predict, how.latency_s)
     else:
         worker = ThreadWorker(policy.predict, robot.clock)
-    coefficient = policy.temporal_ensemble_coeff
-    scheduler = chunks.make_scheduler(
-        chunk_mode(config, policy),
-        worker,
-        fps=fps,
+    return planning.make_scheduler(how, worker, lambda: last_command(robot))
+
+
+def playing(config: "RunConfig", policy: "ActPolicy") -> "Playing":
+    """How the policy is played. Raises as `policy_fps`."""
+    from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
+
+    stated_s = config.inference_latency_s
+    return Playing(
+        fps=policy_fps(config, policy),
+        loop_fps=config.fps,
+        mode=chunk_mode(config, policy),
         n_action_steps=config.policy.n_action_steps or policy.n_action_steps,
+        latency_s=MOCK_LATENCY_S if stated_s is None else stated_s,
+        ensemble_coefficient=policy.temporal_ensemble_coeff,
         crossfade_s=config.chunks.crossfade_s,
-        **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
     )
-    return scheduler if every == 1 else Interpolated(scheduler, every, lambda: last_command(robot))
 
 
 def last_command(robot: "SO101") -> "NDArray[np.float64]":

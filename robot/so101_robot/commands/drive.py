@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
     from so101_robot.chunks.scheduler import Scheduler
     from so101_robot.commands.run_config import RunConfig
-    from so101_robot.loop.loop import Outcome
+    from so101_robot.loop.loop import LoopConfig, Outcome
     from so101_robot.loop.stopping import StopRequests
     from so101_robot.loop.tick import Observer
 
@@ -43,20 +43,11 @@ def drive(
         RobotError: the watchdog does not start; the arm was not moved.
     """
     from so101_robot.commands.reconnect import Reconnector
-    from so101_robot.loop.loop import ControlLoop, LoopConfig
+    from so101_robot.loop.loop import ControlLoop
     from so101_robot.realtime import realtime_runtime
     from so101_robot.watchdog.client import Watchdog, job_for
 
     assert robot.guard is not None  # since connect
-    settings = LoopConfig(
-        fps=config.fps,
-        duration_s=config.duration_s or 0.0,
-        max_stop_s=config.max_stop_s,
-        approach_speed=config.approach_speed,
-        start_pose=config.start_pose,
-        ending=config.ending,
-        release=config.robot.disable_torque_on_disconnect,
-    )
     with ExitStack() as stack:
         stack.callback(scheduler.close)
         clock = stack.enter_context(realtime_runtime(robot.clock))
@@ -71,12 +62,27 @@ def drive(
             scheduler,
             robot.guard,
             clock,
-            config=settings,
+            config=loop_config(config),
             observers=watching,
             stop=stop,
             reconnect=Reconnector(robot, watchdog),
         )
         return loop.run()
+
+
+def loop_config(config: "RunConfig") -> "LoopConfig":
+    """The loop's part of a run's configuration."""
+    from so101_robot.loop.loop import LoopConfig
+
+    return LoopConfig(
+        fps=config.fps,
+        duration_s=config.duration_s or 0.0,
+        max_stop_s=config.max_stop_s,
+        approach_speed=config.approach_speed,
+        start_pose=config.start_pose,
+        ending=config.ending,
+        release=config.robot.disable_torque_on_disconnect,
+    )
 
 
 def look_first(findings: Sequence[Finding], folder: Path) -> None:

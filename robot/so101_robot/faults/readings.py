@@ -7,7 +7,7 @@ then.
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,25 @@ RECONNECT_EVERY_S = 0.5
 
 FIRST_TRIES = 3
 
+OF_PICTURES: tuple[Fault, ...] = ("camera frozen", "camera dark", "camera swapped")
+"""Faults that only the pixels show."""
+
+
+class Pictures(Mapping[str, NDArray[np.uint8]]):
+    """The pictures of some frames by camera, (h, w, 3) RGB; drawn when they are asked for."""
+
+    def __init__(self, frames: "Mapping[str, Frame]") -> None:
+        self._frames = frames
+
+    def __getitem__(self, name: str) -> NDArray[np.uint8]:
+        return self._frames[name].image
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
 
 class Readings:
     """The newest readings of one run.
@@ -46,6 +65,7 @@ class Readings:
         self._restorer = ServoRestorer(arm)
         self._leap_check = LeapCheck()
         self._picture_check = PictureCheck()
+        self._are_new = False
         self._swap_check = CameraSwapCheck()
         self._whole: NDArray[np.float64] | None = None
         self._port_gone = False
@@ -93,23 +113,38 @@ class Readings:
                 return self._arm.read()
         return self._arm.read()
 
-    def look(self, state: "ArmState") -> list[Sight]:
-        """Take the newest pictures. Raises CameraError if there never were any."""
+    def take_pictures(self) -> list[Sight]:
+        """The newest pictures. Raises CameraError if there never were any."""
         try:
             self.frames = self._arm.frames()
         except CameraError as problem:
             if not self.frames:
                 raise
             self.raised["camera gone"] = problem
+            self._are_new = False
             return [Sight("camera gone", "", describe(problem))]
-        return [*self._picture_check.see(self.frames, state.position), *self._swap_check.see(self.frames)]
+        self._are_new = True
+        return []
+
+    def look_at_pictures(self, state: "ArmState") -> list[Sight]:
+        """What is wrong with the pictures that were taken on this tick, as far as they are drawn: a simulated one
+        is drawn when the policy asks for it."""
+        if not self._are_new:
+            return []
+        drawn = {name: frame for name, frame in self.frames.items() if frame.drawn}
+        return [*self._picture_check.see(drawn, state.position), *self._swap_check.see(drawn)]
+
+    @property
+    def unseen(self) -> Collection[Fault]:
+        """Faults of pictures about which this tick says nothing, since not all are drawn."""
+        return () if all(frame.drawn for frame in self.frames.values()) else OF_PICTURES
 
     def observation(self, now_s: float, state: "ArmState") -> Observation:
         """What the policy is shown; for a joint that did not answer on this tick, where it was last."""
         position = np.array(state.position)
         if self._whole is not None:
             position = np.where(state.answered, position, self._whole)
-        return Observation(now_s, position, {name: frame.image for name, frame in self.frames.items()})
+        return Observation(now_s, position, Pictures(self.frames))
 
     def failed_to_send(self, problem: RobotError) -> None:
         """A command did not go out. Raises PortError if the port has gone and nobody can reconnect."""

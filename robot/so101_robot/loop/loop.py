@@ -9,22 +9,25 @@ the run ends. While the arm holds, the plan waits; after `VOID_PLAN_S` it is voi
 anew. The way to the policy's first pose is gone slowly, and the policy answers anew at its end. However a run
 ends, `ending.end_safely` has the last word, and the first thing that went wrong is what is reported.
 
-The same loop drives the real arm in real time and the mock arm in lockstep; an evaluation's episode is one
-run of it.
+The same loop drives the real arm in real time and the mock arm in lockstep. It is the only place where a tick
+happens: a run of a policy, a replay, an episode of an evaluation, a demonstration by the expert and a step of the
+gymnasium environment are ticks of it.
 """
 
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
 from so101_robot.clock import Clock
-from so101_robot.errors import BusError, PortError, UnsafeActionError, describe
+from so101_robot.errors import BusError, ConfigError, PortError, UnsafeActionError, describe
 from so101_robot.faults.fault import Fault, Mode, Sight
 from so101_robot.faults.readings import Readings
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard, Verdict
     from so101_robot.state import ArmState
 
-__all__ = ["Cause", "ControlLoop", "LoopConfig", "Outcome", "StopRequests", "stop_on_signals"]
+__all__ = ["Cause", "ControlLoop", "Ended", "LoopConfig", "Outcome", "StopRequests", "stop_on_signals"]
 
 VOID_PLAN_S = 0.2
 """A plan that stood still for longer than this belongs to a scene that has gone on. A lost reply or two are
@@ -76,17 +79,48 @@ class LoopConfig:
     """Torque off at the end; false: the arm stays where it ended, unless it is asked to let go at once."""
 
 
+class Ended(NamedTuple):
+    """Why there are no more ticks."""
+
+    cause: Cause
+    error: Exception | None
+    """What went wrong, if anything did."""
+    fault: Fault | None
+    """The fault for which the supervisor ended the run, if it did."""
+
+
 class Outcome(NamedTuple):
     """How a run went."""
 
     cause: Cause
     error: Exception | None
     ticks: int
+    """The way home included."""
     ending: Ending
+    fault: Fault | None = None
+    """As in `Ended`."""
+
+
+class _Opened(NamedTuple):
+    """A tick of which the first half is over."""
+
+    now_s: float
+    late_s: float
+    state: "ArmState"
+    sights: list[Sight]
+    watch: Stopwatch
 
 
 class ControlLoop:
     """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object.
+
+    `run` lets it go on to its end. A caller that goes through the ticks itself, as an episode of an evaluation does,
+    begins it and asks for one `step` after the other; however that is left, the arm is made safe:
+
+        with loop:
+            while loop.step():
+                ...
+        outcome = loop.finish()
 
     Args:
         arm: as `state.Arm` says; if it is `servo_restore.Restorable`, servos that come back are restored.
@@ -126,21 +160,92 @@ class ControlLoop:
         self._held_since_s: float | None = None
         self._grip_due = False
         self._observers_ms = 0.0
+        self._last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
+        self._begin_s = self._now_s = -math.inf
+        self._index = self._first = self._next_index = 0
+        self._open: _Opened | None = None
+        self._judgement: Judgement | None = None
+        self._outcome: Outcome | None = None
+        self.ended: Ended | None = None
+        """Why there are no more ticks; None: there are."""
+
+    # the run, as a whole or tick by tick -----
 
     def run(self) -> Outcome:
-        """Run to the end, ending included. Never raises: what went wrong is in the outcome, the first thing
-        first."""
-        error: Exception | None = None
-        self._next_index = 0
+        """Run to the end, ending included. What went wrong is in the outcome, the first thing first."""
+        with self:
+            while self.step():
+                pass
+        return self.finish()
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def begin(self) -> None:
+        """Time zero: the first tick is due now. Whoever begins a run has to `finish` it; `with` does both."""
+        self._begin_s = self._clock.now_s()
+
+    def step(self) -> bool:
+        """One tick: wait for it, `look`, `act`. False: the run is over, and `finish` is what is left to do.
+
+        Never raises an `Exception`: it ends the run and is in the outcome.
+        """
+        return self.look() and self.act()
+
+    def look(self) -> bool:
+        """The first half of a tick: wait until it is due, read the arm, take the pictures.
+
+        For a caller that wants to see what there is before it says what shall be done (`observation`).
+        Returns False where the run is over.
+        """
+        if self.ended is not None:
+            return False
         try:
-            cause = self._run()
+            self._open = self._look()
         except Exception as problem:  # whatever it is, the arm comes first
-            cause, error = "error", problem
+            self._end_by(problem)
+        return self.ended is None
+
+    def act(self) -> bool:
+        """The second half: plan, judge, send, tell. Returns False where the run is over."""
+        if self.ended is not None or self._open is None:
+            return False
+        opened, self._open = self._open, None
+        try:
+            self._act_on(opened)
+        except Exception as problem:  # whatever it is, the arm comes first
+            self._end_by(problem)
+        return self.ended is None
+
+    def observation(self) -> Observation:
+        """What a policy is shown on the tick that was looked at last. Raises ConfigError before the first."""
+        state = self._readings.state
+        if state is None:
+            raise ConfigError("there is nothing to observe before the first tick")
+        return self._readings.observation(self._now_s, state)
+
+    def finish(self) -> Outcome:
+        """The ending: hold, go home, release, whatever happened before. It happens once, and never raises; later
+        calls give the same outcome."""
+        if self._outcome is None:
+            ended = self.ended or Ended("asked to stop", None, None)
+            self.ended = ended
+            ending = self._finish(ended)
+            self._outcome = Outcome(ended.cause, ended.error, self._next_index, ending, ended.fault)
+        return self._outcome
+
+    def _finish(self, ended: Ended) -> Ending:
         self._supervisor.park()
         moved = self._goal is not None
+        why = describe(ended.error) if ended.error else self._stop.reason or ended.cause
         self._observers.on_message(
-            f"stopping ({describe(error) if error else self._stop.reason or cause}): "
-            f"{'hold, go home, release' if moved else 'release'}; "
+            f"stopping ({why}): {'hold, go home, release' if moved else 'release'}; "
             f"Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
         )
         ending = end_safely(
@@ -164,35 +269,46 @@ class ControlLoop:
             self._observers.on_message(f"released{f', but torque may be on: {still}' if still else ''}")
         self._observers.close()
         self._scheduler.close()
-        return Outcome(cause, error, self._next_index, ending)
+        return ending
 
-    def _run(self) -> Cause:
-        begin_s = self._clock.now_s()
-        last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
-        index = first = 0
-        while not self._stop.requested:
-            if self._approach.under_way:
-                first = index + 1  # the time is the policy's: the way to its first pose does not count
-            elif last and index - first >= last:
-                return "time is up"
-            due_s = begin_s + index * self._period_s
-            self._clock.sleep_until(due_s)
-            now_s = self._clock.now_s()
-            self._step(index, now_s, now_s - due_s)
-            index = max(index + 1, int((self._clock.now_s() - begin_s) * self._config.fps + 0.5))
-        return "asked to stop"
+    def _end_by(self, problem: Exception) -> None:
+        fault = self._judgement.cause.fault if self._judgement and self._judgement.cause else None
+        parked = self._judgement is not None and self._judgement.mode is Mode.PARKING
+        self.ended = Ended("error", problem, fault if parked else None)
 
-    def _step(self, index: int, now_s: float, late_s: float) -> None:
-        """One tick. Raises the cause when the supervisor says that the run is over."""
+    # a tick -----
+
+    def _look(self) -> "_Opened | None":
+        """None: the run is over."""
+        if self._stop.requested:
+            self.ended = Ended("asked to stop", None, None)
+            return None
+        index = self._index
+        if self._approach.under_way:
+            self._first = index + 1  # the time is the policy's: the way to its first pose does not count
+        elif self._last and index - self._first >= self._last:
+            self.ended = Ended("time is up", None, None)
+            return None
+        due_s = self._begin_s + index * self._period_s
+        self._clock.sleep_until(due_s)
+        now_s = self._now_s = self._clock.now_s()
         watch, readings = Stopwatch(), self._readings
         sights = readings.read(now_s)
         state = readings.state
         assert state is not None  # or reading has raised
         watch.lap("read")
-        sights += readings.look(state)
+        sights += readings.take_pictures()
         watch.lap("frames")
+        return _Opened(now_s, now_s - due_s, state, sights, watch)
+
+    def _act_on(self, opened: "_Opened") -> None:
+        """Raises the cause when the supervisor says that the run is over."""
+        index, readings = self._index, self._readings
+        now_s, late_s, state, sights, watch = opened
         planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
+        sights += readings.look_at_pictures(state)
+        watch.lap("frames")
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
         ages_s = {name: now_s - frame.captured_s for name, frame in readings.frames.items()}
         verdict = self._guard.check(judged, state, ages_s, now_s)
@@ -203,6 +319,7 @@ class ControlLoop:
         else:
             sights += self._plan_symptoms(planned, verdict, now_s, bool(sights))
         judgement = self._supervisor.judge(now_s, sights, self._unknown(planned, verdict))
+        self._judgement = judgement
         watch.lap("guard")
         sent = self._act(judgement, verdict, asked)
         watch.lap("send")
@@ -229,6 +346,8 @@ class ControlLoop:
         if judgement.mode is Mode.PARKING:
             raise self._end(judgement, now_s)
         self._follow_hold(judgement, verdict, any(sight.fault in POLICY_FAULTS for sight in sights), now_s)
+        now_index = int((self._clock.now_s() - self._begin_s) * self._config.fps + 0.5)
+        self._index = max(index + 1, now_index)
 
     # planning -----
 
@@ -282,9 +401,10 @@ class ControlLoop:
 
     def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
         """The faults about which this tick says nothing."""
+        unseen = self._readings.unseen
         if planned is None or planned.action is None:
-            return (*POLICY_FAULTS, "policy late")
-        return POLICY_FAULTS if verdict.stop is not None else ()
+            return (*POLICY_FAULTS, "policy late", *unseen)
+        return (*POLICY_FAULTS, *unseen) if verdict.stop is not None else unseen
 
     def _phase(self, planned: Planned | None) -> Phase:
         return "approach" if self._approach.under_way or planned is None else "run"

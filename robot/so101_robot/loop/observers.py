@@ -135,7 +135,7 @@ class Stopwatch:
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """The time since the last lap, or since the start, was spent on `stage`."""
+        """The time since the last lap, or since the start, was spent on `stage`; several laps add up."""
         now = time.perf_counter()
-        self.stages_ms[stage] = (now - self._since) * 1e3
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now - self._since) * 1e3
         self._since = now

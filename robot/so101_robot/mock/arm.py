@@ -224,6 +224,10 @@ class MockArm:
             raise CameraError(
                 f"the mock arm has no camera {name!r}; it has {', '.join(self.captures()) or 'none'}"
             )
+        return self.draw(name, capture)
+
+    def draw(self, name: str, capture: Capture) -> "Frame":
+        """The picture of one of the `captures` of camera `name`, also after newer ones. See `frame`."""
         known = self._pictures.get(name)
         if known is not None and known[0] is capture:
             return known[1]

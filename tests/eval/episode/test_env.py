@@ -18,11 +18,13 @@ from lerobot.scripts.lerobot_eval import rollout
 
 from checkpoints import POSE, untrained
 from so101_eval.episode.config_env import PalletizingEnvConfig
-from so101_eval.episode.env import EnvObservation, PalletizingEnv
-from so101_eval.episode.episode import FPS, Tick
+from so101_eval.episode.env import EnvObservation, Handed, PalletizingEnv
+from so101_eval.episode.episode import FPS, Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing import DEMO_SEEDS, Score, draw
+from so101_robot.loop.tick import Tick
 
 SEED = 3
 
@@ -32,6 +34,10 @@ def env() -> Generator[PalletizingEnv]:
     made = PalletizingEnv("palletize-1", render_mode="rgb_array")
     yield made
     made.close()
+
+
+def stage_of(env: PalletizingEnv) -> Stage:
+    return env._stage  # pyright: ignore[reportPrivateUsage]
 
 
 def same(a: EnvObservation, b: EnvObservation) -> bool:
@@ -73,8 +79,8 @@ def test_what_the_expert_does_succeeds_in_the_same_number_of_ticks(env: Palletiz
             targets.append(tick.asked)
 
     reset = draw("palletize-1", seed=SEED)
-    expected = env._bench.attempt(  # pyright: ignore[reportPrivateUsage]
-        reset, lambda bench: Expert(bench.world, bench.robot, reset), record
+    expected = stage_of(env).attempt(
+        reset, lambda stage: Scripted(Expert(stage.world, stage.robot, reset)), record
     )
     assert expected.score.success
 
@@ -121,9 +127,10 @@ def test_actions_that_are_no_numbers_end_the_episode_as_such(env: PalletizingEnv
 
 def test_an_attempt_is_laid_out_as_the_evaluation_does(env: PalletizingEnv) -> None:
     expected = draw("palletize-1", "home-pose", 2, SEED)
-    run = env._bench.begin(expected)  # pyright: ignore[reportPrivateUsage]
-    run.advance()
-    position = run.look().state.position
+    run = stage_of(env).begin(expected, lambda stage: Handed())
+    run.loop.begin()
+    assert run.loop.look()
+    position = run.observation().state
     again, info = env.reset(seed=SEED, options={"scenario": "home-pose", "level": 2})
     assert np.array_equal(again["agent_pos"], position.astype(np.float32))
     assert info == {"is_success": False, "seed": SEED}
@@ -210,7 +217,7 @@ def test_two_attempts_that_end_differently_fit_into_one_vector(monkeypatch: pyte
     vector: gymnasium.vector.VectorEnv[Any, Any, Any] = config.create_envs(2)["so101_palletizing"][0]
     vector.reset(seed=[1, 2], options={"lerobot_new_rollout": True})
     info: dict[str, Any] = {}
-    for _ in range(3):
+    for _ in range(4):  # 0.1 s, and the tick on which that has passed
         info = vector.step(np.tile(np.float32(POSE), (2, 1)))[4]
     vector.close()
     assert info["final_info"]["is_success"].tolist() == [False, False]

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from so101_eval.episode.episode import Attempt, Bench, Tick
-from so101_eval.episode.playing import Playing, PolicyController, mean_shares
+from so101_eval.episode.episode import Attempt, Stage
+from so101_eval.episode.playing import PolicyNotes, check_rate, mean_shares
 from so101_eval.errors import ConfigError
+from so101_eval.evaluation.loaded_policies import scheduler
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.attention.shares import AttentionShares
 from so101_policy.inference.act_policy import Prediction
-from so101_robot.chunks.scheduler import make_scheduler
-from so101_robot.chunks.workers import InlineWorker
-from so101_robot.loop.ending import EndingConfig
-from so101_robot.loop.loop import ControlLoop, LoopConfig
-from so101_robot.loop.tick import Tick as LoopTick
+from so101_robot.chunks.planning import Playing
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.config import MockConfig
 
 CHUNK = 12
@@ -39,9 +37,9 @@ class Waving:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with Bench("palletize-1", MockConfig(width=24, height=24, realtime_factor=0.0)) as bench:
-        yield bench
+def stage() -> Iterator[Stage]:
+    with Stage("palletize-1", MockConfig(width=24, height=24, realtime_factor=0.0)) as stage:
+        yield stage
 
 
 class Enough(Exception):  # noqa: N818 - it is the ordinary end
@@ -49,24 +47,19 @@ class Enough(Exception):  # noqa: N818 - it is the ordinary end
 
 
 def play(
-    bench: Bench, policy: Any, playing: Playing, ticks: int, scenario: str = "nominal", level: int = 0
-) -> tuple[PolicyController, list[Tick]]:
+    stage: Stage, policy: Any, playing: Playing, ticks: int, scenario: str = "nominal", level: int = 0
+) -> tuple[PolicyNotes, list[Tick]]:
     reset = draw("palletize-1", scenario, level, seed=3)
-    controllers, seen = list[PolicyController](), list[Tick]()
-
-    def make(bench: Bench) -> PolicyController:
-        controllers.append(PolicyController(bench, policy, playing))
-        return controllers[0]
+    notes, seen = PolicyNotes(), list[Tick]()
 
     def on_tick(tick: Tick) -> None:
-        controllers[0].on_tick(tick)
         seen.append(tick)
         if len(seen) == ticks:
             raise Enough
 
     with pytest.raises(Enough):
-        bench.attempt(reset, make, on_tick)
-    return controllers[0], seen
+        stage.attempt(reset, lambda stage: scheduler(stage, policy, playing), notes.on_tick, on_tick)
+    return notes, seen
 
 
 def asked_of(ticks: list[Tick]) -> NDArray[np.float64]:
@@ -75,81 +68,92 @@ def asked_of(ticks: list[Tick]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("latency_s", "late"), [(0.0, 0), (0.1, 3), (0.05, 2), (0.2, 6)])
 def test_the_first_action_comes_the_stated_latency_after_the_first_observation(
-    bench: Bench, latency_s: float, late: int
+    stage: Stage, latency_s: float, late: int
 ):
-    controller, ticks = play(bench, Waving(), Playing(n_action_steps=8, latency_s=latency_s), 12)
-    start = ticks[0].observation.state.position
-    moved = [tick.number for tick in ticks if abs(asked_of([tick])[0, 0] - start[0]) > 0.3]
-    assert moved[0] == late
-    assert controller.held_ticks == late
-    np.testing.assert_allclose(asked_of(ticks)[:late, 1:], np.tile(start[1:], (late, 1)), atol=0.2)
+    notes, ticks = play(stage, Waving(), Playing(n_action_steps=8, latency_s=latency_s), 12)
+    assert [tick.index for tick in ticks if tick.asked is None] == list(range(late))
+    assert [tick.index for tick in ticks if tick.sent is None] == list(range(late))
+    assert notes.held_ticks == late
+    start = ticks[0].state.position
+    assert asked_of(ticks[late:])[0, 0] == pytest.approx(start[0] + 0.5, abs=1e-3)
 
 
-def test_a_policy_of_ten_hertz_is_followed_on_the_straight_line(bench: Bench):
-    controller, ticks = play(bench, Waving(3.0), Playing(10.0, "synchronous", CHUNK, 0.0), 30)
-    pan, start = asked_of(ticks)[:, 0], ticks[0].observation.state.position[0]
+def test_a_policy_of_ten_hertz_is_followed_on_the_straight_line(stage: Stage):
+    notes, ticks = play(stage, Waving(3.0), Playing(10.0, 30.0, "synchronous", CHUNK, 0.0), 30)
+    pan, start = asked_of(ticks)[:, 0], ticks[0].state.position[0]
     np.testing.assert_allclose(pan, start + np.arange(1, 31), atol=0.2)  # 3 degrees in 3 ticks, and so on
     np.testing.assert_allclose(np.diff(pan), 1.0, atol=1e-5)
     # action k is where the arm is to be at the end of window k
     np.testing.assert_allclose(pan[2::3], start + 3.0 * np.arange(1, 11), atol=1e-4)
-    assert controller.inferences == 1
+    assert notes.inferences == 1
 
 
-def test_at_the_arms_own_rate_actions_pass_as_they_are(bench: Bench):
+def test_at_the_arms_own_rate_actions_pass_as_they_are(stage: Stage):
     policy = Waving()
-    _, ticks = play(bench, policy, Playing(30.0, "synchronous", CHUNK, 0.0), CHUNK)
+    _, ticks = play(stage, policy, Playing(30.0, 30.0, "synchronous", CHUNK, 0.0), CHUNK)
     expected = policy(policy.asked[0][0], {}).actions
     np.testing.assert_array_equal(asked_of(ticks), expected.astype(np.float64))
 
 
+class Looking(Waving):
+    """Looks at all pictures."""
+
+    def __call__(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
+        return super().__call__(state, dict(images))
+
+
 def test_pictures_are_rendered_once_a_chunk_and_not_on_every_tick(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ):
-    policy, rendered = Waving(), list[str]()
-    take = bench.arm.frame
-    monkeypatch.setattr(bench.arm, "frame", lambda name: (rendered.append(name), take(name))[1])
-    controller, _ = play(bench, policy, Playing(30.0, "asynchronous", 8, 0.1), 60)
+    policy, rendered = Looking(), list[str]()
+    draw_one = stage.mock.draw
+    monkeypatch.setattr(
+        stage.mock, "draw", lambda name, capture: (rendered.append(name), draw_one(name, capture))[1]
+    )
+    notes, _ = play(stage, policy, Playing(30.0, 30.0, "asynchronous", 8, 0.1), 60)
     assert len(rendered) == 2 * len(policy.asked)
     assert 4 < len(policy.asked) <= 20  # of 60 ticks
-    assert controller.inferences in (len(policy.asked), len(policy.asked) - 1)  # one may be on its way
+    assert notes.inferences in (len(policy.asked), len(policy.asked) - 1)  # one may be on its way
 
 
-def test_the_policy_sees_joints_through_their_disturbance(bench: Bench):
-    clear, biased, playing = Waving(), Waving(), Playing(30.0, "synchronous", 4, 0.0)
-    play(bench, clear, playing, 2)
-    play(bench, biased, playing, 2, "joint-bias", 3)
+def test_the_policy_sees_joints_through_their_disturbance(stage: Stage):
+    clear, biased, playing = Waving(), Waving(), Playing(30.0, 30.0, "synchronous", 4, 0.0)
+    play(stage, clear, playing, 2)
+    play(stage, biased, playing, 2, "joint-bias", 3)
     np.testing.assert_allclose(np.abs(biased.asked[0][0] - clear.asked[0][0]), 4.0, atol=0.1)
 
 
-def test_an_action_that_is_no_number_holds_the_arm_and_ends_the_attempt(bench: Bench):
+def test_a_camera_that_goes_dark_holds_the_arm_as_in_so101_run(stage: Stage):
+    _, ticks = play(stage, Looking(), Playing(30.0, 30.0, "synchronous", 4, 0.0), 400, "image-black", 2)
+    dark = [tick for tick in ticks if any(fault.startswith("camera dark") for fault in tick.faults)]
+    assert {str(tick.mode) for tick in dark} == {"degraded", "holding"}
+    assert str(ticks[-1].mode) != "parking"
+    assert any(not tick.faults for tick in ticks[dark[0].index :])  # and goes on
+
+
+def test_an_action_that_is_no_number_holds_the_arm_and_ends_the_attempt(stage: Stage):
     class Broken(Waving):
         def __call__(self, state: Any, images: Any) -> Prediction:
             return super().__call__(state, images)._replace(actions=np.full((CHUNK, 6), np.nan, np.float32))
 
-    controllers: list[PolicyController] = []
-    policy = Broken()
-
-    def make(bench: Bench) -> PolicyController:
-        controllers.append(PolicyController(bench, policy, Playing(30.0, "asynchronous", 8, 0.1)))
-        return controllers[0]
-
-    attempt: Attempt = bench.attempt(
-        draw("palletize-1", seed=3), make, lambda tick: controllers[0].on_tick(tick)
+    policy, playing = Broken(), Playing(30.0, 30.0, "asynchronous", 8, 0.1)
+    attempt: Attempt = stage.attempt(
+        draw("palletize-1", seed=3), lambda stage: scheduler(stage, policy, playing)
     )
     assert attempt.score.failure is not None
     assert attempt.score.failure.kind == "nan"
     assert attempt.score.success is False
-    assert len(policy.asked) > 2  # its plan was void after a while, and it was asked anew
+    assert len(policy.asked) > 2  # its plan was void, and it was asked anew
 
 
-def test_after_a_hold_the_arm_goes_on_from_where_it_was_held(bench: Bench):
+def test_after_a_hold_the_arm_goes_on_from_where_it_was_held(stage: Stage):
     class OnceBroken(Waving):
         def __call__(self, state: Any, images: Any) -> Prediction:
             good = super().__call__(state, images)
             return good._replace(actions=good.actions * np.nan) if len(self.asked) == 2 else good
 
     policy = OnceBroken()
-    _, ticks = play(bench, policy, Playing(10.0, "synchronous", 4, 0.0), 60)
+    _, ticks = play(stage, policy, Playing(10.0, 30.0, "synchronous", 4, 0.0), 60)
     sent = [tick.sent for tick in ticks]
     held = [i for i, each in enumerate(sent) if each is None]
     assert held
@@ -160,9 +164,9 @@ def test_after_a_hold_the_arm_goes_on_from_where_it_was_held(bench: Bench):
     assert np.abs(after - before).max() < 1.5
 
 
-def test_shares_are_means_over_the_inferences(bench: Bench):
-    controller, _ = play(bench, Waving(), Playing(30.0, "synchronous", 4, 0.0), 9)
-    shares = controller.shares()
+def test_shares_are_means_over_the_inferences(stage: Stage):
+    notes, _ = play(stage, Waving(), Playing(30.0, 30.0, "synchronous", 4, 0.0), 9)
+    shares = notes.shares()
     assert shares is not None
     assert shares["state"] == pytest.approx(0.2)
     assert shares["cameras"] == pytest.approx({"front": 0.3, "wrist": 0.4})
@@ -174,33 +178,4 @@ def test_shares_are_means_over_the_inferences(bench: Bench):
 @pytest.mark.parametrize("fps", [0.0, -10.0, 7.0, 60.0, float("nan")])
 def test_a_rate_that_the_control_loop_cannot_be_divided_by_is_refused(fps: float):
     with pytest.raises(ConfigError, match="possible"):
-        _ = Playing(fps).every
-
-
-def test_an_episode_is_the_journey_of_so101_run(bench: Bench):
-    """The loop of `so101-run` on the same bench asks the same policy at the same ticks and sends the same goals."""
-    latency_s = 0.11  # between two ticks, so that the millisecond of reading does not matter
-    playing = Playing(30.0, "asynchronous", 8, latency_s)
-    here = Waving()
-    _, ticks = play(bench, here, playing, 60)
-
-    bench.lay_out(draw("palletize-1", seed=3))
-    there, robot, sent = Waving(), bench.robot, list[LoopTick]()
-    assert robot.guard is not None
-    worker = InlineWorker(there, robot.clock, latency_s)
-    scheduler = make_scheduler("asynchronous", worker, fps=30.0, n_action_steps=8)
-
-    class Watch:
-        def on_tick(self, tick: LoopTick) -> None:
-            if tick.phase == "run":
-                sent.append(tick)
-
-        def on_message(self, text: str) -> None: ...
-        def close(self) -> None: ...
-
-    config = LoopConfig(duration_s=2.0, ending=EndingConfig(), release=False)
-    ControlLoop(robot, scheduler, robot.guard, robot.clock, config=config, observers=[Watch()]).run()
-    assert len(sent) == 60
-    assert len(here.asked) == len(there.asked)
-    ours, theirs = (np.array([each.sent for each in run[5:]]) for run in (ticks, sent))
-    np.testing.assert_allclose(ours, theirs, atol=0.3)
+        check_rate(fps)

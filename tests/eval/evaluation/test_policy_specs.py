@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from so101_eval.episode.episode import Bench
+from so101_eval.episode.episode import Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import Acting, hiding, load, mean_of
 from so101_eval.evaluation.policy_specs import (
@@ -26,6 +27,7 @@ from so101_eval.evaluation.policy_specs import (
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
+from so101_robot.chunks.inference import Observation
 from so101_robot.mock.config import MockConfig
 
 MakeAct = Callable[..., Path]
@@ -327,28 +329,36 @@ def test_what_has_no_mean_cannot_be_hidden(policy: ActPolicy):
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with Bench("palletize-1", MockConfig(width=24, height=24, realtime_factor=0.0)) as bench:
-        yield bench
+def stage() -> Iterator[Stage]:
+    with Stage("palletize-1", MockConfig(width=24, height=24, realtime_factor=0.0)) as stage:
+        yield stage
 
 
-def test_hold_asks_for_the_start_for_ever(bench: Bench):
+def nothing() -> Observation:
+    """What nobody looks at."""
+    return Observation(0.0, np.zeros(6), {})
+
+
+def test_hold_asks_for_the_start_for_ever(stage: Stage):
     reset = draw("palletize-1", seed=3)
-    bench.lay_out(reset)
-    hold = load(parse_policy("hold"))(bench, reset)
-    asked: Any = [hold(None) for _ in range(4)]  # pyright: ignore[reportArgumentType] - it looks at nothing
-    assert bench.robot.guard is not None
-    np.testing.assert_array_equal(asked, [bench.robot.guard.last_command] * 4)
+    stage.lay_out(reset)
+    hold = load(parse_policy("hold"))(stage, reset)
+    asked: Any = [hold.next(i, i / 30, nothing).action for i in range(4)]
+    assert stage.robot.guard is not None
+    np.testing.assert_array_equal(asked, [stage.robot.guard.last_command] * 4)
 
 
-def test_a_recording_is_repeated_row_by_row_and_then_done(bench: Bench, tmp_path: Path):
+def test_a_recording_is_repeated_row_by_row_and_then_done(stage: Stage, tmp_path: Path):
     rows = np.arange(18.0).reshape(3, 6)
     play = load(parse_policy(f"a={recording(tmp_path, rows)}"))
     for _ in range(2):  # each attempt begins at the first row
-        driver = play(bench, draw("palletize-1", seed=3))
-        asked: Any = [driver(None) for _ in range(4)]  # pyright: ignore[reportArgumentType]
-        np.testing.assert_array_equal(asked[:3], rows)
-        assert asked[3] is None
+        driver = play(stage, draw("palletize-1", seed=3))
+        assert isinstance(driver, Scripted)
+        asked: Any = [driver.next(i, i / 30, nothing).action for i in range(3)]
+        np.testing.assert_array_equal(asked, rows)
+        assert not driver.finished
+        np.testing.assert_array_equal(driver.next(3, 0.1, nothing).action, rows[-1])  # it stays
+        assert driver.finished
 
 
 def test_weights_that_changed_since_the_run_was_begun_are_refused(act: Path):

@@ -60,6 +60,15 @@ def test_a_record_comes_back_from_json_as_it_was():
     assert "\n" not in record().to_json()
 
 
+def test_a_record_of_0_1_is_read_and_says_what_it_can():
+    data = json.loads(record().to_json())
+    for name in ("start", "end", "fault", "exception", "ending"):
+        del data[name]
+    found = EpisodeRecord.from_json(json.dumps(data))
+    assert (found.start, found.end, found.fault, found.exception) == ("laid out", None, None, None)
+    assert found.score == record().score
+
+
 def test_its_score_comes_back_with_its_types():
     found = record(success=False).full_score()
     assert isinstance(found, Score)

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -272,12 +274,12 @@ def test_what_cannot_be_planned_is_refused(changes: dict[str, Any]):
 def test_what_a_compiler_keeps_beside_the_sources_makes_no_other_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    source = tmp_path / "some_sources" / "a.py"
+    source = tmp_path / "some_sources" / "a.py"  # a package of its own
     source.parent.mkdir()
     source.write_text("x = 1\n")
     (source.parent / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(episodes, "SOURCES", {"some_sources": ("**/*",)})
+    monkeypatch.setattr(episodes, "SOURCES", ("some_sources",))
     before = episodes._code_sha256()  # pyright: ignore[reportPrivateUsage]
     kept = source.parent / "__pycache__"
     kept.mkdir()
@@ -285,3 +287,66 @@ def test_what_a_compiler_keeps_beside_the_sources_makes_no_other_version(
     assert episodes._code_sha256() == before  # pyright: ignore[reportPrivateUsage]
     source.write_text("x = 2\n")
     assert episodes._code_sha256() != before  # pyright: ignore[reportPrivateUsage]
+
+
+PACKAGES = ("so101_robot", "so101_policy", "so101_eval", "lerobot_policy_so101")
+LEAVES = (
+    ("so101_policy/regularizer/modality_dropout.py", b" = "),
+    ("so101_robot/mock/physics/motor.py", b" = "),
+    ("so101_eval/palletizing/score/smoothness.py", b" = "),
+    ("so101_robot/demo/policies/baseline/config.json", b": "),
+    ("lerobot_policy_so101/__init__.py", b"import"),
+)
+"""Files at the ends of the packages, data among them, and something in each that can be changed."""
+
+
+def test_a_change_in_any_leaf_of_a_package_that_takes_part_is_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for package in PACKAGES:
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        source = Path(next(iter(spec.submodule_search_locations)))
+        shutil.copytree(source, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(episodes, "_folder", lambda package: tmp_path / package)
+    assert set(episodes.SOURCES) == set(PACKAGES)
+    hashes = {episodes._code_sha256()}  # pyright: ignore[reportPrivateUsage]
+    for name, old in LEAVES:
+        path = tmp_path / name
+        before = path.read_bytes()
+        assert old in before, name
+        path.write_bytes(before.replace(old, old + b" ", 1))
+        hashes.add(episodes._code_sha256())  # pyright: ignore[reportPrivateUsage]
+        path.write_bytes(before)
+    assert len(hashes) == 1 + len(LEAVES)
+    (tmp_path / "so101_robot" / "new_file.txt").touch()
+    assert episodes._code_sha256() not in hashes  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_policy_that_raises_fails_its_own_episode_and_the_run_goes_on(
+    act: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from so101_policy.inference.act_policy import ActPolicy
+
+    asked = list[int]()
+    predict = ActPolicy.predict
+
+    def fails_in_the_first_episode(self: ActPolicy, state: Any, images: Any) -> Any:
+        asked.append(1)
+        if len(asked) < 40:
+            raise ZeroDivisionError("no idea")
+        return predict(self, state, images)
+
+    monkeypatch.setattr(ActPolicy, "predict", fails_in_the_first_episode)
+    small = plan(1, policies=parse_policies([f"mine={act}", "expert"]))
+    with Player(small) as player:
+        keys = list(small.keys())
+        first, second = player.play(keys[0]), player.play(keys[1])
+    assert (first.success, first.end, first.fault) == (False, "stopped", "policy raises")
+    assert first.exception == "ZeroDivisionError"
+    assert first.score["failure"]["kind"] == "policy_raised"
+    assert "no idea" in first.score["failure"]["detail"]
+    assert (second.policy, second.success, second.exception) == ("expert", True, None)
+    assert {first.start, second.start} == {"laid out"}
+    assert {first.ending, second.ending} == {"skipped"}

@@ -8,25 +8,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from so101_eval.episode.episode import Attempt, Bench, Observation, Tick
+from so101_eval.episode.episode import Attempt, Stage
+from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.expert import Expert, run_expert
 from so101_eval.expert.mover import HOLD_DUTY, Style
 from so101_eval.palletizing.scene.draw import SUITE, Reset, draw, stream
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
+from so101_robot.loop.tick import Tick
 
 PLACED_MM = 5.0
 
 
 @pytest.fixture(scope="module")
-def one() -> Iterator[Bench]:
-    with Bench("palletize-1") as bench:
-        yield bench
+def one() -> Iterator[Stage]:
+    with Stage("palletize-1") as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Bench]:
-    with Bench("palletize-2") as bench:
-        yield bench
+def two() -> Iterator[Stage]:
+    with Stage("palletize-2") as stage:
+        yield stage
 
 
 class Watched(NamedTuple):
@@ -36,27 +38,27 @@ class Watched(NamedTuple):
     ticks: list[Tick]
 
 
-def watch(bench: Bench, reset: Reset, meddle: Callable[[Expert, Bench, int], None] | None = None) -> Watched:
+def watch(stage: Stage, reset: Reset, meddle: Callable[[Expert, Stage, int], None] | None = None) -> Watched:
     """An attempt of the expert; `meddle` may do what it likes on every tick."""
     experts: list[Expert] = []
     phases: list[str] = []
     ticks: list[Tick] = []
 
-    def make(bench: Bench) -> Expert:
-        experts.append(Expert(bench.world, bench.robot, reset))
-        return experts[0]
+    def make(stage: Stage) -> Scripted:
+        experts.append(Expert(stage.world, stage.robot, reset))
+        return Scripted(experts[0])
 
     def on_tick(tick: Tick) -> None:
         phases.append(experts[0].phase)
         ticks.append(tick)
         if meddle is not None:
-            meddle(experts[0], bench, tick.number)
+            meddle(experts[0], stage, tick.index)
 
-    return Watched(bench.attempt(reset, make, on_tick), phases, ticks)
+    return Watched(stage.attempt(reset, make, on_tick), phases, ticks)
 
 
 @pytest.mark.parametrize(("scenario", "seed"), [("nominal", 0), ("nominal", 1), ("randomised", 2)])
-def test_two_boxes_are_palletized_with_nothing_for_the_guard_to_change(two: Bench, scenario: str, seed: int):
+def test_two_boxes_are_palletized_with_nothing_for_the_guard_to_change(two: Stage, scenario: str, seed: int):
     attempt = run_expert("palletize-2", scenario, 2, seed, two)
     score = attempt.score
     assert score.success, score.failure
@@ -67,46 +69,46 @@ def test_two_boxes_are_palletized_with_nothing_for_the_guard_to_change(two: Benc
         assert box.error_mm < PLACED_MM
 
 
-def test_the_work_goes_through_the_phases_in_order(one: Bench):
+def test_the_work_goes_through_the_phases_in_order(one: Stage):
     watched = watch(one, draw("palletize-1", seed=3))
     order = [phase for i, phase in enumerate(watched.phases) if i == 0 or watched.phases[i - 1] != phase]
     assert order == ["reach", "descend", "close", "lift", "carry", "lower", "release", "retreat", "home"]
 
 
-def test_the_gripper_holds_below_its_overload_threshold_and_no_servo_ever_complains(one: Bench):
+def test_the_gripper_holds_below_its_overload_threshold_and_no_servo_ever_complains(one: Stage):
     watched = watch(one, draw("palletize-1", seed=4))
     carrying = [t for t, phase in zip(watched.ticks, watched.phases, strict=True) if phase == "carry"]
-    loads = [t.observation.state.health.load_percent[5] for t in carrying if t.observation.state.health]
+    loads = [t.state.health.load_percent[5] for t in carrying if t.state.health]
     assert len(loads) == len(carrying) > 10
     assert 0.5 * HOLD_DUTY * 100 < min(loads) <= max(loads) < 25.0  # settings of LeRobot: 25 % for 2 s
-    assert not any(t.observation.state.errors.any() for t in watched.ticks)
+    assert not any(t.state.errors.any() for t in watched.ticks)
 
 
-def snatch_once() -> Callable[[Expert, Bench, int], None]:
+def snatch_once() -> Callable[[Expert, Stage, int], None]:
     """A hand that pushes the box away as the jaws are about to close on it, the first time."""
     done: list[int] = []
 
-    def meddle(expert: Expert, bench: Bench, number: int) -> None:
+    def meddle(expert: Expert, stage: Stage, number: int) -> None:
         if expert.phase == "close" and not done:
             done.append(number)
-            bench.world.data.joint("box/0").qpos[:2] += (0.0, 0.045)
+            stage.world.data.joint("box/0").qpos[:2] += (0.0, 0.045)
 
     return meddle
 
 
-def test_a_missed_grasp_is_tried_once_more(one: Bench):
+def test_a_missed_grasp_is_tried_once_more(one: Stage):
     watched = watch(one, draw("palletize-1", seed=5), snatch_once())
     assert watched.phases.count("recover") > 0
     assert watched.attempt.score.success, watched.attempt.score.failure
     assert "missed_grasp" in [event.kind for event in watched.attempt.score.events]
 
 
-def test_a_box_that_is_taken_away_for_good_is_given_up(one: Bench):
-    def take_away(expert: Expert, bench: Bench, number: int) -> None:
+def test_a_box_that_is_taken_away_for_good_is_given_up(one: Stage):
+    def take_away(expert: Expert, stage: Stage, number: int) -> None:
         if expert.phase == "descend":
-            bench.world.data.joint("box/0").qpos[:2] = (-1.0, 0.0)
+            stage.world.data.joint("box/0").qpos[:2] = (-1.0, 0.0)
         if expert.phase == "recover":
-            bench.world.data.joint("box/0").qpos[:2] = (0.2, 0.1)
+            stage.world.data.joint("box/0").qpos[:2] = (0.2, 0.1)
 
     watched = watch(one, draw("palletize-1", seed=6), take_away)
     tries = sum(a != "descend" and b == "descend" for a, b in zip(watched.phases, watched.phases[1:]))  # noqa: B905
@@ -115,7 +117,7 @@ def test_a_box_that_is_taken_away_for_good_is_given_up(one: Bench):
     assert not watched.attempt.score.success
 
 
-def test_boxes_that_are_not_there_are_not_grasped(two: Bench):
+def test_boxes_that_are_not_there_are_not_grasped(two: Stage):
     watched = watch(two, draw("palletize-2", "catch-trial", 1, seed=8))
     assert watched.phases.count("close") > 0
     assert watched.attempt.score.empty_grasps == 0
@@ -131,8 +133,8 @@ def test_every_seed_moves_in_its_own_way_and_always_in_the_same():
 
 
 @pytest.fixture(scope="module")
-def nominal(one: Bench) -> Attempt:
-    return run_expert("palletize-1", seed=9, bench=one)
+def nominal(one: Stage) -> Attempt:
+    return run_expert("palletize-1", seed=9, stage=one)
 
 
 PICTURES_ONLY = [name for name, scenario in SCENARIOS.items() if scenario.visual and name != NOMINAL]
@@ -142,7 +144,7 @@ PICTURES_ONLY = [name for name, scenario in SCENARIOS.items() if scenario.visual
     "scenario", [*PICTURES_ONLY, *(name for name in SCENARIOS if name.startswith("image-"))]
 )
 def test_what_changes_pictures_only_leaves_every_number_of_the_attempt_as_it_is(
-    scenario: str, one: Bench, nominal: Attempt
+    scenario: str, one: Stage, nominal: Attempt
 ):
     other = run_expert("palletize-1", scenario, 3, 9, one)
     np.testing.assert_array_equal(other.trajectory.position, nominal.trajectory.position)
@@ -151,20 +153,20 @@ def test_what_changes_pictures_only_leaves_every_number_of_the_attempt_as_it_is(
     assert other.score.boxes == nominal.score.boxes
 
 
-def test_the_wrist_never_reaches_for_a_target_at_the_height_of_the_boxes(two: Bench):
+def test_the_wrist_never_reaches_for_a_target_at_the_height_of_the_boxes(two: Stage):
     """On its way between boxes and pallet the arm stays above them."""
     watched = watch(two, draw("palletize-2", seed=10))
     low_m = math.inf
     arm = Expert(two.world, two.robot, watched.attempt.reset)
     for tick, phase in zip(watched.ticks, watched.phases, strict=True):
-        if phase in ("carry", "reach") and tick.number > 60:
-            height_m = float(fingertip_m(arm, tick.observation)[2])
+        if phase in ("carry", "reach") and tick.index > 60:
+            height_m = float(fingertip_m(arm, tick.state.position)[2])
             low_m = min(low_m, height_m)
     assert low_m > 0.040
 
 
-def fingertip_m(expert: Expert, observation: Observation) -> NDArray[np.float64]:
-    expert.mover.sense(observation.state.position)
+def fingertip_m(expert: Expert, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    expert.mover.sense(position)
     return expert.mover.arm.place(expert.mover.measured_rad)[0]
 
 
@@ -181,7 +183,7 @@ def fingertip_m(expert: Expert, observation: Observation) -> NDArray[np.float64]
     ],
 )
 def test_the_expert_succeeds_on_every_task(task: str, episodes: int, allowed: int, scenario: str):
-    with Bench(task) as bench:
-        scores = [run_expert(task, scenario, 2, seed, bench).score for seed in range(500, 500 + episodes)]
+    with Stage(task) as stage:
+        scores = [run_expert(task, scenario, 2, seed, stage).score for seed in range(500, 500 + episodes)]
     failures = [(score.seed, score.failure) for score in scores if not score.success]
     assert len(failures) <= allowed, failures

@@ -439,7 +439,7 @@ def test_a_null_without_a_reason_cannot_be_recorded(world: World) -> None:
         Score.from_json(json.dumps({**json.loads(score.to_json()), "schema": 9}))
     with pytest.raises(RecordError, match="no event 'explosion'"):
         Event(0.0, "explosion", "carry")
-    assert len(FAILURES) == 10
+    assert len(FAILURES) == 12
 
 
 def test_a_record_of_the_real_arm_has_reasons_where_a_person_with_a_ruler_cannot_tell() -> None:

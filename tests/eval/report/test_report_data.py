@@ -16,7 +16,7 @@ from so101_eval.errors import ConfigError, RecordError
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.report import report_data
 from so101_eval.report.data.contrasts import rate_of
-from so101_eval.report.data.describe import milestones, placement, throughput, times
+from so101_eval.report.data.describe import failures, milestones, placement, throughput, times
 from so101_eval.report.data.reliance import correlation, read_reliance
 from so101_eval.report.data.table import Cell, Table
 from so101_eval.statistics import e_path, wilson
@@ -255,3 +255,18 @@ def test_seeds_that_all_agree_still_leave_an_interval():
     assert low < -0.1
     assert high > 0.1
     assert data["contrasts"][0]["verdict"] == "open"
+
+
+def test_episodes_that_the_loop_ended_are_counted_apart_by_what_was_behind_it():
+    records = outcomes("a", "------")
+    ends = [("policy_raised", "policy raises", "ValueError"), ("stopped", "policy jumps", None)]
+    for number, (kind, fault, exception) in enumerate([ends[0], ends[0], ends[1]]):
+        failure = {"time_s": 1.0, "kind": kind, "phase": "approach", "box": None, "detail": ""}
+        score = {**records[number].score, "failure": failure}
+        records[number] = dataclasses.replace(
+            records[number], score=score, end="stopped", fault=fault, exception=exception
+        )
+    found = {row["kind"]: row for row in failures(records)}
+    assert (found["policy_raised"]["count"], found["policy_raised"]["causes"]) == (2, {"ValueError": 2})
+    assert (found["stopped"]["count"], found["stopped"]["causes"]) == (1, {"policy jumps": 1})
+    assert all(not row["causes"] for kind, row in found.items() if kind not in ("policy_raised", "stopped"))

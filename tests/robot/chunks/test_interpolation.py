@@ -43,7 +43,7 @@ class Loop:
         self.arm = START.copy()
         self.seen: list[tuple[int, NDArray[np.float64]]] = []
         self.tick = -1
-        worker = InlineWorker(self.predict, self, latency_s)
+        worker = InlineWorker(self.predict, latency_s)
         inner = make_scheduler(mode, worker, fps=policy_fps, n_action_steps=n_action_steps, crossfade_s=0.0)
         self.scheduler = Interpolated(inner, self.every, lambda: self.arm)
 
@@ -160,7 +160,7 @@ def test_a_policy_that_raises_costs_its_window_and_is_asked_again_in_the_next() 
         return answer(state, images)
 
     loop.scheduler = Interpolated(
-        make_scheduler("synchronous", InlineWorker(predict, loop), fps=10, n_action_steps=8),
+        make_scheduler("synchronous", InlineWorker(predict), fps=10, n_action_steps=8),
         3,
         lambda: loop.arm,
     )

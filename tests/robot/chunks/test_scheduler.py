@@ -91,14 +91,14 @@ def first_joint(planned: list[Planned]) -> list[float | None]:
 
 def test_synchronous_plays_each_chunk_from_its_first_action_as_lerobot_does() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(counting(5), clock)
+    worker = InlineWorker(counting(5))
     scheduler = make_scheduler("synchronous", worker, fps=FPS, n_action_steps=3)
     assert first_joint(play(scheduler, clock, 7)) == [0.0, 0.001, 0.002, 3.0, 3.001, 3.002, 6.0]
 
 
 def test_synchronous_holds_the_arm_while_the_policy_computes() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(counting(5), clock, latency_s=2 / FPS)
+    worker = InlineWorker(counting(5), latency_s=2 / FPS)
     planned = play(make_scheduler("synchronous", worker, fps=FPS, n_action_steps=3), clock, 8)
     assert first_joint(planned) == [None, None, 0.0, 0.001, 0.002, None, None, 5.0]
     assert [p.source for p in planned[:3]] == ["hold", "hold", "chunk"]
@@ -110,7 +110,7 @@ def test_an_action_belongs_to_the_tick_of_its_observation_plus_its_index() -> No
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         return Prediction(uneven(state + np.arange(20)[:, None]))
 
-    worker = InlineWorker(predict, clock, latency_s=0.1)
+    worker = InlineWorker(predict, latency_s=0.1)
     scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=10, crossfade_s=0)
     planned = play(scheduler, clock, 60)
     # the arm waited, so the first chunk starts at its start
@@ -124,7 +124,7 @@ def test_an_action_belongs_to_the_tick_of_its_observation_plus_its_index() -> No
 @pytest.mark.parametrize("n_action_steps", [100, 20])
 def test_asynchronous_never_starves_at_30_hz_with_an_inference_of_300_ms(n_action_steps: int) -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(100), clock, latency_s=0.3)
+    worker = InlineWorker(absolute(100), latency_s=0.3)
     planned = play(ChunkScheduler(worker, fps=FPS, n_action_steps=n_action_steps), clock, 900)
     first = next(tick for tick, p in enumerate(planned) if p.source == "chunk")
     assert first == 9
@@ -133,7 +133,7 @@ def test_asynchronous_never_starves_at_30_hz_with_an_inference_of_300_ms(n_actio
 
 def test_synchronous_starves_where_asynchronous_does_not() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(100), clock, latency_s=0.3)
+    worker = InlineWorker(absolute(100), latency_s=0.3)
     planned = play(make_scheduler("synchronous", worker, fps=FPS, n_action_steps=100), clock, 900)
     assert sum(p.source == "hold" for p in planned) == 9 * 9  # nine ticks at each of nine chunks
 
@@ -141,14 +141,14 @@ def test_synchronous_starves_where_asynchronous_does_not() -> None:
 def test_a_late_chunk_is_bridged_with_the_rest_of_the_old_one() -> None:
     """n_action_steps is shorter than the latency: the tail of the chunk is played rather than nothing."""
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(40), clock, latency_s=0.5)
+    worker = InlineWorker(absolute(40), latency_s=0.5)
     planned = play(ChunkScheduler(worker, fps=FPS, n_action_steps=5), clock, 300)
     assert all(p.source == "chunk" for p in planned[16:])
 
 
 def test_a_latency_longer_than_the_chunk_holds_and_recovers() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(5), clock, latency_s=1.0)
+    worker = InlineWorker(absolute(5), latency_s=1.0)
     planned = play(ChunkScheduler(worker, fps=FPS, n_action_steps=5), clock, 200)
     assert sum(p.inference is not None for p in planned) >= 5
     assert sum(p.source == "chunk" for p in planned) >= 10
@@ -156,14 +156,14 @@ def test_a_latency_longer_than_the_chunk_holds_and_recovers() -> None:
 
 def test_ticks_that_the_loop_missed_are_skipped_in_the_chunk_too() -> None:
     clock = SimulatedClock()
-    scheduler = ChunkScheduler(InlineWorker(absolute(50), clock), fps=FPS, n_action_steps=50)
+    scheduler = ChunkScheduler(InlineWorker(absolute(50)), fps=FPS, n_action_steps=50)
     planned = play(scheduler, clock, 12, skip={5, 6, 7})
     assert first_joint(planned) == [0, 1, 2, 3, 4, 8, 9, 10, 11]
 
 
 def test_a_plan_that_was_not_sent_waits() -> None:
     clock = SimulatedClock()
-    scheduler = ChunkScheduler(InlineWorker(absolute(50), clock), fps=FPS, n_action_steps=50)
+    scheduler = ChunkScheduler(InlineWorker(absolute(50)), fps=FPS, n_action_steps=50)
     play(scheduler, clock, 3)
     scheduler.wait()
     clock.sleep_until(3 / FPS)
@@ -172,7 +172,7 @@ def test_a_plan_that_was_not_sent_waits() -> None:
 
 def test_a_reset_voids_the_plan_and_the_answer_that_is_on_its_way() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(counting(50), clock, latency_s=2 / FPS)
+    worker = InlineWorker(counting(50), latency_s=2 / FPS)
     scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=50)
     play(scheduler, clock, 2)  # asked at tick 0, not answered yet
     scheduler.reset()
@@ -185,7 +185,7 @@ def test_a_reset_voids_the_plan_and_the_answer_that_is_on_its_way() -> None:
 
 def test_a_cross_fade_from_an_exhausted_chunk_starts_where_the_arm_holds() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(3), clock, latency_s=0.2)
+    worker = InlineWorker(absolute(3), latency_s=0.2)
     scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=3, crossfade_s=2 / FPS)
     planned = play(scheduler, clock, 40)
     chunks = [p for p in planned if p.action is not None]
@@ -197,7 +197,7 @@ def test_a_cross_fade_from_an_exhausted_chunk_starts_where_the_arm_holds() -> No
 
 def test_observations_are_made_only_when_an_inference_is_due() -> None:
     clock = SimulatedClock()
-    scheduler = ChunkScheduler(InlineWorker(absolute(100), clock), fps=FPS, n_action_steps=100)
+    scheduler = ChunkScheduler(InlineWorker(absolute(100)), fps=FPS, n_action_steps=100)
     seen: list[int] = []
     for tick in range(80):
         clock.sleep_until(tick / FPS)
@@ -222,7 +222,7 @@ def test_ensembling_with_an_answer_on_every_tick_is_lerobots_temporal_ensembler(
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         return Prediction(chunks[round(state[0])])
 
-    scheduler = EnsembledScheduler(InlineWorker(predict, clock), fps=FPS, coefficient=coefficient)
+    scheduler = EnsembledScheduler(InlineWorker(predict), fps=FPS, coefficient=coefficient)
     for planned, chunk in zip(play(scheduler, clock, ticks), chunks, strict=True):
         expected = theirs.update(torch.from_numpy(chunk)[None]).numpy()[0]
         np.testing.assert_allclose(planned.action, expected, rtol=1e-5, atol=1e-6)
@@ -230,7 +230,7 @@ def test_ensembling_with_an_answer_on_every_tick_is_lerobots_temporal_ensembler(
 
 def test_ensembling_with_a_slow_policy_takes_the_mean_of_the_chunks_there_are() -> None:
     clock = SimulatedClock()
-    worker = InlineWorker(absolute(30), clock, latency_s=0.1)
+    worker = InlineWorker(absolute(30), latency_s=0.1)
     planned = play(make_scheduler("ensembled", worker, fps=FPS, n_action_steps=1), clock, 60)
     started = next(tick for tick, p in enumerate(planned) if p.action is not None)
     assert all(p.action is not None for p in planned[started:])
@@ -274,3 +274,25 @@ def poll_for(worker: ThreadWorker, clock: WallClock) -> Any:
             return answer
         time.sleep(0.01)
     return None
+
+
+def test_a_cross_fade_begins_at_the_old_plan_and_ends_at_the_new_one():
+    clock = SimulatedClock()
+    answers = iter([0.0, 1.0])
+    chunk = next(answers)
+
+    def predict(state: Any, images: Any) -> Any:
+        return Prediction(np.full((40, JOINTS), chunk))
+
+    worker = InlineWorker(predict)
+    scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=12, crossfade_s=4 / FPS)
+    played: list[float] = []
+    for tick in range(24):
+        if tick == 3:
+            chunk = next(answers)  # from the second answer on
+        planned = scheduler.next(tick, clock.now_s(), lambda: observed(clock))
+        assert planned.action is not None
+        played.append(float(planned.action[0]))
+        clock.time_s += 1 / FPS
+    first = next(tick for tick, value in enumerate(played) if value > 0)
+    np.testing.assert_allclose(played[first : first + 5], [0.2, 0.4, 0.6, 0.8, 1.0], atol=1e-9)

@@ -64,7 +64,7 @@ def play(
     def observe() -> Observation:
         return Observation(clock.now_s(), np.full(6, clock.now_s() * FPS), {})
 
-    worker = InlineWorker(predict, clock, more.pop("latency_s", 0.3))
+    worker = InlineWorker(predict, more.pop("latency_s", 0.3))
     scheduler = make_scheduler(mode, worker, fps=FPS, n_action_steps=n_action_steps, **more)
     planned: list[Planned] = []
     for tick in range(ticks):
@@ -192,7 +192,7 @@ def test_after_a_reset_nothing_is_left_of_the_old_plan() -> None:
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         return Prediction(np.full((LENGTH, 6), next(answers)))
 
-    worker = InlineWorker(predict, clock, 0.0)
+    worker = InlineWorker(predict, 0.0)
     scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=LENGTH)
 
     def step(tick: int) -> Planned:
@@ -228,7 +228,7 @@ def test_a_latency_that_varies_starves_no_tick_once_the_longest_was_seen() -> No
             super().submit(observation, tick)
             self._latency_s = generator.uniform(0.2, 0.4)
 
-    worker = Varying(predict, clock, 0.4)
+    worker = Varying(predict, 0.4)
     scheduler = ChunkScheduler(worker, fps=FPS, n_action_steps=LENGTH)
     planned: list[Planned] = []
     for tick in range(900):

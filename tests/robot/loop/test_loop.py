@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from so101_robot.chunks.interpolation import Interpolated
 from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import InlineWorker
-from so101_robot.errors import BusTimeoutError, CameraError, PortError, UnsafeActionError
+from so101_robot.errors import BusTimeoutError, CameraError, ConfigError, PortError, UnsafeActionError
 from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
@@ -132,7 +132,7 @@ class Bench:
         return SimpleNamespace(actions=np.linspace(state, self.target, 20), shares=None, maps=None)
 
     def run(self, duration_s: float = 2.0, every: int = 1, **config: Any) -> Outcome:
-        worker = InlineWorker(self.predict, self.clock, self.latency_s)
+        worker = InlineWorker(self.predict, self.latency_s)
         scheduler = make_scheduler("asynchronous", worker, fps=30 / every, n_action_steps=20)
         if every > 1:
             scheduler = Interpolated(scheduler, every, lambda: self.guard.last_command)  # type: ignore[arg-type,return-value]
@@ -443,3 +443,120 @@ def test_a_loop_that_is_late_skips_ticks_and_keeps_their_numbers(bench: Bench) -
     indices = [tick.index for tick in slow.ticks if tick.phase == "run"]
     assert indices[10:12] == [10, 13]
     assert slow.ticks[-1].time_s <= 200
+
+
+def stepped(bench: Bench, duration_s: float = 1.0, **config: Any) -> ControlLoop:
+    worker = InlineWorker(bench.predict, bench.latency_s)
+    scheduler = make_scheduler("asynchronous", worker, fps=30, n_action_steps=20)
+    return ControlLoop(
+        bench.arm,
+        scheduler,
+        bench.guard,
+        bench.clock,
+        config=LoopConfig(fps=30, duration_s=duration_s, **config),
+        observers=bench.observers,
+        stop=bench.stop,
+    )
+
+
+def test_a_caller_that_goes_tick_by_tick_sees_the_same_run() -> None:
+    whole, by_ticks = Bench(), Bench()
+    whole.run(duration_s=1.0)
+    loop = stepped(by_ticks)
+    with loop:
+        steps = 0
+        while loop.step():
+            steps += 1
+        assert by_ticks.arm.torque  # the ending has not been played
+        assert loop.ended is not None
+        assert loop.ended.cause == "time is up"
+    outcome = loop.finish()
+    assert steps == 30
+    assert outcome.ending.at_home
+    assert not by_ticks.arm.torque
+    np.testing.assert_array_equal(by_ticks.arm.sent, whole.arm.sent)
+    assert [tick.index for tick in by_ticks.memory.ticks] == [tick.index for tick in whole.memory.ticks]
+
+
+def test_the_ending_is_played_once_and_there_are_no_ticks_after_it(bench: Bench) -> None:
+    loop = stepped(bench)
+    with loop:
+        for _ in range(5):
+            assert loop.step()
+    first, calls = loop.finish(), list(bench.arm.calls)
+    assert loop.finish() is first
+    assert bench.arm.calls == calls
+    assert calls.count("release") == 1
+    assert not loop.step()
+    assert not loop.look()
+    assert first.cause == "asked to stop"
+
+
+def test_a_caller_that_fails_between_two_ticks_leaves_a_safe_arm(bench: Bench) -> None:
+    loop = stepped(bench)
+
+    def interrupted() -> None:
+        with loop:
+            loop.step()
+            assert bench.arm.torque
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not bench.arm.torque
+    assert np.allclose(bench.arm.position, HOME, atol=0.2)
+
+
+def test_what_goes_wrong_inside_a_tick_ends_the_run_and_is_in_the_outcome(bench: Bench) -> None:
+    bench.arm.fail["frames"] = CameraError("the front camera never delivered a picture")
+    loop = stepped(bench)
+    with loop:
+        assert not loop.step()
+    outcome = loop.finish()
+    assert isinstance(outcome.error, CameraError)
+    assert (outcome.cause, outcome.fault) == ("error", None)
+    assert not bench.arm.torque
+
+
+def test_what_there_is_can_be_seen_before_it_is_said_what_shall_be_done(bench: Bench) -> None:
+    loop = stepped(bench)
+    with pytest.raises(ConfigError, match="before the first tick"):
+        loop.observation()
+    with loop:
+        assert loop.look()
+        np.testing.assert_array_equal(loop.observation().state, START)
+        assert bench.arm.sent == []
+        assert loop.act()
+        assert len(bench.arm.sent) == 1
+
+
+def test_a_picture_that_nobody_has_drawn_is_not_drawn_to_be_looked_at(bench: Bench) -> None:
+    drawn: list[int] = []
+
+    def frames() -> dict[str, Frame]:
+        def draw() -> NDArray[np.uint8]:
+            drawn.append(1)
+            return np.zeros((2, 2, 3), np.uint8)
+
+        return {"front": Frame(draw, bench.clock.now_s(), len(bench.memory.ticks), None)}
+
+    bench.arm.frames = frames  # type: ignore[method-assign]
+    bench.run(duration_s=2.0)
+    assert drawn == []  # the policy of this bench looks at nothing
+
+    def looks(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        _ = images["front"]
+        return SimpleNamespace(actions=np.linspace(state, bench.target, 20), shares=None, maps=None)
+
+    other = Bench()
+    other.arm.frames = frames  # type: ignore[method-assign]
+    other.predict = looks  # type: ignore[method-assign]
+    other.run(duration_s=2.0)
+    assert 2 <= len(drawn) < 10  # once an answer, not once a tick
+
+
+def test_a_run_that_is_parked_names_its_fault(bench: Bench) -> None:
+    bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
+        actions=np.full((20, 6), np.nan), shares=None, maps=None
+    )
+    assert bench.run(duration_s=9.0).fault == "policy answers no pose"

@@ -26,6 +26,7 @@ from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.state import Frame
 
 FPS = 30
 FAST = MockConfig(width=16, height=12, renderer="ray", realtime_factor=0.0)
@@ -70,7 +71,7 @@ class Bench:
     def run(self, duration_s: float = 2.5, **config: Any) -> Outcome:
         guard, clock = self.robot.guard, self.robot.clock
         assert guard is not None
-        worker = InlineWorker(lambda state, images: self.predict(state, images), clock, self.latency_s)
+        worker = InlineWorker(lambda state, images: self.predict(state, images), self.latency_s)
         scheduler = make_scheduler("asynchronous", worker, fps=FPS, n_action_steps=10)
         config.setdefault("ending", EndingConfig(home=False))
         settings = LoopConfig(fps=FPS, duration_s=duration_s, **config)
@@ -551,7 +552,12 @@ def test_swapped_cameras_hold_the_arm(bench: Bench, monkeypatch: pytest.MonkeyPa
         away = AT_S < bench.robot.clock.now_s() < AT_S + 1.0
         shown = {"a": "b", "b": "a"} if away else {"a": "a", "b": "b"}
         return {
-            name: frame._replace(image=(pictures[shown[name]] + frame.sequence % 2).astype(np.uint8))
+            name: Frame(
+                (pictures[shown[name]] + frame.sequence % 2).astype(np.uint8),
+                frame.captured_s,
+                frame.sequence,
+                None,
+            )
             for name, frame in found.items()
         }
 

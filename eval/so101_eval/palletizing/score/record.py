@@ -18,7 +18,10 @@ MILESTONES = ("reached", "grasped", "lifted", "over_pallet", "released", "in_tol
 FAILURES = (
     *("never_moved", "missed_grasp", "slip", "drop", "collision", "misplace", "topple"),
     *("timeout_progressing", "timeout_stuck", "nan"),
+    *("policy_raised", "stopped"),
 )
+"""The last two: the policy raised an exception until the arm was parked; the loop ended the run for another reason, for
+example because the policy asked for what no arm can do."""
 PHASES = ("approach", "grasp", "carry", "place", "rest")
 """What the arm was about: on its way to a box, closing on it, holding it off the ground, letting go of it,
 and nothing in particular."""

@@ -104,14 +104,24 @@ def placement(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
 
 
 def failures(records: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
-    """Of all episodes the share that ended in each class of failure, most frequent first."""
+    """Of all episodes the share that ended in each class of failure, most frequent first.
+
+    Episodes that the loop ended are classes of their own (`policy_raised`, `stopped`); `causes` counts them by the
+    exception or the fault behind it.
+    """
     known = judged(records)
+    causes = Counter(
+        (record.score["failure"]["kind"], record.exception or record.fault)
+        for record in known
+        if record.score["failure"] and record.fault
+    )
     found: list[dict[str, Any]] = [record.score["failure"] for record in known if record.score["failure"]]
     kinds = Counter(str(failure["kind"]) for failure in found)
     phases = Counter((failure["kind"], failure["phase"]) for failure in found)
     return [
         {"kind": kind, "count": kinds[kind], "episodes": len(known), "interval": list(wilson(kinds[kind], len(known))),
-         "phases": {phase: count for (name, phase), count in sorted(phases.items()) if name == kind}}
+         "phases": {phase: count for (name, phase), count in sorted(phases.items()) if name == kind},
+         "causes": {cause: count for (name, cause), count in sorted(causes.items()) if name == kind}}
         for kind in sorted(kinds, key=lambda kind: (-kinds[kind], FAILURES.index(kind)))
     ]  # fmt: skip
 
