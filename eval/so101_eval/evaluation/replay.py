@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -181,8 +182,6 @@ def camera(
 @contextmanager
 def film(path: Path) -> Generator[Show]:
     """Gives a function that takes pictures (h, w, 3) RGB, one after the other; the file is there when all is well."""
-    import av
-
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
     try:

@@ -1,10 +1,10 @@
 """so101-study: does a cure for blindness help? From nothing to the answer, with one command.
 
 so101-study --out outputs/study
-so101-study --out outputs/quick --arms baseline isolation --train-seeds 0 --demonstrations 60 --steps 500 --episodes 10
+so101-study --out outputs/quick --variants baseline isolation --train-seeds 0 --demonstrations 60 --steps 500
 so101-study --out outputs/study --until probes
 
-    demonstrations -> training, every arm with every seed -> probes -> paired episodes -> report
+    demonstrations -> training, every variant with every seed -> probes -> paired episodes -> report
 
 Each stage takes up what is there, so the same command after Ctrl-C, a power cut or kill -9 goes on where it stopped.
 The folder says what was asked (design.json); another question needs another folder.
@@ -31,7 +31,7 @@ from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.report import command as report
-from so101_eval.study.design import ARMS, Design
+from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
@@ -105,7 +105,7 @@ def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> No
 
 
 def train(design: Design, place: Place, jobs: int, console: Console) -> None:
-    """Every arm with every seed."""
+    """Every variant with every seed."""
     shifted = place.shifted(design.shifted_by) if design.shifted_by else None
     train_all(design, place.folder, place.demonstrations, shifted, jobs, console)
 
@@ -146,7 +146,7 @@ def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
     parser = argparse.ArgumentParser()
     report.add_arguments(parser)
     runs = runs_of(design, place.folder)
-    wanted = [str(place.evaluation), f"--out={place.folder / 'report'}", f"--baseline={design.arms[0]}"]
+    wanted = [str(place.evaluation), f"--out={place.folder / 'report'}", f"--baseline={design.variants[0]}"]
     wanted += ["--reliance", *(str(run.reliance / RELIANCE) for run in runs)]
     wanted += ["--training", *(f"{run.policy}={run.folder}" for run in runs)]
     report.run(parser.parse_args(wanted))
@@ -188,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--until", choices=STAGES, help="stop after this stage")
     add("--task", help=f"default: {default.task}")
-    add("--arms", nargs="+", metavar="ARM", help=f"of {', '.join(ARMS)} (default: all)")
+    add("--variants", nargs="+", metavar="VARIANT", help=f"of {', '.join(VARIANTS)} (default: all)")
+    add("--arms", dest="variants", nargs="+", help=argparse.SUPPRESS)  # as version 0.1.0 called them
     add("--train-seeds", dest="train_seeds", nargs="+", type=int, metavar="SEED",
         help=f"default: {' '.join(map(str, default.train_seeds))}")  # fmt: skip
     add("--demonstrations", type=int, help=f"to learn from (default: {default.demonstrations})")
