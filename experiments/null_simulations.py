@@ -178,9 +178,14 @@ def bootstrap_coverages(
         held: list[bool] = []
         for repetition in range(repetitions):
             scene = rng.normal(0, 0.2, 100)
-            arms = [rng.random((count, 100)) < 0.6 + rng.normal(0, 0.1, (count, 1)) + scene for _ in range(2)]
+            variants = [
+                rng.random((count, 100)) < 0.6 + rng.normal(0, 0.1, (count, 1)) + scene for _ in range(2)
+            ]
             found = cluster_bootstrap(
-                arms[0].astype(np.float64), arms[1].astype(np.float64), resamples=1000, seed=repetition
+                variants[0].astype(np.float64),
+                variants[1].astype(np.float64),
+                resamples=1000,
+                seed=repetition,
             )
             held.append(found.interval.covers(0.0))
         rows.append(_summary("cluster bootstrap", f"{count} + {count} seeds, 100 scenes", held))

@@ -23,7 +23,7 @@ from so101_eval.evaluation.records import EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import EPISODES
 from so101_eval.statistics.intervals import wilson
 from so101_eval.study.command import Place
-from so101_eval.study.design import ARMS, DESIGN, Design
+from so101_eval.study.design import DESIGN, VARIANTS, Design
 from so101_eval.study.probing import Findings, probe
 from so101_eval.study.training import TrainRun, command, runs_of
 from so101_policy.errors import PolicyError
@@ -49,7 +49,7 @@ class Shipped(NamedTuple):
 
 
 def ship(study: Path, policy: str, folder: Path) -> Shipped:
-    """Write the policy `arm:seed` of a study to `folder`, whole or not at all.
+    """Write the policy `variant:seed` of a study to `folder`, whole or not at all.
 
     Raises:
         ConfigError: the study has no such policy, or the folder exists.
@@ -148,7 +148,7 @@ license: apache-2.0
 tags: [robotics, so101, act, simulation]
 ---
 
-# {run.policy}: {ARMS[run.arm].says}
+# {run.policy}: {VARIANTS[run.variant].says}
 
 A small ACT for the task `{design.task}` on the simulated SO-101: two cameras of {design.image_px}x{design.image_px},
 {design.demo_fps} actions a second. It was trained in simulation only and is there to be looked at; it has never seen
@@ -198,14 +198,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__.splitlines()[0] if __doc__ else None,
     )
     parser.add_argument("study", type=Path, help="folder of so101-study")
-    parser.add_argument("--policies", nargs="+", required=True, metavar="NAME=ARM:SEED")
+    parser.add_argument("--policies", nargs="+", required=True, metavar="NAME=VARIANT:SEED")
     parser.add_argument("--out", type=Path, required=True, help="a folder NAME is made in it for each policy")
     options = parser.parse_args(arguments)
     try:
         for asked in options.policies:
             name, equals, policy = asked.partition("=")
             if not (name and equals and policy):
-                raise ConfigError(f"--policies {asked}: needed is NAME=ARM:SEED, e.g. baseline=baseline:0")
+                raise ConfigError(
+                    f"--policies {asked}: needed is NAME=VARIANT:SEED, e.g. baseline=baseline:0"
+                )
             shipped = ship(options.study, policy, options.out / name)
             print(
                 f"{shipped.folder}: {shipped.size_bytes / 1e6:.1f} MB, actions moved by at most {shipped.moved:.2g}"

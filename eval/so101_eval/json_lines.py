@@ -1,15 +1,21 @@
 """Records as one line of JSON each, and back."""
 
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import Field, asdict
+from typing import Any, ClassVar, Protocol
 
 import draccus
 
 from so101_eval.errors import EvalError, RecordError
 
 
-def to_json(record: Any) -> str:
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+def to_json(record: Dataclass) -> str:
     """A dataclass as one line; floats to the last bit. Raises `ValueError` for numbers that JSON has not."""
     return json.dumps(asdict(record), allow_nan=False)
 

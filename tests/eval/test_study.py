@@ -17,12 +17,12 @@ from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS
 from so101_eval.study import command as study
 from so101_eval.study import training
 from so101_eval.study.command import Place
-from so101_eval.study.design import ARMS, Design
+from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import Findings
 from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
 from so101_eval.study.training import TrainRun, command, runs_of, train_all
 
-QUICK = Design(arms=("baseline", "phase1"), train_seeds=(0, 1), steps=40)
+QUICK = Design(variants=("baseline", "phase1"), train_seeds=(0, 1), steps=40)
 
 TRAINER = """
 import json, sys
@@ -70,7 +70,17 @@ def test_a_folder_belongs_to_its_design_and_refuses_another(tmp_path: Path):
     QUICK.settle(tmp_path / "study")
     assert Design.from_json((tmp_path / "study" / "design.json").read_text()) == QUICK
     with pytest.raises(ConfigError, match=r"steps: 40 there, 50 asked"):
-        Design(arms=QUICK.arms, train_seeds=QUICK.train_seeds, steps=50).settle(tmp_path / "study")
+        Design(variants=QUICK.variants, train_seeds=QUICK.train_seeds, steps=50).settle(tmp_path / "study")
+
+
+def test_a_study_of_version_0_1_0_says_arms_where_it_is_variants_now(tmp_path: Path):
+    QUICK.settle(tmp_path / "study")
+    file = tmp_path / "study" / "design.json"
+    file.write_text(file.read_text().replace('"variants"', '"arms"'))
+    assert '"arms"' in file.read_text()
+    QUICK.settle(tmp_path / "study")
+    with pytest.raises(ConfigError, match="there is no variant 'phase9'"):
+        study._design(study._parser().parse_args(["--arms", "phase9"]))  # the flag of then
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
@@ -82,8 +92,8 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"arms": ("baseline", "phase9")}, "no arm 'phase9'; possible: baseline, phase1"),
-        ({"arms": ()}, "at least one arm"),
+        ({"variants": ("baseline", "phase9")}, "no variant 'phase9'; possible: baseline, phase1"),
+        ({"variants": ()}, "at least one variant"),
         ({"task": "juggling"}, "no task 'juggling'"),
         ({"scenarios": ("earthquake",)}, "earthquake"),
         ({"steps": 0}, "1 or more"),
@@ -96,7 +106,7 @@ def test_a_design_that_cannot_be_is_refused(fields: dict[str, Any], says: str):
         Design(**fields)
 
 
-def test_every_arm_is_trained_with_every_seed_once(tmp_path: Path, trainer: Any):
+def test_every_variant_is_trained_with_every_seed_once(tmp_path: Path, trainer: Any):
     trainer()
     train(tmp_path)
     train(tmp_path)  # nothing is left to do
@@ -144,25 +154,27 @@ def test_a_line_of_metrics_that_is_still_being_written_does_not_count(tmp_path: 
     assert run.metrics() == [{"step": 10}]
 
 
-def test_arms_differ_in_their_flags_and_in_nothing_else(tmp_path: Path):
-    def flags(arm: str) -> set[str]:
-        run = TrainRun(arm, 0, tmp_path / "same")
+def test_variants_differ_in_their_flags_and_in_nothing_else(tmp_path: Path):
+    def flags(variant: str) -> set[str]:
+        run = TrainRun(variant, 0, tmp_path / "same")
         return set(command(run, QUICK, tmp_path / "demos", None))
 
-    common = flags("baseline") - set(ARMS["baseline"].flags)
-    assert all(flags(arm) == common | set(ARMS[arm].flags) for arm in ARMS)
+    common = flags("baseline") - set(VARIANTS["baseline"].flags)
+    assert all(flags(variant) == common | set(VARIANTS[variant].flags) for variant in VARIANTS)
 
 
-def findings(arm: str, seed: int, share: float, reliance: float) -> Findings:
+def findings(variant: str, seed: int, share: float, reliance: float) -> Findings:
     reliance_json: dict[str, Any] = {
         "reliance": {kind: {"executed": {"value": reliance}} for kind in ("any", "phase")},
         "cue_conflict": {"executed": {"value": 1 - reliance}},
         "attention": {"shares": {"state": share, "latent": 0.1, "vision": 0.9 - share}},
     }
-    return Findings(TrainRun(arm, seed, Path(arm)), {"heldout_l1": 0.11, "shifted_l1": 0.22}, reliance_json)
+    return Findings(
+        TrainRun(variant, seed, Path(variant)), {"heldout_l1": 0.11, "shifted_l1": 0.22}, reliance_json
+    )
 
 
-def test_the_table_shows_every_training_seed_in_order_and_arms_as_they_are_defined():
+def test_the_table_shows_every_training_seed_in_order_and_variants_as_they_are_defined():
     found = [
         findings("phase1", 1, 0.2, 0.3),
         findings("phase1", 0, 0.25, 0.4),
@@ -177,7 +189,10 @@ def test_the_table_shows_every_training_seed_in_order_and_arms_as_they_are_defin
 
 
 def test_the_picture_is_drawn(tmp_path: Path):
-    draw([findings(arm, 0, 0.1 + 0.05 * i, 0.1 * i) for i, arm in enumerate(ARMS)], tmp_path / "x.png")
+    draw(
+        [findings(variant, 0, 0.1 + 0.05 * i, 0.1 * i) for i, variant in enumerate(VARIANTS)],
+        tmp_path / "x.png",
+    )
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -185,16 +200,16 @@ def test_successes_and_differences_of_a_report_as_tables():
     cell = {"label": "home-pose:2", "scenario": "home-pose", "level": 2}
     report: dict[str, Any] = {
         "cells": [cell],
-        "arms": [{"name": "baseline", "is_baseline": True}, {"name": "phase1", "is_baseline": False}],
+        "variants": [{"name": "baseline", "is_baseline": True}, {"name": "phase1", "is_baseline": False}],
         "rates": [
             {
-                "arm": arm,
+                "variant": variant,
                 "cell": "home-pose:2",
                 "successes": sum(good),
                 "episodes": 12,
                 "by_seed": [[n, 6] for n in good],
             }
-            for arm, good in (("baseline", (3, 4)), ("phase1", (5, 6)))
+            for variant, good in (("baseline", (3, 4)), ("phase1", (5, 6)))
         ],
         "contrasts": [
             {
@@ -213,15 +228,15 @@ def test_successes_and_differences_of_a_report_as_tables():
     assert differences(report).splitlines()[2:] == ["| **phase1** | +33 [-5, +50] |"]
 
 
-def test_every_arm_has_looks_of_its_own():
-    assert list(LOOKS) == list(ARMS)
-    assert len(set(LOOKS.values())) == len(ARMS)
+def test_every_variant_has_looks_of_its_own():
+    assert list(LOOKS) == list(VARIANTS)
+    assert len(set(LOOKS.values())) == len(VARIANTS)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert STUDY.main(["--output_dir", str(tmp_path / "study"), "--variants", "phase9"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("so101-study: there is no arm 'phase9'")
+    assert error.startswith("so101-study: there is no variant 'phase9'")
     assert "Traceback" not in error
     assert not (tmp_path / "study").exists()
 

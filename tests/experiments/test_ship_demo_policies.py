@@ -16,7 +16,7 @@ from so101_eval.study.probing import Findings
 from so101_eval.study.training import TrainRun
 from so101_policy.inference.act_policy import ActPolicy
 
-QUICK = Design(task="palletize-1-small", arms=("baseline", "phase1"), train_seeds=(0,), steps=40)
+QUICK = Design(task="palletize-1-small", variants=("baseline", "phase1"), train_seeds=(0,), steps=40)
 START = [1.0, -60.0, 45.0, 63.0, -90.0, 27.0]
 
 
@@ -89,7 +89,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused_and_nothing_is_writ
     [
         ("stock=phase9:0", "has no policy phase9:0; possible: baseline:0, phase1:0"),
         ("stock=phase1:0", "phase1:0 is not trained yet"),
-        ("baseline:0", "needed is NAME=ARM:SEED"),
+        ("baseline:0", "needed is NAME=VARIANT:SEED"),
     ],
 )
 def test_what_cannot_be_given_away_is_one_message(

@@ -1,4 +1,4 @@
-"""Made-up episodes for tests of the report: scenes with a difficulty, arms with a skill, training seeds with luck."""
+"""Made-up episodes for tests of the report: scenes have a difficulty, variants a skill, training seeds luck."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ UNIFORM = {"state": 0.05, "vision": 0.9, "latent": 0.05}
 
 
 def made_up(
-    arms: Mapping[str, float],
+    variants: Mapping[str, float],
     scenes: int = 20,
     train_seeds: Sequence[int | None] = (None,),
     cells: Mapping[tuple[str, int], float] | None = None,
     luck: float = 0.3,
     task: str = "palletize-2",
 ) -> list[EpisodeRecord]:
-    """`arms` and `cells` as log-odds of success; every policy meets the same scenes."""
+    """`variants` and `cells` as log-odds of success; every policy meets the same scenes."""
     records: list[EpisodeRecord] = []
     for (scenario, level), shift in (cells or {("nominal", 0): 0.0}).items():
         difficulty = np.random.default_rng([1, len(scenario), level]).normal(0, 1, scenes)
-        for number, (arm, skill) in enumerate(arms.items()):
+        for number, (variant, skill) in enumerate(variants.items()):
             for train_seed in train_seeds:
                 rng = np.random.default_rng([2, number, train_seed or 0, len(scenario), level])
                 own = skill + luck * np.random.default_rng([3, number, train_seed or 0]).normal()
@@ -40,13 +40,13 @@ def made_up(
                     odds = own + shift - difficulty[scene]
                     success = bool(rng.random() < 1 / (1 + np.exp(-odds)))
                     records.append(
-                        episode(arm, success, 1000 + scene, train_seed, scenario, level, rng, task)
+                        episode(variant, success, 1000 + scene, train_seed, scenario, level, rng, task)
                     )
     return records
 
 
 def episode(
-    arm: str,
+    variant: str,
     success: bool | None,
     seed: int,
     train_seed: int | None = None,
@@ -57,11 +57,11 @@ def episode(
 ) -> EpisodeRecord:
     """One of them; of success None nobody knows how it went."""
     rng = rng or np.random.default_rng(seed)
-    policy = arm if train_seed is None else f"{arm}-s{train_seed}"
-    state = float(np.clip(0.3 - 0.1 * len(arm) / 10 + rng.normal(0, 0.02), 0, 1))
+    policy = variant if train_seed is None else f"{variant}-s{train_seed}"
+    state = float(np.clip(0.3 - 0.1 * len(variant) / 10 + rng.normal(0, 0.02), 0, 1))
     return EpisodeRecord(
         kind="simulation", run="made-up", policy=policy, policy_sha256=hashlib.sha256(policy.encode()).hexdigest(),
-        arm=arm, train_seed=train_seed, task=task, suite="v1", scenario=scenario, level=level, seed=seed,
+        variant=variant, train_seed=train_seed, task=task, suite="v1", scenario=scenario, level=level, seed=seed,
         scene_sha256=f"{scenario}{level}{seed}", latency_s=0.1, chunks="asynchronous", success=success,
         score=_score(success, seed, scenario, level, rng, task), duration_s=20.0, ticks=600,
         shares={"state": state, "vision": 0.95 - state, "latent": 0.05, "uniform": UNIFORM},

@@ -13,6 +13,7 @@ from rich.table import Table
 from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.cluster import cluster_players
 from so101_eval.evaluation.plan import LEVEL, Plan, parse_cells
 from so101_eval.evaluation.players import Play, local_players
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies, picture_size
@@ -39,8 +40,8 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("--policies", nargs="+", required=True, metavar="NAME=CHECKPOINT",
-        help="checkpoints by name (ARM:SEED=... for training seeds of one arm; ...@no-state, ...@no-images: hide that "
-        "from it), recordings NAME=FILE.npy, or expert, hold, replay")  # fmt: skip
+        help="checkpoints by name (VARIANT:SEED=... for training seeds of one variant; ...@no-state, ...@no-images: "
+        "hide that from it), recordings NAME=FILE.npy, or expert, hold, replay")  # fmt: skip
     add("--task", required=True, help=f"of {', '.join(TASKS)}")
     add(
         "--scenarios",
@@ -152,8 +153,6 @@ def _old_size(text: str) -> tuple[int, int]:
 def _players(plan: Plan, options: argparse.Namespace) -> AbstractContextManager[Play]:
     if options.cluster is None:
         return local_players(plan, options.num_workers)
-    from so101_eval.evaluation.cluster import cluster_players
-
     return cluster_players(plan, options.cluster or None)
 
 

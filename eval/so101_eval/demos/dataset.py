@@ -7,8 +7,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import av.logging
+from datasets.utils.logging import disable_progress_bar
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rich.console import Console
 
 from so101_eval.demos.episode import Episode, from_png
@@ -60,7 +62,7 @@ def _write(settings: Settings, made: Path, staging: Path, seeds: Sequence[int], 
     (made / "meta" / EPISODES).write_text("".join(lines))
 
 
-def _add(dataset: Any, episode: Episode, instruction: str) -> None:
+def _add(dataset: LeRobotDataset, episode: Episode, instruction: str) -> None:
     for k in range(len(episode.state)):
         images = {f"observation.images.{name}": from_png(episode.pictures[name][k]) for name in CAMERAS}
         frame = {"observation.state": episode.state[k], "action": episode.action[k], "task": instruction}
@@ -77,13 +79,9 @@ class _Strict(logging.Handler):
             raise error
 
 
-def _create(settings: Settings, root: Path) -> Any:
-    """An empty LeRobotDataset; what is below it speaks up for errors only."""
+def _create(settings: Settings, root: Path) -> LeRobotDataset:
+    """An empty one; what is below it speaks up for errors only."""
     os.environ.setdefault("SVT_LOG", "1")  # the video encoder
-    import av.logging
-    from datasets.utils.logging import disable_progress_bar
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
     logging.getLogger("lerobot.datasets.image_writer").handlers = [_Strict()]
     disable_progress_bar()
     av.logging.set_libav_level(av.logging.ERROR)

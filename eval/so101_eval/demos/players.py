@@ -4,14 +4,11 @@ Which seeds are played does not depend on who finishes first: a seed is begun on
 not be enough. So the seeds of a dataset are the first ones that can be kept, with any number of jobs.
 """
 
-import multiprocessing
-import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 
 from so101_eval.demos.episode import open_stage
@@ -20,7 +17,7 @@ from so101_eval.demos.staging import Outcome, outcomes, play_and_stage
 from so101_eval.episode.episode import Stage
 from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.draw import check_seed
-from so101_eval.pool import deaf_to_ctrl_c, end_with_parent
+from so101_eval.pool import workers
 from so101_eval.progress import progress
 
 MOST_FAILURES = 20
@@ -86,23 +83,8 @@ def players(settings: Settings, staging: Path, jobs: int) -> Generator[Start]:
 
             yield at_once
         return
-    # spawned, not forked: MuJoCo's and LeRobot's libraries have threads by the time they are imported
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, _begin, (settings, staging))
-
-    def start(seed: int) -> Future[Outcome]:
-        with deaf_to_ctrl_c():
-            return pool.submit(_play, seed)
-
-    try:
-        yield start
-        pool.shutdown()
-    except BaseException:
-        children = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.terminate()
-        raise
+    with workers(jobs, _begin, settings, staging) as submit:
+        yield lambda seed: submit(_play, seed)
 
 
 # In a playing process
@@ -112,8 +94,6 @@ _here: list[tuple[Settings, Path, Stage]] = []
 
 
 def _begin(settings: Settings, staging: Path) -> None:
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
     _here.append((settings, staging, open_stage(settings)))
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +52,7 @@ def cluster_players(plan: Plan, address: str | None = None) -> Generator[Play]:
     ray = _ray()
     errors: Any = ray.exceptions
     try:
-        _connect(ray, address)
+        _connect(address)
         play = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_play)
         files = ray.put(pack(plan))
 
@@ -60,7 +60,7 @@ def cluster_players(plan: Plan, address: str | None = None) -> Generator[Play]:
             # in a list, so that the worker fetches it once and not for every episode
             return play.remote(plan.to_dict(), [files], tuple(key)).future()
 
-        def play_all(keys: Any) -> Generator[EpisodeRecord]:
+        def play_all(keys: Iterable[Key]) -> Generator[EpisodeRecord]:
             most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
             for text in as_they_end(keys, submit, most):
                 yield EpisodeRecord.from_json(text)
@@ -88,7 +88,8 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str | None) -> None:
+def _connect(address: str | None) -> None:
+    ray = _ray()
     if address:
         _knock(address)
     here = (

@@ -236,7 +236,7 @@ class Player:
             run=self.plan.sha256[:16],
             policy=spec.name,
             policy_sha256=spec.sha256,
-            arm=spec.arm,
+            variant=spec.variant,
             train_seed=spec.train_seed,
             task=reset.task,
             suite=reset.suite,

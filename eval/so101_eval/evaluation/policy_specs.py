@@ -1,7 +1,7 @@
 """Policies by name: what `--policies` says, checked and hashed, and what drives an attempt in its place.
 
     baseline=outputs/baseline            a checkpoint of LeRobot's ACT or of a plugin's subclass of it
-    baseline:2=outputs/baseline-seed2    the same arm of a study with another training seed
+    baseline:2=outputs/baseline-seed2    the same variant of a study with another training seed
     blind=outputs/baseline@no-images     a control: the checkpoint, shown its mean picture in place of what there is
     deaf=outputs/baseline@no-state       a control: told its mean pose in place of where the arm is
     expert                               the scripted expert
@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,9 @@ from so101_eval.episode.episode import FPS
 from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_policy.inference.act_policy import ActPolicy
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
-
-if TYPE_CHECKING:
-    from so101_policy.inference.act_policy import ActPolicy
 
 Kind = Literal["act", "expert", "hold", "replay"]
 BUILT_IN: tuple[Kind, ...] = ("expert", "hold", "replay")
@@ -68,7 +66,7 @@ class PolicySpec:
     """Camera -> (height, width) [px] that it sees through."""
 
     @property
-    def arm(self) -> str:
+    def variant(self) -> str:
         """What it shares with its siblings of other training seeds."""
         return self.name.partition(":")[0]
 
@@ -128,7 +126,7 @@ def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"--policies {text}: {name!r} is no name; needed are letters, digits, and _ . + - (ARM:SEED)"
+            f"--policies {text}: {name!r} is no name; needed are letters, digits, and _ . + - (VARIANT:SEED)"
         )
     if value in BUILT_IN:
         return _built_in(name, value)
@@ -158,8 +156,6 @@ def _recording(name: str, path: Path) -> PolicySpec:
 
 
 def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | None) -> PolicySpec:
-    from so101_policy.inference.act_policy import ActPolicy
-
     policy = ActPolicy.load(path)
     own_fps: float | None = getattr(policy.policy.config, "fps", None)
     spec = PolicySpec(
@@ -180,7 +176,7 @@ def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | Non
     return spec
 
 
-def _misfits(policy: "ActPolicy") -> Iterator[str]:
+def _misfits(policy: ActPolicy) -> Iterator[str]:
     config: Any = policy.policy.config
     sizes = {len(policy.joints)} | (
         {config.robot_state_feature.shape[0]} if config.robot_state_feature else set()

@@ -59,8 +59,8 @@ class EpisodeRecord:
     policy: str
     policy_sha256: str
     """Of a checkpoint's weights, or of what a built-in policy is made of."""
-    arm: str
-    """Policies that differ in their training seed only share an arm."""
+    variant: str
+    """Policies that differ in their training seed only share one."""
     train_seed: int | None
     task: str
     suite: str
@@ -132,6 +132,8 @@ class EpisodeRecord:
         """Back from `to_json`. Raises `RecordError` for anything else."""
         try:
             data = json.loads(text)
+            if "arm" in data:  # as version 0.1.0 called it
+                data["variant"] = data.pop("arm")
             wrong = sorted((_FIELDS - _SINCE_0_2 - data.keys()) | (data.keys() - _FIELDS))
         except (ValueError, AttributeError, TypeError) as error:
             raise RecordError(f"this is no episode: {error}") from error
@@ -263,7 +265,7 @@ def _row(record: EpisodeRecord) -> dict[str, Any]:
     shares = record.shares or {}
     return {
         **record.key._asdict(),
-        "arm": record.arm,
+        "variant": record.variant,
         "train_seed": record.train_seed,
         "kind": record.kind,
         "success": None if record.success is None else int(record.success),

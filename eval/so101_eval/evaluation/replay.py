@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -196,8 +197,6 @@ def camera(
 @contextmanager
 def film(path: Path) -> Generator[Show]:
     """Gives a function that takes pictures (h, w, 3) RGB, one after the other; the file is there when all is well."""
-    import av
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, av.open(partial, "w", format="mp4") as container:
         stream = cast_stream(container.add_stream(CODEC, rate=Fraction(FPS / EVERY)))

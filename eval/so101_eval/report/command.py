@@ -44,7 +44,7 @@ def parser() -> Parser:
     add("--output_dir", type=Path, metavar="DIR", help="where to (default: report/ in the first run)")
     add(
         "--baseline",
-        metavar="ARM",
+        metavar="VARIANT",
         help="what others are compared with (default: baseline, else the first policy)",
     )
     add(
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     records = read_runs(options.folders)
     reliance = [read_reliance(path) for path in options.reliance]
     training = dict(last_figures(text) for text in options.training)
-    baseline = options.baseline or first_arm(records, options.folders[0])
+    baseline = options.baseline or first_variant(records, options.folders[0])
     data = report_data(records, reliance, training, baseline)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / DATA, json.dumps(data, indent=1) + "\n")
@@ -81,12 +81,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def first_arm(records: Sequence[EpisodeRecord], folder: Path) -> str | None:
-    """`baseline` where there is such an arm, else that of the first policy which the run was asked for."""
-    arms = {record.arm for record in records}
-    if BASELINE in arms:
+def first_variant(records: Sequence[EpisodeRecord], folder: Path) -> str | None:
+    """`baseline` where there is such a variant, else that of the first policy which the run was asked for."""
+    variants = {record.variant for record in records}
+    if BASELINE in variants:
         return BASELINE
-    return next((spec.arm for spec in plan_of(folder).policies if spec.arm in arms), None)
+    return next((spec.variant for spec in plan_of(folder).policies if spec.variant in variants), None)
 
 
 def last_figures(text: str) -> tuple[str, Mapping[str, float]]:

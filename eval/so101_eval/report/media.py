@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -202,8 +203,6 @@ def side_by_side(pictures: Sequence[Picture]) -> Picture:
 
 def encode(frames: Iterable[Picture], rate: Fraction) -> bytes:
     """VP9 in WebM; frames (h, w, 3) RGB with even edges."""
-    import av
-
     file = io.BytesIO()
     with av.open(file, "w", format="webm") as container:
         stream: Any = container.add_stream(CODEC, rate=rate)

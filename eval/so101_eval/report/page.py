@@ -4,16 +4,17 @@ The page's own policy (Content-Security-Policy) forbids whatever is not inside i
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from so101_eval.palletizing.scene.tasks import POSITION_TOLERANCE_MM
 from so101_eval.report.figures import curves, evidence, forest, funnel, heat, probes, rates, scatter
-from so101_eval.report.figures.svg import arm_numbers, colour
+from so101_eval.report.figures.svg import css_colour, number_of
 from so101_eval.report.media import Clip, clip_key
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -40,7 +41,7 @@ class Section(NamedTuple):
 MAIN = (
     Part(
         "success",
-        "How often does each arm succeed?",
+        "How often does each variant succeed?",
         "{main}: all boxes in their slots, none dropped, within {limit:g} s. The shape is how likely each success rate "
         "is after these episodes (uniform prior); dot and whisker are the rate and its 95 % interval.{dots}{letters}",
         rates.posteriors,
@@ -48,29 +49,29 @@ MAIN = (
     Part(
         "glance",
         "All at a glance",
-        "Difference to {baseline} in points, by scenario and arm, with the number of scenes. Blue is better, orange "
-        "worse; a frame and bold digits: resolved after Holm. Where a cell is underlined, it leads to episodes in "
-        "which only one of the two succeeded.",
+        "Difference to {baseline} in points, by scenario and variant, with the number of scenes. Blue is better, "
+        "orange worse; a frame and bold digits: resolved after Holm. Where a cell is underlined, it leads to episodes "
+        "in which only one of the two succeeded.",
         heat.glance,
     ),
     Part(
         "differences",
         "Where does it make a difference?",
         "Difference to {baseline} on the same scenes, in percentage points with its 95 % interval. A filled dot is "
-        "resolved after Holm over all {comparisons} comparisons of this picture; a hollow one could not be told from "
-        "none, which is not the same as equal.",
+        "resolved after Holm over all {comparisons} comparisons of this picture; for a hollow one "
+        "no difference was detected, which is not the same as equal.",
         forest.forest,
     ),
     Part(
         "scenarios",
         "How does it hold up when things shift?",
-        "Success rate and 95 % interval in every scenario, arms in the order of the legend; the number after the colon "
-        "is the severity.{dots}",
+        "Success rate and 95 % interval in every scenario, variants in the order of the legend; the number after the "
+        "colon is the severity.{dots}",
         rates.by_cell,
     ),
     Part(
         "severity",
-        "And the further they shift?",
+        "And when they shift further?",
         "Difference to {baseline} in points, by scenario and severity, with the number of scenes. Colours, frames and "
         "links as above.",
         heat.severities,
@@ -91,7 +92,7 @@ MAIN = (
     ),
     Part(
         "throughput",
-        "What does that make in an hour?",
+        "How many boxes an hour?",
         "Good boxes per hour of robot time, and mishaps per hundred boxes, with exact 95 % Poisson intervals "
         "(Garwood).{pooled}",
         curves.throughput,
@@ -105,7 +106,7 @@ MAIN = (
     ),
     Part(
         "placement",
-        "How well do they stand?",
+        "How exactly are boxes placed?",
         "Pallets from above, to scale; every dot is a good box, every cross one that did not count. The dashed circle "
         "is the tolerance of {tolerance:g} mm.",
         scatter.scatter,
@@ -125,7 +126,7 @@ RELIANCE = (
     Part(
         "attention",
         "Attention shares: a diagnostic",
-        "Where decoders look: from dark to light the shares of state, vision and latent, mean over the episodes. The "
+        "Where decoders look: the shares of state, vision and latent, mean over the episodes. The "
         "mark is the share of state under uniform attention. Some losses move these numbers by design, so they are no "
         "evidence of what a policy relies on.",
         probes.attention,
@@ -134,7 +135,7 @@ RELIANCE = (
         "predictors",
         "Does any of it predict success?",
         "A dot is a checkpoint; upwards is its success in the nominal scene. Rank correlations over all checkpoints, "
-        "and within arms, where only the training seed differs. Intervals by Fisher’s z; where there are too few "
+        "and within variants, where only the training seed differs. Intervals by Fisher’s z; where there are too few "
         "checkpoints, no number is given.",
         probes.predictors,
     ),
@@ -149,20 +150,26 @@ def render(
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = _percent
+    environment.filters |= {"percent": _percent, "flags": _flags}
     plain = dict(data)
-    numbers = arm_numbers(plain)
-    return environment.get_template("page.html").render(
+    numbers = number_of(plain)
+    page = environment.get_template("page.html").render(
         data=plain,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        arms=[(arm, colour(numbers[arm["name"]])) for arm in plain["arms"]],
-        colours={name: colour(number) for name, number in numbers.items()},
+        variants=[(variant, css_colour(numbers[variant["name"]])) for variant in plain["variants"]],
+        colours={name: css_colour(number) for name, number in numbers.items()},
         sections=drawn(MAIN, plain),
         reliance=drawn(RELIANCE, plain),
         media=media or {},
         problems=problems,
         key=clip_key,
     )
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
+
+
+def _flags(text: str) -> Markup:
+    """Flags as code, which is not broken at a hyphen."""
+    return Markup(re.sub(r"(--\w+(?:=\w+)?)", r"<code>\1</code>", str(escape(text))))
 
 
 def _percent(share: float) -> str:
@@ -182,7 +189,7 @@ def drawn(parts: Sequence[Part], data: dict[str, Any]) -> list[Section]:
 def available(data: dict[str, Any]) -> dict[str, bool]:
     """Which parts there is something to say in."""
     policies = data["reliance"]["policies"]
-    played = any(arm["times"]["episodes"] for arm in data["arms"])
+    played = any(variant["times"]["episodes"] for variant in data["variants"])
     return {
         "success": played,
         "differences": bool(data["contrasts"]),
@@ -191,7 +198,7 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
         "severity": heat.has_severities(data) and bool(data["contrasts"]),
         "evidence": bool(data["evidence"]),
         "time": played,
-        "throughput": any(arm["throughput"] for arm in data["arms"]),
+        "throughput": any(variant["throughput"] for variant in data["variants"]),
         "milestones": played,
         "placement": played,
         "probes": any(value for row in policies for value in row["probes"].values()),
@@ -203,12 +210,15 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
 
 def _words(data: dict[str, Any]) -> dict[str, Any]:
     """What leads are filled with."""
-    baseline = data["arms"][0]["name"]
-    arms = sum(bool(arm["times"]["episodes"]) for arm in data["arms"])
-    several, seeds = len(data["arms"]) > 1, any(len(arm["train_seeds"]) > 1 for arm in data["arms"])
+    baseline = data["variants"][0]["name"]
+    variants = sum(bool(variant["times"]["episodes"]) for variant in data["variants"])
+    several, seeds = (
+        len(data["variants"]) > 1,
+        any(len(variant["train_seeds"]) > 1 for variant in data["variants"]),
+    )
     pairs = data["letters"]["pairs"]
     family = f" (Holm over {pairs} pairs)" if pairs > 1 else ""
-    letters = f" Arms that share a letter could not be told apart{family}."
+    letters = f" Between variants that share a letter no difference was detected{family}."
     return {
         "baseline": baseline,
         "main": data["main"],
@@ -218,7 +228,7 @@ def _words(data: dict[str, Any]) -> dict[str, Any]:
         "tolerance": POSITION_TOLERANCE_MM,
         "frames": _frames(data),
         "bands": ", with 95 % bands (Wilson, at each time)"
-        if arms <= curves.BANDS
+        if variants <= curves.BANDS
         else "; medians are below",
         "letters": letters if several else "",
         "mark": f" The vertical mark is {baseline}." if several else "",

@@ -10,11 +10,7 @@ from so101_eval.statistics.agreement import cohen_kappa, raw_agreement
 from so101_eval.statistics.checks import ALPHA, POWER, StatisticsError
 from so101_eval.statistics.intervals import Interval, clopper_pearson, jeffreys, posterior_density, wilson
 from so101_eval.statistics.multiplicity import (
-    CochranQ,
-    benjamini_hochberg,
-    cochran_q,
     compact_letters,
-    e_benjamini_hochberg,
     holm,
     mean_e_value,
 )
@@ -30,18 +26,16 @@ from so101_eval.statistics.power import (
     pairs_needed_exactly,
     sequential_power,
 )
-from so101_eval.statistics.rates import between_events, garwood, rate_ratio
+from so101_eval.statistics.rates import garwood
 from so101_eval.statistics.resampling import (
     Bootstrap,
     cluster_bootstrap,
     permutation_test,
     sign_flip_test,
     smallest_permutation_p,
-    smallest_sign_flip_p,
 )
 from so101_eval.statistics.sequential import (
     Decision,
-    anytime_p_value,
     decide,
     difference_interval,
     difference_sequence,
@@ -66,19 +60,14 @@ __all__ = [
     "ALPHA",
     "POWER",
     "Bootstrap",
-    "CochranQ",
     "Decision",
     "Interval",
     "Pairs",
     "StatisticsError",
     "Watched",
-    "anytime_p_value",
     "barnard",
-    "benjamini_hochberg",
-    "between_events",
     "clopper_pearson",
     "cluster_bootstrap",
-    "cochran_q",
     "cohen_kappa",
     "compact_letters",
     "decide",
@@ -88,7 +77,6 @@ __all__ = [
     "difference_interval",
     "difference_sequence",
     "discordance",
-    "e_benjamini_hochberg",
     "e_path",
     "e_value",
     "e_value_mean",
@@ -111,12 +99,10 @@ __all__ = [
     "pairs_needed_exactly",
     "permutation_test",
     "posterior_density",
-    "rate_ratio",
     "raw_agreement",
     "sequential_power",
     "sign_flip_test",
     "smallest_permutation_p",
-    "smallest_sign_flip_p",
     "tango",
     "tango_z",
     "unpaired_needed",

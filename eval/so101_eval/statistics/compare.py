@@ -1,8 +1,8 @@
 """Which of two policies is better, from counts alone: so101-eval compare.
 
 Two counts are taken as episodes on scenes of their own. With one number about pairs they are episodes on common
-scenes, which tells more. The first line is the answer and cannot claim more than was found: what was not told apart
-is not called equal, but comes with the difference that would have been found.
+scenes, which tells more. The first line is the answer and cannot claim more than was found: where no difference was
+detected, nothing is called equal, and the difference that would probably have been detected is given.
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     first: Count
     second: Count
     winner: str | None
-    """None is "could not tell apart", never "equal"."""
+    """None is "no difference was detected", never "equal"."""
     interval: Interval
     interval_name: str
     evidence: str
@@ -91,14 +91,18 @@ class Comparison(NamedTuple):
 
     def sentence(self) -> str:
         """The finding in one line."""
+        if self.winner is not None:
+            return f"{self.winner} is better. {self.numbers()}"
+        if self.detectable is None:
+            return f"no difference was detected; with so few episodes none could have been. {self.numbers()}"
+        reached = f"{points(self.detectable)} points would probably have been"
+        return f"no difference was detected; {reached}. {self.numbers()}"
+
+    def numbers(self) -> str:
+        """What it rests on."""
         counts = f"{self.names[0]} {self.first}, {self.names[1]} {self.second}"
         level = f"{100 * (1 - self.alpha):g} % interval {span(self.interval)} points"
-        found = f"{counts}: {points(self.difference)} points, {level} ({self.evidence})"
-        if self.winner is not None:
-            return f"{self.winner} is better. {found}."
-        if self.detectable is None:
-            return f"could not tell apart; with so few episodes no difference was detectable. {found}."
-        return f"could not tell apart; {points(self.detectable)} points was detectable. {found}."
+        return f"{counts}: {points(self.difference)} points, {level} ({self.evidence})."
 
 
 def compare_counts(

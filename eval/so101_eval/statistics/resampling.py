@@ -1,9 +1,9 @@
 """Differences between training runs, without assuming a distribution.
 
-One checkpoint per arm compares checkpoints, not methods: to say that a method helps, its training seeds are the
+One checkpoint per variant compares checkpoints, not methods: to say that a method helps, its training seeds are the
 samples, and the scenes that all of them met are a second source of luck. `permutation_test` compares the means of two
 groups of seeds, `sign_flip_test` those of seeds that come in pairs, `cluster_bootstrap` says how far the difference
-of the arms is known. Few seeds cannot show anything: `smallest_permutation_p(3)` is 0.1.
+of the variants is known. Few seeds cannot show anything: `smallest_permutation_p(3)` is 0.1.
 """
 
 import math
@@ -34,10 +34,10 @@ TIE = 1e-12
 
 
 class Bootstrap(NamedTuple):
-    """A difference of two arms' means with its uncertainty over training seeds and scenes."""
+    """A difference of two variants' means with its uncertainty over training seeds and scenes."""
 
     difference: float
-    """First arm minus second."""
+    """First variant minus second."""
     interval: Interval
     first_seeds: int
     second_seeds: int
@@ -47,7 +47,7 @@ class Bootstrap(NamedTuple):
 def permutation_test(
     first: Sequence[float] | FloatArray, second: Sequence[float] | FloatArray, seed: int = 0
 ) -> float:
-    """Two-sided p-value of "which arm a seed's mean belongs to does not matter", by the difference of means.
+    """Two-sided p-value of "which variant a seed's mean belongs to does not matter", by the difference of means.
 
     The share of divisions into groups of these sizes with a difference at least as large; all divisions where they
     are few, otherwise (1 + as large) / (1 + tried) over random ones. Source: Pitman, Significance tests which may be
@@ -91,12 +91,6 @@ def smallest_permutation_p(seeds: int) -> float:
     return min(1.0, 2 / math.comb(2 * seeds, seeds))
 
 
-def smallest_sign_flip_p(seeds: int) -> float:
-    """Least two-sided p-value that so many pairs of seeds can reach: 2 / 2^k. Raises StatisticsError."""
-    check_count("seeds", seeds, least=1)
-    return min(1.0, 2 / 2**seeds)
-
-
 def cluster_bootstrap(
     first_SN: FloatArray,
     second_SN: FloatArray,
@@ -105,19 +99,19 @@ def cluster_bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Bootstrap:
-    """How far the difference of two arms' means is known, over training seeds S (rows) and scenes N (columns).
+    """How far the difference of two variants' means is known, over training seeds S (rows) and scenes N (columns).
 
-    Every sample draws seeds with replacement in each arm (the same rows in both for `seeds_are_paired`), then scenes
-    with replacement, the same for all seeds of both arms, because all of them met the same scenes. Scenes with equal
+    Every sample draws seeds with replacement in each variant (the same rows in both for `seeds_are_paired`), then
+    scenes with replacement, the same for all seeds of both, because all of them met the same scenes. Scenes with equal
     results in all rows are drawn together: how many of a kind a sample holds is multinomial too, so the distribution
     is the same, and with outcomes of 0 and 1 there are few kinds, which takes a tenth of the time. With few seeds the
     percentiles of such samples are too narrow; they are taken further out, at Phi(-sqrt(S / (S - 1)) t), with t the
     alpha / 2 point of Student's distribution for the seeds' degrees of freedom. It errs on the cautious side: with 8
-    to 3 seeds per arm 95 % intervals held the truth in 97 to 99 % (`null_simulations`).
+    to 3 seeds per variant 95 % intervals held the truth in 97 to 99 % (`null_simulations`).
 
     Sources: Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007; Hesterberg, What teachers should
     know about the bootstrap, The American Statistician 69, 2015, section 3 (expanded percentiles).
-    Raises StatisticsError for a single seed, other scenes in the two arms and numbers that are not finite.
+    Raises StatisticsError for a single seed, other scenes in the two variants and numbers that are not finite.
     """
     check_open("alpha", alpha)
     first, second = _check_arms(first_SN, second_SN, seeds_are_paired)
@@ -144,21 +138,23 @@ def expanded_tail(first_seeds: int, second_seeds: int, seeds_are_paired: bool, a
 def _check_arms(
     first_SN: FloatArray, second_SN: FloatArray, seeds_are_paired: bool
 ) -> tuple[FloatArray, FloatArray]:
-    arms = [np.asarray(arm, dtype=np.float64) for arm in (first_SN, second_SN)]
-    for arm in arms:
-        if arm.ndim != 2 or arm.shape[0] < 2 or arm.shape[1] < 1:
+    variants = [np.asarray(variant, dtype=np.float64) for variant in (first_SN, second_SN)]
+    for variant in variants:
+        if variant.ndim != 2 or variant.shape[0] < 2 or variant.shape[1] < 1:
             raise StatisticsError(
-                f"results of shape {arm.shape}: needed are training seeds x scenes, and two seeds or more per arm; "
-                "one checkpoint per arm compares checkpoints, not methods"
+                f"results of shape {variant.shape}: needed are training seeds x scenes, and two seeds or more per "
+                "variant; one checkpoint per variant compares checkpoints, not methods"
             )
-        check_finite("results", arm.ravel())
-    if arms[0].shape[1] != arms[1].shape[1]:
+        check_finite("results", variant.ravel())
+    if variants[0].shape[1] != variants[1].shape[1]:
         raise StatisticsError(
-            f"{arms[0].shape[1]} against {arms[1].shape[1]} scenes: both arms need the same ones"
+            f"{variants[0].shape[1]} against {variants[1].shape[1]} scenes: both variants need the same ones"
         )
-    if seeds_are_paired and len(arms[0]) != len(arms[1]):
-        raise StatisticsError(f"{len(arms[0])} against {len(arms[1])} seeds: pairs need as many of each")
-    return arms[0], arms[1]
+    if seeds_are_paired and len(variants[0]) != len(variants[1]):
+        raise StatisticsError(
+            f"{len(variants[0])} against {len(variants[1])} seeds: pairs need as many of each"
+        )
+    return variants[0], variants[1]
 
 
 def _kinds(columns: FloatArray) -> tuple[FloatArray, FloatArray]:

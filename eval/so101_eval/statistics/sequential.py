@@ -121,12 +121,6 @@ def decide(
     return Decision(winner, last + 1, e_value(w, l), winner is not None or last + 1 == planned_pairs)
 
 
-def anytime_p_value(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """p-value that may be looked at after every pair: 1 over the largest e-value so far. Raises StatisticsError."""
-    path = e_path(first, second)
-    return math.exp(-max(0.0, float(path.max()))) if len(path) else 1.0
-
-
 def e_value_mean(
     outcomes: Sequence[float] | FloatArray,
     mean: float,

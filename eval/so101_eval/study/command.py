@@ -1,6 +1,6 @@
 """so101-study: does a cure for blindness help? From nothing to the answer, with one command.
 
-    demonstrations -> training, every arm with every seed -> probes -> paired episodes -> report
+    demonstrations -> training, every variant with every seed -> probes -> paired episodes -> report
 
 Each stage takes up what is there, so the same command after Ctrl-C, a power cut or kill -9 goes on where it stopped.
 The folder says what was asked (design.json); another question needs another folder.
@@ -25,7 +25,7 @@ from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.report import command as report
-from so101_eval.study.design import ARMS, Design
+from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
@@ -106,7 +106,7 @@ def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> No
 
 
 def train(design: Design, place: Place, jobs: int, console: Console) -> None:
-    """Every arm with every seed."""
+    """Every variant with every seed."""
     shifted = place.shifted(design.shifted_by) if design.shifted_by else None
     train_all(design, place.folder, place.demonstrations, shifted, jobs, console)
 
@@ -148,7 +148,7 @@ def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
     wanted = [
         str(place.evaluation),
         f"--output_dir={place.folder / 'report'}",
-        f"--baseline={design.arms[0]}",
+        f"--baseline={design.variants[0]}",
     ]
     wanted += ["--reliance", *(str(run.reliance / RELIANCE) for run in runs)]
     wanted += ["--training", *(f"{run.policy}={run.folder}" for run in runs)]
@@ -203,11 +203,10 @@ def parser() -> Parser:
     add("--task", help=f"default: {default.task}")
     add(
         "--variants",
-        dest="arms",
         type=_as_recorded,
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(ARMS)} (default: all)",
+        help=f"of {', '.join(VARIANTS)} (default: all)",
     )
     add("--train_seeds", nargs="+", type=int, metavar="SEED",
         help=f"default: {' '.join(map(str, default.train_seeds))}")  # fmt: skip

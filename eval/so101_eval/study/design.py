@@ -1,9 +1,9 @@
-"""What a study compares, as data: arms, demonstrations, training and evaluation.
+"""What a study compares, as data: variants, demonstrations, training and evaluation.
 
 A study is described by one `Design`, stored as JSON in its folder before anything is made. A folder belongs to its
 design: a study that is asked for with another one is refused, since its numbers would not be comparable.
 
-An arm is a way to train; its policies, one per training seed, differ in nothing else: same demonstrations, size,
+A variant is a way to train; its policies, one per training seed, differ in nothing else: same demonstrations, size,
 number of steps, order of samples.
 """
 
@@ -23,7 +23,7 @@ from so101_policy.files import is_partial, write_text
 DESIGN = "design.json"
 
 
-class Arm(NamedTuple):
+class Variant(NamedTuple):
     """A way to train."""
 
     flags: tuple[str, ...]
@@ -32,21 +32,21 @@ class Arm(NamedTuple):
     """For tables and pictures."""
 
 
-ARMS: Mapping[str, Arm] = {
-    "baseline": Arm(("--regularizer.preset=none",), "ACT as it is"),
-    "phase1": Arm(("--regularizer.preset=phase1",), "state dropout 0.3"),
-    "phase2": Arm(("--regularizer.preset=phase2",), "the basic loss on cross-attention"),
-    "phase3": Arm(("--regularizer.preset=phase3",), "that loss with a floor"),
-    "isolation": Arm(("--regularizer.preset=isolation",), "isolated encoder"),
-    "isolation-ceiling": Arm(("--regularizer.preset=isolation_ceiling",), "isolation, ceiling 0.2"),
-    "isolation-band": Arm(("--regularizer.preset=isolation_band",), "isolation, band 0.05 to 0.2"),
-    "isolation-band-dropout": Arm(
+VARIANTS: Mapping[str, Variant] = {
+    "baseline": Variant(("--regularizer.preset=none",), "ACT as it is"),
+    "phase1": Variant(("--regularizer.preset=phase1",), "state dropout 0.3"),
+    "phase2": Variant(("--regularizer.preset=phase2",), "the basic loss on cross-attention"),
+    "phase3": Variant(("--regularizer.preset=phase3",), "that loss with a floor"),
+    "isolation": Variant(("--regularizer.preset=isolation",), "isolated encoder"),
+    "isolation-ceiling": Variant(("--regularizer.preset=isolation_ceiling",), "isolation, ceiling 0.2"),
+    "isolation-band": Variant(("--regularizer.preset=isolation_band",), "isolation, band 0.05 to 0.2"),
+    "isolation-band-dropout": Variant(
         ("--regularizer.preset=isolation_band_dropout",), "isolation, band, state dropout 0.3"
     ),
-    "no-state": Arm(("--regularizer.preset=no_state",), "control: never sees the joints"),
-    "no-images": Arm(("--regularizer.preset=no_images",), "control: never sees a picture"),
+    "no-state": Variant(("--regularizer.preset=no_state",), "control: never sees the joints"),
+    "no-images": Variant(("--regularizer.preset=no_images",), "control: never sees a picture"),
 }
-"""The arms by name. The first one is what the others are compared with."""
+"""The variants by name. The first one is what the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Design:
     """Everything that a study's numbers depend on."""
 
     task: str = "palletize-1"
-    arms: tuple[str, ...] = tuple(ARMS)
+    variants: tuple[str, ...] = tuple(VARIANTS)
     train_seeds: tuple[int, ...] = (0, 1, 2)
 
     demonstrations: int = 300
@@ -67,7 +67,7 @@ class Design:
 
     model: str = "small"
     steps: int = 9000
-    """Ten minutes of a core for the small model. After 3000 the training seed decides more than the arm."""
+    """Ten minutes of a core for the small model. After 3000 the training seed decides more than the variant."""
     batch_size: int = 16
 
     scenarios: tuple[str, ...] = ("box-start-outside", "home-pose")
@@ -86,10 +86,10 @@ class Design:
         load_task(self.task)
         for name in filter(None, (*self.scenarios, self.shifted_by)):
             load_scenario(name).knobs(self.level)
-        if unknown := [name for name in self.arms if name not in ARMS]:
-            raise ConfigError(f"there is no arm {unknown[0]!r}; possible: {', '.join(ARMS)}")
-        if not self.arms or not self.train_seeds:
-            raise ConfigError("a study needs at least one arm and one training seed")
+        if unknown := [name for name in self.variants if name not in VARIANTS]:
+            raise ConfigError(f"there is no variant {unknown[0]!r}; possible: {', '.join(VARIANTS)}")
+        if not self.variants or not self.train_seeds:
+            raise ConfigError("a study needs at least one variant and one training seed")
         if min(self.demonstrations, self.steps, self.batch_size, self.episodes) < 1:
             raise ConfigError("demonstrations, steps, batch size and episodes are 1 or more each")
         for scene in (self.first_scene, self.first_scene + self.episodes - 1):
@@ -102,7 +102,8 @@ class Design:
     @staticmethod
     def from_json(text: str) -> "Design":
         """Back from `to_json`. Raises RecordError for anything else."""
-        return from_json(Design, text, "a stored design of a study")
+        as_named = text.replace('"arms":', '"variants":')  # as version 0.1.0 called them
+        return from_json(Design, as_named, "a stored design of a study")
 
     def settle(self, folder: Path) -> None:
         """Make `folder` this study's, or see that it is.

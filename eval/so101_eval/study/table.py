@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from so101_eval.study.design import ARMS
+from matplotlib.figure import Figure
+
+from so101_eval.study.design import VARIANTS
 from so101_eval.study.probing import Findings
 
 
@@ -31,44 +33,44 @@ COLUMNS = (
 
 
 def markdown(findings: Sequence[Findings]) -> str:
-    """One line an arm, the figures of its training seeds beside each other."""
+    """One line a variant, the figures of its training seeds beside each other."""
     lines = [
-        "| arm | " + " | ".join(column.heading for column in COLUMNS) + " |",
+        "| variant | " + " | ".join(column.heading for column in COLUMNS) + " |",
         "|---|" + "---:|" * len(COLUMNS),
     ]
-    for arm, policies in by_arm(findings).items():
+    for variant, policies in by_variant(findings).items():
         cells = [" / ".join(f"{column.figure(policy):.2f}" for policy in policies) for column in COLUMNS]
-        lines.append(f"| **{arm}**: {ARMS[arm].says} | " + " | ".join(cells) + " |")
+        lines.append(f"| **{variant}**: {VARIANTS[variant].says} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def successes(report: Mapping[str, Any]) -> str:
-    """Successes of each arm in each cell, from the data of `so101-eval report`: of all training seeds together and, in
-    brackets, of each."""
+    """Successes of each variant in each cell, from the data of `so101-eval report`: of all training seeds together and,
+    in brackets, of each."""
     cells = [cell["label"] for cell in report["cells"]]
-    found = {(rate["arm"], rate["cell"]): rate for rate in report["rates"]}
-    lines = ["| arm | " + " | ".join(cells) + " | all |", "|---|" + "---:|" * (len(cells) + 1)]
-    for arm in (arm["name"] for arm in report["arms"]):
-        rates = [found[arm, cell] for cell in cells]
+    found = {(rate["variant"], rate["cell"]): rate for rate in report["rates"]}
+    lines = ["| variant | " + " | ".join(cells) + " | all |", "|---|" + "---:|" * (len(cells) + 1)]
+    for variant in (variant["name"] for variant in report["variants"]):
+        rates = [found[variant, cell] for cell in cells]
         good, episodes = (sum(rate[key] for rate in rates) for key in ("successes", "episodes"))
         row = [_cell(rate) for rate in rates]
-        lines.append(f"| **{arm}** | " + " | ".join(row) + f" | {good}/{episodes} |")
+        lines.append(f"| **{variant}** | " + " | ".join(row) + f" | {good}/{episodes} |")
     return "\n".join(lines) + "\n"
 
 
 def differences(report: Mapping[str, Any]) -> str:
-    """Each arm against the first one in each cell: difference in percentage points with its 95 % interval."""
+    """Each variant against the first one in each cell: difference in percentage points with its 95 % interval."""
     cells = {(cell["scenario"], cell["level"]): cell["label"] for cell in report["cells"]}
-    baseline = next(arm["name"] for arm in report["arms"] if arm["is_baseline"])
+    baseline = next(variant["name"] for variant in report["variants"] if variant["is_baseline"])
     found = {
         (contrast["first"], contrast["cell"]["scenario"], contrast["cell"]["level"]): contrast
         for contrast in report["contrasts"]
         if contrast["second"] == baseline
     }
     lines = [f"| against {baseline} | " + " | ".join(cells.values()) + " |", "|---|" + "---:|" * len(cells)]
-    for arm in (arm["name"] for arm in report["arms"] if arm["name"] != baseline):
-        row = [_difference(found[arm, *cell]) if (arm, *cell) in found else "" for cell in cells]
-        lines.append(f"| **{arm}** | " + " | ".join(row) + " |")
+    for variant in (variant["name"] for variant in report["variants"] if variant["name"] != baseline):
+        row = [_difference(found[variant, *cell]) if (variant, *cell) in found else "" for cell in cells]
+        lines.append(f"| **{variant}** | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -82,25 +84,21 @@ def _difference(contrast: Mapping[str, Any]) -> str:
     return f"{100 * contrast['difference']:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
-def by_arm(findings: Sequence[Findings]) -> dict[str, list[Findings]]:
-    """Policies of each arm in the order of their seeds; arms in the order of `ARMS`."""
+def by_variant(findings: Sequence[Findings]) -> dict[str, list[Findings]]:
+    """Policies of each variant in the order of their seeds; variants in the order of `VARIANTS`."""
     return {
-        arm: sorted((x for x in findings if x.run.arm == arm), key=lambda x: x.run.seed)
-        for arm in ARMS
-        if any(x.run.arm == arm for x in findings)
+        variant: sorted((x for x in findings if x.run.variant == variant), key=lambda x: x.run.seed)
+        for variant in VARIANTS
+        if any(x.run.variant == variant for x in findings)
     }
 
 
 def draw(findings: Sequence[Findings], file: Path) -> None:
-    """Share against reliance, and reliance against the loss under shift: a dot a policy, a colour an arm."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Share against reliance, and reliance against the loss under shift: a dot a policy, a colour a variant."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for arm, policies in by_arm(findings).items():
-        colour, marker = LOOKS[arm]
+    for variant, policies in by_variant(findings).items():
+        colour, marker = LOOKS[variant]
         share = [policy.share("state") for policy in policies]
         reliance = [policy.value("reliance", "any", "executed") for policy in policies]
         shifted = [policy.metrics.get("shifted_l1", float("nan")) for policy in policies]
@@ -113,7 +111,7 @@ def draw(findings: Sequence[Findings], file: Path) -> None:
             "clip_on": False,  # 0 and 1 are answers, too
             "zorder": 3,
         }
-        left.scatter(share, reliance, label=arm, **style)
+        left.scatter(share, reliance, label=variant, **style)
         right.scatter(reliance, shifted, **style)
     left.set(
         xlabel="joint state's share of the decoder's cross-attention", ylabel="reliance on the joint state"
@@ -133,6 +131,6 @@ COLOURS = (
     "#000000", "#0072b2", "#d55e00", "#e69f00", "#009e73", "#f0e442", "#56b4e9", "#cc79a7", "#7f3c8d", "#8c8c8c"
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "v", "D", "p", "P", "X", "*", "<")
-LOOKS = dict(zip(ARMS, zip(COLOURS, MARKERS, strict=True), strict=True))
-"""An arm looks the same in every picture: Okabe and Ito's colours, which the colour-blind tell apart, and a shape
+LOOKS = dict(zip(VARIANTS, zip(COLOURS, MARKERS, strict=True), strict=True))
+"""A variant looks the same in every picture: Okabe and Ito's colours, which the colour-blind tell apart, and a shape
 each for print."""

@@ -1,4 +1,5 @@
-"""Training the arms of a study: `so101-train` once per arm and seed, several at a time, resumed where they stopped.
+"""Training the variants of a study: `so101-train` once per variant and seed, several at a time, resumed where they
+stopped.
 
 Each run is a process of its own with its own log, so a study trains by the same command as everybody else, and a run
 that fails leaves the others alone. Which runs are done is read from their checkpoints and from nothing else.
@@ -6,11 +7,9 @@ that fails leaves the others alone. Which runs are done is read from their check
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,30 +17,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_eval.errors import StudyError
-from so101_eval.study.design import ARMS, Design
+from so101_eval.pool import start_command, stop_commands
+from so101_eval.study.design import VARIANTS, Design
 
 PROGRAM = ("-m", "so101_policy.train")
 LOOK_S = 1.0
 """How often running trainings are looked at."""
-STOP_S = 120.0
-"""How long an interrupted training may take to save its checkpoint."""
 
 
 class TrainRun(NamedTuple):
-    """One arm with one training seed."""
+    """One variant with one training seed."""
 
-    arm: str
+    variant: str
     seed: int
     folder: Path
 
     @property
     def name(self) -> str:
-        return f"{self.arm}-s{self.seed}"
+        return f"{self.variant}-s{self.seed}"
 
     @property
     def policy(self) -> str:
-        """As `so101-eval` calls it: arms of several training seeds are taken together by what is before the colon."""
-        return f"{self.arm}:{self.seed}"
+        """As `so101-eval` calls it: training seeds of a variant are taken together by what is before the colon."""
+        return f"{self.variant}:{self.seed}"
 
     @property
     def checkpoint(self) -> Path:
@@ -69,11 +67,11 @@ class TrainRun(NamedTuple):
 
 
 def runs_of(design: Design, folder: Path) -> list[TrainRun]:
-    """All trainings of a study, seed by seed, so that every arm has its first policy before any has its second."""
+    """All trainings of a study, seed by seed, so that every variant has its first policy before any has its second."""
     return [
-        TrainRun(arm, seed, folder / "training" / f"{arm}-s{seed}")
+        TrainRun(variant, seed, folder / "training" / f"{variant}-s{seed}")
         for seed in design.train_seeds
-        for arm in design.arms
+        for variant in design.variants
     ]
 
 
@@ -87,7 +85,7 @@ def train_all(
         KeyboardInterrupt: after every running training has saved its checkpoint.
     """
     waiting = [run for run in runs_of(design, folder) if run.step() < design.steps]
-    total = len(design.arms) * len(design.train_seeds)
+    total = len(design.variants) * len(design.train_seeds)
     done = total - len(waiting)
     running: dict[TrainRun, subprocess.Popen[bytes]] = {}
     failed: list[TrainRun] = []
@@ -112,8 +110,8 @@ def train_all(
                 names = ", ".join(run.name for run in running)
                 progress.update(bar, completed=steps, description=f"training {done}/{total} ({names})")
         finally:
-            _stop(running.values())
-    failed.sort(key=lambda run: (run.seed, design.arms.index(run.arm)))
+            stop_commands(running.values())
+    failed.sort(key=lambda run: (run.seed, design.variants.index(run.variant)))
     if failed:
         raise StudyError("; ".join(f"training {run.name} failed: {_last_words(run)}" for run in failed))
 
@@ -127,7 +125,7 @@ def command(run: TrainRun, design: Design, data: Path, shifted: Path | None) -> 
         f"--dataset.root={data}",
         *([f"--shifted.root={shifted}"] if shifted is not None else []),
         f"--model={design.model}",
-        *ARMS[run.arm].flags,
+        *VARIANTS[run.variant].flags,
         f"--seed={run.seed}",
         f"--steps={design.steps}",
         f"--batch_size={design.batch_size}",
@@ -145,26 +143,8 @@ def _start(
     if run.folder.exists() and not run.checkpoint.exists():
         run.folder.rename(run.folder.with_name(f"{run.folder.name}.abandoned-{time.time_ns()}"))
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with run.log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, *PROGRAM, *command(run, design, data, shifted)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C comes through us, once
-        )
-
-
-def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    running = [x for x in processes if x.poll() is None]
-    for process in running:
-        process.send_signal(signal.SIGINT)
-    for process in running:
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    trainer = [sys.executable, *PROGRAM, *command(run, design, data, shifted)]
+    return start_command(trainer, run.log, {"OMP_NUM_THREADS": str(threads)})
 
 
 def _steps(run: TrainRun) -> int:

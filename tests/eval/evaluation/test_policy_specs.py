@@ -74,7 +74,7 @@ def test_a_rate_from_the_command_line_is_for_checkpoints_that_do_not_say_theirs(
 def test_training_seeds_of_one_arm_share_its_name(act: Path):
     specs = parse_policies([f"mine={act}", f"mine:2={act}"])
     assert [spec.name for spec in specs] == ["mine", "mine:2"]
-    assert {spec.arm for spec in specs} == {"mine"}
+    assert {spec.variant for spec in specs} == {"mine"}
 
 
 @pytest.mark.parametrize(

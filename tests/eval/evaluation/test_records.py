@@ -44,7 +44,7 @@ def score(success: bool | None, seed: int, scenario: str = "nominal", level: int
 def record(policy: str = "a", seed: int = 0, success: bool | None = True, **changes: Any) -> EpisodeRecord:
     scenario, level = changes.get("scenario", "nominal"), changes.get("level", 0)
     fields: dict[str, Any] = {
-        "kind": "simulation", "run": "r", "policy": policy, "policy_sha256": f"sha-{policy}", "arm": policy,
+        "kind": "simulation", "run": "r", "policy": policy, "policy_sha256": f"sha-{policy}", "variant": policy,
         "train_seed": None, "task": "palletize-1", "suite": "v1", "scenario": scenario, "level": level,
         "seed": seed, "scene_sha256": f"scene-{scenario}-{level}-{seed}", "latency_s": 0.1, "chunks": "asynchronous",
         "success": success, "score": score(success, seed, scenario, level), "duration_s": 8.0, "ticks": 240,
@@ -67,6 +67,12 @@ def test_a_record_of_0_1_is_read_and_says_what_it_can():
     found = EpisodeRecord.from_json(json.dumps(data))
     assert (found.start, found.end, found.fault, found.exception) == ("laid out", None, None, None)
     assert found.score == record().score
+
+
+def test_a_record_of_version_0_1_0_says_arm_where_it_is_variant_now():
+    old = json.loads(record().to_json())
+    old["arm"] = old.pop("variant")
+    assert EpisodeRecord.from_json(json.dumps(old)) == record()
 
 
 def test_its_score_comes_back_with_its_types():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,23 @@ from so101_eval.report.data.contrasts import rate_of
 from so101_eval.report.data.describe import failures, milestones, placement, throughput, times
 from so101_eval.report.data.reliance import correlation, read_reliance
 from so101_eval.report.data.table import Cell, Table
-from so101_eval.statistics import e_path, wilson
+from so101_eval.statistics import e_path, mcnemar_power, wilson
 
 NOMINAL = Cell("simulation", "palletize-2", "v1", "nominal", 0)
 
 
-def outcomes(arm: str, verdicts: str, train_seed: int | None = None, **changes: Any) -> list[EpisodeRecord]:
+def outcomes(
+    variant: str, verdicts: str, train_seed: int | None = None, **changes: Any
+) -> list[EpisodeRecord]:
     """An episode a letter: + success, - failure, ? nobody knows."""
     known = {"+": True, "-": False, "?": None}
     return [
-        made.episode(arm, known[letter], 1000 + scene, train_seed, **changes)
+        made.episode(variant, known[letter], 1000 + scene, train_seed, **changes)
         for scene, letter in enumerate(verdicts)
     ]
 
 
-def two_arms(b: str, a: str) -> list[EpisodeRecord]:
+def two_variants(b: str, a: str) -> list[EpisodeRecord]:
     return outcomes("baseline", b) + outcomes("ours", a)
 
 
@@ -44,7 +47,7 @@ def small() -> list[EpisodeRecord]:
 
 
 def test_two_checkpoints_are_compared_by_mcnemar():
-    data = report_data(two_arms("+++++----------", "+++++++++++++--"))
+    data = report_data(two_variants("+++++----------", "+++++++++++++--"))
     (found,) = data["contrasts"]
     assert found["pairs"] == {"both": 5, "first_only": 8, "second_only": 0, "neither": 2}
     assert found["difference"] == pytest.approx(8 / 15)
@@ -55,15 +58,37 @@ def test_two_checkpoints_are_compared_by_mcnemar():
 
 
 def test_what_cannot_be_told_apart_is_never_called_equal():
-    data = report_data(two_arms("+-+-+-+-+-", "+-+-+-+-++"))
-    assert data["sentence"]["headline"].startswith("Could not tell ours and baseline apart")
-    assert "was detectable" in data["sentence"]["headline"]
+    data = report_data(two_variants("+-+-+-+-+-", "+-+-+-+-++"))
+    assert data["sentence"]["headline"].startswith("No difference between ours and baseline was detected")
+    assert re.search(
+        r"Differences of \d+ points or more would probably have been", data["sentence"]["headline"]
+    )
     assert "equal" not in json.dumps(data["sentence"])
     assert data["contrasts"][0]["verdict"] == "open"
 
 
-def test_the_worse_arm_is_named_last_and_the_interval_turned_round():
-    data = report_data(two_arms("+++++++++++++--", "+++++----------"))
+def test_too_few_scenes_are_told_how_many_a_new_run_needs():
+    """15 points at 80 % power, where as many scenes tell the two apart as here: 6 of 10, so (6 + 1) / (10 + 2)."""
+    shares = (7 / 12 + 0.15) / 2, (7 / 12 - 0.15) / 2
+    told = report_data(two_variants("+++--+-+-+", "+-+-+-+-++"))["sentence"]["reach"][-1]
+    (needed,) = (int(number) for number in re.findall(r"--episodes=(\d+)", told))
+    assert mcnemar_power(needed, *shares) >= 0.8
+    assert mcnemar_power(needed - 1, *shares) < 0.8
+    assert "For 15 points" in told
+    assert "all scenes new" in told
+
+
+def test_a_difference_that_was_found_needs_no_further_run():
+    assert "--episodes" not in json.dumps(report_data(two_variants("+++++----------", "+++++++++++++--")))
+
+
+def test_where_even_the_largest_difference_can_be_missed_it_is_said():
+    head = report_data(two_variants("+-+", "++-"))["sentence"]["headline"]
+    assert head.endswith("With so few episodes even the largest difference can go undetected.")
+
+
+def test_the_worse_variant_is_named_last_and_the_interval_turned_round():
+    data = report_data(two_variants("+++++++++++++--", "+++++----------"))
     assert data["sentence"]["headline"].startswith("baseline succeeds more often than ours: +53 points")
 
 
@@ -100,27 +125,29 @@ def test_a_p_value_over_seeds_is_below_alpha_exactly_when_the_interval_leaves_ou
 
 
 def test_one_checkpoint_has_wilsons_interval():
-    rate = rate_of(Table(outcomes("ours", "+++-")).outcomes(Table(outcomes("ours", "+++-")).arms[0], NOMINAL))
+    rate = rate_of(
+        Table(outcomes("ours", "+++-")).outcomes(Table(outcomes("ours", "+++-")).variants[0], NOMINAL)
+    )
     assert rate is not None
     assert rate.interval == wilson(3, 4)
 
 
 def test_the_evidence_of_checkpoints_is_the_e_process_of_pairs():
     b, a = "-+--+-+---", "++-+++-+++"
-    (path,) = report_data(two_arms(b, a))["evidence"]
+    (path,) = report_data(two_variants(b, a))["evidence"]
     expected = e_path([x == "+" for x in a], [x == "+" for x in b]) / math.log(10)
     assert path["log10_e"] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_scenes_without_a_verdict_count_for_nobody_and_are_listed():
-    data = report_data(two_arms("+-+-?", "++?-+"))
+    data = report_data(two_variants("+-+-?", "++?-+"))
     assert data["contrasts"][0]["scenes"] == 3
     told = {row["what"]: row["episodes"] for row in data["integrity"]["exclusions"]}
     assert told["baseline: no verdict (the camera was lost)"] == 1
     assert told["ours, nominal: no partner in baseline"] == 1
 
 
-def test_one_arm_alone_is_a_rate_with_its_interval():
+def test_one_variant_alone_is_a_rate_with_its_interval():
     data = report_data(outcomes("ours", "+++-"))
     low, high = wilson(3, 4)
     assert data["sentence"]["headline"] == (
@@ -143,7 +170,9 @@ def test_other_names_change_nothing_but_labels(small: list[EpisodeRecord]):
     names = {"baseline": "zz-one", "ours": "aa-two", "third": "mm-three"}
     renamed = [
         dataclasses.replace(
-            record, arm=names[record.arm], policy=record.policy.replace(record.arm, names[record.arm])
+            record,
+            variant=names[record.variant],
+            policy=record.policy.replace(record.variant, names[record.variant]),
         )
         for record in small
     ]
@@ -157,8 +186,8 @@ def test_other_names_change_nothing_but_labels(small: list[EpisodeRecord]):
 
 
 def test_letters_are_shared_by_those_that_could_not_be_told_apart():
-    data = report_data(two_arms("-" * 15, "+" * 15) + outcomes("third", "+" * 14 + "-"))
-    assert {row["arm"]: row["letters"] for row in data["letters"]["of"]} == {
+    data = report_data(two_variants("-" * 15, "+" * 15) + outcomes("third", "+" * 14 + "-"))
+    assert {row["variant"]: row["letters"] for row in data["letters"]["of"]} == {
         "baseline": "b", "ours": "a", "third": "a",
     }  # fmt: skip
 
@@ -198,7 +227,7 @@ def test_every_box_is_on_the_plan_or_counted_beside_it():
 
 
 def test_discordant_pairs_are_episodes_that_only_one_won():
-    data = report_data(two_arms("+-+-----", "++-+++++"))
+    data = report_data(two_variants("+-+-----", "++-+++++"))
     pairs = data["choices"]["pairs"]
     assert {(pair["winner"], pair["of"]) for pair in pairs} == {("ours", 6), ("baseline", 1)}
     for pair in pairs:
@@ -235,7 +264,7 @@ def test_runs_that_do_not_belong_together_are_refused():
     with pytest.raises(RecordError, match="two versions"):
         report_data(outcomes("baseline", "+-") + other)
     with pytest.raises(ConfigError, match="possible: baseline, ours"):
-        report_data(two_arms("+-", "+-"), baseline="best")
+        report_data(two_variants("+-", "+-"), baseline="best")
     with pytest.raises(ConfigError, match="no episode"):
         report_data([])
 
@@ -248,7 +277,9 @@ def test_what_is_no_reliance_file_is_refused(tmp_path: Path):
 
 
 def test_seeds_that_all_agree_still_leave_an_interval():
-    records = [r for arm in ("baseline", "ours") for seed in range(3) for r in outcomes(arm, "+" * 10, seed)]
+    records = [
+        r for variant in ("baseline", "ours") for seed in range(3) for r in outcomes(variant, "+" * 10, seed)
+    ]
     data = report_data(records)
     assert data["rates"][0]["interval"] == pytest.approx(list(wilson(30, 30)))
     low, high = data["contrasts"][0]["interval"]

@@ -5,21 +5,30 @@ import re
 import shutil
 from collections.abc import Generator, Mapping
 from fractions import Fraction
-from itertools import pairwise
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 import report_records as made
 from so101_eval.errors import EvalError
 from so101_eval.report import report_data
 from so101_eval.report.data.reliance import PROBES
-from so101_eval.report.figures import heat, probes
-from so101_eval.report.figures.svg import COLOURS, arm_numbers, colour, round_step, spread
+from so101_eval.report.figures import curves, heat, probes
+from so101_eval.report.figures.svg import (
+    COLOURS,
+    INK,
+    NAME,
+    NARROW,
+    css_colour,
+    drawn,
+    number_of,
+    shortened,
+    tip,
+)
 from so101_eval.report.media import Clip, Filmed, clip_key, encode, make_media
 from so101_eval.report.page import MAIN, RELIANCE, TEMPLATES, render
 
@@ -30,7 +39,7 @@ EVIL = 'x<script>alert(1)</script>"&'
 def film(episode: Mapping[str, Any]) -> Filmed:
     """Three grey pictures; of the worst policy's the repetition went otherwise."""
     return Filmed(
-        [np.full((180, 240, 3), 80 * index, np.uint8) for index in range(3)], episode["arm"] != "baseline"
+        [np.full((180, 240, 3), 80 * index, np.uint8) for index in range(3)], episode["variant"] != "baseline"
     )
 
 
@@ -39,6 +48,11 @@ def data() -> dict[str, Any]:
     cells = {("nominal", 0): 0.0, ("camera-pose", 1): -0.5, ("camera-pose", 2): -1.0}
     records = made.made_up({"baseline": 0.0, EVIL: 1.5}, 12, (0,), cells)
     return report_data(records, [made.reliance_file(records)])
+
+
+@pytest.fixture(scope="module")
+def page(data: dict[str, Any]) -> str:
+    return render(data)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +103,11 @@ def test_the_page_draws_plays_and_stays_at_home(
     assert said == []
     for part in (*MAIN, *RELIANCE):  # at this width and at the other one
         assert page.evaluate(f"document.querySelectorAll('#{part.id}').length") == 1
+    dim = """[...document.querySelectorAll('svg text')].filter(text => {
+        const levels = getComputedStyle(text).fill.match(/[0-9.]+/g).map(Number)
+        return text.checkVisibility() && Math.max(...levels.slice(0, 3)) < 120
+    }).map(text => text.textContent)"""
+    assert page.evaluate(dim) == []  # dark letters on the dark page
     hidden_marks = (
         "[...document.querySelectorAll('svg')].filter(s => s.checkVisibility() && !s.getBBox().width).length"
     )
@@ -107,71 +126,119 @@ def test_the_page_draws_plays_and_stays_at_home(
 
 @pytest.fixture(scope="module")
 def study() -> dict[str, Any]:
-    """Nine arms of three training seeds, each policy probed in a file of its own."""
-    arms = {
+    """Nine variants of three training seeds, each policy probed in a file of its own."""
+    variants = {
         name: skill
-        for skill, name in enumerate(["baseline", *(f"arm-with-a-long-name-{n}" for n in range(8))])
+        for skill, name in enumerate(["baseline", *(f"way-with-a-long-name-{n}" for n in range(8))])
     }
-    records = made.made_up(arms, 3, (0, 1, 2), {("nominal", 0): 0.0, ("camera-pose", 2): -1.0})
+    records = made.made_up(variants, 3, (0, 1, 2), {("nominal", 0): 0.0, ("camera-pose", 2): -1.0})
     whole = made.reliance_file(records)
     return report_data(records, [{**whole, "policies": [policy]} for policy in whole["policies"]])
 
 
-def test_nine_arms_have_nine_colours_in_light_and_dark(study: dict[str, Any]):
-    numbers = arm_numbers(study).values()
-    assert len({colour(number) for number in numbers}) == 9
+@pytest.fixture(scope="module")
+def study_page(study: dict[str, Any]) -> str:
+    return render(study)
+
+
+def test_nine_variants_have_nine_colours_in_light_and_dark(study: dict[str, Any]):
+    assert len({css_colour(number) for number in number_of(study).values()}) == 9
     style = (TEMPLATES / "style.css").read_text()
     for theme in style.split("prefers-color-scheme: dark"):
         found = dict(re.findall(r"--(c\d+): (#\w+);", theme))
         assert len(set(found.values())) == len(found) == COLOURS
 
 
-def test_nine_arms_stand_in_one_table_of_colours_with_a_row_per_scenario(study: dict[str, Any]):
-    page = render(study)
-    assert page.count('id="glance"') == 1
-    assert 'id="severity"' not in page  # no scenario has two of them
-    assert str(heat.glance(study)).count("n 3<") == 2 * 8 * 2  # both widths, arms, scenarios
+def test_nine_variants_stand_in_one_table_of_colours_with_a_row_per_scenario(
+    study: dict[str, Any], study_page: str
+):
+    assert study_page.count('id="glance"') == 1
+    assert 'id="severity"' not in study_page  # no scenario has two of them
+    assert str(heat.glance(study)).count("n 3<") == 2 * 8 * 2  # both widths, variants, scenarios
 
 
-def test_training_seeds_of_an_arm_share_its_name_in_the_probes(study: dict[str, Any]):
-    drawn = str(probes.probes(study)).partition("<details>")[0]
-    assert drawn.count("</title>baseline</text>") == len(PROBES)
-    assert all(drawn.count(f"<title>baseline-s{seed}: ") == len(PROBES) for seed in range(3))
+def test_training_seeds_of_an_variant_share_its_name_in_the_probes(study: dict[str, Any]):
+    shown = str(probes.probes(study)).partition("<details>")[0]
+    assert shown.count(">baseline</text>") == len(PROBES)
+    assert all(shown.count(f"<title>baseline-s{seed}: ") == len(PROBES) for seed in range(3))
 
 
-def test_policies_probed_one_by_one_were_shown_the_same_frames(study: dict[str, Any]):
+def test_policies_probed_one_by_one_were_shown_the_same_frames(study: dict[str, Any], study_page: str):
     assert len(study["reliance"]["frames"]) == 27
-    assert "on 320 recorded frames" in render(study)
+    assert "on 320 recorded frames" in study_page
 
 
-def test_labels_that_touch_move_apart_and_others_stay():
-    assert spread([10, 100, 100, 400], 15) == pytest.approx([10, 92.5, 107.5, 400])
-    assert spread([3, 1, 2], 10) == pytest.approx([12, -8, 2])
-    assert spread([], 10) == []
+def test_the_legend_of_curves_has_every_variant_at_both_widths(study: dict[str, Any]):
+    shown = str(curves.success_curves(study)).partition("<details>")[0]
+    for name in number_of(study):
+        assert shown.count(f">{shortened(name, NAME)}</text>") == 2
 
 
-@given(st.lists(st.floats(-1e3, 1e3), max_size=12))
-def test_spread_labels_keep_their_order_and_their_distance(places: list[float]):
-    found = spread(places, 15)
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    assert all(found[b] - found[a] >= 15 - 1e-6 for a, b in pairwise(order))
-    assert sum(found) == pytest.approx(sum(places), abs=1e-6)
+@pytest.mark.parametrize(("limit", "step"), [(15, 5), (30, 10), (45, 10), (60, 20), (1, 0.2), (7, 2)])
+def test_axes_have_round_steps(study: dict[str, Any], limit: float, step: float):
+    at_limit = study | {"task": study["task"] | {"time_limit_s": limit}}
+    narrow = str(curves.success_curves(at_limit)).partition('class="narrow"')[2].partition("seconds from")[0]
+    ticks = [float(text) for text in re.findall(r">([\d.]+)</text>", narrow)]
+    assert np.diff(ticks) == pytest.approx(step)
+    assert ticks[0] == 0
+    assert limit - step < ticks[-1] <= limit
 
 
-@pytest.mark.parametrize(("span", "step"), [(15, 5), (30, 10), (45, 10), (60, 20), (1, 0.2), (7, 2)])
-def test_axes_have_round_steps(span: float, step: float):
-    assert round_step(span) == pytest.approx(step)
+def test_what_a_figure_refers_to_has_a_name_of_its_own(page: str):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
 
 
-def test_names_are_text_and_never_markup(data: dict[str, Any]):
-    page = render(data)
+def test_all_colours_of_figures_come_from_the_style_sheet(page: str):
+    svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(svgs) > 10
+    style = (TEMPLATES / "style.css").read_text()
+    used = {name for svg in svgs for name in re.findall(r"var\((--[\w-]+)\)", svg)}
+    assert used
+    assert all(f"{name}:" in style for name in used)
+    assert [code for svg in svgs for code in re.findall(r"#[0-9a-f]{6}\b", svg)] == []
+
+
+class Text(HTMLParser):
+    """Tags and text of a page, as a browser reads them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.said = set[str](), ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+@pytest.mark.parametrize(
+    "name", [EVIL, "$x^2$", "a\\frac{", "\N{GRINNING FACE} 箱", INK, "tip:x", "bell\x07", "]]>", "a--b"]
+)
+def test_whatever_a_name_is_a_figure_says_it_as_text(name: str):
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        tip(axes.text(0, 0.2, name), f"about {name}")
+        axes.set_title(name)
+
+    text = Text(str(drawn(NARROW, 100, name, draw)))
+    shown = name.replace("\x07", "\N{REPLACEMENT CHARACTER}")
+    assert text.said.count(shown) == 3
+    assert f"about {shown}" in text.said
+    assert text.tags <= {"svg", "g", "path", "text", "title", "defs", "style", "use", "clippath", "rect"}
+
+
+def test_names_are_text_and_never_markup(page: str):
     assert EVIL not in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
 
-def test_the_page_is_a_function_of_its_data(data: dict[str, Any]):
-    assert render(json.loads(json.dumps(data))) == render(data)
+def test_the_page_is_a_function_of_its_data(data: dict[str, Any], page: str):
+    assert render(json.loads(json.dumps(data))) == page
 
 
 def test_without_videos_the_page_says_so(data: dict[str, Any]):
@@ -181,7 +248,7 @@ def test_without_videos_the_page_says_so(data: dict[str, Any]):
     assert "<video" not in page
 
 
-def test_one_arm_with_nothing_known_is_a_page_too():
+def test_one_variant_with_nothing_known_is_a_page_too():
     records = [made.episode("ours", None, 1000 + scene) for scene in range(2)]
     page = render(report_data(records))
     assert "Nothing is known of ours" in page

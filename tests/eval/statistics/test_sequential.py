@@ -11,7 +11,6 @@ from scipy import integrate, stats
 from experiments import null_simulations as null
 from so101_eval.statistics import (
     StatisticsError,
-    anytime_p_value,
     decide,
     difference_interval,
     difference_sequence,
@@ -84,8 +83,6 @@ def test_a_study_ends_at_the_first_crossing_and_not_before():
     inconclusive = decide(first[:7], second[:7], planned_pairs=7)
     assert (inconclusive.winner, inconclusive.finished) == (None, True)
     assert decide([], [], planned_pairs=5) == (None, 0, 1.0, False)
-    assert anytime_p_value(first, second) == pytest.approx(1 / e_value(12, 0))
-    assert anytime_p_value([True], [True]) == 1
 
 
 def test_unpaired_outcomes_are_refused():

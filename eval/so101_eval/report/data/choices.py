@@ -9,17 +9,20 @@ from typing import Any
 
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.report.data.describe import judged
-from so101_eval.report.data.table import Arm, Cell, Policy, Table
+from so101_eval.report.data.table import Cell, Policy, Table, Variant
 
 PAIRS_EACH_WAY = 2
 WORST, RANDOM = 5, 5
 
 
-def chosen(table: Table, rival: Arm | None) -> dict[str, list[dict[str, Any]]]:
-    """Names of the episodes; `rival` is the arm that the baseline's pairs are shown with."""
-    main = [record for arm in table.arms for record in judged(table.episodes(arm, table.main))]
+def chosen(table: Table, rival: Variant | None) -> dict[str, list[dict[str, Any]]]:
+    """Names of the episodes; `rival` is the variant that the baseline's pairs are shown with."""
+    main = [record for variant in table.variants for record in judged(table.episodes(variant, table.main))]
     everything = [
-        record for arm in table.arms for cell in table.cells for record in table.episodes(arm, cell)
+        record
+        for variant in table.variants
+        for cell in table.cells
+        for record in table.episodes(variant, cell)
     ]
     return {
         "pairs": _pairs(table, rival) if rival else [],
@@ -29,7 +32,7 @@ def chosen(table: Table, rival: Arm | None) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _pairs(table: Table, rival: Arm) -> list[dict[str, Any]]:
+def _pairs(table: Table, rival: Variant) -> list[dict[str, Any]]:
     """Scenes on which only one succeeded: in the main cell up to `PAIRS_EACH_WAY` each way, in every other cell one;
     by checkpoints of the same training seed where there are such."""
     rows: list[dict[str, Any]] = []
@@ -51,12 +54,12 @@ def _pairs(table: Table, rival: Arm) -> list[dict[str, Any]]:
         else:
             shown = sorted(found[True] + found[False], key=_pair_chance)[:1]
         for a, b in shown:
-            winner = a.arm if a.success else b.arm
+            winner = a.variant if a.success else b.variant
             rows.append({"first": _name(a), "second": _name(b), "winner": winner, "of": of[bool(a.success)]})
     return rows
 
 
-def _partners(first: Arm, second: Arm) -> list[tuple[Policy, Policy]]:
+def _partners(first: Variant, second: Variant) -> list[tuple[Policy, Policy]]:
     by_seed = {policy.train_seed: policy for policy in second.policies}
     same = [(policy, by_seed[policy.train_seed]) for policy in first.policies if policy.train_seed in by_seed]
     return same or [(first.policies[0], second.policies[0])]
@@ -88,6 +91,7 @@ def _pair_chance(pair: tuple[EpisodeRecord, EpisodeRecord]) -> str:
 def _name(record: EpisodeRecord) -> dict[str, Any]:
     failure = record.score["failure"]
     return {
-        **record.key._asdict(), "kind": record.kind, "arm": record.arm, "run": record.run, "success": record.success,
-        "credit": record.score["credit"], "failure": failure and failure["kind"], "duration_s": record.duration_s,
+        **record.key._asdict(), "kind": record.kind, "variant": record.variant, "run": record.run,
+        "success": record.success, "credit": record.score["credit"], "failure": failure and failure["kind"],
+        "duration_s": record.duration_s,
     }  # fmt: skip

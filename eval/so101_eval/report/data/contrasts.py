@@ -1,4 +1,4 @@
-"""One arm against another on the scenes that both met: by how much, how sure, and what would have been found.
+"""One variant against another on the scenes that both met: by how much, how sure, and what would have been found.
 
 With one checkpoint on each side the exact McNemar test decides and Tango's interval says by how much. With several
 training seeds on either side the scenes are no longer all the luck there is. Then the interval is the bootstrap over
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from so101_eval.report.data.table import Arm, Cell, FloatArray, Outcomes, Table, common_scenes
+from so101_eval.report.data.table import Cell, FloatArray, Outcomes, Table, Variant, common_scenes
 from so101_eval.statistics import (
     ALPHA,
     POWER,
@@ -33,11 +33,12 @@ from so101_eval.statistics.compare import Count, compare_counts, compare_pairs, 
 from so101_eval.statistics.sequential import log_e_mean
 
 ENOUGH_SEEDS = 5
-"""Training seeds per arm from which on a distribution-free test can reach 0.05: 2 / C(10, 5) = 0.008 (with 3: 0.1)."""
+"""Training seeds per variant from which on a distribution-free test can reach 0.05: 2 / C(10, 5) = 0.008 (with 3:
+0.1)."""
 
 
 class Contrast(NamedTuple):
-    """First arm minus second, in one cell."""
+    """First variant minus second, in one cell."""
 
     first: str
     second: str
@@ -58,7 +59,7 @@ class Contrast(NamedTuple):
     smallest_p: float | None
     """That so few seeds could reach."""
     text: str
-    """The finding in one line."""
+    """Its numbers in one line."""
 
     def as_data(self) -> dict[str, Any]:
         data = self._asdict()
@@ -66,7 +67,7 @@ class Contrast(NamedTuple):
         return data | {"cell": self.cell._asdict(), "interval": list(self.interval), "pairs": pairs}
 
 
-def contrast(table: Table, first: Arm, second: Arm, cell: Cell) -> Contrast | None:
+def contrast(table: Table, first: Variant, second: Variant, cell: Cell) -> Contrast | None:
     """None where one of the two was not evaluated in this cell."""
     a, b = table.outcomes(first, cell), table.outcomes(second, cell)
     if not a.scenes or not b.scenes:
@@ -78,7 +79,7 @@ def contrast(table: Table, first: Arm, second: Arm, cell: Cell) -> Contrast | No
 
 
 def _of_checkpoints(
-    first: Arm, second: Arm, cell: Cell, a: Outcomes, b: Outcomes, scenes: list[int]
+    first: Variant, second: Variant, cell: Cell, a: Outcomes, b: Outcomes, scenes: list[int]
 ) -> Contrast:
     names = (first.name, second.name)
     if scenes:
@@ -95,11 +96,11 @@ def _of_checkpoints(
     method = f"{found.evidence.split(' p =')[0]}, {found.interval_name} interval"
     return Contrast(
         *names, cell, len(scenes), (1, 1), rates, found.difference, found.interval, p_value, method,
-        found.detectable, pairs, None, None, found.sentence(),
+        found.detectable, pairs, None, None, found.numbers(),
     )  # fmt: skip
 
 
-def _of_seeds(first: Arm, second: Arm, cell: Cell, a_SN: FloatArray, b_SN: FloatArray) -> Contrast:
+def _of_seeds(first: Variant, second: Variant, cell: Cell, a_SN: FloatArray, b_SN: FloatArray) -> Contrast:
     seeds, scenes = (len(a_SN), len(b_SN)), a_SN.shape[1]
     difference = float(a_SN.mean() - b_SN.mean())
     over_scenes = sign_flip_test(a_SN.mean(axis=0) - b_SN.mean(axis=0))
@@ -152,7 +153,7 @@ def _detectable(error: float, freedom: int) -> float | None:
 
 
 class Rate(NamedTuple):
-    """An arm's success rate in a cell."""
+    """A variant's success rate in a cell."""
 
     rate: float
     interval: Interval
@@ -179,7 +180,9 @@ def rate_of(outcomes: Outcomes) -> Rate | None:
     return Rate(float(success.mean()), interval, total, success.size, counts)
 
 
-def e_path_of(table: Table, first: Arm, second: Arm, cell: Cell) -> tuple[list[int], FloatArray] | None:
+def e_path_of(
+    table: Table, first: Variant, second: Variant, cell: Cell
+) -> tuple[list[int], FloatArray] | None:
     """Natural logarithm of the e-value after each common scene, in the scenes' order, and these scenes.
 
     Of a scene the difference of the two sides' mean success counts: with one checkpoint each it is 1, 0 or -1, and

@@ -1,4 +1,4 @@
-"""What an arm's episodes in a cell were like: times, throughput, milestones, placement, failures. Figures with n and
+"""What a variant's episodes in a cell were like: times, throughput, milestones, placement, failures. Figures with n and
 95 % intervals; those of several training seeds are of these checkpoints together."""
 
 from collections import Counter

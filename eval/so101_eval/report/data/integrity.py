@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from so101_eval.evaluation.records import EpisodeRecord
-from so101_eval.report.data.table import Arm, Table, cell_labels, common_scenes
+from so101_eval.report.data.table import Cell, Table, Variant, cell_labels, common_scenes
 
 
 def integrity(table: Table) -> dict[str, Any]:
     """Hashes, versions, seeds and exclusions."""
     everything = [
-        record for arm in table.arms for cell in table.cells for record in table.episodes(arm, cell)
+        record
+        for variant in table.variants
+        for cell in table.cells
+        for record in table.episodes(variant, cell)
     ]
     return {
         "policies": [
-            _policy(arm, policy.name, policy.sha256, policy.train_seed, everything)
-            for arm in table.arms
-            for policy in arm.policies
+            _policy(variant, policy.name, policy.sha256, policy.train_seed, everything)
+            for variant in table.variants
+            for policy in variant.policies
         ],
         "cells": [
             {"cell": label, **_seeds(table, cell), "scene_hashes": _hashed(table, cell)}
@@ -33,7 +36,7 @@ def integrity(table: Table) -> dict[str, Any]:
 
 
 def _policy(
-    arm: Arm, name: str, sha256: str, train_seed: int | None, everything: Sequence[EpisodeRecord]
+    variant: Variant, name: str, sha256: str, train_seed: int | None, everything: Sequence[EpisodeRecord]
 ) -> dict[str, Any]:
     own = [record for record in everything if record.policy == name]
     guard: Counter[str] = Counter()
@@ -41,21 +44,21 @@ def _policy(
         guard.update(record.interventions)
     held, ticks = sum(record.held_ticks or 0 for record in own), sum(record.ticks for record in own)
     return {
-        "arm": arm.name, "policy": name, "train_seed": train_seed, "sha256": sha256, "episodes": len(own),
+        "variant": variant.name, "policy": name, "train_seed": train_seed, "sha256": sha256, "episodes": len(own),
         "latency_s": sorted({record.latency_s for record in own if record.latency_s is not None}),
         "chunks": sorted({record.chunks for record in own}), "guard_ticks": guard.total(),
         "held_share": held / ticks if ticks else None,
     }  # fmt: skip
 
 
-def _seeds(table: Table, cell: Any) -> dict[str, Any]:
-    scenes = sorted({record.seed for arm in table.arms for record in table.episodes(arm, cell)})
+def _seeds(table: Table, cell: Cell) -> dict[str, Any]:
+    scenes = sorted({record.seed for variant in table.variants for record in table.episodes(variant, cell)})
     return {"first_seed": scenes[0], "last_seed": scenes[-1], "scenes": len(scenes)}
 
 
-def _hashed(table: Table, cell: Any) -> bool:
+def _hashed(table: Table, cell: Cell) -> bool:
     """Whether it is known that every policy met the same scenes."""
-    return all(record.scene_sha256 for arm in table.arms for record in table.episodes(arm, cell))
+    return all(record.scene_sha256 for variant in table.variants for record in table.episodes(variant, cell))
 
 
 def _without_verdict(everything: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
@@ -74,12 +77,12 @@ def _without_partner(table: Table) -> list[dict[str, Any]]:
     """Episodes that count for no comparison with the baseline, because the other side has none on that scene."""
     rows: list[dict[str, Any]] = []
     labels = cell_labels(table.cells)
-    for arm in table.others:
+    for variant in table.others:
         for cell in table.cells:
-            own, other = table.outcomes(arm, cell), table.outcomes(table.baseline, cell)
+            own, other = table.outcomes(variant, cell), table.outcomes(table.baseline, cell)
             common = len(common_scenes(own, other))
             if own.scenes and common < len(own.scenes):
                 left = (len(own.scenes) - common) * len(own.policies)
-                what = f"{arm.name}, {labels[cell]}: no partner in {table.baseline.name}"
+                what = f"{variant.name}, {labels[cell]}: no partner in {table.baseline.name}"
                 rows.append({"what": what, "episodes": left})
     return rows

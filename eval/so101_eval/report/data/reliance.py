@@ -1,7 +1,7 @@
 """Reliance probes beside success: what so101-reliance found, and whether anything predicts success across checkpoints.
 
 A predictor is a figure of a checkpoint: a probe (causal: an input was exchanged), an attention share (a diagnostic),
-or a held-out loss. Its rank correlation with success is given over all checkpoints, and within arms, where only the
+or a held-out loss. Its rank correlation with success is given over all checkpoints, and within variants, where only the
 training seed differs. With fewer than `LEAST` checkpoints there is no interval worth the name, and none is given.
 """
 
@@ -47,11 +47,11 @@ def reliance_data(
     """Probes and shares by policy, and what predicts success. `training` is the last figures by policy name."""
     probed = {str(policy["sha256"]): policy for file in files for policy in file["policies"]}
     rows = [
-        _row(table, arm.name, policy, probed.get(policy.sha256, {}), training.get(policy.name, {}))
-        for arm in table.arms
-        for policy in arm.policies
+        _row(table, variant.name, policy, probed.get(policy.sha256, {}), training.get(policy.name, {}))
+        for variant in table.variants
+        for policy in variant.policies
     ]
-    known = {policy.sha256 for arm in table.arms for policy in arm.policies}
+    known = {policy.sha256 for variant in table.variants for policy in variant.policies}
     return {
         "policies": rows,
         "frames": [file["study"] | {"interval": file["interval"]} for file in files],
@@ -61,7 +61,7 @@ def reliance_data(
 
 
 def _row(
-    table: Table, arm: str, policy: Policy, probed: Mapping[str, Any], training: Mapping[str, float]
+    table: Table, variant: str, policy: Policy, probed: Mapping[str, Any], training: Mapping[str, float]
 ) -> dict[str, Any]:
     shares = [
         record.shares
@@ -75,7 +75,7 @@ def _row(
     }
     phases: Mapping[str, Any] = probed.get("phases", {})
     return {
-        "arm": arm, "policy": policy.name, "train_seed": policy.train_seed, "success": success,
+        "variant": variant, "policy": policy.name, "train_seed": policy.train_seed, "success": success,
         "probes": {name: _dig(probed, path) for name, path, _ in PROBES},
         "phases": {phase: _dig(found, ("reliance",)) for phase, found in phases.items()},
         "shares": {name: _mean([share.get(key) for share in shares]) for name, key in SHARES},
@@ -107,28 +107,28 @@ def _predictors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             for row in rows:
                 value, success = _value(row[group][name]), row["success"][target]
                 if value is not None and success is not None and row["train_seed"] is not None:
-                    points.append((str(row["arm"]), value, float(success)))
+                    points.append((str(row["variant"]), value, float(success)))
             if points:
-                arms = [arm for arm, *_ in points]
+                variants = [variant for variant, *_ in points]
                 x, y = (
                     np.array([value for _, value, _ in points]),
                     np.array([success for *_, success in points]),
                 )
                 found.append({
                     "name": name, "group": group, "target": target, "points": [list(point) for point in points],
-                    "all": correlation(x, y, len(points)), "within": _within(arms, x, y),
+                    "all": correlation(x, y, len(points)), "within": _within(variants, x, y),
                 })  # fmt: skip
     return found
 
 
-def _within(arms: Sequence[str], x: FloatArray, y: FloatArray) -> dict[str, Any]:
-    """Correlation of what is left when each arm's mean is taken away; every arm costs a degree of freedom."""
+def _within(variants: Sequence[str], x: FloatArray, y: FloatArray) -> dict[str, Any]:
+    """Correlation of what is left when each variant's mean is taken away; every variant costs a degree of freedom."""
     left_x, left_y = x.copy(), y.copy()
-    for arm in set(arms):
-        rows = np.array([name == arm for name in arms])
+    for variant in set(variants):
+        rows = np.array([name == variant for name in variants])
         left_x[rows] -= x[rows].mean()
         left_y[rows] -= y[rows].mean()
-    return correlation(left_x, left_y, len(x) - len(set(arms)) + 1)
+    return correlation(left_x, left_y, len(x) - len(set(variants)) + 1)
 
 
 def correlation(x: FloatArray, y: FloatArray, effective: int) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _dig(data: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
     return dict(found) if isinstance(found, Mapping) and "value" in found else None
 
 
-def _value(figure: Any) -> float | None:
+def _value(figure: Mapping[str, Any] | float | None) -> float | None:
     value = figure["value"] if isinstance(figure, Mapping) else figure
     return None if value is None else float(value)
 

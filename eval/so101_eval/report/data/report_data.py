@@ -1,7 +1,7 @@
 """Records -> everything that a report shows, as plain data: a pure function.
 
 The same episodes give the same data in whatever order they come, however often the run was interrupted; other names
-for arms change nothing but these names. Nothing that depends on the evening (`timing`) is looked at.
+for variants change nothing but these names. Nothing that depends on the evening (`timing`) is looked at.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from so101_eval.evaluation.records import EpisodeRecord, check_together
+from so101_eval.palletizing.scene.scenarios import SCENARIOS
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_eval.report.data import choices, describe
 from so101_eval.report.data.contrasts import (
@@ -26,7 +27,7 @@ from so101_eval.report.data.contrasts import (
 from so101_eval.report.data.integrity import integrity
 from so101_eval.report.data.reliance import reliance_data
 from so101_eval.report.data.sentence import first_sentence, verdicts
-from so101_eval.report.data.table import Arm, Cell, FloatArray, Table, cell_labels
+from so101_eval.report.data.table import Cell, FloatArray, Table, Variant, cell_labels
 from so101_eval.statistics import ALPHA, POWER, compact_letters, holm, posterior_density
 
 SCHEMA = 1
@@ -52,11 +53,16 @@ def report_data(
     table = Table(found, baseline)
     labels = cell_labels(table.cells)
     contrasts = [
-        c for arm in table.others for cell in table.cells if (c := contrast(table, arm, table.baseline, cell))
+        c
+        for variant in table.others
+        for cell in table.cells
+        if (c := contrast(table, variant, table.baseline, cell))
     ]
     main = [found for found in contrasts if found.cell == table.main]
     rates = {
-        (arm.name, cell): rate_of(table.outcomes(arm, cell)) for arm in table.arms for cell in table.cells
+        (variant.name, cell): rate_of(table.outcomes(variant, cell))
+        for variant in table.variants
+        for cell in table.cells
     }
     data: dict[str, Any] = {
         "schema": SCHEMA,
@@ -66,22 +72,26 @@ def report_data(
         "sentence": first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main]),
         "task": _task(table.main),
         "main": labels[table.main],
-        "cells": [{"label": labels[cell], **cell._asdict()} for cell in table.cells],
-        "arms": [_arm(table, arm, rates[arm.name, table.main]) for arm in table.arms],
+        "cells": [{"label": labels[cell], **cell._asdict(), "says": _says(cell)} for cell in table.cells],
+        "variants": [_variant(table, variant, rates[variant.name, table.main]) for variant in table.variants],
         "letters": _letters(table, main, rates),
         "contrasts": _with_holm(contrasts, labels),
         "rates": [
-            {"arm": arm.name, "cell": labels[cell], **_rate(rate)}
-            for arm in table.arms
+            {"variant": variant.name, "cell": labels[cell], **_rate(rate)}
+            for variant in table.variants
             for cell in table.cells
-            if (rate := rates[arm.name, cell]) is not None
+            if (rate := rates[variant.name, cell]) is not None
         ],
-        "evidence": [path for arm in table.others if (path := _path(table, arm))],
+        "evidence": [path for variant in table.others if (path := _path(table, variant))],
         "reliance": reliance_data(table, reliance, training or {}),
         "choices": choices.chosen(table, _rival(table, main)),
         "integrity": integrity(table),
     }
     return json.loads(json.dumps(data, allow_nan=False))
+
+
+def _says(cell: Cell) -> str:
+    return SCENARIOS[cell.scenario].description if cell.scenario in SCENARIOS else "not known to this version"
 
 
 def _task(cell: Cell) -> dict[str, Any]:
@@ -90,12 +100,12 @@ def _task(cell: Cell) -> dict[str, Any]:
     return {"name": task.name, "boxes": task.boxes, "time_limit_s": task.time_limit_s, "slots_mm": slots}
 
 
-def _arm(table: Table, arm: Arm, rate: Rate | None) -> dict[str, Any]:
-    episodes = table.episodes(arm, table.main)
+def _variant(table: Table, variant: Variant, rate: Rate | None) -> dict[str, Any]:
+    episodes = table.episodes(variant, table.main)
     return {
-        "name": arm.name,
-        "is_baseline": arm is table.baseline,
-        "train_seeds": [policy.train_seed for policy in arm.policies],
+        "name": variant.name,
+        "is_baseline": variant is table.baseline,
+        "train_seeds": [policy.train_seed for policy in variant.policies],
         "success": None if rate is None else _rate(rate) | {"posterior": _posterior(rate)},
         "times": describe.times(episodes),
         "throughput": describe.throughput(episodes),
@@ -119,11 +129,11 @@ def _posterior(rate: Rate) -> list[float]:
 def _letters(
     table: Table, main: Sequence[Contrast], rates: Mapping[tuple[str, Cell], Rate | None]
 ) -> dict[str, Any]:
-    """Arms that share one could not be told apart in the main cell, all pairs at once by Holm."""
-    arms = [arm for arm in table.arms if rates[arm.name, table.main] is not None]
+    """No difference was detected between variants that share one, in the main cell, all pairs at once by Holm."""
+    variants = [variant for variant in table.variants if rates[variant.name, table.main] is not None]
     known = {(found.first, found.second): found for found in main}
     pairs: list[Contrast] = []
-    for a, b in combinations(arms, 2):
+    for a, b in combinations(variants, 2):
         found = known.get((b.name, a.name)) or contrast(table, a, b, table.main)
         pairs += [found] if found else []
     decided = {
@@ -131,9 +141,12 @@ def _letters(
         for found, verdict in zip(pairs, verdicts(pairs), strict=True)
     }
     share = {name: rate.rate for (name, cell), rate in rates.items() if rate and cell == table.main}
-    best_first = sorted(arms, key=lambda arm: -share[arm.name])
-    letters = compact_letters([arm.name for arm in best_first], are_different(decided))
-    return {"pairs": len(pairs), "of": [{"arm": arm.name, "letters": letters[arm.name]} for arm in arms]}
+    best_first = sorted(variants, key=lambda variant: -share[variant.name])
+    letters = compact_letters([variant.name for variant in best_first], are_different(decided))
+    return {
+        "pairs": len(pairs),
+        "of": [{"variant": variant.name, "letters": letters[variant.name]} for variant in variants],
+    }
 
 
 def _with_holm(contrasts: Sequence[Contrast], labels: Mapping[Cell, str]) -> list[dict[str, Any]]:
@@ -145,22 +158,22 @@ def _with_holm(contrasts: Sequence[Contrast], labels: Mapping[Cell, str]) -> lis
     ]
 
 
-def _path(table: Table, arm: Arm) -> dict[str, Any] | None:
-    if (found := e_path_of(table, arm, table.baseline, table.main)) is None:
+def _path(table: Table, variant: Variant) -> dict[str, Any] | None:
+    if (found := e_path_of(table, variant, table.baseline, table.main)) is None:
         return None
     scenes, path = found
     crossed = np.flatnonzero(path >= -np.log(ALPHA))
     return {
-        "arm": arm.name,
+        "variant": variant.name,
         "scenes": len(scenes),
         "log10_e": [round(float(value) / LOG_10, 6) for value in path],
         "crossed_at": int(crossed[0]) + 1 if len(crossed) else None,
     }
 
 
-def _rival(table: Table, main: Sequence[Contrast]) -> Arm | None:
-    """Whose pairs with the baseline are shown: the arm that was trained and did best, whatever else took part."""
-    by_name = {arm.name: arm for arm in table.others}
-    trained = [arm for arm in table.others if arm.policies[0].train_seed is not None and arm.name in
+def _rival(table: Table, main: Sequence[Contrast]) -> Variant | None:
+    """Whose pairs with the baseline are shown: the variant that was trained and did best, whatever else took part."""
+    by_name = {variant.name: variant for variant in table.others}
+    trained = [variant for variant in table.others if variant.policies[0].train_seed is not None and variant.name in
                {found.first for found in main}]  # fmt: skip
     return next(iter(trained or by_name.values()), None)

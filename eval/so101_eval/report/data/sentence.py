@@ -1,6 +1,7 @@
 """The first sentence of a report: it says what was found in the main cell, and cannot say more.
 
-What was not told apart is never called equal: the difference that would have been found stands beside it. A claim about
+Where no difference was detected, nothing is called equal: the difference that would have been detected is given, and
+the number of scenes that a smaller one takes. A claim about
 a way to train needs training seeds: with one checkpoint the sentence speaks of checkpoints, with fewer than
 `ENOUGH_SEEDS` too, and with more the distribution-free test over seeds has to agree. With several rivals the p-values
 are Holm's.
@@ -10,15 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from so101_eval.report.data.contrasts import ENOUGH_SEEDS, Contrast, Rate
-from so101_eval.statistics import ALPHA, POWER, holm, smallest_permutation_p
+from so101_eval.statistics import ALPHA, POWER, holm, pairs_needed_exactly, smallest_permutation_p
 from so101_eval.statistics.compare import points, span
 
 LEVEL = f"{100 * (1 - ALPHA):g} %"
+WANTED = 0.15
+"""Difference for which the next run is planned."""
 BETTER, WORSE, OPEN = "better", "worse", "open"
 
 
 def verdicts(contrasts: Sequence[Contrast]) -> list[str]:
-    """Of each first arm against the second, all told at once: better, worse or open."""
+    """Of each first variant against the second, all told at once: better, worse or open."""
     adjusted = holm([found.p_value for found in contrasts])
     return [_verdict(found, float(p)) for found, p in zip(contrasts, adjusted, strict=True)]
 
@@ -51,15 +54,18 @@ def _alone(name: str, rate: Rate | None) -> dict[str, Any]:
     low, high = rate.interval
     interval = f"{LEVEL} interval {100 * low:.0f} to {100 * high:.0f} %"
     head = f"{name} succeeded in {rate.successes} of {rate.episodes} episodes ({interval})."
-    return {"headline": head, "finding": [], "reach": ["One arm alone: there is nothing to compare it with."]}
+    return {
+        "headline": head,
+        "finding": [],
+        "reach": ["Only one variant: there is nothing to compare it with."],
+    }
 
 
 def _one(found: Contrast, verdict: str) -> str:
     first, second = _who(found, 0), _who(found, 1)
     numbers = f"{points(found.difference)} points, {LEVEL} interval {span(found.interval)}"
     if verdict == OPEN:
-        could = "no difference was" if found.detectable is None else f"{points(found.detectable)} points was"
-        return f"Could not tell {first} and {second} apart ({numbers}); {could} detectable."
+        return f"No difference between {first} and {second} was detected: {numbers}.{_reached([found])}"
     better, worse = (first, second) if verdict == BETTER else (second, first)
     gain = found.difference if verdict == BETTER else -found.difference
     interval = found.interval if verdict == BETTER else found.interval.mirrored()
@@ -80,51 +86,74 @@ def _many(contrasts: Sequence[Contrast], found: Sequence[str], baseline: str) ->
     if named[WORSE]:
         parts.append(f"{_list(named[WORSE])} less often" + ("" if parts else f" than {baseline}"))
     if named[OPEN]:
-        parts.append(_could_not(contrasts, found, named[OPEN], baseline, bool(parts)))
-    return _capital("; ".join(parts)) + "."
+        every = len(named[OPEN]) == len(contrasts)
+        of = f"any of the {len(contrasts)} variants" if every else _list(named[OPEN])
+        parts.append(f"no difference from {'it' if parts else baseline} was detected for {of}")
+    unclear = [contrast for contrast, verdict in zip(contrasts, found, strict=True) if verdict == OPEN]
+    return _capital("; ".join(parts)) + "." + _reached(unclear)
 
 
-def _could_not(
-    contrasts: Sequence[Contrast], found: Sequence[str], names: list[str], baseline: str, others: bool
-) -> str:
-    known = [
-        c.detectable for c, verdict in zip(contrasts, found, strict=True) if verdict == OPEN and c.detectable
-    ]
-    size = f", where {points(max(known))} points was detectable" if known else ""
-    if len(names) == len(contrasts):
-        return f"none of the {len(names)} arms could be told apart from {baseline}{size}"
-    return f"{_list(names)} could not be told apart from {'it' if others else baseline}{size}"
+def _reached(unclear: Sequence[Contrast]) -> str:
+    """What these episodes could have shown; nothing of a control without training seeds, where it is not known."""
+    known = [found.detectable for found in unclear if found.pairs or min(found.seeds) > 1]
+    if not known:
+        return ""
+    if None in known:
+        return " With so few episodes even the largest difference can go undetected."
+    return f" Differences of {100 * max(filter(None, known)):.0f} points or more would probably have been."
 
 
 def _reach(contrasts: Sequence[Contrast]) -> list[str]:
     fewest = min(min(found.seeds) for found in contrasts)
     said: list[str] = []
     if fewest == 1:
-        said.append("One checkpoint of an arm compares checkpoints, not ways to train.")
+        said.append("One checkpoint of a variant compares checkpoints, not ways to train.")
     elif fewest < ENOUGH_SEEDS:
         said.append(
-            f"{fewest} training seeds an arm: a test over seeds that assumes no distribution cannot go below "
+            f"{fewest} training seeds a variant: a test over seeds that assumes no distribution cannot go below "
             f"p = {smallest_permutation_p(fewest):.2g}, so this speaks of these checkpoints. Intervals include "
             f"the luck of training as far as {fewest} seeds show it; a claim about the way to train needs "
             f"{ENOUGH_SEEDS} or more."
         )
     else:
         said.append(
-            f"{fewest} training seeds an arm or more: this speaks of the ways to train, on these scenes."
+            f"{fewest} training seeds a variant or more: this speaks of the ways to train, on these scenes."
         )
     if len(contrasts) > 1:
         said.append(
-            f"{len(contrasts)} arms were compared with the baseline; p-values are Holm's for that many."
+            f"{len(contrasts)} variants were compared with the baseline; p-values are Holm's for that many."
         )
     if any(found.detectable is not None for found in contrasts):
         said.append(
-            f"Detectable: the smallest difference found with {100 * POWER:g} % probability by as many episodes."
+            f"“Probably” is with {100 * POWER:g} % probability by as many episodes"
+            + (" and in one comparison alone; Holm's for several takes more." if len(contrasts) > 1 else ".")
         )
-    return said
+    return said + _next(contrasts)
+
+
+def _next(contrasts: Sequence[Contrast]) -> list[str]:
+    """How many scenes a new run needs for `WANTED`, where a checkpoint met another and too few were played.
+
+    In the power of McNemar's exact test the share of scenes on which only one succeeds is this run's, by the rule of
+    succession. A new run: to go on until something is found would not keep the test's promise.
+    """
+    found = verdicts(contrasts)
+    pairs = [c.pairs for c, verdict in zip(contrasts, found, strict=True) if verdict == OPEN and c.pairs]
+    if not pairs:
+        return []
+    alone = max((each.first_only + each.second_only + 1) / (each.total + 2) for each in pairs)
+    shares = (max(alone, WANTED) + WANTED) / 2, (max(alone, WANTED) - WANTED) / 2
+    needed = pairs_needed_exactly(*shares, alpha=ALPHA / len(contrasts))
+    if needed <= min(each.total for each in pairs):
+        return []
+    return [
+        f"For {100 * WANTED:.0f} points about {needed} scenes per scenario are needed. Next: so101-eval run with "
+        f"--episodes={needed} and a --first_seed that makes all scenes new."
+    ]
 
 
 def _who(found: Contrast, side: int) -> str:
-    """An arm of several checkpoints too few to speak of training is called by them."""
+    """A variant of several checkpoints too few to speak of training is called by them."""
     name, seeds = (found.first, found.second)[side], found.seeds[side]
     return f"the {seeds} checkpoints of {name}" if seeds > 1 and min(found.seeds) < ENOUGH_SEEDS else name
 
@@ -134,5 +163,5 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _capital(text: str) -> str:
-    """Only what the report itself says; an arm is called as it is called."""
-    return text[0].upper() + text[1:] if text.startswith(("the ", "none ", "could ")) else text
+    """Only what the report itself says; a variant is called as it is called."""
+    return text[0].upper() + text[1:] if text.startswith(("the ", "no ", "could ")) else text

@@ -1,6 +1,6 @@
-"""Episodes by arm, cell and scene; in an order that neither the records' order nor anybody's name decides.
+"""Episodes by variant, cell and scene; in an order that neither the records' order nor anybody's name decides.
 
-An arm is a way to train, with a policy per training seed (or one policy that was never trained). A cell is a task
+A variant is a way to train, with a policy per training seed (or one policy that was never trained). A cell is a task
 under a scenario of a severity. The scenes of a cell are its seeds: every policy met the same.
 """
 
@@ -17,7 +17,7 @@ from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 
 BASELINE = "baseline"
-"""The arm that others are compared with where it is not said."""
+"""The variant that others are compared with where it is not said."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Policy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """Policies that differ in their training seed only."""
 
     name: str
@@ -49,7 +49,7 @@ class Arm:
 
 
 class Outcomes(NamedTuple):
-    """Of an arm in a cell: success by policy S and scene N, on the scenes that all its policies finished."""
+    """Of a variant in a cell: success by policy S and scene N, on the scenes that all its policies finished."""
 
     policies: tuple[Policy, ...]
     scenes: tuple[int, ...]
@@ -72,30 +72,32 @@ class Table:
             records, key=lambda record: record.seed
         ):  # sums round alike in any order of records
             self._episodes[record.policy, cell_of(record)][record.seed] = record
-            policies[record.arm].add(Policy(record.policy, record.policy_sha256, record.train_seed))
+            policies[record.variant].add(Policy(record.policy, record.policy_sha256, record.train_seed))
         if not policies:
             raise ConfigError("nothing to report: the runs hold no episode")
         self.cells = sorted({cell for _, cell in self._episodes}, key=_cell_order)
         self.main = self.cells[0]
         """The cell that the first sentence is about: the nominal one where there is one."""
-        arms = [Arm(name, tuple(sorted(found, key=_policy_order))) for name, found in policies.items()]
-        self.baseline = _baseline(arms, baseline)
-        self.arms = [
+        variants = [
+            Variant(name, tuple(sorted(found, key=_policy_order))) for name, found in policies.items()
+        ]
+        self.baseline = _baseline(variants, baseline)
+        self.variants = [
             self.baseline,
-            *sorted((arm for arm in arms if arm is not self.baseline), key=self._rank),
+            *sorted((variant for variant in variants if variant is not self.baseline), key=self._rank),
         ]
         """The baseline, then the others from the best to the worst in the main cell."""
 
     @property
-    def others(self) -> list[Arm]:
-        """All arms but the baseline."""
-        return self.arms[1:]
+    def others(self) -> list[Variant]:
+        """All variants but the baseline."""
+        return self.variants[1:]
 
-    def episodes(self, arm: Arm, cell: Cell) -> list[EpisodeRecord]:
+    def episodes(self, variant: Variant, cell: Cell) -> list[EpisodeRecord]:
         """Of all its policies, policy by policy and scene by scene, with or without a verdict."""
         return [
             record
-            for policy in arm.policies
+            for policy in variant.policies
             for record in self._episodes.get((policy.name, cell), {}).values()
         ]
 
@@ -103,9 +105,9 @@ class Table:
         """By scene."""
         return self._episodes.get((policy.name, cell), {})
 
-    def outcomes(self, arm: Arm, cell: Cell) -> Outcomes:
+    def outcomes(self, variant: Variant, cell: Cell) -> Outcomes:
         """Empty where none of its policies was evaluated there."""
-        met = [policy for policy in arm.policies if self.of_policy(policy, cell)]
+        met = [policy for policy in variant.policies if self.of_policy(policy, cell)]
         known = [
             {seed for seed, record in self.of_policy(policy, cell).items() if record.success is not None}
             for policy in met
@@ -116,9 +118,9 @@ class Table:
             tuple(met), scenes, np.array(success, dtype=np.float64).reshape(len(met), len(scenes))
         )
 
-    def _rank(self, arm: Arm) -> tuple[float, list[str]]:
-        success = self.outcomes(arm, self.main).success_SN
-        return -float(success.mean()) if success.size else 1.0, [policy.sha256 for policy in arm.policies]
+    def _rank(self, variant: Variant) -> tuple[float, list[str]]:
+        success = self.outcomes(variant, self.main).success_SN
+        return -float(success.mean()) if success.size else 1.0, [policy.sha256 for policy in variant.policies]
 
 
 def cell_of(record: EpisodeRecord) -> Cell:
@@ -156,10 +158,10 @@ def _policy_order(policy: Policy) -> tuple[int, str, str]:
     return -1 if policy.train_seed is None else policy.train_seed, policy.sha256, policy.name
 
 
-def _baseline(arms: Sequence[Arm], asked: str | None) -> Arm:
-    by_name = {arm.name: arm for arm in arms}
+def _baseline(variants: Sequence[Variant], asked: str | None) -> Variant:
+    by_name = {variant.name: variant for variant in variants}
     if asked is not None and asked not in by_name:
         raise ConfigError(
-            f"--baseline {asked}: the runs have no such arm; possible: {', '.join(sorted(by_name))}"
+            f"--baseline {asked}: the runs have no such variant; possible: {', '.join(sorted(by_name))}"
         )
     return by_name[asked or (BASELINE if BASELINE in by_name else min(by_name))]

@@ -2,84 +2,56 @@
 
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from so101_eval.report.figures.svg import (
-    NAME,
-    SIDE,
-    Canvas,
-    Scale,
-    arm_numbers,
-    both_widths,
-    colour,
-    dash,
-    round_step,
-    shortened,
-    spread,
-    table,
-)
+from so101_eval.report.figures import svg
 from so101_eval.statistics import wilson
 
-HEIGHT, TOP, BOTTOM = 300, 14, 40
+HEIGHT, ROW, GROUP = 320, 17, 60
+"""[px] Of the curves; a variant's rate; what a group of rates has around it."""
+LEGEND = 19
+"""[px] A line of the legend, below a narrow figure."""
 BANDS = 3
-"""Arms up to which curves have bands; more would be mud."""
-ROW = 17
+"""Variants up to which curves have bands; more would be mud."""
 
 
 def success_curves(data: dict[str, Any]) -> Markup:
-    """Share of episodes that succeeded by a time; with Wilson's band point by point where there are few arms."""
-    arms = [arm for arm in data["arms"] if arm["times"]["episodes"]]
-    limit, numbers = data["task"]["time_limit_s"], arm_numbers(data)
-    step = round_step(limit)
+    """Share of episodes that succeeded by a time; with Wilson's band point by point where there are few variants."""
+    variants = [variant for variant in data["variants"] if variant["times"]["episodes"]]
+    limit, colours, numbers = data["task"]["time_limit_s"], svg.colours_of(data), svg.number_of(data)
 
-    def draw(width: float) -> Canvas:
-        canvas = Canvas(width, HEIGHT, "Share of episodes that succeeded by a time")
-        x = Scale(0, limit, 46, width - (SIDE if width > 500 else 14))
-        y = Scale(0, 1, HEIGHT - BOTTOM, TOP)
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            canvas.line(x.left, y(share), x.right, y(share), "grid")
-            canvas.text(x.left - 6, y(share) + 4, f"{100 * share:.0f} %", "s", "end")
-        for tick in range(int(limit / step + 1e-9) + 1):
-            canvas.text(x(tick * step), HEIGHT - BOTTOM + 16, f"{tick * step:g}", "s", "middle")
-        canvas.text((x.left + x.right) / 2, HEIGHT - 6, "seconds from the start", "s", "middle")
-        curves = [_curve(arm["times"], limit) for arm in arms]
-        for arm, curve in zip(arms, curves, strict=True) if len(arms) <= BANDS else ():
-            style = colour(numbers[arm["name"]])
-            bands = [(t, wilson(n, arm["times"]["episodes"])) for t, n in curve]
-            upper = [(x(t), y(band.high)) for t, band in bands]
-            lower = [(x(t), y(band.low)) for t, band in reversed(bands)]
-            canvas.path(upper + lower, "band", close=True, style=style)
-        places = spread(
-            [y(curve[-1][1] / arm["times"]["episodes"]) for arm, curve in zip(arms, curves, strict=True)], 15
-        )
-        for arm, curve, place in zip(arms, curves, places, strict=True):
-            number, of = numbers[arm["name"]], arm["times"]["episodes"]
-            canvas.path([(x(t), y(n / of)) for t, n in curve], "curve", style=colour(number),
-                        stroke_dasharray=dash(number), title=arm["name"])  # fmt: skip
-            if width > 500:
-                canvas.text(x.right + 8, place + 4, shortened(arm["name"], NAME), "k", style=colour(number))
-        return canvas
+    def draw(figure: Figure, is_wide: bool) -> None:
+        axes = svg.plane(figure)
+        axes.set(xlim=(0, limit), ylim=(0, 1), xlabel="seconds from the start")
+        axes.set_yticks(np.arange(5) / 4, [f"{percent} %" for percent in (0, 25, 50, 75, 100)])
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+        for variant in variants:
+            name, times = variant["name"], variant["times"]
+            seconds = [0.0, *(min(second, limit) for second in times["seconds"]), limit]
+            counts = [*range(len(times["seconds"]) + 1), len(times["seconds"])]
+            if len(variants) <= BANDS:
+                bands = [wilson(count, times["episodes"]) for count in counts]
+                axes.fill_between(seconds, [band.low for band in bands], [band.high for band in bands], step="post",
+                                  facecolor=(colours[name], 0.11), linewidth=0)  # fmt: skip
+            (line,) = axes.step(seconds, [count / times["episodes"] for count in counts], where="post",
+                                color=colours[name], linestyle=svg.dash(numbers[name]), clip_on=False,
+                                label=svg.shortened(name, svg.NAME))  # fmt: skip
+            svg.tip(line, name)
+        figure.legend(loc="outside right upper" if is_wide else "outside lower left")
 
     rows = [
-        (
-            arm["name"],
-            len(arm["times"]["seconds"]),
-            arm["times"]["episodes"],
-            _median(arm["times"]["median_s"]),
-        )
-        for arm in arms
-    ]
-    return both_widths(draw) + table(
-        ("arm", "successes", "episodes", "median of successes [s], 95 % interval"), rows
+        (variant["name"], len(variant["times"]["seconds"]), variant["times"]["episodes"],
+         _median(variant["times"]["median_s"]))
+        for variant in variants
+    ]  # fmt: skip
+    label = "Share of episodes that succeeded by a time"
+    drawing = svg.both_widths(HEIGHT, label, draw, HEIGHT + LEGEND * len(variants))
+    return drawing + svg.table(
+        ("variant", "successes", "episodes", "median of successes [s], 95 % interval"), rows
     )
-
-
-def _curve(times: dict[str, Any], limit: float) -> list[tuple[float, int]]:
-    """Corners of the step curve: (seconds, successes by then)."""
-    corners: list[tuple[float, int]] = [(0.0, 0)]
-    for count, seconds in enumerate(times["seconds"], 1):
-        corners += [(min(seconds, limit), count - 1), (min(seconds, limit), count)]
-    return [*corners, (limit, len(times["seconds"]))]
 
 
 def _median(median: list[float] | None) -> str:
@@ -88,61 +60,40 @@ def _median(median: list[float] | None) -> str:
 
 def throughput(data: dict[str, Any]) -> Markup:
     """Rates with exact intervals, an axis for each."""
-    numbers = arm_numbers(data)
-    names = list(dict.fromkeys(row["name"] for arm in data["arms"] for row in arm["throughput"]))
-    groups = [
-        (
-            name,
-            [(arm["name"], row) for arm in data["arms"] for row in arm["throughput"] if row["name"] == name],
-        )
-        for name in names
-    ]
-    height = sum(44 + ROW * len(rows) for _, rows in groups)
+    colours = svg.colours_of(data)
+    found = [(variant["name"], row) for variant in data["variants"] for row in variant["throughput"]]
+    groups = {
+        name: [(variant, row) for variant, row in found if row["name"] == name]
+        for name in dict.fromkeys(row["name"] for _, row in found)
+    }
 
-    def draw(width: float) -> Canvas:
-        canvas = Canvas(width, height + 4, "Throughput and mishaps of every arm")
-        y = 4.0
-        for name, rows in groups:
-            most = _round_up(max(row["value"][2] for _, row in rows))
-            scale = Scale(0, most, 12, width - (SIDE if width > 500 else 20))
-            canvas.text(12, y + 14, name, "b")
-            for share in (0, 0.5, 1):
-                canvas.line(
-                    scale(share * most), y + 20, scale(share * most), y + 23 + ROW * len(rows), "grid"
-                )
-                canvas.text(scale(share * most), y + 36 + ROW * len(rows), f"{share * most:g}", "s", "middle")
-            for index, (arm, row) in enumerate(rows):
-                _rate_row(
-                    canvas, scale, y + 22 + ROW * (index + 0.5), arm, row, colour(numbers[arm]), width > 500
-                )
-            y += 44 + ROW * len(rows)
-        return canvas
+    def draw(figure: Figure, is_wide: bool) -> None:
+        sizes = [len(rows) for rows in groups.values()]
+        for axes, (name, rows) in zip(
+            figure.subplots(len(groups), 1, height_ratios=sizes, squeeze=False).flat,
+            groups.items(),
+            strict=True,
+        ):
+            axes.set(title=name, ylim=(len(rows), 0), yticks=[])
+            axes.set_xlim(0, 1.03 * max(row["value"][2] for _, row in rows))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            for index, (variant, row) in enumerate(rows):
+                value, *ends = row["value"]
+                text = f"{variant}: {_rate(row)}, {row['events']} in {row['episodes']} episodes"
+                svg.whisker(axes, index + 0.5, value, ends, colours[variant], text, size=8)
+                if is_wide:
+                    svg.beside(axes, index + 0.5, svg.shortened(variant, svg.NAME), right=True)
 
     rows = [
-        (name, arm, f"{row['value'][0]:.3g}, {row['value'][1]:.3g} to {row['value'][2]:.3g}", row["events"],
-         row["episodes"]) for name, found in groups for arm, row in found
-    ]  # fmt: skip
-    return both_widths(draw) + table(("rate", "arm", "value, 95 % interval", "events", "episodes"), rows)
+        (name, variant, _rate(row), row["events"], row["episodes"])
+        for name, group in groups.items()
+        for variant, row in group
+    ]
+    height = sum(GROUP + ROW * len(rows) for rows in groups.values())
+    drawing = svg.both_widths(height, "Throughput and mishaps of every variant", draw)
+    return drawing + svg.table(("rate", "variant", "value, 95 % interval", "events", "episodes"), rows)
 
 
-def _rate_row(
-    canvas: Canvas, scale: Scale, y: float, arm: str, row: dict[str, Any], style: str, has_room: bool
-) -> None:
+def _rate(row: dict[str, Any]) -> str:
     value, low, high = row["value"]
-    title = f"{arm}: {value:.3g} ({low:.3g} to {high:.3g}), {row['events']} in {row['episodes']} episodes"
-    canvas.interval(scale, y, (low, high), style)
-    canvas.dot(scale(value), y, 4, "mark", style=style, title=title)
-    if has_room:
-        canvas.text(scale.right + 14, y + 4, shortened(arm, NAME), "s")
-
-
-def _round_up(value: float) -> float:
-    """To a round number."""
-    scale = 1.0
-    while scale < value:
-        scale *= 10
-    while scale / 10 >= value > 0:
-        scale /= 10
-    return next(
-        (share * scale for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if share * scale >= value), scale
-    )
+    return f"{value:.3g}, {low:.3g} to {high:.3g}"

@@ -4,67 +4,54 @@ import math
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from so101_eval.report.figures.svg import (
-    NAME,
-    SIDE,
-    Canvas,
-    Scale,
-    arm_numbers,
-    both_widths,
-    colour,
-    dash,
-    shortened,
-    spread,
-    table,
-)
+from so101_eval.report.figures import svg
 
-HEIGHT, TOP, BOTTOM = 300, 14, 40
+HEIGHT, LEGEND = 320, 19
 
 
 def e_paths(data: dict[str, Any]) -> Markup:
+    """A line a variant. Paths are logarithms to base 10, since an e-value can be beyond what a float holds."""
     paths, limit = data["evidence"], math.log10(1 / data["alpha"])
-    lowest = min([-1.0, *(value for path in paths for value in path["log10_e"])])
-    highest = max([limit + 0.5, *(value for path in paths for value in path["log10_e"])])
-    longest = max(path["scenes"] for path in paths)
-    numbers = arm_numbers(data)
+    values = [value for path in paths for value in path["log10_e"]]
+    colours, numbers = svg.colours_of(data), svg.number_of(data)
 
-    def draw(width: float) -> Canvas:
-        canvas = Canvas(width, HEIGHT, "e-value after each scene, log scale")
-        x = Scale(0, longest, 46, width - (SIDE if width > 500 else 14))
-        y = Scale(lowest, highest, HEIGHT - BOTTOM, TOP)
-        _axes(canvas, x, y, limit, longest)
-        ends = [y(path["log10_e"][-1]) for path in paths]
-        for path, place in zip(paths, spread(ends, 15), strict=True):
-            number = numbers[path["arm"]]
-            line = [(x(0), y(0))] + [(x(i + 1), y(value)) for i, value in enumerate(path["log10_e"])]
-            canvas.path(line, "curve", style=colour(number), stroke_dasharray=dash(number), title=path["arm"])
-            if crossed := path["crossed_at"]:
-                title = f"{path['arm']}: decided at scene {crossed} of {path['scenes']}"
-                canvas.dot(
-                    x(crossed), y(path["log10_e"][crossed - 1]), 5, "mark", style=colour(number), title=title
-                )
-            if width > 500:
-                canvas.text(
-                    x(path["scenes"]) + 8, place + 4, shortened(path["arm"], NAME), "k", style=colour(number)
-                )
-        return canvas
+    def draw(figure: Figure, is_wide: bool) -> None:
+        axes = svg.plane(figure)
+        axes.set(xlabel="scenes met by both", xlim=(0, max(path["scenes"] for path in paths)))
+        axes.set_ylim(min(-1.0, *values), max(limit + 0.5, *values))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda power, _: _power(round(power))))
+        axes.axhline(limit, color=svg.INK, linewidth=1.2, linestyle=(0, (5, 4)))
+        words = f"e = {10**limit:.0f} decides"
+        svg.halo(axes.annotate(words, (0, limit), (6, 5), textcoords="offset points", color=svg.SOFT))
+        for path in paths:
+            name, crossed = path["variant"], path["crossed_at"]
+            (line,) = axes.plot(range(path["scenes"] + 1), [0.0, *path["log10_e"]], color=colours[name],
+                                linestyle=svg.dash(numbers[name]), label=svg.shortened(name, svg.NAME))  # fmt: skip
+            svg.tip(line, name)
+            if crossed:
+                text = f"{name}: decided at scene {crossed} of {path['scenes']}"
+                svg.dot(axes, crossed, path["log10_e"][crossed - 1], colours[name], text, size=10)
+        figure.legend(loc="outside right upper" if is_wide else "outside lower left")
 
     rows = [
-        (path["arm"], path["scenes"], f"{10 ** min(path['log10_e'][-1], 300):.3g}",
-         path["crossed_at"] or "never") for path in paths
-    ]  # fmt: skip
-    return both_widths(draw) + table(("arm", "scenes", "e-value at the end", "decided at scene"), rows)
+        (
+            path["variant"],
+            path["scenes"],
+            f"{10 ** min(path['log10_e'][-1], 300):.3g}",
+            path["crossed_at"] or "never",
+        )
+        for path in paths
+    ]
+    drawing = svg.both_widths(
+        HEIGHT, "e-value after each scene, log scale", draw, HEIGHT + LEGEND * len(paths)
+    )
+    return drawing + svg.table(("variant", "scenes", "e-value at the end", "decided at scene"), rows)
 
 
-def _axes(canvas: Canvas, x: Scale, y: Scale, limit: float, longest: int) -> None:
-    every = max(1, math.ceil((y.high - y.low) / 6))
-    for power in range(math.ceil(y.low / every) * every, math.floor(y.high) + 1, every):
-        canvas.line(x.left, y(power), x.right, y(power), "grid")
-        text = f"{10**power:g}" if -3 <= power <= 4 else f"1e{power}"
-        canvas.text(x.left - 6, y(power) + 4, text, "s", "end")
-    canvas.line(x.left, y(limit), x.right, y(limit), "limit")
-    canvas.text(x.left + 6, y(limit) - 6, f"e = {10**limit:.0f} decides", "s")
-    for share in (0, 0.5, 1):
-        canvas.text(x(share * longest), canvas.height - BOTTOM + 16, f"{share * longest:.0f}", "s", "middle")
-    canvas.text((x.left + x.right) / 2, canvas.height - 6, "scenes met by both", "s", "middle")
+def _power(power: int) -> str:
+    return f"{10.0**power:g}" if -3 <= power <= 4 else f"1e{power}"

@@ -4,39 +4,41 @@ import math
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from so101_eval.report.figures.svg import (
-    PANEL,
-    Canvas,
-    Scale,
-    arm_numbers,
-    both_widths,
-    colour,
-    panels,
-    shortened,
-    table,
-)
+from so101_eval.report.figures import svg
 from so101_eval.statistics import Interval
 from so101_eval.statistics.compare import points, span
 
-ROW, STACKED = 30, 42
-HEAD = 30
+ROW, FRAME = 42, 86
+"""[px] A scenario, and what is around them."""
 
 
 def forest(data: dict[str, Any]) -> Markup:
-    numbers = arm_numbers(data)
-    by_arm = {name: [found for found in data["contrasts"] if found["first"] == name] for name in numbers}
-    by_arm = {name: found for name, found in by_arm.items() if found}
-    reach = _reach(data["contrasts"])
-    baseline = data["arms"][0]["name"]
-    if len(by_arm) == 1:
-        ((name, rows),) = by_arm.items()
-        drawing = both_widths(lambda width: _panel(width, name, baseline, rows, colour(numbers[name]), reach))
+    """A panel per variant; one alone has the width of the page."""
+    colours = svg.colours_of(data)
+    by_variant = {name: [found for found in data["contrasts"] if found["first"] == name] for name in colours}
+    by_variant = {name: found for name, found in by_variant.items() if found}
+    reach, baseline = _reach(data["contrasts"]), data["variants"][0]["name"]
+
+    def draw(figure: Figure, is_wide: bool, name: str) -> None:
+        _panel(figure, is_wide, name, baseline, by_variant[name], colours[name], reach)
+
+    sizes = {
+        name: (
+            FRAME + ROW * len(found),
+            f"{name} against {baseline}: paired difference in {len(found)} scenarios",
+        )
+        for name, found in by_variant.items()
+    }
+    if len(by_variant) == 1:
+        ((name, size),) = sizes.items()
+        drawing = svg.both_widths(*size, lambda figure, is_wide: draw(figure, is_wide, name))
     else:
-        drawing = panels(
+        drawing = svg.panels(
             [
-                _panel(PANEL, name, baseline, rows, colour(numbers[name]), reach)
-                for name, rows in by_arm.items()
+                svg.drawn(svg.PANEL, *size, lambda figure, name=name: draw(figure, False, name))
+                for name, size in sizes.items()
             ]
         )
     cells = [
@@ -44,9 +46,9 @@ def forest(data: dict[str, Any]) -> Markup:
          f"{f['p_value']:.2g}", f"{f['holm_p']:.2g}", f["verdict"], _size(f["detectable"]), f["method"])
         for f in data["contrasts"]
     ]  # fmt: skip
-    header = ("arm", "scenario", "scenes", "difference [points]", "95 % interval", "p", "p (Holm)", "verdict",
+    header = ("variant", "scenario", "scenes", "difference [points]", "95 % interval", "p", "p (Holm)", "verdict",
               "detectable", "by")  # fmt: skip
-    return drawing + table(header, cells)
+    return drawing + svg.table(header, cells)
 
 
 def _size(detectable: float | None) -> str:
@@ -59,46 +61,35 @@ def _reach(contrasts: list[dict[str, Any]]) -> float:
     return min(1.0, max(0.25, math.ceil(4 * most - 1e-9) / 4))
 
 
-def _ticks(reach: float) -> list[float]:
-    """Round numbers, 0 among them."""
-    step = 0.25 if reach <= 0.75 else 0.5
-    count = round(reach / step)
-    return [step * index for index in range(-count, count + 1)]
-
-
 def _panel(
-    width: float, name: str, baseline: str, rows: list[dict[str, Any]], style: str, reach: float
-) -> Canvas:
-    is_wide = width > 500
-    step = ROW if is_wide else STACKED
-    bottom = HEAD + step * len(rows)
-    canvas = Canvas(
-        width, bottom + 40, f"{name} against {baseline}: paired difference in {len(rows)} scenarios"
-    )
-    scale = Scale(-reach, reach, 190, width - 150) if is_wide else Scale(-reach, reach, 14, width - 14)
-    canvas.text(0 if is_wide else 14, 16, f"{shortened(name, 24)} − {shortened(baseline, 14)}", "b")
-    for value in _ticks(reach):
-        canvas.line(scale(value), HEAD, scale(value), bottom, "zero" if value == 0 else "grid")
-        canvas.text(scale(value), bottom + 15, points(value), "s", "middle")
-    canvas.text(scale(0), bottom + 32, f"← {shortened(baseline, 14)} better · {shortened(name, 22)} better →",
-                "s", "middle")  # fmt: skip
-    for index, found in enumerate(rows):
-        top = HEAD + index * step
+    figure: Figure,
+    is_wide: bool,
+    name: str,
+    baseline: str,
+    rows: list[dict[str, Any]],
+    colour: str,
+    reach: float,
+) -> None:
+    """Beside each row its scenario and its numbers, or above it where there is no room."""
+    axes = svg.row_axes(figure, len(rows))
+    step = 0.25 if reach <= 0.75 else 0.5
+    ticks = [step * index for index in range(-round(reach / step), round(reach / step) + 1)]
+    axes.set_xlim(-1.01 * reach, 1.01 * reach)
+    axes.set_xticks(ticks, [points(tick) for tick in ticks])
+    axes.axvline(0, color=svg.STRONG, linewidth=1.3)
+    svg.title(figure, f"{svg.shortened(name, 24)} − {svg.shortened(baseline, 14)}")
+    axes.set_xlabel(f"← {svg.shortened(baseline, 14)} better · {svg.shortened(name, 22)} better →")
+    for row, found in enumerate(rows):
         numbers = f"{points(found['difference'])} ({span(Interval(*found['interval']))})"
         if is_wide:
-            y = top + step / 2
-            canvas.text(0, y + 4, f"{found['label']}", "t")
-            canvas.text(width, y + 4, numbers, "s", "end")
+            svg.beside(axes, row + 0.5, found["label"], colour=svg.INK)
+            svg.beside(axes, row + 0.5, numbers, right=True)
         else:
-            y = top + 29
-            canvas.text(14, top + 15, found["label"], "t halo")
-            canvas.text(width - 14, top + 15, numbers, "s halo", "end")
-        canvas.interval(scale, y, found["interval"], style)
-        resolved = found["verdict"] != "open"
-        title = (
+            at, label = axes.get_yaxis_transform(), svg.shortened(found["label"], 26)
+            svg.halo(axes.text(0, row + 0.25, label, va="center", transform=at))
+            svg.halo(axes.text(1, row + 0.25, numbers, va="center", ha="right", color=svg.SOFT, transform=at))
+        text = (
             f"{found['label']}: {numbers}, n = {found['scenes']} scenes, p = {found['holm_p']:.2g} after Holm"
         )
-        canvas.dot(
-            scale(found["difference"]), y, 5.5, "mark" if resolved else "hollow", style=style, title=title
-        )
-    return canvas
+        svg.whisker(axes, row + (0.5 if is_wide else 0.7), found["difference"], found["interval"], colour, text,
+                found["verdict"] != "open", 10)  # fmt: skip

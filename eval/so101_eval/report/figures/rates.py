@@ -1,123 +1,111 @@
-"""Success of each arm: posteriors with letters in the main cell, and an interval with every training seed as a dot in
-every cell."""
+"""Success of each variant: posteriors with letters in the main cell, and an interval with every training seed as a ring
+in every cell."""
 
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from so101_eval.report.figures.svg import (
-    NAME,
-    SIDE,
-    Canvas,
-    Scale,
-    arm_numbers,
-    both_widths,
-    colour,
-    percent_axis,
-    shortened,
-    table,
-)
+from so101_eval.report.figures import svg
 
-ROW, ARM_ROW = 62, 17
-HALF = 17
-"""[px] Half of a violin's greatest width."""
+ROW, VARIANT_ROW, HEAD_ROW, AXIS = 62, 17, 27, 26
+"""[px] A posterior, a variant in a scenario, a scenario's name, the axis below."""
+HALF = 0.27
+"""Rows: half of a violin's greatest width."""
 
 
 def posteriors(data: dict[str, Any]) -> Markup:
-    letters = {row["arm"]: row["letters"] for row in data["letters"]["of"]}
-    arms = [arm for arm in data["arms"] if arm["success"]]
-    numbers = arm_numbers(data)
-    peak = max((max(arm["success"]["posterior"]) for arm in arms), default=1.0)
+    """How likely each success rate is, the rate and its interval, and letters: no difference was detected between those
+    that share one."""
+    letters = {row["variant"]: row["letters"] for row in data["letters"]["of"]}
+    variants = [variant for variant in data["variants"] if variant["success"]]
+    colours = svg.colours_of(data)
+    peak = max((max(variant["success"]["posterior"]) for variant in variants), default=1.0)
 
-    def draw(width: float) -> Canvas:
-        canvas = Canvas(width, ROW * len(arms) + 26, f"Posterior of the success rate of {len(arms)} arms")
-        scale = Scale(0, 1, 12, width - 20)
-        percent_axis(canvas, scale, 4, ROW * len(arms) + 4)
-        for row, arm in enumerate(arms):
-            _violin(canvas, scale, row * ROW, arm, letters[arm["name"]], colour(numbers[arm["name"]]), peak)
-        return canvas
+    def draw(figure: Figure, is_wide: bool) -> None:
+        axes = svg.row_axes(figure, len(variants))
+        svg.percent_axis(axes)
+        for row, variant in enumerate(variants):
+            name, success, y = variant["name"], variant["success"], row + 0.68
+            colour = colours[name]
+            # the square root keeps the narrow ones from hiding the broad ones
+            half = HALF * np.sqrt(np.array(success["posterior"]) / peak)
+            rates, shown = np.linspace(0, 1, len(half)), half > 0.004
+            axes.fill_between(rates, y - half, y + half, where=shown.tolist(), facecolor=(colour, 0.2),
+                              edgecolor=(colour, 0.45), linewidth=1)  # fmt: skip
+            svg.whisker(
+                axes, y, success["rate"], success["interval"], colour, f"{name}: {interval_text(success)}"
+            )
+            svg.rings(axes, y, success["by_seed"], colour, name)
+            head = axes.text(
+                0, row + 0.22, svg.shortened(name, 26), weight="bold", fontsize=13.5, va="center"
+            )
+            svg.halo(head)
+            svg.halo(
+                axes.annotate(
+                    counted(success), (1, 0.5), (8, 0), head, "offset points", color=svg.SOFT, va="center"
+                )
+            )
+            axes.text(1, row + 0.22, letters[name], color=svg.SOFT, fontsize=16, fontstyle="italic", ha="right",
+                      va="center", transform=axes.get_yaxis_transform())  # fmt: skip
 
     rows = [
-        (arm["name"], counted(arm["success"]), interval_text(arm["success"]), letters[arm["name"]],
-         ", ".join(f"{good}/{of}" for good, of in arm["success"]["by_seed"]))
-        for arm in arms
+        (variant["name"], counted(variant["success"]), interval_text(variant["success"]), letters[variant["name"]],
+         ", ".join(f"{good}/{of}" for good, of in variant["success"]["by_seed"]))
+        for variant in variants
     ]  # fmt: skip
-    return both_widths(draw) + table(
-        ("arm", "successes", "rate and 95 % interval", "letters", "by checkpoint"), rows
+    drawing = svg.both_widths(
+        ROW * len(variants) + AXIS, f"Posterior of the success rate of {len(variants)} variants", draw
     )
-
-
-def _violin(
-    canvas: Canvas, scale: Scale, top: float, arm: dict[str, Any], letters: str, style: str, peak: float
-) -> None:
-    success, y = arm["success"], top + 41
-    density = np.array(success["posterior"])
-    half = HALF * np.sqrt(density / peak)  # the square root keeps the narrow ones from hiding the broad ones
-    shown = np.flatnonzero(half > 0.25)
-    rates = np.linspace(0, 1, len(density))
-    upper = [(scale(float(rates[i])), y - float(half[i])) for i in shown]
-    lower = [(scale(float(rates[i])), y + float(half[i])) for i in shown[::-1]]
-    canvas.path(upper + lower, "violin", close=True, style=style)
-    canvas.interval(scale, y, success["interval"], style)
-    for good, of in success["by_seed"] if len(success["by_seed"]) > 1 else []:
-        canvas.dot(scale(good / of), y, 3, "ring", style=style, title=f"one training seed: {good}/{of}")
-    canvas.dot(
-        scale(success["rate"]), y, 4.5, "mark", style=style, title=f"{arm['name']}: {interval_text(success)}"
+    return drawing + svg.table(
+        ("variant", "successes", "rate and 95 % interval", "letters", "by checkpoint"), rows
     )
-    canvas.title(12, top + 17, shortened(arm["name"], 26), counted(success))
-    canvas.text(canvas.width - 20, top + 17, letters, "letters", "end")
 
 
 def by_cell(data: dict[str, Any]) -> Markup:
-    """Every scenario, every arm."""
-    numbers = arm_numbers(data)
-    labels = [cell["label"] for cell in data["cells"]]
-    rates = {(rate["cell"], rate["arm"]): rate for rate in data["rates"]}
+    """Every scenario, every variant."""
+    colours = svg.colours_of(data)
+    rates = {(rate["cell"], rate["variant"]): rate for rate in data["rates"]}
     groups = [
-        (label, [arm["name"] for arm in data["arms"] if (label, arm["name"]) in rates]) for label in labels
+        (cell["label"], [name for name in colours if (cell["label"], name) in rates])
+        for cell in data["cells"]
     ]
-    height = sum(27 + ARM_ROW * len(arms) for _, arms in groups)
+    height = sum(HEAD_ROW + VARIANT_ROW * len(names) for _, names in groups)
 
-    def draw(width: float) -> Canvas:
-        canvas = Canvas(width, height + 26, "Success rate of every arm in every scenario")
-        scale = Scale(0, 1, 12, width - (SIDE if width > 500 else 20))
-        percent_axis(canvas, scale, 4, height + 4)
-        y = 4.0
-        for label, arms in groups:
-            canvas.text(12, y + 18, label, "b halo")
-            y += 27
-            for arm in arms:
-                _rate_row(
-                    canvas, scale, y + ARM_ROW / 2, arm, rates[label, arm], colour(numbers[arm]), width > 500
-                )
-                y += ARM_ROW
-        return canvas
+    def draw(figure: Figure, is_wide: bool) -> None:
+        axes = svg.row_axes(figure, height)
+        svg.percent_axis(axes)
+        y = 0.0
+        for label, names in groups:
+            svg.halo(axes.text(0, y + 16, label, weight="bold", fontsize=13.5, va="center"))
+            y += HEAD_ROW
+            for name in names:
+                rate, middle = rates[label, name], y + VARIANT_ROW / 2
+                text = f"{name}: {counted(rate)}, {interval_text(rate)}"
+                svg.whisker(axes, middle, rate["rate"], rate["interval"], colours[name], text, size=8)
+                svg.rings(axes, middle, rate["by_seed"], colours[name], name)
+                if is_wide:
+                    svg.beside(axes, middle, svg.shortened(name, svg.NAME), right=True)
+                y += VARIANT_ROW
 
-    rows = [(rate["cell"], rate["arm"], counted(rate), interval_text(rate)) for rate in data["rates"]]
-    return both_widths(draw) + table(("scenario", "arm", "successes", "rate and 95 % interval"), rows)
-
-
-def _rate_row(
-    canvas: Canvas, scale: Scale, y: float, arm: str, rate: dict[str, Any], style: str, has_room: bool
-) -> None:
-    canvas.interval(scale, y, rate["interval"], style)
-    for good, of in rate["by_seed"] if len(rate["by_seed"]) > 1 else []:
-        canvas.dot(
-            scale(good / of), y, 2.6, "ring", style=style, title=f"{arm}, one training seed: {good}/{of}"
-        )
-    canvas.dot(
-        scale(rate["rate"]), y, 4, "mark", style=style, title=f"{arm}: {counted(rate)}, {interval_text(rate)}"
+    rows = [(rate["cell"], rate["variant"], counted(rate), interval_text(rate)) for rate in data["rates"]]
+    drawing = svg.both_widths(height + AXIS, "Success rate of every variant in every scenario", draw)
+    words = svg.table(
+        ("scenario", "what is different"),
+        [(cell["label"], cell["says"]) for cell in data["cells"]],
+        "The scenarios in words",
     )
-    if has_room:
-        canvas.text(scale.right + 14, y + 4, shortened(arm, NAME), "s")
+    return drawing + svg.table(("scenario", "variant", "successes", "rate and 95 % interval"), rows) + words
 
 
 def counted(rate: dict[str, Any]) -> str:
+    """`31/40`, and of how many training seeds."""
     seeds = len(rate["by_seed"])
     return f"{rate['successes']}/{rate['episodes']}" + (f", {seeds} seeds" if seeds > 1 else "")
 
 
 def interval_text(rate: dict[str, Any]) -> str:
+    """Rate and interval in percent."""
     low, high = rate["interval"]
     return f"{rate['rate']:.0%}, {low:.0%} to {high:.0%}"

@@ -1,133 +1,115 @@
-"""Inline SVG by hand: a canvas, a scale, ticks. Colours are CSS variables, so one drawing serves light and dark.
+"""Figures as inline SVG: matplotlib draws, and its colours become CSS variables, so one drawing serves light and dark.
 
-Text is HTML-escaped here and nowhere else. Coordinates are CSS pixels at the figure's own width.
+matplotlib wants colours as hex codes. Each variable of the style sheet has a code of its own here, which the finished
+drawing is searched for; text stays text, in the page's font. A name becomes an attribute or a text of an element tree,
+so it can never be markup. Lengths are CSS pixels at the figure's own width (72 dots per inch: a point is a pixel).
 """
 
-import math
-from collections.abc import Callable, Sequence
-from html import escape
-from typing import Any, NamedTuple
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+from xml.etree import ElementTree
 
+import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 NARROW, WIDE, PANEL = 346, 996, 346
 """[px] A phone's column, the page's column, one of several panels side by side."""
-SIDE = 172
-"""[px] Right of a wide figure, for the names of arms."""
-NAME = 24
-"""Letters of a name that have room there."""
+NAME, PANEL_NAME = 24, 17
+"""Letters of a variant's name that have room: beside a wide figure, and in a panel."""
 COLOURS = 10
-DASHES = ("", "6 3", "2 3", "9 3 2 3")
+DASHES = ("-", (0, (6, 3)), (0, (2, 3)), (0, (9, 3, 2, 3)))
+_VARIABLES = ("ink", "soft", "line", "strong", "paper", "plus", "minus", "wood", "wood-edge", "g0", "g1", "g2",
+              *(f"c{number}" for number in range(COLOURS)))  # fmt: skip
+_CODES = {name: f"#0102{index:02x}" for index, name in enumerate(_VARIABLES)}
+_NAMES = {code: f"var(--{name})" for name, code in _CODES.items()}
+INK, SOFT, LINE, STRONG, PAPER = (_CODES[name] for name in ("ink", "soft", "line", "strong", "paper"))
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+_TIP, _HALO = "tip:", "halo"
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "so101", "text.parse_math": False, "font.size": 12, "text.color": INK,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
+    "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False, "axes.spines.bottom": False,
+    "axes.grid": True, "axes.grid.axis": "x", "axes.axisbelow": True, "grid.color": LINE, "grid.linewidth": 1,
+    "axes.titlelocation": "left", "axes.titlesize": 13.5, "axes.titleweight": "bold", "axes.labelsize": 12,
+    "axes.labelcolor": SOFT, "xtick.labelcolor": SOFT, "ytick.labelcolor": SOFT, "xtick.major.size": 0,
+    "ytick.major.size": 0, "lines.scale_dashes": False, "lines.linewidth": 2.2, "lines.solid_joinstyle": "round",
+    "xtick.major.pad": 6, "ytick.major.pad": 6, "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+}  # fmt: skip
 
 
-class Scale(NamedTuple):
-    """Values to pixels, linearly."""
-
-    low: float
-    high: float
-    left: float
-    right: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return self.left + share * (self.right - self.left)
-
-    def clipped(self, value: float) -> float:
-        """Within the drawing."""
-        return self(min(max(value, self.low), self.high))
-
-
-class Canvas:
-    """Collects elements; `svg()` gives the whole."""
-
-    def __init__(self, width: float, height: float, label: str) -> None:
-        self.width, self.height, self._label = width, height, label
-        self._parts: list[str] = []
-
-    def add(self, tag: str, content: str = "", title: str = "", **attributes: Any) -> None:
-        """One element; `_` in names is `-`, `cls` is `class`, `title` shows when a pointer rests on it."""
-        tip = f"<title>{escape(title)}</title>" if title else ""
-        self._parts.append(f"<{tag}{_attributes(attributes)}>{tip}{content}</{tag}>")
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, cls: str, **attributes: Any) -> None:
-        self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, cls=cls, **attributes)
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        cls: str = "t",
-        anchor: str = "start",
-        title: str = "",
-        **attributes: Any,
-    ) -> None:
-        self.add("text", escape(text), title, x=x, y=y, cls=cls, text_anchor=anchor, **attributes)
-
-    def title(self, x: float, y: float, text: str, aside: str) -> None:
-        """A name, and something smaller behind it."""
-        self.add(
-            "text", f'{escape(text)}<tspan class="s" dx="8">{escape(aside)}</tspan>', x=x, y=y, cls="b halo"
+def drawn(width: float, height: float, label: str, draw: Callable[[Figure], None]) -> Markup:
+    """What `draw` puts on a figure of that size [px]; `label` is read to those who cannot see it."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", r"Glyph \d+ .* missing"
+        )  # measured in our font, shown in the reader's
+        figure = Figure((width / 72, height / 72), dpi=72, layout="constrained")
+        draw(figure)
+        file = io.StringIO()
+        figure.savefig(
+            file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-
-    def dot(self, x: float, y: float, r: float, cls: str, **attributes: Any) -> None:
-        self.add("circle", cx=x, cy=y, r=r, cls=cls, **attributes)
-
-    def rect(self, x: float, y: float, width: float, height: float, cls: str, **attributes: Any) -> None:
-        self.add("rect", x=x, y=y, width=max(0.0, width), height=max(0.0, height), cls=cls, **attributes)
-
-    def path(
-        self, points: Sequence[tuple[float, float]], cls: str, close: bool = False, **attributes: Any
-    ) -> None:
-        d = "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in points) + ("Z" if close else "")
-        self.add("path", d=d, cls=cls, **attributes)
-
-    def interval(self, scale: Scale, y: float, ends: Sequence[float], colour: str, **attributes: Any) -> None:
-        """A horizontal whisker; an end outside the scale has no cap."""
-        low, high = (scale.clipped(end) for end in ends)
-        self.line(low, y, high, y, "whisker", style=colour, **attributes)
-        for end, x in zip(ends, (low, high), strict=True):
-            if scale.low <= end <= scale.high:
-                self.line(x, y - 3.5, x, y + 3.5, "whisker", style=colour)
-
-    def open_link(self, target: str) -> None:
-        """What is drawn until `close_link` leads there."""
-        self._parts.append(f'<a href="{escape(target, quote=True)}">')
-
-    def close_link(self) -> None:
-        self._parts.append("</a>")
-
-    def svg(self) -> Markup:
-        return Markup(
-            f'<svg role="img" aria-label="{escape(self._label, quote=True)}" viewBox="0 0 {_number(self.width)} '
-            f'{_number(self.height)}" style="max-width:{_number(self.width)}px">{"".join(self._parts)}</svg>'
-        )
+    return _inline(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", file.getvalue()), width, label)
 
 
-def _attributes(attributes: dict[str, Any]) -> str:
-    names = {"cls": "class"}
-    return "".join(
-        f' {names.get(name, name.replace("_", "-"))}="{escape(_number(value), quote=True)}"'
-        for name, value in attributes.items()
-        if value not in (None, "")
-    )
+def _inline(text: str, width: float, label: str) -> Markup:
+    """A page has many figures: what one of them refers to within itself gets names that no other has."""
+    prefix = f"f{sha256(f'{width} {label} {text}'.encode()).hexdigest()[:10]}-"
+    root = ElementTree.fromstring(text)
+    view = root.attrib["viewBox"]
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {
+            name.rpartition("}")[2]: _restyled(value) if name == "style" else value
+            for name, value in element.attrib.items()
+        }
+        name = element.attrib.pop("id", "")
+        if name.startswith(_TIP):
+            tip = ElementTree.Element("title")
+            tip.text = name.removeprefix(_TIP)
+            element.insert(0, tip)
+        elif name == _HALO:
+            element.attrib["class"] = _HALO
+        elif element.tag in ("path", "clipPath") and name:
+            element.attrib["id"] = prefix + name
+        if clip := element.attrib.get("clip-path"):
+            element.attrib["clip-path"] = clip.replace("#", f"#{prefix}")
+        if element.tag == "use":
+            element.attrib["href"] = element.attrib["href"].replace("#", f"#{prefix}")
+    root.attrib = {"role": "img", "aria-label": label, "viewBox": view, "style": f"max-width:{width:g}px"}
+    for metadata in root.findall("metadata"):
+        root.remove(metadata)
+    return Markup(ElementTree.tostring(root, "unicode", method="xml"))
 
 
-def _number(value: Any) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+def _restyled(style: str) -> str:
+    style = re.sub(r"(font: [^;]*?px) [^;]*", rf"\1 {FONT}", style)
+    return re.sub(r"#[0-9a-f]{6}", lambda code: _NAMES.get(code[0], code[0]), style)
 
 
-def both_widths(draw: Callable[[float], Canvas]) -> Markup:
-    """The same figure for desk and phone; the style sheet shows one of them."""
+def both_widths(
+    height: float, label: str, draw: Callable[[Figure, bool], None], narrow_height: float | None = None
+) -> Markup:
+    """The same figure for desk and phone, drawn with `is_wide`; the style sheet shows one of them."""
     parts = Markup('<div class="{}">{}</div>')
-    return parts.format("wide", draw(WIDE).svg()) + parts.format("narrow", draw(NARROW).svg())
+    wide = drawn(WIDE, height, label, lambda figure: draw(figure, True))
+    narrow = drawn(NARROW, narrow_height or height, label, lambda figure: draw(figure, False))
+    return parts.format("wide", wide) + parts.format("narrow", narrow)
 
 
-def panels(canvases: Sequence[Canvas]) -> Markup:
+def panels(drawings: Sequence[Markup]) -> Markup:
     """Small multiples: side by side where there is room."""
-    inside = Markup("").join(
-        Markup('<div class="panel">{}</div>').format(canvas.svg()) for canvas in canvases
-    )
+    inside = Markup("").join(Markup('<div class="panel">{}</div>').format(drawing) for drawing in drawings)
     return Markup('<div class="panels">{}</div>').format(inside)
 
 
@@ -144,57 +126,106 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], summary: str 
     ).format(summary, head, body)
 
 
-def percent_axis(canvas: Canvas, scale: Scale, top: float, bottom: float, step: float = 0.25) -> None:
-    """Vertical grid lines with percentages below."""
-    value = scale.low
-    while value <= scale.high + 1e-9:
-        canvas.line(scale(value), top, scale(value), bottom, "grid")
-        canvas.text(scale(value), bottom + 15, f"{100 * value:.0f} %", "s", "middle")
-        value += step
+# What several figures are made of
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Labels moved apart until none is nearer than `gap` to the next, in their order; crowds stay where they were.
-
-    Labels that touch are a block around the mean of where they belong (pooling of adjacent violators).
-    """
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    blocks: list[list[float]] = []
-    """Where each label's block would begin for it alone."""
-    for rank, index in enumerate(order):
-        blocks.append([places[index] - gap * rank])
-        while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    starts = [_mean(block) for block in blocks for _ in block]
-    found = [0.0] * len(places)
-    for rank, (index, start) in enumerate(zip(order, starts, strict=True)):
-        found[index] = start + gap * rank
-    return found
+def tip(artist: Artist, text: str) -> None:
+    """`text` shows when a pointer rests on it."""
+    artist.set_gid(_TIP + text)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def halo(artist: Artist) -> None:
+    """A rim in the page's colour, so that text can be read on lines."""
+    artist.set_gid(_HALO)
 
 
-def round_step(span: float, most: int = 5) -> float:
-    """1, 2 or 5 times a power of ten, so that a span has at most so many steps."""
-    step = 10.0 ** math.floor(math.log10(span / most))
-    return next(size * step for size in (1, 2, 5, 10) if span / (size * step) <= most + 1e-9)
+def row_axes(figure: Figure, rows: float) -> Axes:
+    """Row 0 is on top."""
+    axes = figure.subplots()
+    axes.set(ylim=(rows, 0), yticks=[])
+    return axes
 
 
-def colour(number: int) -> str:
-    """Of the arm of that number, 0 being the baseline: what elements of its class draw with."""
-    return f"--k:var(--c{number if number < COLOURS else 1 + (number - 1) % (COLOURS - 1)})"
+def plane(figure: Figure) -> Axes:
+    """With horizontal lines."""
+    axes = figure.subplots()
+    axes.grid(axis="y")
+    axes.grid(visible=False, axis="x")
+    return axes
 
 
-def dash(number: int) -> str:
+def title(figure: Figure, text: str, colour: str = INK) -> None:
+    """Above all, at the left edge."""
+    figure.suptitle(text, x=0.005, ha="left", fontsize=13.5, weight="bold", color=colour)
+
+
+def percent_axis(axes: Axes, step: float = 0.25) -> None:
+    """0 to 100 %, with room for the end of a whisker."""
+    ticks = [step * index for index in range(round(1 / step) + 1)]
+    axes.set_xlim(-0.006, 1.006)
+    axes.set_xticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])
+
+
+def beside(axes: Axes, y: float, text: str, right: bool = False, colour: str = SOFT) -> None:
+    """Text in the margin of a row."""
+    x, align = (1.02, "left") if right else (-0.02, "right")
+    artist = axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", color=colour)
+    tip(artist, text)
+
+
+def whisker(
+    axes: Axes, y: float, value: float, ends: Sequence[float], colour: str, text: str, filled: bool = True,
+    size: float = 9,
+) -> None:  # fmt: skip
+    """An interval with its estimate; an end outside the axis has no cap."""
+    axes.plot(ends, (y, y), color=colour, linewidth=1.8, marker="|", markersize=7, markeredgewidth=1.8)
+    dot(axes, value, y, colour, text, filled, size)
+
+
+def dot(axes: Axes, x: float, y: float, colour: str, text: str, filled: bool = True, size: float = 9) -> None:
+    """Filled or hollow."""
+    face, edge = (colour, PAPER) if filled else (PAPER, colour)
+    (mark,) = axes.plot(x, y, "o", markersize=size + filled, markerfacecolor=face, markeredgecolor=edge,
+                        markeredgewidth=1.2 if filled else 1.8, clip_on=False, zorder=3)  # fmt: skip
+    tip(mark, text)
+
+
+def rings(axes: Axes, y: float, by_seed: Sequence[tuple[int, int]], colour: str, name: str) -> None:
+    """Successes of each training seed, where there are several."""
+    for good, of in by_seed if len(by_seed) > 1 else ():
+        dot(axes, good / of, y, colour, f"{name}, one training seed: {good}/{of}", False, 5)
+
+
+# What variants are drawn with
+
+
+def number_of(data: Mapping[str, Any]) -> dict[str, int]:
+    """Variant by name -> its number, 0 being the baseline."""
+    return {variant["name"]: number for number, variant in enumerate(data["variants"])}
+
+
+def colours_of(data: Mapping[str, Any]) -> dict[str, str]:
+    """Variant by name -> what matplotlib draws it with."""
+    return {name: _CODES[_variable(number)] for name, number in number_of(data).items()}
+
+
+def css_colour(number: int) -> str:
+    """Of the variant of that number: what elements of its class are drawn with."""
+    return f"--k:var(--{_variable(number)})"
+
+
+def _variable(number: int) -> str:
+    return f"c{number if number < COLOURS else 1 + (number - 1) % (COLOURS - 1)}"
+
+
+def dash(number: int) -> Any:
     """So that lines differ without colour too."""
     return DASHES[(number + (number >= COLOURS)) % len(DASHES)]
 
 
-def arm_numbers(data: dict[str, Any]) -> dict[str, int]:
-    """Arm by name -> its number."""
-    return {arm["name"]: number for number, arm in enumerate(data["arms"])}
+def css(name: str) -> str:
+    """What matplotlib draws with in place of `var(--name)`."""
+    return _CODES[name]
 
 
 def shortened(text: str, most: int) -> str:
