@@ -7,9 +7,9 @@ Two backends run one graph (`graph.py`): `torch` everywhere, `onnx` (ONNX Runtim
 is the fastest. Both give the attention shares of `attention/shares.py`, computed by that module from the very
 weights that made the actions.
 
-An engine begins on probation. Its first answer is compared with LeRobot's own on the same observation; only if all
-actions agree to `ACTION_TOLERANCE` and all shares to `SHARE_TOLERANCE` is it used, from that answer on. Otherwise the
-plain path is taken for good, and the log says why. So a wrong engine costs time, never a wrong action.
+An engine is verified before it is used. Its first answer is compared with LeRobot's own on the same observation; only
+if all actions agree to `ACTION_TOLERANCE` and all shares to `SHARE_TOLERANCE` is it used, from that answer on. Else
+the plain path is taken for good, and the log says why. So a wrong engine costs time, never a wrong action.
 
 Shapes: P joints, H height, W width, T chunk, A action, C channels.
 """
@@ -101,7 +101,8 @@ class TorchBackend:
 
 
 class Engine:
-    """A backend on probation, then in service or dismissed. `make_engine` makes one; one thread at a time calls it."""
+    """A backend that is verified on its first observation, then used or not. `make_engine` makes one; one thread at a
+    time calls it."""
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class Engine:
     ):
         """`grids`: of the cameras' tokens, if maps are wanted."""
         self.name = backend.name
-        """Of the backend; "plain" after it was dismissed."""
+        """Of the backend; "plain" where it failed its verification."""
         self.verification: Verification | None = None
         """None before the first observation, and where the backend raised there."""
         self._backend: Backend | None = backend
@@ -122,7 +123,8 @@ class Engine:
         self._normalise, self._per_head, self._grids = normalise, per_head, grids
 
     def __call__(self, observation: PolicyInputs, plain: Callable[[], PolicyOutputs]) -> PolicyOutputs:
-        """The backend's answer, or that of `plain`, which is called for the first observation and after a dismissal."""
+        """The backend's answer, or that of `plain`, which is called for the first observation, and always after a
+        failed verification."""
         if self._backend is None:
             return plain()
         if self.verification is None:

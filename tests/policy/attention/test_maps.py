@@ -142,7 +142,7 @@ def test_a_map_is_the_mean_over_layers_heads_and_queries():
 
 def test_a_grid_that_is_not_the_cameras_is_refused():
     layout = TokenLayout(slice(0, 1), None, None, {"front": slice(1, 5)}, 5)
-    with pytest.raises(PolicyError, match="no picture"):
+    with pytest.raises(PolicyError, match="does not fit maps"):
         maps_of([torch.full((1, 1, 1, 5), 0.2)], layout, {"front": (2, 3)})
     with pytest.raises(PolicyError, match="attention to 4 tokens"):
         maps_of([torch.full((1, 1, 1, 4), 0.25)], layout, {"front": (2, 2)})

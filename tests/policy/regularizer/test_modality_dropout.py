@@ -220,5 +220,5 @@ def test_a_control_that_sees_nothing_is_refused():
 def test_a_policy_without_that_modality_refuses(make_config: MakeConfig):
     with pytest.raises(ModelError, match="has no camera"):
         RegularizedACTPolicy(make_config(cameras=0, env=3, regularizer=RegularizerConfig(camera_dropout=0.1)))
-    with pytest.raises(ModelError, match="joint state, but this policy has none"):
+    with pytest.raises(ModelError, match="adds noise to it, but this policy has none"):
         RegularizedACTPolicy(make_config(state=0, regularizer=RegularizerConfig(state_noise=0.1)))

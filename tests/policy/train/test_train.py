@@ -108,7 +108,7 @@ def test_several_settings_may_change_on_resume_and_others_not(
 def test_a_run_that_is_at_its_end_says_so(tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]):
     out = train(tmp_path / "run", "--steps=2")
     assert resumed(out) == 2
-    assert "at step 2 of 2 already" in capsys.readouterr().err
+    assert "already done 2 of 2 steps" in capsys.readouterr().err
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(
