@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from so101_eval import main
+from so101_eval.commands.cli import EVAL
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, read_episodes, read_runs
 from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report import report_data
@@ -37,8 +37,8 @@ def asked(scenes: int, out: Path, scenarios: str = "nominal") -> list[str]:
         "palletize-1",
         "--scenarios",
         scenarios,
-        "--size",
-        "24x24",
+        "--width=24",
+        "--height=24",
     ]
     return ["run", *what, "--episodes", str(scenes), "--output_dir", str(out)]
 
@@ -86,8 +86,8 @@ def check(kills: int, jobs: tuple[int, ...], asked_of: Any, folder: Path, blind:
         with_jobs = ["--num_workers", str(jobs[number % len(jobs)])]
         kill([*asked_of(out), *with_jobs], out, rng, is_blind=rng.random() < blind)
         found.append((out / EPISODES).read_bytes().count(b"\n") if (out / EPISODES).exists() else 0)
-    assert main([*asked_of(out), "--num_workers", "1"]) == 0
-    assert main([*asked_of(alone), "--num_workers", "1"]) == 0
+    assert EVAL.main([*asked_of(out), "--num_workers", "1"]) == 0
+    assert EVAL.main([*asked_of(alone), "--num_workers", "1"]) == 0
     assert found == sorted(found)  # what was finished is never lost
     assert 0 < found[-1] < len(read_episodes(alone / EPISODES))  # it was killed in the middle
     assert results(out) == results(alone)
