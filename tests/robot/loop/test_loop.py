@@ -533,23 +533,23 @@ def test_what_there_is_can_be_seen_before_it_is_said_what_shall_be_done(bench: B
 def test_a_picture_that_nobody_has_drawn_is_not_drawn_to_be_looked_at(bench: Bench) -> None:
     drawn: list[int] = []
 
-    def frames() -> dict[str, Frame]:
+    def undrawn(bench: Bench) -> dict[str, Frame]:
         def draw() -> NDArray[np.uint8]:
             drawn.append(1)
             return np.zeros((2, 2, 3), np.uint8)
 
         return {"front": Frame(draw, bench.clock.now_s(), len(bench.memory.ticks), None)}
 
-    bench.arm.frames = frames  # type: ignore[method-assign]
+    bench.arm.frames = lambda: undrawn(bench)  # type: ignore[method-assign]
     bench.run(duration_s=2.0)
     assert drawn == []  # the policy of this bench looks at nothing
+    other = Bench()
 
     def looks(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         _ = images["front"]
-        return SimpleNamespace(actions=np.linspace(state, bench.target, 20), shares=None, maps=None)
+        return SimpleNamespace(actions=np.linspace(state, other.target, 20), shares=None, maps=None)
 
-    other = Bench()
-    other.arm.frames = frames  # type: ignore[method-assign]
+    other.arm.frames = lambda: undrawn(other)  # type: ignore[method-assign]
     other.predict = looks  # type: ignore[method-assign]
     other.run(duration_s=2.0)
     assert 2 <= len(drawn) < 10  # once an answer, not once a tick

@@ -420,7 +420,7 @@ def test_a_policy_that_does_not_answer_is_waited_for_and_named(bench: Bench):
             self._latency_s = 3.0 if clock.now_s() > AT_S else 0.05
             super().submit(observation, tick)
 
-    scheduler = make_scheduler("asynchronous", Slow(bench.predict, clock), fps=FPS, n_action_steps=10)
+    scheduler = make_scheduler("asynchronous", Slow(bench.predict), fps=FPS, n_action_steps=10)
     config = LoopConfig(fps=FPS, duration_s=5.0, ending=EndingConfig(home=False))
     outcome = ControlLoop(bench.robot, scheduler, guard, clock, config=config, observers=[bench.memory]).run()
     assert outcome.error is None
