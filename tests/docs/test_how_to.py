@@ -2,9 +2,11 @@
 
 A page is followed like this. "New file `path`:" above a code block writes the file. "In `path`:" above a `diff` block
 changes it: lines with `+` are new, lines with `-` go, and what was there must be there exactly once; `@@` separates two
-places. The block under "## Check" is then run on the copy.
+places. The block under "## Check" is then run on the copy. One copy serves all pages, and one process runs all checks,
+because loading LeRobot takes longer than everything else.
 """
 
+import json
 import os
 import re
 import shutil
@@ -24,6 +26,20 @@ ROOMS = ("robot", "policy", "eval", "calibration")
 FEWEST_CHANGES = 2
 """Every page makes at least so many, so that a page whose blocks are not recognised does not pass for nothing."""
 
+RUN_CHECKS = """
+import json, sys, traceback
+import so101_robot
+assert so101_robot.__file__.startswith(sys.argv[1]), so101_robot.__file__
+outcomes = {}
+for name, check in json.load(sys.stdin).items():
+    try:
+        exec(compile(check, name, "exec"), {"__name__": name})
+        outcomes[name] = ""
+    except Exception:
+        outcomes[name] = traceback.format_exc()
+print(json.dumps(outcomes))
+"""
+
 
 class Change(NamedTuple):
     """One block of a page."""
@@ -40,28 +56,47 @@ class Page(NamedTuple):
     check: str
 
 
-def read_page(text: str) -> Page:
+class Followed(NamedTuple):
+    """The copy after all pages, and what went wrong: page -> text, empty where nothing did."""
+
+    copy: Path
+    changes: dict[str, str]
+    checks: dict[str, str]
+
+
+def read_page(name: str) -> Page:
     """The changes and the check of a page, in order."""
-    guide, _, last = text.partition("\n## Check\n")
+    guide, _, last = (HOW_TO / f"{name}.md").read_text().partition("\n## Check\n")
     blocks = re.findall(
         r"^(New file|In) `([^`]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) == guide.count("\n```") // 2, "a code block without a line that names its file"
+    shown = len(re.findall(r"^```(?:diff|python|toml)$", guide, re.MULTILINE))
+    assert len(blocks) == shown, "a code block without a line above that names its file"
+    assert shown >= FEWEST_CHANGES
     (check,) = re.findall(r"^```python\n(.*?)^```$", last, re.MULTILINE | re.DOTALL)
-    return Page([Change(file, kind == "New file", body) for kind, file, body in blocks], check)
+    return Page([Change(file, kind == "New file", text) for kind, file, text in blocks], check)
 
 
-def changed(text: str, diff: str, where: str) -> str:
+def changed(text: str, diff: str) -> str:
     """`text` after a diff; fails where what should be there is not, or is there twice."""
     for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
         lines = [line or " " for line in hunk.splitlines()]
-        assert all(line[0] in " +-" for line in lines), f"{where}: not a diff:\n{hunk}"
+        assert all(line[0] in " +-" for line in lines), f"not a diff:\n{hunk}"
         old = "".join(f"{line[1:]}\n" for line in lines if line[0] != "+")
         new = "".join(f"{line[1:]}\n" for line in lines if line[0] != "-")
-        found = text.count(old)
-        assert found == 1, f"{where}: the page shows a place that is there {found} times:\n{old}"
+        assert text.count(old) == 1, f"the page shows a place that is there {text.count(old)} times:\n{old}"
         text = text.replace(old, new)
     return text
+
+
+def follow(page: Page, copy: Path) -> None:
+    """Make the changes of a page."""
+    for change in page.changes:
+        file = copy / change.file
+        assert file.exists() != change.is_new, (
+            f"{change.file} is {'missing' if not change.is_new else 'there already'}"
+        )
+        file.write_text(change.text if change.is_new else changed(file.read_text(), change.text))
 
 
 def install(copy: Path) -> None:
@@ -77,63 +112,77 @@ def install(copy: Path) -> None:
     (folder / "entry_points.txt").write_text("\n".join(groups))
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Iterator[Path]:
-    """The packages and pyproject.toml. Compiled files come along: compiling all of them anew takes long."""
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, tmp_path / room)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    yield tmp_path
-    shutil.rmtree(tmp_path)
-
-
-def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(copy: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     """Python, with the packages of the copy."""
     path = os.pathsep.join(str(copy / room) for room in ROOMS)
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
     return subprocess.run(
-        [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        command, cwd=copy, env=environment, input=given, capture_output=True, text=True, check=False
     )
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_page_works_as_it_is_written(name: str, copy: Path):
-    page = read_page((HOW_TO / f"{name}.md").read_text())
-    assert len(page.changes) >= FEWEST_CHANGES
-    for change in page.changes:
-        file = copy / change.file
-        if change.is_new:
-            assert not file.exists(), f"{name}: {change.file} is there already"
-            file.write_text(change.text)
-        else:
-            file.write_text(changed(file.read_text(), change.text, f"{name}, {change.file}"))
-    install(copy)
-
-    origin = "import so101_robot, so101_policy, so101_eval, so101_calibration\n"
-    origin += f"assert so101_robot.__file__.startswith({str(copy)!r})\n"
-    done = run(copy, "-c", origin + page.check)
+def check(copy: Path, pages: dict[str, Page]) -> dict[str, str]:
+    """Run the checks of pages on a copy: page -> what went wrong."""
+    checks = json.dumps({name: page.check for name, page in pages.items()})
+    done = python(copy, "-c", RUN_CHECKS, str(copy), given=checks)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
-    sources = sorted({change.file for change in page.changes if change.file.endswith(".py")})
-    for command in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):
-        style = run(copy, "-m", "ruff", *command, *sources)
-        assert style.returncode == 0, f"{name} in the house style: {style.stdout}{style.stderr}"
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The packages and pyproject.toml. Compiled files come along: compiling all of them anew takes long."""
+    folder = tmp_path_factory.mktemp("copy")
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, folder / room)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def followed(copy: Path) -> Followed:
+    """All pages, one after the other."""
+    pages = {name: read_page(name) for name in PAGES}
+    trouble = dict.fromkeys(PAGES, "")
+    for name, page in pages.items():
+        try:
+            follow(page, copy)
+        except AssertionError as error:
+            trouble[name] = str(error)
+    install(copy)
+    return Followed(copy, trouble, check(copy, pages))
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_without_the_changes_the_check_of_the_page_fails(name: str, copy: Path):
+def test_the_page_works_as_it_is_written(name: str, followed: Followed):
+    assert followed.changes[name] == ""
+    assert followed.checks[name] == ""
+
+
+@pytest.mark.slow
+def test_before_the_changes_the_check_of_every_page_fails():
     """So it tests what the page adds."""
-    page = read_page((HOW_TO / f"{name}.md").read_text())
-    assert run(copy, "-c", page.check).returncode == 1
+    outcomes = check(ROOT, {name: read_page(name) for name in PAGES})
+    assert [name for name, trouble in outcomes.items() if "Error" not in trouble] == []
+
+
+def test_what_the_pages_add_is_in_the_house_style(followed: Followed):
+    changes = [change for name in PAGES for change in read_page(name).changes]
+    sources = sorted({change.file for change in changes if change.file.endswith(".py")})
+    for command in (["check", "--no-cache"], ["format", "--no-cache", "--check", "--diff"]):
+        style = python(followed.copy, "-m", "ruff", *command, *sources)
+        assert style.returncode == 0, style.stdout + style.stderr
 
 
 def test_a_change_that_does_not_fit_is_noticed():
     diff = " a = 1\n-b = 2\n+b = 3\n@@\n c = 4\n+d = 5\n"
-    assert changed("a = 1\nb = 2\nc = 4\n", diff, "page") == "a = 1\nb = 3\nc = 4\nd = 5\n"
+    assert changed("a = 1\nb = 2\nc = 4\n", diff) == "a = 1\nb = 3\nc = 4\nd = 5\n"
     with pytest.raises(AssertionError, match="there 0 times"):
-        changed("a = 1\nc = 4\n", diff, "page")
+        changed("a = 1\nc = 4\n", diff)
     with pytest.raises(AssertionError, match="there 2 times"):
-        changed("a = 1\nb = 2\nc = 4\nc = 4\n", diff, "page")
+        changed("a = 1\nb = 2\nc = 4\nc = 4\n", diff)
 
 
 def test_the_index_names_every_page():
