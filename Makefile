@@ -73,12 +73,12 @@ clean: ## remove the environments and the caches; outputs/ (recordings, training
 install = { test -x $(1)/bin/python || $(UV) venv --quiet $(1); } && $(UV) pip install --quiet --python $(1) $(2)
 
 .venv/.run: pyproject.toml constraints.txt | $(UV)
-	@echo "installing into .venv (about a minute on first use; 5 GB, most of it PyTorch with CUDA)"
+	@echo "installing into .venv (about a minute on first use; 6 GB, most of it PyTorch with CUDA)"
 	@$(call install,.venv,--constraint constraints.txt --editable .)
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | $(UV)
-	@echo "installing into .venv (about a minute on first use; 6 GB, most of it PyTorch with CUDA)"
+	@echo "installing into .venv (about a minute on first use; 7 GB, most of it PyTorch with CUDA)"
 	@$(call install,.venv,--constraint constraints.txt --editable . --group dev)
 	@touch $@ .venv/.run
 
