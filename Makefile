@@ -52,9 +52,9 @@ bench: .venv/.dev ## measure: bus, engine, chunks, jitter, cameras, training, ev
 	$(BIN)/python tests/benchmarks/bench_eval.py
 
 faults: .venv/.dev ## every fault, 20 times, ours and LeRobot's; two simulated hours of random ones; 100 kills (hours)
-	$(BIN)/python -m so101_eval.faults.table --repetitions 20 --out outputs/faults/table.jsonl
-	$(BIN)/python -m so101_eval.faults.soak --hours 2 --out outputs/faults/soak.json
-	$(BIN)/python -m so101_eval.faults.kills --kills 100 --out outputs/faults/kills.json
+	$(BIN)/python -m experiments.faults.table --repetitions 20 --out outputs/faults/table.jsonl
+	$(BIN)/python -m experiments.faults.soak --hours 2 --out outputs/faults/soak.json
+	$(BIN)/python -m experiments.faults.kills --kills 100 --out outputs/faults/kills.json
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py

@@ -9,24 +9,27 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
-from so101_robot import findings, preflight_servos
+
+from so101_calibration import files
+from so101_calibration.cameras import rates as camera_rates
+from so101_calibration.errors import CalibrateError, FileError, UsageError
+from so101_calibration.homing import JointCalibration
+from so101_calibration.report import FAIL, PASS, WARN, Item, graded, report, verdict
+from so101_calibration.servos import command as servos
+from so101_calibration.servos import compare, journal, motion_test, plausible
+from so101_calibration.servos.line import Line, open_line
+from so101_calibration.servos.terminal import Talk, Terminal
+from so101_robot.bus.registers import VOLTAGE_UNIT_V
+from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
-from so101_robot.registers import VOLTAGE_UNIT_V
-from so101_robot.startup import Registers, value_of
-
-from . import camera_rates, compare, files, journal, plausible, selftest, servos
-from .errors import CalibrateError, FileError, UsageError
-from .homing import JointCalibration
-from .line import Line, open_line
-from .terminal import Talk, Terminal
-
-PASS, WARN, FAIL = "pass", "warn", "fail"
+from so101_robot.preflight import findings
+from so101_robot.preflight import servos as preflight_servos
 
 STDOUT = Path("-")
 
@@ -55,16 +58,6 @@ PER_JOINT = ("voltage", "temperature", "tracking", "rest", "backlash")
 """What is measured at every joint."""
 
 
-class Item(NamedTuple):
-    """One line of the report."""
-
-    name: str
-    verdict: str
-    text: str
-    value: float | None = None
-    unit: str = ""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
     servos.add_port(parser)
@@ -88,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         talk = servos.person(options, mock, line, Terminal(Console(stderr=True)) if as_json else None)
         calibration = _calibration(options)
         move = not options.no_motion and talk.confirm(
-            f"Each joint will move {selftest.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
+            f"Each joint will move {motion_test.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
         )
         items = [*_unfinished(options), *examine(line, calibration, move)]
     items += camera_rates.examine(cameras, mock)
@@ -127,17 +120,6 @@ def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move
     return [*items, *_motions(line, compare.stored(rows))]
 
 
-def verdict(items: list[Item]) -> str:
-    """The worst of all."""
-    found = {item.verdict for item in items}
-    return FAIL if FAIL in found else WARN if WARN in found else PASS
-
-
-def report(items: list[Item]) -> dict[str, Any]:
-    """For programs: `{"verdict": .., "items": [{"name", "verdict", "text", "value", "unit"}, ..]}`."""
-    return {"verdict": verdict(items), "items": [item._asdict() for item in items]}
-
-
 def show(items: list[Item], talk: Talk) -> None:
     """For people: a table of what was measured at each joint, then the rest, what is wrong last."""
     joints = Table(box=None, pad_edge=False)
@@ -164,12 +146,6 @@ def _cell(item: Item | None) -> str:
         return "-"
     mark = "" if item.verdict == PASS else " !"
     return f"{item.value:.4g} {item.unit}{mark}" if item.unit != "deg" else f"{item.value:.2f} deg{mark}"
-
-
-def graded(name: str, value: float, unit: str, warn: float, fail: float, what: str) -> Item:
-    """An item that is worse the larger its value."""
-    grade = FAIL if value > fail else WARN if value > warn else PASS
-    return Item(name, grade, f"{what} {value:.2f} {unit}", round(value, 4), unit)
 
 
 def _unfinished(options: argparse.Namespace) -> Iterator[Item]:
@@ -218,7 +194,7 @@ def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) ->
 
 
 def _cycles(line: Line) -> Item:
-    cycles = selftest.bus_cycles(line)
+    cycles = motion_test.bus_cycles(line)
     item = graded("bus cycle", cycles.p99_ms, "ms", CYCLE_WARN_MS, CYCLE_FAIL_MS, "99 % within")
     text = f"{item.text}, median {cycles.median_ms:.2f} ms, {cycles.lost} of {cycles.reads} lost"
     return item._replace(text=text, verdict=FAIL if cycles.lost else item.verdict)
@@ -226,7 +202,7 @@ def _cycles(line: Line) -> Item:
 
 def _motions(line: Line, calibration: Mapping[str, JointCalibration]) -> Iterator[Item]:
     try:
-        found = selftest.motions(line, calibration)
+        found = motion_test.motions(line, calibration)
     except (CalibrateError, RobotError) as error:
         yield Item("motion", FAIL, str(error))
         return

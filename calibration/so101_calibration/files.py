@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from .errors import FileError
-from .homing import Calibration, JointCalibration
+from so101_calibration.errors import FileError
+from so101_calibration.homing import Calibration, JointCalibration
 
 FOLDER = ("robots", "so_follower")
 """Below LeRobot's calibration folder: its name for an SO-101 that follows."""

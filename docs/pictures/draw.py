@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from so101_robot import compose
-from so101_robot.arm import SO101
-from so101_robot.driving import drive as drive_arm
-from so101_robot.mock.render import open_renderer
-from so101_robot.observers import Tick
-from so101_robot.run import main as so101_run
-from so101_robot.run import with_defaults
-from so101_robot.stopping import StopRequests
+
+from so101_robot.arm.arm import SO101
+from so101_robot.commands import compose
+from so101_robot.commands.drive import drive as drive_arm
+from so101_robot.commands.run import main as so101_run
+from so101_robot.commands.run import with_defaults
+from so101_robot.loop.stopping import StopRequests
+from so101_robot.loop.tick import Tick
+from so101_robot.mock.cameras.render import open_renderer
 
 FOLDER = Path(__file__).parent
 SEED = 3

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from so101_eval.attempt import FPS, Bench, Tick
-from so101_eval.palletizing.expert import Expert
-from so101_eval.palletizing.picture import overhead_picture
-from so101_eval.palletizing.reset import draw
-from so101_robot.mock.render import open_renderer
+
+from experiments.overhead_picture import overhead_picture
+from so101_eval.episode.episode import FPS, Bench, Tick
+from so101_eval.expert.expert import Expert
+from so101_eval.palletizing.scene.draw import draw
+from so101_robot.mock.cameras.render import open_renderer
 
 FOLDER = Path(__file__).parent
 TASK, SEED = "palletize-4", 11

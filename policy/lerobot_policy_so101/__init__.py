@@ -8,9 +8,9 @@ from importlib import import_module
 from importlib.util import find_spec
 
 REGISTERS = (
-    "so101_robot.config_arm",
-    "so101_eval.config_env",
-    "so101_policy.configuration_regularized_act",
+    "so101_robot.arm.config_arm",
+    "so101_eval.episode.config_env",
+    "so101_policy.model.configuration_regularized_act",
 )
 """Modules whose import registers something; each imports configuration only, no MuJoCo and no numba."""
 

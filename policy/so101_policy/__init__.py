@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from so101_policy.errors import CheckpointError, PolicyError
 
 if TYPE_CHECKING:
-    from so101_policy.attention import AttentionProbe, AttentionShares, TokenLayout
-    from so101_policy.checkpoint import ActPolicy, Prediction
+    from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout
+    from so101_policy.inference.act_policy import ActPolicy, Prediction
 
 __all__ = [
     "ActPolicy",
@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActPolicy": "so101_policy.checkpoint",
-    "AttentionProbe": "so101_policy.attention",
-    "AttentionShares": "so101_policy.attention",
-    "Prediction": "so101_policy.checkpoint",
-    "TokenLayout": "so101_policy.attention",
+    "ActPolicy": "so101_policy.inference.act_policy",
+    "AttentionProbe": "so101_policy.attention.shares",
+    "AttentionShares": "so101_policy.attention.shares",
+    "Prediction": "so101_policy.inference.act_policy",
+    "TokenLayout": "so101_policy.attention.shares",
 }
 
 

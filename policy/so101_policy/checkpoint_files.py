@@ -26,7 +26,7 @@ from lerobot.utils.constants import ACTION
 from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors import SafetensorError, safe_open
 
-from so101_policy.errors import CheckpointError
+from so101_policy.errors import CheckpointError, first_line
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
@@ -138,12 +138,6 @@ def read_processors(folder: Path, config: Any, device: str) -> tuple[Any, Any]:
 def steps_of(pipeline: Any, kind: type[Any]) -> list[Any]:
     """The steps of a LeRobot processor that are of one class."""
     return [step for step in pipeline.steps if isinstance(step, kind)]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def _checkpoint_inside(given: Path) -> Path:

@@ -23,3 +23,9 @@ class TrainError(PolicyError, ValueError):
 
 class StoppedError(TrainError):
     """A training run that had begun could not go on; what it had reached is kept."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a message of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -4,7 +4,7 @@ seconds."""
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
+from so101_robot.errors import (
     BusError,
     BusTimeoutError,
     CalibrationError,
@@ -14,42 +14,42 @@ from .errors import (
     RobotError,
     UnsafeActionError,
 )
-from .joints import JOINTS
+from so101_robot.joints import JOINTS
 
 if TYPE_CHECKING:
-    from .arm import SO101, ArmState
-    from .cameras import Frame
-    from .chunks import make_scheduler
-    from .clock import Clock, WallClock
-    from .config_arm import SO101Config
-    from .guard import Guard, GuardLimits, Verdict
-    from .loop import ControlLoop, LoopConfig, Outcome
-    from .observers import Observer, Tick
-    from .runlog import RunLog, read_ticks
-    from .summary import summarise
-    from .workers import InlineWorker, ThreadWorker
+    from so101_robot.arm.arm import SO101
+    from so101_robot.arm.config_arm import SO101Config
+    from so101_robot.chunks.scheduler import make_scheduler
+    from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+    from so101_robot.clock import Clock, WallClock
+    from so101_robot.guard.guard import Guard, GuardLimits, Verdict
+    from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
+    from so101_robot.loop.tick import Observer, Tick
+    from so101_robot.runs.log import RunLog, read_ticks
+    from so101_robot.runs.summary import summarise
+    from so101_robot.state import ArmState, Frame
 
 _HOMES = {
-    "SO101": "arm",
-    "ArmState": "arm",
-    "Frame": "cameras",
-    "make_scheduler": "chunks",
+    "SO101": "arm.arm",
+    "ArmState": "state",
+    "Frame": "state",
+    "make_scheduler": "chunks.scheduler",
     "Clock": "clock",
     "WallClock": "clock",
-    "SO101Config": "config_arm",
-    "Guard": "guard",
-    "GuardLimits": "guard",
-    "Verdict": "guard",
-    "ControlLoop": "loop",
-    "LoopConfig": "loop",
-    "Outcome": "loop",
-    "Observer": "observers",
-    "Tick": "observers",
-    "RunLog": "runlog",
-    "read_ticks": "runlog",
-    "summarise": "summary",
-    "InlineWorker": "workers",
-    "ThreadWorker": "workers",
+    "SO101Config": "arm.config_arm",
+    "Guard": "guard.guard",
+    "GuardLimits": "guard.guard",
+    "Verdict": "guard.guard",
+    "ControlLoop": "loop.loop",
+    "LoopConfig": "loop.loop",
+    "Outcome": "loop.loop",
+    "Observer": "loop.tick",
+    "Tick": "loop.tick",
+    "RunLog": "runs.log",
+    "read_ticks": "runs.log",
+    "summarise": "runs.summary",
+    "InlineWorker": "chunks.workers",
+    "ThreadWorker": "chunks.workers",
 }
 
 __all__ = [

@@ -36,3 +36,11 @@ class CameraError(RobotError, OSError):
 
 class UnsafeActionError(RobotError, ValueError):
     """The guard refused to let an action pass."""
+
+
+def describe(problem: BaseException) -> str:
+    """An exception as one line; its class is named where the message alone would not speak."""
+    text = " ".join(str(problem).split())
+    return (
+        text if text and type(problem).__module__.startswith("so101") else f"{type(problem).__name__}: {text}"
+    )

@@ -27,11 +27,12 @@ from lerobot.motors import MotorCalibration
 from lerobot.motors.feetech import FeetechMotorsBus
 from rich.console import Console
 from rich.table import Table
-from so101_robot.bus import SO101Bus
+
+from so101_robot.bus.protocol import status
+from so101_robot.bus.so101_bus import SO101Bus
+from so101_robot.bus.tick_frames import HEALTH_SIZE, POSITION, Question, goal_frame
 from so101_robot.joints import SERVO_IDS
-from so101_robot.mock.process import MockProcess
-from so101_robot.protocol import status
-from so101_robot.sync import HEALTH_SIZE, POSITION, Question, goal_frame
+from so101_robot.mock.serve.process import MockProcess
 
 CYCLES = 50
 """Cycles in a block."""

@@ -12,10 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 from scenes import load_scenes
-from so101_calibration.intrinsics import Intrinsics, calibrate
-from so101_calibration.poses import apart, camera_in_base, inverse, lying
-from so101_calibration.rendered import draw
-from so101_calibration.views import View, detect, objection
+
+from so101_calibration.cameras.board_views import View, detect, objection
+from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
+from so101_calibration.cameras.poses import apart, camera_in_base, inverse, lying
+from so101_calibration.cameras.rendered import draw
 
 COLUMNS = (
     "focal length [%]",

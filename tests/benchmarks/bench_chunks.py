@@ -27,20 +27,21 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from so101_eval.faults.theirs import Asked, follower, rollout, signals, simulated
-from so101_eval.faults.traced import TracedArm
-from so101_policy.checkpoint import Prediction
-from so101_robot.arm import SO101
-from so101_robot.chunks import MODES, Mode, make_scheduler
-from so101_robot.config_arm import SO101Config
-from so101_robot.ending import EndingConfig
-from so101_robot.interpolation import Interpolated
-from so101_robot.joining import longest_steps
+
+from experiments.faults.theirs import Asked, follower, rollout, signals, simulated
+from experiments.faults.traced import TracedArm
+from so101_policy.inference.act_policy import Prediction
+from so101_robot.arm.arm import SO101
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.chunks.interpolation import Interpolated
+from so101_robot.chunks.scheduler import MODES, Mode, make_scheduler
+from so101_robot.chunks.step_bound import longest_steps
+from so101_robot.chunks.workers import InlineWorker
 from so101_robot.joints import JOINTS
-from so101_robot.loop import ControlLoop, LoopConfig
+from so101_robot.loop.ending import EndingConfig
+from so101_robot.loop.loop import ControlLoop, LoopConfig
+from so101_robot.loop.tick import Tick
 from so101_robot.mock.config import MockConfig
-from so101_robot.observers import Tick
-from so101_robot.workers import InlineWorker
 
 POLICY_FPS = 30
 LATENCY_S = 0.3

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from scenes import load_scenes
-from so101_calibration.background import learn
-from so101_calibration.camera_drift import Answer, Drift, Limits, measure
+
+from so101_calibration.drift.background import learn
+from so101_calibration.drift.measure import Answer, Drift, Limits, measure
 
 UNMOVED = 60
 AT_THE_LIMIT = 10

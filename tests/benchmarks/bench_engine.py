@@ -29,12 +29,13 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from numpy.typing import NDArray
-from so101_policy.attention import AttentionProbe
-from so101_policy.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
-from so101_policy.engine import Inferred, Observation, make_engine
-from so101_policy.engine_onnx import PACKAGES
-from so101_policy.modeling_regularized_act import RegularizedACTPolicy
 from torch import Tensor
+
+from so101_policy.attention.shares import AttentionProbe
+from so101_policy.inference.engine import Inferred, Observation, make_engine
+from so101_policy.inference.onnx import PACKAGES
+from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
 PICTURES = {"96x96": (96, 96), "224x224": (224, 224), "480x640": (480, 640)}
 """Height x width [px]."""

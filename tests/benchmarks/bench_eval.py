@@ -59,7 +59,8 @@ def make_policy(folder: Path) -> Path:
     import torch
     from bench_step import config_of
     from lerobot.policies.act.processor_act import make_act_pre_post_processors
-    from so101_policy.modeling_regularized_act import RegularizedACTPolicy
+
+    from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
     config = config_of("small", fps=float(FPS))
     numbers = {"mean": torch.tensor(POSE), "std": torch.full((6,), 5.0)}
@@ -111,8 +112,8 @@ def child(variant: str, warm_up: int, episodes: int, result: str, arguments: lis
 
 
 def run_ours(arguments: list[str], note: Callable[[int, int], None]) -> None:
-    from so101_eval.bench import main as evaluate
-    from so101_eval.episodes import Player
+    from so101_eval.commands.cli import main as evaluate
+    from so101_eval.evaluation.plan import Player
 
     play = Player.play
 

@@ -4,7 +4,7 @@ The control loop of `so101-run` at 30 Hz, with the guard and a run log, drives a
 is measured is this process and the machine. Inference is an ACT with two 96x96 cameras, as `lerobot-train` makes
 it, in the thread of `so101-run`, asked again as soon as it has answered: by LeRobot's forward, or by the engine that
 `so101-run` takes here. *Plain* is Python as it starts: automatic garbage collection, a switch interval of 5 ms, threads
-for every core, all with the same right to a core. *Quiet* is `so101_robot.quiet`, which `so101-run` has. All take turns
+for every core, all with the same right to a core. *Quiet* is `so101_robot.realtime`, which `so101-run` has. All take turns
 in blocks, so whatever else the machine does hits all of them.
 
 Run: python tests/benchmarks/bench_jitter.py [seconds of each, 15 by default: a minute and a half in all]
@@ -30,22 +30,22 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
-from so101_policy.attention import AttentionProbe
-from so101_policy.checkpoint import Prediction
-from so101_policy.engine import Inferred, Observation, make_engine
-from so101_robot import workers
-from so101_robot.arm import ArmState
-from so101_robot.cameras import Frame
-from so101_robot.chunks import make_scheduler
+
+from so101_policy.attention.shares import AttentionProbe
+from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.engine import Inferred, Observation, make_engine
+from so101_robot.chunks import workers
+from so101_robot.chunks.scheduler import make_scheduler
+from so101_robot.chunks.workers import ThreadWorker
 from so101_robot.clock import Clock, WallClock
-from so101_robot.ending import EndingConfig
-from so101_robot.guard import Guard, GuardLimits
+from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
-from so101_robot.loop import ControlLoop, LoopConfig
-from so101_robot.observers import Tick
-from so101_robot.quiet import leave_a_core, quiet_runtime
-from so101_robot.runlog import RunLog
-from so101_robot.workers import ThreadWorker
+from so101_robot.loop.ending import EndingConfig
+from so101_robot.loop.loop import ControlLoop, LoopConfig
+from so101_robot.loop.tick import Tick
+from so101_robot.realtime import leave_a_core, quiet_runtime
+from so101_robot.runs.log import RunLog
+from so101_robot.state import ArmState, Frame
 
 FPS = 30.0
 BLOCK_S = 5.0

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from lerobot.datasets import EpisodeAwareSampler
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from so101_policy.dataset_files import open_dataset, video_backend
-from so101_policy.frames import open_cache
-from so101_policy.samples import Position, SampleOrder, Samples
 from torch.utils.data import DataLoader
+
+from so101_policy.frames.cache import open_cache
+from so101_policy.frames.dataset import open_dataset, video_backend
+from so101_policy.frames.samples import Position, SampleOrder, Samples
 
 CHUNK = 100
 NAME = "local/bench"

@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 
-from so101_robot import protocol
+from so101_robot.bus import protocol
 from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepClock, LockstepLink

@@ -21,8 +21,9 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
+
 from so101_policy import AttentionProbe, TokenLayout
-from so101_policy.attention import shares_of
+from so101_policy.attention.shares import shares_of
 
 SIZES = ((96, 96), (480, 640))
 """Two cameras each, (height, width) [px]."""

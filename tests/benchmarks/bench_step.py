@@ -26,10 +26,11 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from numpy.typing import NDArray
-from so101_policy.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
-from so101_policy.modeling_regularized_act import RegularizedACTPolicy
-from so101_policy.regularizer_config import RegularizerConfig
 from torch import Tensor
+
+from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_policy.regularizer.config import RegularizerConfig
 
 BATCH = {"default": 8, "small": 16}
 CLIP = 10.0

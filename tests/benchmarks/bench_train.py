@@ -63,7 +63,7 @@ def child(program: str, first: int, last: int, result: str, arguments: list[str]
 
         lerobot_main()
     else:
-        from so101_policy.train import main
+        from so101_policy.train.command import main
 
         sys.exit(main())
 

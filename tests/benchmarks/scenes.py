@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HELPERS = Path(__file__).parents[1] / "calibration" / "camera_scenes.py"
+HELPERS = Path(__file__).parents[1] / "support" / "camera_scenes.py"
 
 
 def load_scenes() -> Any:

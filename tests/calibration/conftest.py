@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
-from so101_calibration.line import Line, open_line
-from so101_calibration.steps import Step
+
+from so101_calibration.servos.line import Line, open_line
+from so101_calibration.servos.steps import Step
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.plant import IdealPlant
+from so101_robot.mock.physics.plant import IdealPlant
 
 
 class Scripted:

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from so101_calibration import compare, files, servos
-from so101_calibration.calibrate import main
+
+from so101_calibration import files
+from so101_calibration.command import main
 from so101_calibration.errors import ImplausibleError, InputEndedError
 from so101_calibration.homing import JointCalibration
-from so101_calibration.line import Line
-from so101_calibration.steps import MIDDLE
-from so101_calibration.terminal import Terminal
+from so101_calibration.servos import command as servos
+from so101_calibration.servos import compare
+from so101_calibration.servos.line import Line
+from so101_calibration.servos.steps import MIDDLE
+from so101_calibration.servos.terminal import Terminal
+from so101_robot.bus.registers import BY_NAME
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
-from so101_robot.registers import BY_NAME
 
 from .conftest import Scripted
 

@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from so101_calibration import camera_rates, check, compare, selftest
-from so101_calibration.calibrate import main
-from so101_calibration.check import FAIL, PASS, WARN, Item
+
+from so101_calibration import check
+from so101_calibration.cameras import rates as camera_rates
+from so101_calibration.command import main
 from so101_calibration.errors import ServoError
-from so101_calibration.line import Line, open_line
-from so101_robot.cameras import Frame, MockFrames
+from so101_calibration.report import FAIL, PASS, WARN, Item
+from so101_calibration.servos import compare, motion_test
+from so101_calibration.servos.line import Line, open_line
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.frames import MockFrames
+from so101_robot.state import Frame
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def test_a_joint_that_is_held_up_stops_the_motion(standing: tuple[MockArm, Line]
     arm.add_fault({"fault": "overload", "servo": 2})
     arm.advance_to(arm.now_us + 20_000)
     with pytest.raises(ServoError, match="shoulder_lift: overload"):
-        selftest.motions(line, compare.stored(rows))
+        motion_test.motions(line, compare.stored(rows))
     assert arm.driven_joints() == []
 
 

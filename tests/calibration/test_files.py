@@ -7,6 +7,7 @@ import draccus
 import pytest
 from lerobot.motors import MotorCalibration
 from lerobot.utils.constants import HF_LEROBOT_CALIBRATION
+
 from so101_calibration import files
 from so101_calibration.errors import FileError
 from so101_calibration.homing import JointCalibration

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from so101_calibration.homing import (
     DEG_PER_STEP,
     JointCalibration,

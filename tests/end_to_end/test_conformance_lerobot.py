@@ -13,8 +13,9 @@ from lerobot.cameras.zmq import ZMQCameraConfig
 from lerobot.motors import motors_bus
 from lerobot.motors.feetech import feetech
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
+
 from so101_robot.joints import JOINTS
-from so101_robot.mock.process import MockProcess
+from so101_robot.mock.serve.process import MockProcess
 
 SIZE = 64
 

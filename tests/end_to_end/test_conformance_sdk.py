@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import scservo_sdk as sdk
+
 from so101_robot.joints import JOINTS, SERVO_IDS
-from so101_robot.mock.process import MockProcess
+from so101_robot.mock.serve.process import MockProcess
 
 MODEL_STS3215 = 777
 OK = sdk.COMM_SUCCESS

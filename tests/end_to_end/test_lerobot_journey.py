@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from so101_robot.mock.process import MockProcess
-from so101_robot.runlog import read_ticks
+
+from so101_robot.mock.serve.process import MockProcess
+from so101_robot.runs.log import read_ticks
 
 BIN = Path(sys.executable).parent
 SIZE = 96

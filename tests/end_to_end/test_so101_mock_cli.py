@@ -19,12 +19,13 @@ import psutil
 import pytest
 import serial
 import zmq
-from so101_robot import protocol
+
+from so101_robot.bus import protocol
 from so101_robot.errors import RobotError
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.engine import Engine, EngineConfig
-from so101_robot.mock.process import MockProcess
-from so101_robot.mock.serve import main
+from so101_robot.mock.serve.command import main
+from so101_robot.mock.serve.engine import Engine, EngineConfig
+from so101_robot.mock.serve.process import MockProcess
 
 START_S = 90
 COMMAND = [sys.executable, "-m", "so101_robot.mock"]

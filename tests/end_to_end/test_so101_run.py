@@ -14,15 +14,17 @@ from typing import Any
 
 import pexpect
 import pytest
-from checkpoints import untrained
-from so101_robot import run, supervisor
-from so101_robot.config_run import RunConfig
-from so101_robot.flags import FLAGS, HELP, normalised, parse
-from so101_robot.mock.process import MockProcess
-from so101_robot.runlog import read_ticks
-from so101_robot.supervisor import Rule
 
-SO101_RUN = [sys.executable, "-m", "so101_robot.run"]
+from checkpoints import untrained
+from so101_robot.commands import run
+from so101_robot.commands.flags import FLAGS, HELP, normalised, parse
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.faults import supervisor
+from so101_robot.faults.supervisor import Rule
+from so101_robot.mock.serve.process import MockProcess
+from so101_robot.runs.log import read_ticks
+
+SO101_RUN = [sys.executable, "-m", "so101_robot.commands.run"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_help_is_there_at_once_with_examples_first() -> None:
         time.perf_counter() - started < 10
     )  # importing torch and LeRobot alone takes that on a busy machine
     assert done.stdout.index("--policy.path=outputs/train") < done.stdout.index("--chunks.mode")
-    code = "import sys, so101_robot.run as r; r.main(['--help']); assert 'torch' not in sys.modules"
+    code = "import sys, so101_robot.commands.run as r; r.main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 

@@ -9,9 +9,10 @@ import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
-from so101_eval.bench import main
-from so101_policy.configuration_regularized_act import RegularizedACTConfig
-from so101_policy.modeling_regularized_act import RegularizedACTPolicy
+
+from so101_eval.commands.cli import main
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
 POSE = (10.0, -60.0, 60.0, 50.0, 0.0, 30.0)
 GREY = (0.25, 0.5, 0.75)

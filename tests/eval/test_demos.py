@@ -16,7 +16,7 @@ import numpy as np
 import pexpect
 import pytest
 from rich.console import Console
-from so101_eval.attempt import Bench, Controller, Observation
+
 from so101_eval.demos import command as demos_command
 from so101_eval.demos import players, staging
 from so101_eval.demos.command import main
@@ -26,9 +26,10 @@ from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
 from so101_eval.demos.recovery import START_OFF_RAD, WOBBLE_DEG, Recovering, recovers
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome
+from so101_eval.episode.episode import Bench, Controller, Observation
 from so101_eval.errors import EvalError
-from so101_eval.palletizing.expert import Expert
-from so101_eval.palletizing.reset import DEMO_SEEDS, Reset, draw
+from so101_eval.expert.expert import Expert
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS, Reset, draw
 from so101_robot.joints import JOINTS
 
 SMALL = Settings("palletize-1", 2, width=32, height=32)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from so101_eval import running
-from so101_eval.episodes import Plan
+
 from so101_eval.errors import ConfigError, StudyError
-from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS
-from so101_eval.policies import parse_policies
+from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.plan import Plan
+from so101_eval.evaluation.policy_specs import parse_policies
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS
 from so101_eval.study import command as study
 from so101_eval.study import training
 from so101_eval.study.command import Place, main
@@ -226,7 +227,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pyte
 
 def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     played: list[Plan] = []
-    monkeypatch.setattr(running, "run", lambda plan, *rest: played.append(plan))
+    monkeypatch.setattr(run_folder, "run", lambda plan, *rest: played.append(plan))
     monkeypatch.setattr(study, "parse_policies", lambda named, fps: parse_policies(["baseline=expert"]))
     fresh = Design(first_scene=1000, episodes=3, scenarios=())
     study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))

@@ -8,8 +8,9 @@ import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
-from so101_policy.configuration_regularized_act import RegularizedACTConfig
 from torch import Tensor, nn
+
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 
 TINY: dict[str, Any] = {"device": "cpu", "chunk_size": 6, "n_action_steps": 4, "dim_model": 16, "n_heads": 2}
 TINY |= {"dim_feedforward": 24, "n_encoder_layers": 2, "n_vae_encoder_layers": 2, "latent_dim": 4}

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from importlib import reload
 
-import lerobot_policy_so101
 import pytest
+
+import lerobot_policy_so101
 
 
 def test_importing_it_registers_robot_policy_and_environment_without_loading_physics():
@@ -16,8 +17,8 @@ def test_importing_it_registers_robot_policy_and_environment_without_loading_phy
         "assert 'so101_palletizing' in EnvConfig.get_known_choices(); "
         "from lerobot.configs import PreTrainedConfig; "
         "assert 'regularized_act' in PreTrainedConfig.get_known_choices(); "
-        "heavy = {'mujoco', 'numba', 'so101_policy.checkpoint', 'so101_robot.arm', 'so101_eval.env', "
-        "'so101_policy.modeling_regularized_act'}; "
+        "heavy = {'mujoco', 'numba', 'so101_policy.inference.act_policy', 'so101_robot.arm.arm', 'so101_eval.episode.env', "
+        "'so101_policy.model.modeling_regularized_act'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

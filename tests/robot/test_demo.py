@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from so101_policy.checkpoint import ActPolicy
+
+from so101_policy.inference.act_policy import ActPolicy
 from so101_robot import demo
-from so101_robot.config_arm import SO101Config
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.commands.run import DEMO_S, main, with_defaults
 from so101_robot.errors import ConfigError
-from so101_robot.run import DEMO_S, main, with_defaults
-from so101_robot.runlog import read_ticks
+from so101_robot.runs.log import read_ticks
 
 
 @pytest.mark.parametrize("name", demo.NAMES)

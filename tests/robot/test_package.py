@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 import so101_robot
 
 
@@ -18,6 +19,6 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 
 def test_importing_the_package_brings_neither_torch_nor_mujoco_nor_lerobot() -> None:
-    code = "import sys, so101_robot, so101_robot.loop, so101_robot.dashboard, so101_robot.runlog\n"
+    code = "import sys, so101_robot, so101_robot.loop.loop, so101_robot.display.dashboard, so101_robot.runs.log\n"
     code += "assert not {'torch', 'mujoco', 'lerobot', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

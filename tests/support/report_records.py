@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from so101_eval.palletizing.record import MILESTONES, BoxScore, Event, Score
-from so101_eval.records import EpisodeRecord
+
+from so101_eval.evaluation.records import EpisodeRecord
+from so101_eval.palletizing.score.record import MILESTONES, BoxScore, Event, Score
 
 KINDS = (
     ("missed_grasp", "grasp", 1),

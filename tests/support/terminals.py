@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.plant import IdealPlant
-from so101_robot.mock.terminal import PtyServer
+from so101_robot.mock.physics.plant import IdealPlant
+from so101_robot.mock.serve.terminal import PtyServer
 
 
 class Terminal:

@@ -27,17 +27,17 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from rich.console import Console
-from so101_robot.errors import RobotError
 
-from so101_eval.attempt import FPS
 from so101_eval.demos.dataset import assemble
 from so101_eval.demos.folder import STAGING, lock, prepare
 from so101_eval.demos.players import play_all
 from so101_eval.demos.settings import Settings
+from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError, EvalError
-from so101_eval.palletizing.reset import DEMO_SEEDS
-from so101_eval.palletizing.scenarios import NOMINAL, SCENARIOS
-from so101_eval.palletizing.tasks import TASKS
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
+from so101_eval.palletizing.scene.tasks import TASKS
+from so101_robot.errors import RobotError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from so101_robot.record import ROBOT_TYPE, VIDEO_BACKEND, dataset_features
 
 from so101_eval.demos.episode import Episode, from_png
 from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
-from so101_eval.demos.progress import progress
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import load
 from so101_eval.errors import EvalError
-from so101_eval.palletizing.start import CAMERAS
-from so101_eval.palletizing.tasks import load_task
+from so101_eval.palletizing.scene.reset_data import CAMERAS
+from so101_eval.palletizing.scene.tasks import load_task
+from so101_eval.progress import progress
+from so101_robot.runs.dataset import ROBOT_TYPE, VIDEO_BACKEND, dataset_features
 
 EPISODES = "so101_episodes.jsonl"
 """In the dataset's `meta`: a line an episode."""

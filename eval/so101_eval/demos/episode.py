@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from so101_robot.joints import JOINTS
-from so101_robot.mock.config import MockConfig
 
-from so101_eval.attempt import FPS, Bench, Tick
 from so101_eval.demos.recovery import Recovering, recovers, start_off
 from so101_eval.demos.settings import Settings
-from so101_eval.palletizing.expert import Expert
-from so101_eval.palletizing.reset import Reset, check_seed, draw
-from so101_eval.palletizing.start import CAMERAS
+from so101_eval.episode.episode import FPS, Bench, Tick
+from so101_eval.expert.expert import Expert
+from so101_eval.palletizing.scene.draw import Reset, check_seed, draw
+from so101_eval.palletizing.scene.reset_data import CAMERAS
+from so101_robot.joints import JOINTS
+from so101_robot.mock.config import MockConfig
 
 type Vector = NDArray[np.float64]
 type Png = NDArray[np.uint8]

@@ -15,14 +15,14 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 
-from so101_eval.attempt import Bench
-from so101_eval.children import deaf_to_ctrl_c
 from so101_eval.demos.episode import open_bench
-from so101_eval.demos.progress import progress
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome, outcomes, play_and_stage
+from so101_eval.episode.episode import Bench
 from so101_eval.errors import EvalError
-from so101_eval.palletizing.reset import check_seed
+from so101_eval.palletizing.scene.draw import check_seed
+from so101_eval.pool import deaf_to_ctrl_c
+from so101_eval.progress import progress
 
 MOST_FAILURES = 20
 """So many and as many as there are good episodes: the expert cannot do it, and would go on for ever."""

@@ -8,11 +8,11 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from so101_robot.joints import GRIPPER, JOINTS
 
-from so101_eval.attempt import FPS, Observation
-from so101_eval.palletizing.expert import Expert
-from so101_eval.palletizing.reset import SUITE, Reset, stream
+from so101_eval.episode.episode import FPS, Observation
+from so101_eval.expert.expert import Expert
+from so101_eval.palletizing.scene.draw import SUITE, Reset, stream
+from so101_robot.joints import GRIPPER, JOINTS
 
 START_OFF_RAD = 0.12
 """[rad] The arm starts up to this far off in every joint: some 3 cm at the jaws."""

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from so101_eval.attempt import FPS
+from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError
-from so101_eval.palletizing.reset import DEMO_SEEDS, check_seed
-from so101_eval.palletizing.scenarios import NOMINAL, load_scenario
-from so101_eval.palletizing.tasks import load_task
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS, check_seed
+from so101_eval.palletizing.scene.scenarios import NOMINAL, load_scenario
+from so101_eval.palletizing.scene.tasks import load_task
 
 LEAST_PIXELS, MOST_PIXELS = 16, 4096
 

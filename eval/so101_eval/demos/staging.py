@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from so101_eval.attempt import Bench
 from so101_eval.demos.episode import Episode, play
 from so101_eval.demos.settings import Settings
-from so101_eval.palletizing.start import CAMERAS
+from so101_eval.episode.episode import Bench
+from so101_eval.palletizing.scene.reset_data import CAMERAS
 
 
 class Outcome(NamedTuple):

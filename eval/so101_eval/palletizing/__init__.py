@@ -5,12 +5,12 @@
 shows that it can be done.
 """
 
-from so101_eval.palletizing.record import Score
-from so101_eval.palletizing.reset import DEMO_SEEDS, EVAL_SEEDS, Reset, check_seed, draw
-from so101_eval.palletizing.scenarios import SCENARIOS, load_scenario
-from so101_eval.palletizing.scene import PalletizingScene, lay_out
-from so101_eval.palletizing.score import Scorer
-from so101_eval.palletizing.tasks import TASKS, Task, load_task
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS, Reset, check_seed, draw
+from so101_eval.palletizing.scene.scenarios import SCENARIOS, load_scenario
+from so101_eval.palletizing.scene.scene import PalletizingScene, lay_out
+from so101_eval.palletizing.scene.tasks import TASKS, Task, load_task
+from so101_eval.palletizing.score.record import Score
+from so101_eval.palletizing.score.score import Scorer
 
 __all__ = [
     "DEMO_SEEDS",

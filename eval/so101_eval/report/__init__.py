@@ -1,5 +1,5 @@
 """The report of an evaluation: records -> data (`report_data`) -> one page that needs nothing else (`render`)."""
 
-from so101_eval.report.data import report_data
+from so101_eval.report.data.report_data import report_data
 
 __all__ = ["report_data"]

@@ -11,16 +11,16 @@ from typing import Any
 
 from rich.console import Console
 
-from so101_eval.demos.progress import progress
 from so101_eval.errors import ConfigError
-from so101_eval.players import one_thread
-from so101_eval.records import EpisodeRecord, read_runs, write_whole
-from so101_eval.report.data import report_data
+from so101_eval.evaluation.records import EpisodeRecord, read_runs, write_whole
+from so101_eval.evaluation.run_folder import plan_of
+from so101_eval.pool import one_thread
+from so101_eval.progress import progress
+from so101_eval.report.data.reliance import read_reliance
+from so101_eval.report.data.report_data import report_data
+from so101_eval.report.data.table import BASELINE
 from so101_eval.report.media import BUDGET, Clip, Films, make_media
 from so101_eval.report.page import render
-from so101_eval.report.reliance import read_reliance
-from so101_eval.report.table import BASELINE
-from so101_eval.running import plan_of
 
 PAGE, DATA, MEDIA = "report.html", "report.json", "media"
 METRICS = "metrics.jsonl"

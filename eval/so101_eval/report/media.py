@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +18,33 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from so101_eval.episode.episode import FPS
+from so101_eval.errors import EvalError
+from so101_eval.evaluation.plan import Player
+from so101_eval.evaluation.records import EpisodeRecord, Key
+from so101_eval.evaluation.replay import camera
+from so101_eval.evaluation.run_folder import plan_of
+from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_policy.errors import PolicyError
 from so101_robot.errors import RobotError
 
-from so101_eval.attempt import FPS
-from so101_eval.episodes import Player
-from so101_eval.errors import EvalError
-from so101_eval.palletizing.start import CAMERAS
-from so101_eval.records import EpisodeRecord, Key
-from so101_eval.replaying import camera
-from so101_eval.report.clips import Clip, clip_key
-from so101_eval.running import plan_of
+
+@dataclass(frozen=True)
+class Clip:
+    """Something to embed."""
+
+    uri: str
+    """data:..."""
+    is_video: bool
+    as_recorded: bool
+    """The episode went again as its record says, to the last bit."""
+
+
+def clip_key(*episodes: Mapping[str, Any]) -> str:
+    """Of one episode, or of a pair side by side."""
+    return "|".join(",".join(str(one[name]) for name in Key._fields) for one in episodes)
+
 
 WIDTH, HEIGHT = 240, 180
 """[px] of one picture in a clip."""

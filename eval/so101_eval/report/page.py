@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from so101_eval.palletizing.tasks import POSITION_TOLERANCE_MM
-from so101_eval.report import curves, evidence, forest, funnel, heat, probes, rates, scatter
-from so101_eval.report.clips import Clip, clip_key
-from so101_eval.report.svg import arm_numbers, colour
+from so101_eval.palletizing.scene.tasks import POSITION_TOLERANCE_MM
+from so101_eval.report.figures import curves, evidence, forest, funnel, heat, probes, rates, scatter
+from so101_eval.report.figures.svg import arm_numbers, colour
+from so101_eval.report.media import Clip, clip_key
 
 TEMPLATES = Path(__file__).parent / "templates"
 

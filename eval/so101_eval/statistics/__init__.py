@@ -2,7 +2,7 @@
 
 `paired` for a fixed number of common scenes, `sequential` for a study that is looked at after every pair, `unpaired`
 where scenes were not shared, `resampling` over training seeds, `intervals` and `rates` for one policy, `multiplicity`
-for many comparisons, `power` for planning, `agreement` for scorers. `python -m so101_eval.statistics.null_simulations`
+for many comparisons, `power` for planning, `agreement` for scorers. `python -m experiments.null_simulations`
 measures that they keep what they promise. Differences are first minus second; intervals hold 1 - alpha.
 """
 

@@ -20,23 +20,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from so101_policy.errors import PolicyError
-from so101_robot.errors import RobotError
 
-from so101_eval import running
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
-from so101_eval.episodes import Plan, parse_cells
+from so101_eval.episode.playing import AUTO, LATENCY_S
 from so101_eval.errors import EvalError
-from so101_eval.palletizing.scenarios import NOMINAL
-from so101_eval.players import local_players
-from so101_eval.playing import AUTO, LATENCY_S
-from so101_eval.policies import check_unseen, parse_policies
+from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.plan import Plan, parse_cells
+from so101_eval.evaluation.players import local_players
+from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
+from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.report import command as report
 from so101_eval.study.design import ARMS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
+from so101_policy.errors import PolicyError
+from so101_robot.errors import RobotError
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
 SHIFTED_SEED = 100_000
@@ -138,7 +138,7 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
         design.image_px,
     )
     check_unseen(plan.policies, plan.seeds)
-    running.run(plan, place.evaluation, local_players(plan, jobs), console)
+    run_folder.run(plan, place.evaluation, local_players(plan, jobs), console)
 
 
 def tell(design: Design, place: Place, jobs: int, console: Console) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from so101_eval.errors import ConfigError
-from so101_eval.palletizing.reset import EVAL_SEEDS, check_seed
-from so101_eval.palletizing.scenarios import load_scenario
-from so101_eval.palletizing.stored import from_json, to_json
-from so101_eval.palletizing.tasks import load_task
+from so101_eval.json_lines import from_json, to_json
+from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed
+from so101_eval.palletizing.scene.scenarios import load_scenario
+from so101_eval.palletizing.scene.tasks import load_task
 
 DESIGN = "design.json"
 

@@ -8,10 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from so101_policy import reliance_command
-
 from so101_eval.errors import StudyError
 from so101_eval.study.training import TrainRun
+from so101_policy.reliance import command as reliance_command
 
 RELIANCE = "reliance.json"
 FRAMES = 320

@@ -7,14 +7,14 @@ numba take seconds, and LeRobot imports this package's configuration with every 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from so101_robot.mock.backend import let_mujoco_import
+from so101_robot.mock.cameras.backend import let_mujoco_import
 
 if TYPE_CHECKING:
     from so101_robot.mock.arm import MockArm
     from so101_robot.mock.config import CAMERAS, MockConfig
     from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
-    from so101_robot.mock.process import MockProcess
-    from so101_robot.mock.terminal import PtyServer
+    from so101_robot.mock.serve.process import MockProcess
+    from so101_robot.mock.serve.terminal import PtyServer
 
 let_mujoco_import()
 
@@ -25,8 +25,8 @@ _HOMES = {
     "LockstepSerial": "lockstep",
     "MockArm": "arm",
     "MockConfig": "config",
-    "MockProcess": "process",
-    "PtyServer": "terminal",
+    "MockProcess": "serve.process",
+    "PtyServer": "serve.terminal",
 }
 
 __all__ = [

@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_robot.cameras import Frame
+from so101_robot.bus.protocol import Errors
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS, SERVO_IDS
-from so101_robot.mock.captures import TICK_US, Capture, Shutter
+from so101_robot.mock.cameras.shutter import TICK_US, Capture, Shutter
 from so101_robot.mock.config import CAMERAS, MockConfig
-from so101_robot.mock.faults import Event, FaultPlan, PortEvent
-from so101_robot.mock.hand import Hand
-from so101_robot.mock.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
-from so101_robot.mock.servo import Bridge, Servos
-from so101_robot.mock.wire import Reply, Wire, WireTiming
-from so101_robot.mock.world import Scene, World, load_scene
-from so101_robot.protocol import Errors
+from so101_robot.mock.physics.hand import Hand
+from so101_robot.mock.physics.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
+from so101_robot.mock.physics.world import Scene, World, load_scene
+from so101_robot.mock.servo.servo import Bridge, Servos
+from so101_robot.mock.wire.fault_plan import Event, FaultPlan, PortEvent
+from so101_robot.mock.wire.wire import Reply, Wire, WireTiming
+from so101_robot.state import Frame
 
 if (
     TYPE_CHECKING
 ):  # LeRobot takes seconds to import, and the process behind a pseudo-terminal needs none of it
     from lerobot.motors import MotorCalibration
 
-    from so101_robot.mock.render import Renderer
+    from so101_robot.mock.cameras.render import Renderer
 
 __all__ = ["CAMERAS", "MockArm", "MockConfig"]
 
@@ -240,7 +240,7 @@ class MockArm:
 
     def _open_renderer(self) -> "Renderer":
         if self._renderer is None:
-            from so101_robot.mock.render import open_renderer
+            from so101_robot.mock.cameras.render import open_renderer
 
             assert self.world is not None, "an arm without a world has no captures"
             config = self.config

@@ -6,10 +6,10 @@ Simulated time moves when the loop waits and while bytes are on the wire, never 
 
 import time
 
+from so101_robot.bus.link import answer_start
 from so101_robot.errors import PortError
-from so101_robot.link import answer_start
 from so101_robot.mock.arm import MockArm
-from so101_robot.mock.wire import Reply
+from so101_robot.mock.wire.wire import Reply
 
 HOST_TIMEOUT_US = 50_000
 """How long LeRobot waits for a status packet [us]: the 50 ms by which it patches feetech-servo-sdk's
@@ -63,7 +63,7 @@ class LockstepClock:
 class LockstepLink:
     """The bus in memory: the time that bytes spend on the wire is added to simulated time.
 
-    A `so101_robot.link.Link` that means the same by a deadline as `SerialLink`: what has not arrived
+    A `so101_robot.bus.link.Link` that means the same by a deadline as `SerialLink`: what has not arrived
     `timeout_s` after the request was handed over is not in the answer, and is still on its way.
     """
 

@@ -20,11 +20,13 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from PIL import Image
 from rich.console import Console
-from so101_policy import frames, frames_build
-from so101_policy.cache_folders import LOCK, MANIFEST, PARTIAL, locked
-from so101_policy.dataset_files import fingerprint, open_dataset
+
 from so101_policy.errors import PolicyError
-from so101_policy.frames import FrameCache, open_cache
+from so101_policy.frames import build as frames_build
+from so101_policy.frames import cache as frames
+from so101_policy.frames.cache import FrameCache, open_cache
+from so101_policy.frames.dataset import fingerprint, open_dataset
+from so101_policy.frames.folders import LOCK, MANIFEST, PARTIAL, locked
 
 FRONT, WRIST = "observation.images.front", "observation.images.wrist"
 
@@ -154,9 +156,9 @@ def test_ctrl_c_while_decoding_ends_after_the_pieces_at_hand(
 KILLED_WHILE_COMPARING = """
 import os, signal, sys
 from pathlib import Path
-from so101_policy import frames_build
-from so101_policy.dataset_files import open_dataset
-from so101_policy.frames import open_cache
+from so101_policy.frames import build as frames_build
+from so101_policy.frames.dataset import open_dataset
+from so101_policy.frames.cache import open_cache
 frames_build._compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 open_cache(open_dataset("local/tiny", Path(sys.argv[1])), folder=Path(sys.argv[2]))
 """

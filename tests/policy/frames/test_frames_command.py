@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from so101_policy.cache_folders import PARTIAL, locked
-from so101_policy.dataset_files import open_dataset
-from so101_policy.frames import FrameCache, open_cache
-from so101_policy.frames_command import main
+
+from so101_policy.frames.cache import FrameCache, open_cache
+from so101_policy.frames.command import main
+from so101_policy.frames.dataset import open_dataset
+from so101_policy.frames.folders import PARTIAL, locked
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import pytest
 import torch
 from lerobot.datasets import EpisodeAwareSampler
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from so101_policy.dataset_files import open_dataset
-from so101_policy.errors import PolicyError
-from so101_policy.frames import FrameCache, open_cache
-from so101_policy.samples import Position, SampleOrder, Samples, share
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from so101_policy.errors import PolicyError
+from so101_policy.frames.cache import FrameCache, open_cache
+from so101_policy.frames.dataset import open_dataset
+from so101_policy.frames.samples import Position, SampleOrder, Samples, share
 
 CHUNK = 5
 CAMERAS = ("observation.images.front", "observation.images.wrist")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from so101_policy.train import main
+
+from so101_policy.train.command import main
 
 JOINTS = ("a.pos", "b.pos", "c.pos")
 CAMERAS = {"front": (32, 32), "wrist": (32, 32)}

@@ -14,9 +14,10 @@ import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
-from so101_policy.checkpoint import ActPolicy
-from so101_policy.train import main
-from so101_policy.trainer import Trainer
+
+from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.train.command import main
+from so101_policy.train.trainer import Trainer
 
 Train = Callable[..., Path]
 Flags = Callable[..., list[str]]
@@ -140,7 +141,7 @@ def test_a_loss_that_is_no_number_stops_with_the_state_saved(
     tmp_path: Path, flags: Flags, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     poisoned = flags(tmp_path / "run", "--steps=60", "--save_freq=5")
-    from so101_policy.device_batch import DeviceBatch
+    from so101_policy.train.device_batch import DeviceBatch
 
     prepare, calls = DeviceBatch.augmented, [0]
 
@@ -179,7 +180,7 @@ def test_kill_9_while_saving_leaves_the_checkpoint_before_whole(tmp_path: Path, 
         "        return real(*arguments, **named)\n"
         "    setattr(os, name, call)\n"
         "for name in ('fsync', 'rename', 'replace', 'symlink'): dying(name)\n"
-        "from so101_policy.train import main\n"
+        "from so101_policy.train.command import main\n"
         "main(sys.argv[2:])\n"
     )
     done = subprocess.run(

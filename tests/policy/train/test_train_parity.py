@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from so101_policy.train import main
+
+from so101_policy.train.command import main
 
 Flags = Callable[..., list[str]]
 Losses = Callable[[Path], list[float]]

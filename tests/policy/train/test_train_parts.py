@@ -11,15 +11,16 @@ import pytest
 import torch
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.processor import NormalizerProcessorStep
-from so101_policy.batches import Batches
-from so101_policy.device_batch import DeviceBatch
-from so101_policy.divergence import FACTOR, LEAST, PATIENCE, DivergenceWatch
+
 from so101_policy.errors import TrainError
-from so101_policy.heldout import executed_error, spread
-from so101_policy.metrics import Metrics, MetricsFile
-from so101_policy.processes import Processes
-from so101_policy.samples import SampleOrder
-from so101_policy.train_flags import FLAGS, HELP, for_lerobot
+from so101_policy.frames.samples import SampleOrder
+from so101_policy.train.batches import Batches
+from so101_policy.train.device_batch import DeviceBatch
+from so101_policy.train.divergence import FACTOR, LEAST, PATIENCE, DivergenceWatch
+from so101_policy.train.flags import FLAGS, HELP, for_lerobot
+from so101_policy.train.heldout import executed_error, spread
+from so101_policy.train.metrics import Metrics, MetricsFile
+from so101_policy.train.processes import Processes
 
 CPU = torch.device("cpu")
 

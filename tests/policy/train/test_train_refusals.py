@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from so101_policy.train import main
+
+from so101_policy.train.command import main
 
 Train = Callable[..., Path]
 Flags = Callable[..., list[str]]

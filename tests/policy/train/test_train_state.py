@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from so101_policy import training_run
+
 from so101_policy.errors import StoppedError
-from so101_policy.train import main
-from so101_policy.trainer import Ending, Trainer
-from so101_policy.training_state import Checkpoints, Progress, Trained, random_state, read_progress
+from so101_policy.train import stages as training_run
+from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress
+from so101_policy.train.command import main
+from so101_policy.train.trainer import Ending, Trainer
 
 Flags = Callable[..., list[str]]
 CALLS = ("fsync", "rename", "replace", "symlink")

@@ -1,0 +1,1 @@
+"""Lens and place of cameras: boards, views, intrinsics, poses."""

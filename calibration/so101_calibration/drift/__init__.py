@@ -1,0 +1,1 @@
+"""Does a camera stand where it stood when the data were recorded?"""

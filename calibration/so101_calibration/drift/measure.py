@@ -1,0 +1,277 @@
+"""Has a camera moved, turned, been refocused or seen other light since a dataset was recorded?
+
+The background of the dataset (`background`) is found again in a live picture (`alignment`). From the homography
+between them come a shift in pixels, the turn of the camera that would explain it, light, colour and sharpness, and
+from thresholds an answer: go, warn or no-go.
+
+A single picture cannot tell a small turn from a small shift of the camera, so the degrees are those of a turn that
+moves the picture as it has moved, and what a turn leaves unexplained is given in pixels. Light is a ratio of linear
+light: grey levels to the power of `gamma` (2.2 for cameras, 1 for the mock arm's pictures, whose levels are light
+already). With automatic exposure a camera hides its light; lock it (`so101-calibrate cameras lock`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from so101_calibration.drift.alignment import Alignment, Homography, align, moved
+from so101_calibration.drift.background import BRIGHT, DARK, Background, sharpness
+from so101_calibration.errors import ImplausibleError, UsageError
+
+ASSUMED_FIELD_DEG = 60.0
+"""Horizontal field of view of a camera without a calibration; common webcams have 55 to 78."""
+GAMMA = 2.2
+STRANGE_LEVELS = 12.0
+"""Grey levels by which live picture and background differ, both without detail, where something stands before it."""
+
+
+class Answer(StrEnum):
+    """What to do; in rising order."""
+
+    GO = "go"
+    WARN = "warn"
+    NO_GO = "no-go"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on to warn and to refuse. A value at the limit counts as over it."""
+
+    warn_px: float = 2.0
+    no_go_px: float = 5.0
+    """Mean shift of the background. The upper end of its 95 % interval is compared, so that a true shift of this
+    size is not let pass because it was measured a little short."""
+    warn_light: float = 1.2
+    no_go_light: float = 1.6
+    """Ratio of brightness in the picture, either way: 1.2 is also 1 / 1.2."""
+    warn_colour: float = 0.08
+    """Red or blue against green, relative: white balance."""
+    warn_sharpness: float = 1.25
+    no_go_sharpness: float = 2.0
+    """Ratio of sharpness, either way."""
+
+    def __post_init__(self) -> None:
+        pairs = (("px", 0.0), ("light", 1.0), ("sharpness", 1.0))
+        for name, least in pairs:
+            warn, no_go = getattr(self, f"warn_{name}"), getattr(self, f"no_go_{name}")
+            if not least < warn <= no_go:
+                raise UsageError(
+                    f"drift limits for {name}: warn at {warn:g}, no-go at {no_go:g}; needed is "
+                    f"{least:g} < warn <= no-go"
+                )
+
+
+class Drift(NamedTuple):
+    """What has changed, live against dataset. Numbers are nan where the background was not found."""
+
+    answer: Answer
+    reasons: tuple[str, ...]
+    """Why it is not go, worst first."""
+    shift_px: float
+    """Mean distance by which the background moved in the picture."""
+    shift_sd_px: float
+    turn_deg: tuple[float, float, float]
+    """How to turn the camera to put it back: to the right, up, and clockwise as the camera sees it."""
+    angle_deg: float
+    """Size of that turn."""
+    unexplained_px: float
+    """Mean distance that stays after the best turn: the camera was also carried, or zoomed."""
+    zoom: float
+    """Size of things in the live picture over that in the dataset."""
+    light: float
+    """Ratio of linear light."""
+    brightness: float
+    """Ratio of grey levels in the picture, which is what a policy sees."""
+    colour: tuple[float, float]
+    """Red and blue against green, relative to the dataset: 0 is no change."""
+    clipped: float
+    """Share of the background that is now too bright or too dark to be told."""
+    sharpness: float
+    """Ratio; below 1 the live picture is softer."""
+    found: float
+    """Share of the background's corners that were found again."""
+    H: Homography | None
+    """Takes pixels of the dataset to pixels of the live picture."""
+
+
+def measure(
+    background: Background,
+    live: NDArray[np.uint8],
+    limits: Limits | None = None,
+    focal_px: float | None = None,
+    gamma: float = GAMMA,
+) -> Drift:
+    """Compare a live picture (height, width, 3) RGB with the background of a dataset.
+
+    `focal_px` comes from the camera's calibration; without it a field of view is assumed for the degrees. Raises
+    ImplausibleError for a picture of another size.
+    """
+    if live.shape != background.image.shape:
+        height, width = live.shape[:2]
+        raise ImplausibleError(
+            f"the live picture is {width}x{height}, the dataset's are {background.size_px[0]}x{background.size_px[1]}: "
+            "open the camera as it was when the data was recorded"
+        )
+    limits = limits or Limits()
+    grey = np.asarray(cv2.cvtColor(live, cv2.COLOR_RGB2GRAY), np.uint8)
+    alignment = align(background.grey, background.static, grey)
+    if alignment is None:
+        return _lost(background, live, gamma)
+    points = _static_points(background)
+    focal_px = focal_px or background.size_px[0] / 2 / float(np.tan(np.deg2rad(ASSUMED_FIELD_DEG / 2)))
+    turn, unexplained_px = _turn(alignment.H, points, focal_px, background.size_px)
+    shift_px = float(np.linalg.norm(moved(alignment.H, points) - points, axis=1).mean())
+    brightness, colour, clipped = _light(background, live, alignment.H)
+    sharp = _sharpness(background, live, alignment.H, brightness)
+    light = brightness**gamma
+    right, up, clockwise = np.rad2deg(turn).tolist()
+    drift = Drift(
+        Answer.GO,
+        (),
+        shift_px,
+        alignment.sd_px,
+        (right, up, clockwise),
+        float(np.rad2deg(np.linalg.norm(turn))),
+        unexplained_px,
+        _zoom(alignment.H, background.size_px),
+        light,
+        brightness,
+        colour,
+        clipped,
+        sharp,
+        alignment.share,
+        alignment.H,
+    )
+    return _judged(drift, alignment, limits)
+
+
+def _judged(drift: Drift, alignment: Alignment, limits: Limits) -> Drift:
+    """The drift with its answer."""
+    faults: list[tuple[Answer, str]] = []
+    upper_px = drift.shift_px + 1.96 * alignment.sd_px
+    if upper_px >= limits.warn_px:
+        grade = Answer.NO_GO if upper_px >= limits.no_go_px else Answer.WARN
+        faults.append((grade, f"the picture has moved by {drift.shift_px:.1f} px (at most {upper_px:.1f})"))
+    for name, ratio, warn, no_go in (
+        ("bright", drift.brightness, limits.warn_light, limits.no_go_light),
+        ("sharp", drift.sharpness, limits.warn_sharpness, limits.no_go_sharpness),
+    ):
+        size = max(ratio, 1 / ratio) if ratio > 0 else float("inf")
+        if not size < warn:  # also nan
+            grade = Answer.NO_GO if not size < no_go else Answer.WARN
+            faults.append((grade, f"the picture is {100 * ratio:.0f} % as {name} as in the dataset"))
+    cast = max(drift.colour, key=abs)
+    if abs(cast) >= limits.warn_colour:
+        which = "red" if cast == drift.colour[0] else "blue"
+        faults.append(
+            (Answer.WARN, f"{which} is {100 * cast:+.0f} % against green: white balance or another lamp")
+        )
+    faults.sort(key=lambda fault: fault[0] is not Answer.NO_GO)
+    answer = faults[0][0] if faults else Answer.GO
+    return drift._replace(answer=answer, reasons=tuple(text for _, text in faults))
+
+
+def _lost(background: Background, live: NDArray[np.uint8], gamma: float) -> Drift:
+    nan = float("nan")
+    before, now = background.image.mean(), live.mean()
+    brightness = float(now / before) if before > 0 else nan
+    reason = (
+        "the dataset's background is not to be found in the live picture: is this the right camera, is its lens free, "
+        f"does it look at the same bench? (mean grey level {now:.0f}, in the dataset {before:.0f})"
+    )
+    return Drift(
+        Answer.NO_GO,
+        (reason,),
+        *(nan, nan),
+        (nan, nan, nan),
+        *(nan, nan, nan, brightness**gamma, brightness),
+        (nan, nan),
+        *(nan, nan, 0.0),
+        None,
+    )
+
+
+def _static_points(background: Background) -> NDArray[np.float64]:
+    """(n, 2) pixels of the background, evenly."""
+    step = max(2, background.size_px[0] // 64)
+    rows, columns = np.nonzero(background.static[::step, ::step])
+    return np.column_stack((columns, rows)).astype(float) * step
+
+
+def _turn(
+    H: Homography, points: NDArray[np.float64], focal_px: float, size_px: tuple[int, int]
+) -> tuple[NDArray[np.float64], float]:
+    """The turn (3,) [rad] that moves the points most nearly as H does: right, up, clockwise; and what is left [px].
+
+    In the camera's frame (x right, y down, z ahead) a turn by the vector r takes rays d to R(r) d: about y it moves
+    the picture to the right, about x up, about z clockwise. To put the camera back it is turned by the same.
+    """
+    centre = (np.array(size_px) - 1) / 2
+    rays = np.column_stack(((points - centre) / focal_px, np.ones(len(points))))
+    target = moved(H, points)
+
+    def left_over(turn: NDArray[np.float64]) -> NDArray[np.float64]:
+        turned = rays @ np.asarray(cv2.Rodrigues(turn)[0], float).T
+        return (turned[:, :2] / turned[:, 2:] * focal_px + centre - target).ravel()
+
+    fit = least_squares(left_over, np.zeros(3))
+    about_x, about_y, about_z = fit.x.tolist()
+    left_px = np.linalg.norm(np.asarray(fit.fun).reshape(-1, 2), axis=1).mean()
+    return np.array([about_y, about_x, about_z]), float(left_px)
+
+
+def _zoom(H: Homography, size_px: tuple[int, int]) -> float:
+    """How much H enlarges the neighbourhood of the picture's middle."""
+    centre = (np.array(size_px) - 1) / 2
+    around = moved(H, centre + np.array([(1.0, 0), (-1, 0), (0, 1), (0, -1)]))
+    across, down = (around[0] - around[1]) / 2, (around[2] - around[3]) / 2
+    return float(np.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
+
+
+def _light(
+    background: Background, live: NDArray[np.uint8], H: Homography
+) -> tuple[float, tuple[float, float], float]:
+    """Ratio of grey levels, red and blue against green, and the share that clips, over the background."""
+    size = background.size_px
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    back = np.asarray(cv2.warpPerspective(live, H, size, flags=flags), float)
+    inside = cv2.warpPerspective(np.full(live.shape[:2], 255, np.uint8), H, size, flags=flags)
+    seen = background.static & (np.asarray(inside) == 255)
+    before, now = background.image[seen].astype(float), back[seen]
+    usable = ((before > DARK) & (before < BRIGHT) & (now > DARK) & (now < BRIGHT)).all(1)
+    if usable.sum() < 50:
+        ratio = now.mean() / max(before.mean(), 1.0) if len(now) else float("nan")
+        return float(ratio), (0.0, 0.0), 1.0
+    red, green, blue = np.median(now[usable] / before[usable], axis=0).tolist()
+    brightness = float(np.median(now[usable].sum(1) / before[usable].sum(1)))
+    return brightness, (red / green - 1, blue / green - 1), float(1 - usable.mean())
+
+
+def _sharpness(background: Background, live: NDArray[np.uint8], H: Homography, brightness: float) -> float:
+    """Ratio of sharpness over the background that both pictures show, nan where there is none.
+
+    Where the arm or a box now stands before the background the two differ also without any detail; that is left out.
+    """
+    size, flags = background.size_px, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    back = cv2.warpPerspective(live, H, size, flags=flags).astype(np.float32)
+    inside = (
+        np.asarray(cv2.warpPerspective(np.full(live.shape[:2], 255, np.uint8), H, size, flags=flags)) == 255
+    )
+    coarse_px = max(2.0, size[0] / 100)
+    before = cv2.GaussianBlur(background.image.astype(np.float32), (0, 0), coarse_px) * brightness
+    now = cv2.GaussianBlur(np.asarray(back), (0, 0), coarse_px)
+    strange = (np.abs(np.asarray(now) - np.asarray(before)).max(-1) > STRANGE_LEVELS).astype(np.uint8)
+    reach = 2 * int(2 * coarse_px) + 1
+    same = (
+        background.static & inside & (np.asarray(cv2.dilate(strange, np.ones((reach, reach), np.uint8))) == 0)
+    )
+    same_live = np.asarray(cv2.warpPerspective(same.astype(np.uint8), H, size, flags=cv2.INTER_NEAREST)) > 0
+    whole, part = sharpness(background.image, background.static), sharpness(background.image, same)
+    expected = background.sharpness * part / whole if whole > 0 else 0.0
+    found = sharpness(live, same_live)
+    return found / expected if expected > 0 and found > 0 else float("nan")

@@ -1,0 +1,99 @@
+"""The background of a dataset, kept beside the servos' calibration, so that every run can be compared with it.
+
+One picture file for a camera, `<robot id>.background.<camera>.png`: its colours are the background, it is opaque where
+nothing moved, and its text holds the rest (of which dataset, limits, sharpness). A reader finds the old file or the
+new one, never half of one. It is made of the dataset and can be made again, so no older ones are kept.
+"""
+
+import io
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from so101_calibration import files
+from so101_calibration.drift.background import Background
+from so101_calibration.drift.measure import Limits
+from so101_calibration.errors import FileError, UsageError
+
+VERSION = 1
+TEXT = "so101-calibrate drift"
+"""Name of the text in the file."""
+MOVES = 90
+"""Opacity of what moved: still to be seen when a person opens the file."""
+
+
+class Remembered(NamedTuple):
+    """What a live picture is compared with, and how."""
+
+    background: Background
+    dataset: str
+    date: str
+    gamma: float
+    focal_px: float | None
+    """Of the lens, in pixels of the background; None: not known."""
+    limits: Limits
+
+
+def path_of(calibration: Path, camera: str) -> Path:
+    """Beside the servos' calibration file `<robot id>.json`."""
+    return calibration.with_name(f"{calibration.stem}.background.{camera}.png")
+
+
+def write(path: Path, kept: Remembered) -> None:
+    """Raises FileError."""
+    background = kept.background
+    opacity = np.where(background.static, 255, MOVES).astype(np.uint8)
+    about = {
+        "version": VERSION,
+        "dataset": kept.dataset,
+        "date": kept.date,
+        "frames": background.frames,
+        "sharpness": background.sharpness,
+        "gamma": kept.gamma,
+        "focal_px": kept.focal_px,
+        "limits": asdict(kept.limits),
+    }
+    text = PngImagePlugin.PngInfo()
+    text.add_text(TEXT, json.dumps(about))
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack((background.image, opacity))).save(buffer, "PNG", pnginfo=text)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(buffer.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        files.sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read(path: Path) -> Remembered:
+    """Raises FileError: not there, or none of ours."""
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+            about: Any = json.loads(picture.info[TEXT])
+        if about["version"] != VERSION:
+            raise FileError(f"{path} is of version {about['version']}; this program knows version {VERSION}")
+        image, static = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] == 255
+        background = Background(image, static, float(about["sharpness"]), int(about["frames"]))
+        focal_px = None if about["focal_px"] is None else float(about["focal_px"])
+        limits = Limits(**about["limits"])
+        return Remembered(
+            background, str(about["dataset"]), str(about["date"]), float(about["gamma"]), focal_px, limits
+        )
+    except FileNotFoundError as error:
+        raise FileError(f"there is no {path}; `so101-calibrate drift --remember` makes it") from error
+    except (UnidentifiedImageError, KeyError, TypeError, ValueError, IndexError, UsageError) as error:
+        raise FileError(f"{path} is not a remembered background: {type(error).__name__} {error}") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error}") from error

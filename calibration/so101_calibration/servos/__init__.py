@@ -1,0 +1,1 @@
+"""Servos: ids, offsets, ranges, and the person who moves the joints."""

@@ -1,0 +1,1 @@
+"""so101-eval and its subcommands."""

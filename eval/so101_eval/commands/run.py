@@ -1,0 +1,140 @@
+"""so101-eval run: policies x scenarios x seeds -> a folder of records."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S
+from so101_eval.errors import ConfigError
+from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.plan import LEVEL, Plan, parse_cells
+from so101_eval.evaluation.players import Play, local_players
+from so101_eval.evaluation.policy_specs import check_unseen, parse_policies, picture_size
+from so101_eval.evaluation.records import EpisodeRecord
+from so101_eval.palletizing.scene.draw import EVAL_SEEDS
+from so101_eval.palletizing.scene.scenarios import NOMINAL
+from so101_eval.palletizing.scene.tasks import TASKS, load_task
+from so101_eval.statistics import wilson
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags."""
+    add = parser.add_argument
+    add("--policies", nargs="+", required=True, metavar="NAME=CHECKPOINT",
+        help="checkpoints by name (ARM:SEED=... for training seeds of one arm; ...@no-state, ...@no-images: hide that "
+        "from it), recordings NAME=FILE.npy, or expert, hold, replay")  # fmt: skip
+    add("--task", required=True, help=f"of {', '.join(TASKS)}")
+    add(
+        "--scenarios",
+        default=NOMINAL,
+        metavar="NAME[:LEVEL],...",
+        help="what is changed, or all (default: nominal)",
+    )
+    add(
+        "--level", type=int, default=LEVEL, help="of scenarios without one, 0 to 3 (default: 2, as published)"
+    )
+    add("--episodes", type=int, required=True, help="scenes per scenario; every policy meets each")
+    add("--first-seed", type=int, default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
+    add(
+        "--latency",
+        type=float,
+        default=LATENCY_S,
+        help="of an inference, in simulated seconds (default: %(default)s)",
+    )
+    add(
+        "--chunks",
+        default=AUTO,
+        help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
+    )
+    add("--fps", type=float, help="actions per second of checkpoints that do not say theirs (default: 30)")
+    add("--size", help="of both cameras, WIDTHxHEIGHT (default: as the policies were trained)")
+    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: one a core)")
+    add("--cluster", nargs="?", const="", metavar="ADDRESS",
+        help="play on a Ray cluster: at that address, or one of this machine alone; --jobs does not count")  # fmt: skip
+    add(
+        "--out", type=Path, help="run folder (default: outputs/eval/TASK-PLAN, the same for the same request)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Raises what is wrong with the request."""
+    console = Console(stderr=True)
+    plan = make_plan(options)
+    if unknown := check_unseen(plan.policies, plan.seeds):
+        console.print(
+            f"not known which scenes {', '.join(unknown)} learned from; demonstrations of so101-demos are never "
+            "scenes of an evaluation",
+            highlight=False,
+            soft_wrap=True,
+        )
+    out = options.out or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
+    records = run_folder.run(plan, out, _players(plan, options), console)
+    output = Console()
+    output.print(success_table(plan, records))
+    output.print(f"run folder: {out}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """What the flags ask for. Raises `ConfigError`, `CheckpointError`."""
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs {options.jobs}: needed is 1 or more")
+    if options.episodes < 1:
+        raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
+    load_task(options.task)
+    cells = parse_cells(options.scenarios, options.level)
+    specs = parse_policies(options.policies, options.fps)
+    height, width = picture_size(specs, options.task, _size(options.size))
+    return Plan(
+        options.task,
+        cells,
+        options.episodes,
+        specs,
+        options.first_seed,
+        options.latency,
+        options.chunks,
+        width,
+        height,
+    )
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) [px]."""
+    if text is None:
+        return None
+    if not (found := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
+        raise ConfigError(f"--size {text}: needed is WIDTHxHEIGHT, for example 96x96")
+    return int(found[2]), int(found[1])
+
+
+def _players(plan: Plan, options: argparse.Namespace) -> AbstractContextManager[Play]:
+    if options.cluster is None:
+        return local_players(plan, options.jobs)
+    from so101_eval.evaluation.cluster import cluster_players
+
+    return cluster_players(plan, options.cluster or None)
+
+
+def success_table(plan: Plan, records: Sequence[EpisodeRecord]) -> Table:
+    """Success of each policy in each cell, with Wilson's 95 % interval."""
+    table = Table(title=f"{plan.task}: success and 95 % interval")
+    table.add_column("scenario")
+    for policy in plan.policies:
+        table.add_column(policy.name, justify="right")
+    for scenario, level in plan.cells:
+        cell = [record for record in records if (record.scenario, record.level) == (scenario, level)]
+        verdicts = [[r.success for r in cell if r.policy == policy.name] for policy in plan.policies]
+        table.add_row(f"{scenario}:{level}", *map(_rate, verdicts))
+    return table
+
+
+def _rate(verdicts: Sequence[bool | None]) -> str:
+    known = [verdict for verdict in verdicts if verdict is not None]
+    low, high = wilson(sum(known), len(known))
+    return f"{sum(known)}/{len(known)} [{low:.2f}, {high:.2f}]"

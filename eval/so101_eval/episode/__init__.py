@@ -1,0 +1,1 @@
+"""One episode: from a scene to a score."""

@@ -1,0 +1,1 @@
+"""Many episodes: plan, policies, players, records."""

@@ -1,0 +1,164 @@
+"""What drives an attempt in a policy's place: a checkpoint, the expert, an arm that stays, a recording.
+
+`load` makes a `Loaded` of a `PolicySpec`, once in a process; called with a bench on which a scene is laid out, it gives
+the controller of that attempt.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from so101_eval.episode.episode import Bench, Controller, Observation
+from so101_eval.episode.playing import AUTO, LATENCY_S, Playing, PolicyController
+from so101_eval.errors import ConfigError
+from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
+from so101_eval.expert.expert import Expert
+from so101_eval.palletizing.scene.draw import Reset, draw
+from so101_robot.joints import JOINTS
+
+if TYPE_CHECKING:
+    from so101_policy.inference.act_policy import ActPolicy, Prediction
+    from so101_robot.chunks.inference import Predict
+    from so101_robot.chunks.scheduler import Mode
+
+
+class Loaded(Protocol):
+    """A policy in memory."""
+
+    def __call__(self, bench: Bench, reset: Reset) -> Controller:
+        """What drives the attempt that is laid out."""
+        ...
+
+
+def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO) -> Loaded:
+    """A policy that is ready to drive.
+
+    Raises:
+        CheckpointError: it cannot be read any more.
+        ConfigError: the weights are others than those of `spec`.
+    """
+    match spec.kind:
+        case "expert":
+            return lambda bench, reset: Expert(bench.world, bench.robot, reset)
+        case "hold":
+            return lambda bench, reset: Replaying(_start(bench), repeat=True)
+        case "replay":
+            return Replay(spec.path)
+        case "act":
+            return Acting(spec, latency_s, chunks)
+
+
+class Acting:
+    """A checkpoint."""
+
+    def __init__(self, spec: PolicySpec, latency_s: float, chunks: str) -> None:
+        from so101_policy.inference.act_policy import ActPolicy
+
+        assert spec.path is not None
+        self.policy = ActPolicy.load(spec.path)
+        if self.policy.sha256 != spec.sha256:
+            raise ConfigError(
+                f"{spec.name}: the weights in {spec.path} are others than when the run was begun "
+                f"({self.policy.sha256[:12]}, not {spec.sha256[:12]})"
+            )
+        coefficient = self.policy.temporal_ensemble_coeff
+        by_itself: Mode = "asynchronous" if coefficient is None else "ensembled"
+        mode = by_itself if chunks == AUTO else cast("Mode", chunks)
+        self.playing = Playing(spec.fps, mode, self.policy.n_action_steps, latency_s, coefficient)
+        self._predict = hiding(self.policy, spec.without)
+
+    def __call__(self, bench: Bench, reset: Reset) -> PolicyController:
+        return PolicyController(bench, self._predict, self.playing)
+
+
+def hiding(policy: "ActPolicy", without: Sequence[str]) -> "Predict":
+    """`policy.predict` with its mean pose in place of the joints, its mean picture in place of the cameras, or both:
+    what its own normalisation turns into nothing."""
+    if not without:
+        return policy.predict
+    pose = mean_of(policy, "observation.state", len(JOINTS)) if "state" in without else None
+    pictures = mean_pictures(policy) if "images" in without else None
+
+    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> "Prediction":
+        return policy.predict(state if pose is None else pose, images if pictures is None else pictures)
+
+    return predict
+
+
+def mean_pictures(policy: "ActPolicy") -> dict[str, NDArray[np.uint8]]:
+    """Camera -> (height, width, 3) of one colour: the mean in the training data. Raises as `mean_of`."""
+    config: Any = policy.policy.config
+    # statistics have the policy's own names, cameras those before its preprocessor renames them
+    return {
+        name: np.tile(np.rint(255 * mean_of(policy, feature, 3)).astype(np.uint8), (*size, 1))
+        for feature, (name, size) in zip(config.image_features, policy.cameras.items(), strict=True)
+    }
+
+
+def mean_of(policy: "ActPolicy", feature: str, size: int) -> NDArray[np.float64]:
+    """(size,) the feature's mean in the training data. Raises `ConfigError` where the checkpoint has none."""
+    from lerobot.processor import NormalizerProcessorStep
+
+    from so101_policy.checkpoint_files import read_processors, steps_of
+
+    config: Any = policy.policy.config
+    for step in steps_of(read_processors(policy.path, config, "cpu")[0], NormalizerProcessorStep):
+        if "mean" in (step.stats or {}).get(feature, {}):
+            return np.asarray(step.stats[feature]["mean"], np.float64).reshape(size)
+    raise ConfigError(f"{policy.path} has no mean of {feature}, so it cannot be hidden")
+
+
+class Replay:
+    """The same actions in every scene: of a file, or of the expert in the scene `REPLAYED_SEED` of the task."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._demonstrated: dict[str, NDArray[np.float64]] = {}
+
+    @cached_property
+    def _recorded(self) -> NDArray[np.float64]:
+        assert self._path is not None
+        return read_recording(Path(self._path))
+
+    def __call__(self, bench: Bench, reset: Reset) -> "Replaying":
+        if self._path is not None:
+            return Replaying(self._recorded)
+        name = bench.task.name
+        if name not in self._demonstrated:
+            self._demonstrated[name] = demonstrated(name)
+        return Replaying(self._demonstrated[name])
+
+
+def demonstrated(task: str) -> NDArray[np.float64]:
+    """(n, 6) what the expert asks for in the scene `REPLAYED_SEED`, on a bench of its own."""
+    reset, asked = draw(task, seed=REPLAYED_SEED), list[NDArray[np.float64]]()
+    with Bench(task) as bench:
+        bench.attempt(
+            reset,
+            lambda bench: Expert(bench.world, bench.robot, reset),
+            lambda tick: None if tick.asked is None else asked.append(tick.asked),
+        )
+    return np.array(asked)
+
+
+class Replaying:
+    """Row after row; then it is done, or stays with the last."""
+
+    def __init__(self, actions: ArrayLike, repeat: bool = False) -> None:
+        self._actions, self._repeat, self._next = np.atleast_2d(np.asarray(actions, np.float64)), repeat, 0
+
+    def __call__(self, observation: Observation) -> NDArray[np.float64] | None:
+        index = min(self._next, len(self._actions) - 1) if self._repeat else self._next
+        self._next += 1
+        return self._actions[index] if index < len(self._actions) else None
+
+
+def _start(bench: Bench) -> NDArray[np.float64]:
+    guard = bench.robot.guard
+    assert guard is not None  # it is connected
+    assert guard.last_command is not None
+    return guard.last_command

@@ -1,0 +1,303 @@
+"""Policies by name: what `--policies` says, checked and hashed, and what drives an attempt in its place.
+
+    baseline=outputs/baseline            a checkpoint of LeRobot's ACT or of a plugin's subclass of it
+    baseline:2=outputs/baseline-seed2    the same arm of a study with another training seed
+    blind=outputs/baseline@no-images     a control: the checkpoint, shown its mean picture in place of what there is
+    deaf=outputs/baseline@no-state       a control: told its mean pose in place of where the arm is
+    expert                               the scripted expert
+    hold                                 stays where it starts
+    replay                               repeats one demonstration whatever it sees
+    other=actions.npy                    repeats that recording: an array (n, 6), joint targets at 30 ticks a second
+
+A name is what the tables show, so built-in policies may have others too: `lazy=hold`. What is written into a run is a
+`PolicySpec`; what drives in its place is made by `drivers.load`.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_eval.episode.episode import FPS
+from so101_eval.episode.playing import Playing
+from so101_eval.errors import ConfigError
+from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_robot.joints import JOINTS
+from so101_robot.mock.config import CAMERAS
+
+if TYPE_CHECKING:
+    from so101_policy.inference.act_policy import ActPolicy
+
+Kind = Literal["act", "expert", "hold", "replay"]
+BUILT_IN: tuple[Kind, ...] = ("expert", "hold", "replay")
+WITHOUT = {"no-state": "state", "no-images": "images"}
+EPISODES = Path("meta") / "so101_episodes.jsonl"
+"""In a dataset made by `so101-demos`: a line an episode, its seed among others."""
+REPLAYED_SEED = DEMO_SEEDS.start
+"""The demonstration that `replay` repeats."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*(:[A-Za-z0-9_.+-]+)?")
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """A policy as it stands in a run."""
+
+    name: str
+    kind: Kind
+    sha256: str
+    """Of a checkpoint's weights or of a recording; for what is built in, of its name."""
+    recipe_sha256: str
+    """Of all that decides besides the weights: configuration and processors."""
+    path: str | None = None
+    """Of checkpoint or recording."""
+    without: tuple[str, ...] = ()
+    """What is hidden from it: state, images."""
+    fps: float = FPS
+    """Actions per second."""
+    train_seed: int | None = None
+    dataset: str | None = None
+    """What it was trained on, as its checkpoint says."""
+    cameras: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Camera -> (height, width) [px] that it sees through."""
+
+    @property
+    def arm(self) -> str:
+        """What it shares with its siblings of other training seeds."""
+        return self.name.partition(":")[0]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same from one sitting to the next; paths may change."""
+        return {
+            "kind": self.kind,
+            "sha256": self.sha256,
+            "recipe_sha256": self.recipe_sha256,
+            "without": list(self.without),
+            "fps": self.fps,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "PolicySpec":
+        """Back from `dataclasses.asdict`, by way of JSON."""
+        cameras = {name: (int(size[0]), int(size[1])) for name, size in data["cameras"].items()}
+        fields: dict[str, Any] = {**data, "without": tuple(data["without"]), "cameras": cameras}
+        return PolicySpec(**fields)
+
+
+# From the command line
+
+
+def parse_policies(texts: Sequence[str], fps: float | None = None) -> tuple[PolicySpec, ...]:
+    """All of `--policies`.
+
+    Args:
+        texts: see above.
+        fps: rate of checkpoints that do not say theirs; None: the arm's.
+
+    Raises:
+        ConfigError: no policy, a name that is no name, or two of one name.
+        CheckpointError: a checkpoint that cannot be used.
+    """
+    specs = tuple(parse_policy(text, fps) for text in texts)
+    names = [spec.name for spec in specs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"--policies: {', '.join(twice)} is there twice; give each policy a name of its own"
+        )
+    if not specs:
+        raise ConfigError(
+            f"--policies: needed is at least one, NAME=CHECKPOINT or one of {', '.join(BUILT_IN)}"
+        )
+    return specs
+
+
+def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
+    """One of `--policies`. Raises as `parse_policies`."""
+    name, equals, value = text.partition("=")
+    value = value if equals else name
+    if not equals and value not in BUILT_IN:
+        raise ConfigError(
+            f"--policies {text}: a checkpoint needs a name, NAME=PATH; without are {', '.join(BUILT_IN)}"
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--policies {text}: {name!r} is no name; needed are letters, digits, and _ . + - (ARM:SEED)"
+        )
+    if value in BUILT_IN:
+        return _built_in(name, value)
+    path, hidden = value, ()
+    if (parts := value.split("@"))[1:] and parts[-1].startswith("no-"):
+        path, hidden = "@".join(parts[:-1]), tuple(parts[-1].split(","))
+    if unknown := [word for word in hidden if word not in WITHOUT]:
+        raise ConfigError(
+            f"--policies {text}: @{unknown[0]} does not exist; possible are @{', @'.join(WITHOUT)}"
+        )
+    if not path or path in BUILT_IN or (hidden and path.endswith(".npy")):
+        what = "a checkpoint to hide something from" if hidden else "a checkpoint"
+        raise ConfigError(f"--policies {text}: needed is {what}, NAME=PATH; {path or 'nothing'!r} is none")
+    if path.endswith(".npy"):
+        return _recording(name, Path(path).expanduser())
+    return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps)
+
+
+def _built_in(name: str, kind: Kind) -> PolicySpec:
+    recipe = f"replay of demonstration {REPLAYED_SEED}" if kind == "replay" else kind
+    return PolicySpec(name, kind, _sha256(recipe.encode()), _sha256(b""))
+
+
+def _recording(name: str, path: Path) -> PolicySpec:
+    read_recording(path)
+    return PolicySpec(name, "replay", _sha256(path.read_bytes()), _sha256(b""), str(path.absolute()))
+
+
+def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | None) -> PolicySpec:
+    from so101_policy.inference.act_policy import ActPolicy
+
+    policy = ActPolicy.load(path)
+    own_fps: float | None = getattr(policy.policy.config, "fps", None)
+    spec = PolicySpec(
+        name,
+        "act",
+        policy.sha256,
+        _recipe_sha256(policy.path),
+        str(policy.path.absolute()),
+        without,
+        float(own_fps or fps or FPS),
+        _train_config(policy.path).get("seed"),
+        _dataset(policy.path),
+        policy.cameras,
+    )
+    Playing(fps=spec.fps).every  # noqa: B018 - raises for a rate that cannot be
+    if misfits := list(_misfits(policy)):
+        raise ConfigError(f"the policy {name} ({policy.path}) does not fit the scene: {'; '.join(misfits)}")
+    return spec
+
+
+def _misfits(policy: "ActPolicy") -> Iterator[str]:
+    config: Any = policy.policy.config
+    sizes = {len(policy.joints)} | (
+        {config.robot_state_feature.shape[0]} if config.robot_state_feature else set()
+    )
+    if sizes != {len(JOINTS)}:
+        yield f"it has {' and '.join(map(str, sorted(sizes)))} joints, the arm has {len(JOINTS)}"
+    if config.env_state_feature:
+        yield "it wants an environment state, which a robot does not have"
+    if missing := [name for name in policy.cameras if name not in CAMERAS]:
+        yield (
+            f"it sees through {', '.join(policy.cameras)}, the scene has {', '.join(CAMERAS)}; "
+            f"{', '.join(missing)} is missing"
+        )
+
+
+def picture_size(specs: Sequence[PolicySpec], task: str, asked: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) [px] of the scene's cameras: as asked, else as the policies were trained.
+
+    Raises:
+        ConfigError: the policies were trained with different sizes, or with others than asked for.
+    """
+    sizes = {(spec.name, camera): size for spec in specs for camera, size in spec.cameras.items()}
+    size = asked or next(iter(sizes.values()), (96, 96))
+    if wrong := {where: found for where, found in sizes.items() if found != size}:
+        found = "; ".join(
+            f"{name} was trained with {camera} of {w}x{h}" for (name, camera), (h, w) in wrong.items()
+        )
+        raise ConfigError(
+            f"the cameras of {task} give pictures of {size[1]}x{size[0]} "
+            f"({'as asked for' if asked else f'as {next(iter(sizes))[0]} wants them'}); {found}. "
+            "All policies of a run see the same pictures"
+        )
+    return size
+
+
+# Where a checkpoint comes from
+
+
+def training_seeds(spec: PolicySpec) -> set[int] | None:
+    """Scenes that a policy was trained on; None where that is not known: a dataset that is not there, or not ours."""
+    episodes = None if spec.dataset is None else Path(spec.dataset) / EPISODES
+    if episodes is None or not episodes.is_file():
+        return None
+    try:
+        lines = [json.loads(line) for line in episodes.read_text().splitlines()]
+        return {int(line["seed"]) for line in lines}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{episodes}, the scenes that {spec.name} was trained on, cannot be read: {error}"
+        ) from error
+
+
+def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:
+    """Refuse to judge a policy on scenes that it was trained on. Returns the names that could not be checked.
+
+    Raises:
+        ConfigError: a scene is in the training set of a policy.
+    """
+    unknown: list[str] = []
+    for spec in specs:
+        trained = training_seeds(spec)
+        if trained is None and spec.kind == "act":
+            unknown.append(spec.name)
+        if both := sorted((trained or set()) & set(seeds)):
+            raise ConfigError(
+                f"{spec.name} was trained on {len(both)} of these scenes ({spec.dataset}): seeds {_some(both)}; "
+                f"asked for are {seeds.start} to {seeds.stop - 1}. Choose others with --first-seed"
+            )
+    return unknown
+
+
+def _some(values: Sequence[int], most: int = 5) -> str:
+    return ", ".join(map(str, values[:most])) + (" ..." if len(values) > most else "")
+
+
+def _train_config(folder: Path) -> dict[str, Any]:
+    """What LeRobot's training wrote beside the weights, nothing where it did not."""
+    try:
+        data = json.loads((folder / "train_config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, Any], data) if isinstance(data, dict) else {}
+
+
+def _dataset(folder: Path) -> str | None:
+    dataset = _train_config(folder).get("dataset")
+    root = dataset.get("root") if isinstance(dataset, dict) else None
+    return None if root is None else str(Path(root).absolute())
+
+
+def _recipe_sha256(folder: Path) -> str:
+    """Of everything that LeRobot reads of a checkpoint, the weights of the network aside."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        processor = path.name.startswith("policy_") and path.suffix in (".json", ".safetensors")
+        if path.name == "config.json" or processor:
+            digest.update(f"{path.name} {_sha256(path.read_bytes())}\n".encode())
+    return digest.hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_recording(path: Path) -> NDArray[np.float64]:
+    """(n, 6). Raises `ConfigError` for anything else."""
+    try:
+        actions = np.asarray(np.load(path, allow_pickle=False), np.float64)
+    except (OSError, ValueError, TypeError, EOFError) as error:  # an empty file; several arrays in one
+        raise ConfigError(f"{path} is no recording: {error}") from error
+    if (
+        actions.ndim != 2
+        or actions.shape[1] != len(JOINTS)
+        or not len(actions)
+        or not math.isfinite(actions.sum())
+    ):
+        raise ConfigError(
+            f"{path} is no recording: needed are (n, {len(JOINTS)}) finite numbers, it is {actions.shape}"
+        )
+    return actions

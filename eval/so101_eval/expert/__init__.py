@@ -1,0 +1,1 @@
+"""The scripted expert: grips, inverse kinematics, motion."""

@@ -1,0 +1,1 @@
+"""What stands on the table: tasks, scenarios, draws, the MuJoCo model."""

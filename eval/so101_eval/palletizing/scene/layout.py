@@ -1,0 +1,58 @@
+"""Where boxes lie at the start: uniform over the pick area, or in a band along its border, apart from each other."""
+
+import math
+
+import numpy as np
+
+from so101_eval.errors import LayoutError
+from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea
+
+TRIES = 50  # of a whole layout, and of a point for each box
+LIFT_REACH_M = (0.110, 0.240)
+"""[m] from the pan axis: where a box can be lifted over its neighbours (0.09 to 0.24 m at 60 mm height)."""
+PICK_SIDE_M = 0.010  # [m] boxes stay on their side of the table: y above this
+
+
+def lay_out_boxes(
+    area: PickArea,
+    count: int,
+    rng: np.random.Generator,
+    band_m: tuple[float, float] | None = None,
+    band_boxes: int = 0,
+) -> list[tuple[float, float]]:
+    """Places (x, y) [m] for `count` boxes, uniform over the area, apart from each other.
+
+    With `band_m`, the first `band_boxes` of them at that signed distance [m] from the area's border
+    instead of anywhere inside. Raises `LayoutError` when there is no room.
+    """
+    inside = (-math.inf, 0.0)
+    for _ in range(TRIES):
+        placed: list[tuple[float, float]] = []
+        for _ in range(TRIES * count):
+            low_m, high_m = band_m if band_m and len(placed) < band_boxes else inside
+            point = _point(area, max(high_m, 0.0), rng)
+            if low_m <= area.beyond_m(*point) <= high_m and _may_lie(area, point, placed):
+                placed.append(point)
+                if len(placed) == count:
+                    return placed
+    raise LayoutError(
+        f"{count} boxes do not fit {area.separation_m * 1000:.0f} mm apart in the band {band_m} [m]"
+    )
+
+
+def _point(area: PickArea, around_m: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Uniform over the sector and `around_m` about it."""
+    near_m, far_m = area.radius_m[0] - around_m, area.radius_m[1] + around_m
+    radius_m = math.sqrt(rng.uniform(near_m**2, far_m**2))
+    wider_rad = around_m / area.radius_m[0]
+    azimuth_rad = rng.uniform(area.azimuth_rad[0] - wider_rad, area.azimuth_rad[1] + wider_rad)
+    return (
+        PAN_AXIS_M[0] + radius_m * math.cos(azimuth_rad),
+        PAN_AXIS_M[1] + radius_m * math.sin(azimuth_rad),
+    )
+
+
+def _may_lie(area: PickArea, point: tuple[float, float], placed: list[tuple[float, float]]) -> bool:
+    radius_m = math.dist(point, PAN_AXIS_M)
+    reachable = LIFT_REACH_M[0] <= radius_m <= LIFT_REACH_M[1] and point[1] >= PICK_SIDE_M
+    return reachable and all(math.dist(point, other) >= area.separation_m for other in placed)

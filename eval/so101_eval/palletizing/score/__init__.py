@@ -1,0 +1,1 @@
+"""What an episode achieved: contacts, placements, smoothness, the record."""

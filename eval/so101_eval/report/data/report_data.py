@@ -1,0 +1,166 @@
+"""Records -> everything that a report shows, as plain data: a pure function.
+
+The same episodes give the same data in whatever order they come, however often the run was interrupted; other names
+for arms change nothing but these names. Nothing that depends on the evening (`timing`) is looked at.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from so101_eval.evaluation.records import EpisodeRecord, check_together
+from so101_eval.palletizing.scene.tasks import load_task
+from so101_eval.report.data import choices, describe
+from so101_eval.report.data.contrasts import (
+    ENOUGH_SEEDS,
+    Contrast,
+    Rate,
+    are_different,
+    contrast,
+    e_path_of,
+    rate_of,
+)
+from so101_eval.report.data.integrity import integrity
+from so101_eval.report.data.reliance import reliance_data
+from so101_eval.report.data.sentence import first_sentence, verdicts
+from so101_eval.report.data.table import Arm, Cell, FloatArray, Table, cell_labels
+from so101_eval.statistics import ALPHA, POWER, compact_letters, holm, posterior_density
+
+SCHEMA = 1
+GRID: FloatArray = np.arange(201) / 200
+"""Success rates at which posteriors are drawn."""
+LOG_10 = float(np.log(10))
+
+
+def report_data(
+    records: Iterable[EpisodeRecord],
+    reliance: Sequence[Mapping[str, Any]] = (),
+    training: Mapping[str, Mapping[str, float]] | None = None,
+    baseline: str | None = None,
+) -> dict[str, Any]:
+    """What `page.render` draws; ready for JSON.
+
+    Raises:
+        ConfigError: there are no episodes, or no such baseline.
+        RecordError: the records do not belong together.
+    """
+    found = list(records)
+    check_together(found)
+    table = Table(found, baseline)
+    labels = cell_labels(table.cells)
+    contrasts = [
+        c for arm in table.others for cell in table.cells if (c := contrast(table, arm, table.baseline, cell))
+    ]
+    main = [found for found in contrasts if found.cell == table.main]
+    rates = {
+        (arm.name, cell): rate_of(table.outcomes(arm, cell)) for arm in table.arms for cell in table.cells
+    }
+    data: dict[str, Any] = {
+        "schema": SCHEMA,
+        "alpha": ALPHA,
+        "power": POWER,
+        "enough_seeds": ENOUGH_SEEDS,
+        "sentence": first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main]),
+        "task": _task(table.main),
+        "main": labels[table.main],
+        "cells": [{"label": labels[cell], **cell._asdict()} for cell in table.cells],
+        "arms": [_arm(table, arm, rates[arm.name, table.main]) for arm in table.arms],
+        "letters": _letters(table, main, rates),
+        "contrasts": _with_holm(contrasts, labels),
+        "rates": [
+            {"arm": arm.name, "cell": labels[cell], **_rate(rate)}
+            for arm in table.arms
+            for cell in table.cells
+            if (rate := rates[arm.name, cell]) is not None
+        ],
+        "evidence": [path for arm in table.others if (path := _path(table, arm))],
+        "reliance": reliance_data(table, reliance, training or {}),
+        "choices": choices.chosen(table, _rival(table, main)),
+        "integrity": integrity(table),
+    }
+    return json.loads(json.dumps(data, allow_nan=False))
+
+
+def _task(cell: Cell) -> dict[str, Any]:
+    task = load_task(cell.task)
+    slots = [[1000 * slot.u_m, 1000 * slot.v_m, slot.layer] for slot in task.slots]
+    return {"name": task.name, "boxes": task.boxes, "time_limit_s": task.time_limit_s, "slots_mm": slots}
+
+
+def _arm(table: Table, arm: Arm, rate: Rate | None) -> dict[str, Any]:
+    episodes = table.episodes(arm, table.main)
+    return {
+        "name": arm.name,
+        "is_baseline": arm is table.baseline,
+        "train_seeds": [policy.train_seed for policy in arm.policies],
+        "success": None if rate is None else _rate(rate) | {"posterior": _posterior(rate)},
+        "times": describe.times(episodes),
+        "throughput": describe.throughput(episodes),
+        "milestones": describe.milestones(episodes),
+        "placement": describe.placement(episodes),
+        "failures": describe.failures(episodes),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"rate": rate.rate, "interval": list(rate.interval), "successes": rate.successes,
+            "episodes": rate.episodes, "by_seed": [list(counts) for counts in rate.by_seed]}  # fmt: skip
+
+
+def _posterior(rate: Rate) -> list[float]:
+    """Density over `GRID` of the rate of one of these checkpoints: the mean of their Beta posteriors."""
+    densities = [posterior_density(successes, episodes, GRID) for successes, episodes in rate.by_seed]
+    return [round(float(value), 6) for value in np.mean(densities, axis=0)]
+
+
+def _letters(
+    table: Table, main: Sequence[Contrast], rates: Mapping[tuple[str, Cell], Rate | None]
+) -> dict[str, Any]:
+    """Arms that share one could not be told apart in the main cell, all pairs at once by Holm."""
+    arms = [arm for arm in table.arms if rates[arm.name, table.main] is not None]
+    known = {(found.first, found.second): found for found in main}
+    pairs: list[Contrast] = []
+    for a, b in combinations(arms, 2):
+        found = known.get((b.name, a.name)) or contrast(table, a, b, table.main)
+        pairs += [found] if found else []
+    decided = {
+        (found.first, found.second): verdict != "open"
+        for found, verdict in zip(pairs, verdicts(pairs), strict=True)
+    }
+    share = {name: rate.rate for (name, cell), rate in rates.items() if rate and cell == table.main}
+    best_first = sorted(arms, key=lambda arm: -share[arm.name])
+    letters = compact_letters([arm.name for arm in best_first], are_different(decided))
+    return {"pairs": len(pairs), "of": [{"arm": arm.name, "letters": letters[arm.name]} for arm in arms]}
+
+
+def _with_holm(contrasts: Sequence[Contrast], labels: Mapping[Cell, str]) -> list[dict[str, Any]]:
+    """All comparisons with the baseline are one family."""
+    adjusted = holm([found.p_value for found in contrasts])
+    return [
+        found.as_data() | {"label": labels[found.cell], "holm_p": float(p), "verdict": verdict}
+        for found, p, verdict in zip(contrasts, adjusted, verdicts(contrasts), strict=True)
+    ]
+
+
+def _path(table: Table, arm: Arm) -> dict[str, Any] | None:
+    if (found := e_path_of(table, arm, table.baseline, table.main)) is None:
+        return None
+    scenes, path = found
+    crossed = np.flatnonzero(path >= -np.log(ALPHA))
+    return {
+        "arm": arm.name,
+        "scenes": len(scenes),
+        "log10_e": [round(float(value) / LOG_10, 6) for value in path],
+        "crossed_at": int(crossed[0]) + 1 if len(crossed) else None,
+    }
+
+
+def _rival(table: Table, main: Sequence[Contrast]) -> Arm | None:
+    """Whose pairs with the baseline are shown: the arm that was trained and did best, whatever else took part."""
+    by_name = {arm.name: arm for arm in table.others}
+    trained = [arm for arm in table.others if arm.policies[0].train_seed is not None and arm.name in
+               {found.first for found in main}]  # fmt: skip
+    return next(iter(trained or by_name.values()), None)

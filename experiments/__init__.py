@@ -1,0 +1,1 @@
+"""What made the tables and figures of the documents; not part of the package."""

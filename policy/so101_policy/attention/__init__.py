@@ -1,0 +1,1 @@
+"""Where the decoder looks: shares, maps, and attention that keeps states apart."""

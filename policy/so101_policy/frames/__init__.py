@@ -1,0 +1,1 @@
+"""A dataset's frames, decoded once, and samples from them."""

@@ -1,0 +1,269 @@
+"""The same actions as LeRobot's forward, in a fraction of the time; verified on the first observation, or not used.
+
+    engine = make_engine("auto", policy, normalise)      # None for "plain"
+    engine(observation, plain)                           # an `Inferred`; `plain` computes LeRobot's, when it is needed
+
+Two backends run one graph (`engine_graph.py`): `torch` everywhere, `onnx` (ONNX Runtime) on a processor, for which it
+is the fastest. Both give the attention shares of `attention.py`, computed by that module from the very weights that
+made the actions.
+
+An engine begins on probation. Its first answer is compared with LeRobot's own on the same observation; only if all
+actions agree to `ACTION_TOLERANCE` and all shares to `SHARE_TOLERANCE` is it used, from that answer on. Otherwise the
+plain path is taken for good, and the log says why. So a wrong engine costs time, never a wrong action.
+
+Shapes: P joints, H height, W width, T chunk, A action, C channels.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from so101_policy.attention.maps import Grids, Maps, maps_of
+from so101_policy.attention.shares import AttentionShares, TokenLayout, shares_of
+from so101_policy.inference.graph import ActGraph, EngineError, Scaling, check_model
+from so101_policy.inference.onnx import PACKAGES, OnnxBackend
+
+logger = logging.getLogger(__name__)
+
+Normalise = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""LeRobot's preprocessor, by the keys of the policy's inputs on both sides: raw, one sample -> normalised, a batch."""
+
+ENGINES = ("auto", "torch", "onnx", "plain")
+"""`plain` is LeRobot's own forward. `auto`: on a processor `onnx` where it is installed, else `torch`."""
+
+ACTION_TOLERANCE = 1e-5
+"""In normalised units (times the largest action, where that is above 1). Rounding gives 0.5e-6 to 2e-6."""
+
+SHARE_TOLERANCE = 1e-4
+"""Of shares and entropy, in 0..1. Rounding gives 1e-7 to 1e-6; a dashboard shows 1e-3."""
+
+
+class Observation(NamedTuple):
+    """One moment, by the keys of the policy's inputs."""
+
+    vectors: dict[str, Tensor]
+    """(P,) raw, in the robot's units."""
+    images: dict[str, Tensor]
+    """(H, W, 3) uint8 RGB."""
+
+
+class Inferred(NamedTuple):
+    """What a forward pass gave."""
+
+    actions_TA: Tensor
+    """Normalised."""
+    shares: AttentionShares | None
+    maps: Maps | None = None
+    """Where in each picture, on request."""
+
+
+class Verification(NamedTuple):
+    """How far an engine was from LeRobot's forward, on one observation."""
+
+    action_difference: float
+    """The largest, relative to the largest action where that is above 1; NaN where either side is."""
+    share_difference: float
+    """The largest of all shares, entropy and cells of maps included."""
+
+    @property
+    def passed(self) -> bool:
+        """False with NaN too."""
+        return self.action_difference <= ACTION_TOLERANCE and self.share_difference <= SHARE_TOLERANCE
+
+
+class Backend(Protocol):
+    """Runs an `ActGraph`."""
+
+    name: str
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The graph's outputs for its inputs, given on the processor."""
+        ...
+
+
+class TorchBackend:
+    """The graph as it is."""
+
+    name = "torch"
+
+    def __init__(self, graph: ActGraph):
+        self._graph = graph.eval()
+        self._device = next(graph.parameters()).device
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        with torch.inference_mode():
+            return self._graph(*(x.to(self._device) for x in inputs))
+
+
+class Engine:
+    """A backend on probation, then in service or dismissed. `make_engine` makes one; one thread at a time calls it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        inputs: Sequence[str],
+        layout: TokenLayout,
+        normalise: Normalise,
+        per_head: bool,
+        grids: Grids | None = None,
+    ):
+        """`grids`: of the cameras' tokens, if maps are wanted."""
+        self.name = backend.name
+        """Of the backend; "plain" after it was dismissed."""
+        self.verification: Verification | None = None
+        """None before the first observation, and where the backend raised there."""
+        self._backend: Backend | None = backend
+        self._inputs, self._layout = tuple(inputs), layout
+        self._normalise, self._per_head, self._grids = normalise, per_head, grids
+
+    def __call__(self, observation: Observation, plain: Callable[[], Inferred]) -> Inferred:
+        """The backend's answer, or that of `plain`, which is called for the first observation and after a dismissal."""
+        if self._backend is None:
+            return plain()
+        if self.verification is None:
+            return self._on_probation(observation, plain)
+        return self._infer(self._backend, observation)
+
+    def about(self) -> dict[str, Any]:
+        """Plain data for a run's description: what runs, and how far it was from LeRobot's forward."""
+        return {"engine": self.name} | (self.verification._asdict() if self.verification else {})
+
+    def _on_probation(self, observation: Observation, plain: Callable[[], Inferred]) -> Inferred:
+        assert self._backend is not None
+        with torch.backends.cudnn.flags(
+            enabled=True, allow_tf32=False
+        ):  # else either side is 1e-3 off the truth
+            expected = plain()
+            try:
+                inferred = self._infer(self._backend, observation)
+            except (EngineError, RuntimeError) as error:
+                return self._dismissed(f"it failed ({error})", expected)
+        self.verification = _compare(inferred, expected)
+        found = "actions differ by {:.1e}, attention shares by {:.1e}".format(*self.verification)
+        if not self.verification.passed:
+            tolerated = f"tolerated are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
+            return self._dismissed(f"{found} from LeRobot's; {tolerated}", expected)
+        logger.info("engine %s: verified on the first observation, %s", self.name, found)
+        return inferred
+
+    def _dismissed(self, reason: str, expected: Inferred) -> Inferred:
+        logger.warning(
+            "engine %s is not used: on the first observation %s. LeRobot's own forward is used instead",
+            *(self.name, reason),
+        )
+        self.name, self._backend = "plain", None
+        return expected
+
+    def _infer(self, backend: Backend, observation: Observation) -> Inferred:
+        with torch.inference_mode():
+            seen = {key: x for key, x in observation.vectors.items() if key in self._inputs}
+            # LeRobot's own, because it costs little: a large mean over a small spread is sensitive to rounding
+            normalised = self._normalise(seen) if seen else {}
+            tensors = {key: normalised[key][0].cpu() for key in seen} | observation.images
+            actions_TA, *weights_hTS = backend([tensors[key] for key in self._inputs])
+            weights = [x_hTS[None] for x_hTS in weights_hTS]
+            shares = shares_of(weights, self._layout, per_head=self._per_head)
+            maps = None if self._grids is None else maps_of(weights, self._layout, self._grids)
+            return Inferred(actions_TA, shares, maps)
+
+
+def check_engine(name: str) -> None:
+    """Raises EngineError where there is no such engine."""
+    if name not in ENGINES:
+        raise EngineError(f"there is no engine {name!r}; possible: {', '.join(ENGINES)}")
+
+
+def make_engine(
+    name: str, policy: Any, normalise: Normalise, *, per_head: bool = False, maps: bool = False
+) -> Engine | None:
+    """An engine for a LeRobot `ACTPolicy`, with its weights as they are now; None for the plain path.
+
+    Args:
+        name: one of `ENGINES`. With "auto" nothing is an error: what cannot be had is left out, with a word in the log.
+        normalise: with the dataset's statistics.
+        per_head: shares of every head too.
+        maps: attention maps too.
+
+    Raises:
+        EngineError: there is no such engine, it cannot run this model or on its device, or a package is missing.
+    """
+    check_engine(name)
+    if name == "plain":
+        return None
+    device = torch.device(policy.config.device)
+    if name != "auto":
+        return _engine(name, policy, normalise, per_head, maps)
+    for candidate in _candidates(device):
+        try:
+            return _engine(candidate, policy, normalise, per_head, maps)
+        except EngineError as error:
+            logger.warning("engine %s is not used: %s", candidate, error)
+    return None
+
+
+def scalings_of(policy: Any, normalise: Normalise) -> dict[str, Scaling]:
+    """How LeRobot's preprocessor normalises each camera, found by showing it black and white.
+
+    Raises:
+        EngineError: it does more to pictures than scale them (it changes their size).
+    """
+    scalings: dict[str, Scaling] = {}
+    for key, feature in policy.config.image_features.items():
+        ends = [normalise({key: torch.full(tuple(feature.shape), value)})[key][0] for value in (0.0, 1.0)]
+        if ends[0].shape != tuple(feature.shape):
+            raise EngineError(
+                f"the preprocessor turns pictures of {tuple(feature.shape)} into {tuple(ends[0].shape)}; an engine "
+                "knows only preprocessors that scale. Possible: engine plain"
+            )
+        black_C, white_C = (end[:, 0, 0].double().cpu() for end in ends)
+        values = ((white_C - black_C) / 255, black_C)
+        scalings[key] = Scaling(*(x.to(ends[0]) for x in values))
+    return scalings
+
+
+def _engine(name: str, policy: Any, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
+    check_model(policy.model)
+    with torch.no_grad():
+        graph = ActGraph(policy.model, scalings_of(policy, normalise))
+    backend = TorchBackend(graph) if name == "torch" else OnnxBackend(graph)
+    grids = graph.grids if maps else None
+    return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids)
+
+
+def _candidates(device: torch.device) -> Iterator[str]:
+    if device.type == "cpu" and all(map(find_spec, PACKAGES)):
+        yield "onnx"
+    yield "torch"
+
+
+def _compare(inferred: Inferred, expected: Inferred) -> Verification:
+    return Verification(
+        _difference(inferred.actions_TA, expected.actions_TA),
+        _difference(_numbers(inferred), _numbers(expected)),
+    )
+
+
+def _difference(got: Tensor, wanted: Tensor) -> float:
+    """The largest, relative to the largest wanted number where that is above 1; NaN between unlike shapes."""
+    if got.shape != wanted.shape:
+        return math.nan
+    got, wanted = got.cpu().double(), wanted.cpu().double()
+    return float(((got - wanted).abs() / wanted.abs().amax().clamp_min(1)).amax())
+
+
+def _numbers(inferred: Inferred) -> Tensor:
+    """All figures of shares and maps that depend on the observation, in one row; one NaN where there are no shares."""
+    shares = inferred.shares
+    if shares is None:
+        return torch.tensor([math.nan])
+    cells = [x for cells in (inferred.maps or {}).values() for x in cells.ravel().tolist()]
+    heads: Mapping[str, Sequence[float]] = shares.heads or {}
+    flat = [x for x in shares if isinstance(x, float)]
+    return torch.tensor(
+        [*flat, *shares.cameras.values(), *(x for row in heads.values() for x in row), *cells]
+    )

@@ -1,0 +1,70 @@
+"""Exported graphs, kept on disk: exporting takes seconds, on a small board half a minute, reading one does not.
+
+A file's name is made of all that decides about its numbers: every weight and constant of the graph, the policy's
+configuration, and who wrote it. It is written under another name and renamed when it is whole. The few latest are kept.
+That a file is right is not taken on trust: an engine is verified on the first observation, wherever it came from.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from so101_policy.inference.graph import ActGraph
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised whenever `ActGraph.forward` changes."""
+
+KEPT = 4
+"""Files; that of a default ACT takes 130 MB."""
+
+EXPORTERS = ("torch", "onnx", "onnxscript")
+
+
+def default_folder() -> Path:
+    """$XDG_CACHE_HOME/so101/engines, by default ~/.cache/so101/engines. Source: XDG Base Directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "so101" / "engines"
+
+
+def name_of(graph: ActGraph) -> str:
+    """All that decides about the numbers, in a few letters."""
+    digest = hashlib.sha256(repr((FORMAT, graph.description, [*map(version, EXPORTERS)])).encode())
+    for name, tensor in graph.state_dict().items():
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return f"{digest.hexdigest()[:32]}.onnx"
+
+
+def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -> Path | bytes:
+    """The exported graph: a file that is there, or one that is written now; as bytes where none can be written."""
+    path = folder / name_of(graph)
+    if path.is_file():
+        path.touch()
+        return path
+    model = export(graph)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(model)
+        partial.replace(path)
+        _tidy(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        logger.warning(
+            "the exported policy cannot be kept in %s, it is made anew next time: %s", folder, error
+        )
+        return model
+    return path
+
+
+def _tidy(folder: Path) -> None:
+    """Remove all but the latest used."""
+    files = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in files[KEPT:]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The regularized ACT: configuration, model, training pass, export."""

@@ -1,0 +1,1 @@
+"""The loss on the attention, its schedules and presets, and modality dropout."""

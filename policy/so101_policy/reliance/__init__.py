@@ -1,0 +1,1 @@
+"""so101-reliance: does a policy use its cameras?"""

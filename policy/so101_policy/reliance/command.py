@@ -1,0 +1,207 @@
+"""so101-reliance: does a policy look, or does it play back what its joints tell it?
+
+    parse -> dataset -> policies -> do they fit it? -> frames -> probes -> table, JSON, picture
+
+Whatever is wrong with the request is said before anything is computed: one message, exit code 2.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from so101_policy.errors import PolicyError
+
+if TYPE_CHECKING:
+    from so101_policy.reliance.frames import Recordings
+    from so101_policy.reliance.policy import ProbedPolicy
+    from so101_policy.reliance.probes import Views
+    from so101_policy.reliance.report import Reliance, Study
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+PIPED_WIDTH, COLUMN_WIDTH = 64, 30
+"""Of the table in a file or pipe, which has no width of its own: for the words, and for each policy."""
+
+DESCRIPTION = """\
+How much of a policy's action follows the cameras, and how much the joint state. On recorded frames one of them is
+exchanged for that of another episode, and the action is predicted again. Several policies are compared on the same
+frames. Prints a table; writes reliance.json and reliance.png.
+"""
+EXAMPLES = """\
+examples:
+  so101-reliance --policy.path=outputs/run --dataset.root=data/palletize-2
+  so101-reliance --policy.path baseline=outputs/a --policy.path isolation=outputs/b \\
+                 --dataset.root data/palletize-2 --episodes held-out:0.1 --out outputs/reliance
+  so101-reliance --policy.path=user/act_so101 --dataset.repo_id=user/so101_pick --frames 640
+
+how to read it:
+  reliance     0: the action follows the cameras alone; 1: the joint state alone
+  cue conflict image of one moment, state of another: 1 follows the image, 0 the state
+  attention    where the decoder looks: shown as a diagnostic, it is not what the action depends on
+Use episodes that the policies were not trained on.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    asked = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("lerobot").setLevel(
+        logging.ERROR
+    )  # it warns at length of decoders that it does not need
+    console = Console(stderr=True)
+    try:
+        run(asked, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; nothing was written", style="yellow")
+        return INTERRUPTED
+    except PolicyError as problem:
+        console.print(
+            f"so101-reliance: {problem}", style="red", markup=False, soft_wrap=True, highlight=False
+        )
+        return WRONG_INPUT
+    except OSError as problem:
+        console.print(
+            f"so101-reliance: {problem}", style="red", markup=False, soft_wrap=True, highlight=False
+        )
+        return FAILED
+    return OK
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        prog="so101-reliance",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = flags.add_argument
+    add("--policy.path", dest="policies", action="append", required=True, metavar="[NAME=]CKPT",
+        help="an ACT checkpoint, folder or hub id; again for each policy to compare")  # fmt: skip
+    add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
+    add("--dataset.root", dest="root", type=Path, metavar="DIR", help="folder of a LeRobotDataset v3")
+    add("--dataset.repo_id", dest="repo_id", metavar="ID", help="hub id; with --dataset.root just a name")
+    add(
+        "--episodes",
+        default="all",
+        metavar="WHICH",
+        help="all (default), 0:16, last:16, 0,3,8, or held-out:0.1: what so101-train --held_out=0.1 left out",
+    )
+    add("--frames", type=_positive, default=320, metavar="N", help="how many frames are probed (320)")
+    add("--delay", type=_positive, default=10, metavar="K", help="frames by which images are delayed (10)")
+    add("--seed", type=int, default=0, help="which frames and which donors (0)")
+    add("--out", type=Path, default=Path("outputs/reliance"), metavar="DIR",
+        help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
+    add("--no-picture", dest="picture", action="store_false", help="no reliance.png")
+    return flags
+
+
+def run(asked: argparse.Namespace, console: Console) -> None:
+    """Do what is asked; LeRobot and torch are loaded here, so that --help is quick."""
+    import datasets
+
+    from so101_policy.reliance.frames import open_recordings, read_views
+    from so101_policy.reliance.picture import check_matplotlib, draw
+    from so101_policy.reliance.policy import ProbedPolicy
+    from so101_policy.reliance.report import as_data, table, write_json
+
+    datasets.disable_progress_bars()
+    if asked.picture:
+        check_matplotlib()
+    recordings = open_recordings(asked.repo_id, asked.root, asked.episodes)
+    named = named_paths(asked.policies)
+    policies = [ProbedPolicy.load(name, path, asked.device) for name, path in named.items()]
+    for policy in policies:
+        policy.check_dataset(recordings.joints, recordings.cameras)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    cameras = list(dict.fromkeys(camera for policy in policies for camera in policy.act.cameras))
+    steps = max(policy.act.n_action_steps for policy in policies)
+    with _progress(console) as bars:
+        reading = bars.add_task("reading frames", total=None)
+        views = read_views(
+            recordings, cameras, frames=asked.frames, steps=steps, delay=asked.delay, seed=asked.seed,
+            advance=lambda done, total: bars.update(reading, completed=done, total=total),
+        )  # fmt: skip
+        found = [probed(policy, views, asked.seed, bars) for policy in policies]
+    study = study_of(recordings, views, asked.seed, asked.delay)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
+    Console(width=width).print(table(study, found))
+    write_json(asked.out / "reliance.json", as_data(study, found))
+    if asked.picture:
+        draw(study, found, asked.out / "reliance.png")
+    console.print(f"written to {asked.out}", style="dim")
+
+
+def probed(policy: "ProbedPolicy", views: "Views", seed: int, bars: Progress) -> "Reliance":
+    """All probes of one policy, on the cameras that it has."""
+    from so101_policy.reliance.intervals import Bootstrap
+    from so101_policy.reliance.probes import draw_donors, figures_of, probes_of, run_probe
+    from so101_policy.reliance.report import Reliance
+
+    own = policy.normalised(policy.own(views))
+    donors, probes = draw_donors(own, seed), probes_of(own)
+    bar = bars.add_task(f"probing {policy.name}", total=(len(probes) + 1) * len(own.state_FS))
+
+    def advance(frames: int) -> None:
+        bars.advance(bar, frames)
+
+    actions = {probe: run_probe(policy.predict, own, donors, probe, advance) for probe in probes}
+    bootstrap = Bootstrap(own.episode_F, seed)
+    figures = figures_of(actions, own, donors, policy.act.n_action_steps, bootstrap)
+    attention = policy.attention(own, advance)
+    bars.update(bar, completed=(len(probes) + 1) * len(own.state_FS))
+    return Reliance(
+        policy.name, str(policy.act.path), policy.act.sha256, policy.act.n_action_steps, figures, attention
+    )
+
+
+def study_of(recordings: "Recordings", views: "Views", seed: int, delay: int) -> "Study":
+    from so101_policy.reliance.phases import PHASES
+    from so101_policy.reliance.report import Study
+
+    counts = np.bincount(views.phase_F, minlength=len(PHASES)).tolist()
+    phases = {phase: count for phase, count in zip(PHASES, counts, strict=True) if count}
+    return Study(recordings.name, recordings.episodes, len(views.phase_F), phases, seed, delay)
+
+
+def named_paths(asked: Sequence[str]) -> dict[str, str]:
+    """Name -> path, from `NAME=PATH` or a path alone.
+
+    Raises:
+        PolicyError: a name is given twice.
+    """
+    from so101_policy.reliance.policy import default_name
+
+    named: dict[str, str] = {}
+    for text in asked:
+        name, sign, path = text.partition("=")
+        if not sign or "/" in name:
+            name, path = default_name(text, list(named)), text
+        if name in named:
+            raise PolicyError(
+                f"two policies are called {name!r}: {named[name]} and {path}; give each its NAME="
+            )
+        named[name] = path
+    return named
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _progress(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

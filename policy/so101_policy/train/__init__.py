@@ -1,0 +1,1 @@
+"""so101-train: data, loop, checkpoints."""

@@ -1,0 +1,202 @@
+"""The settings of `so101-train`: LeRobot's `TrainPipelineConfig` and what this trainer adds to it.
+
+A run is described by one dataclass that is written beside every checkpoint, so a run can be resumed, repeated and
+compared. What LeRobot can do and this trainer cannot is refused here, before anything is read or written.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import draccus
+from lerobot.configs import PreTrainedConfig, parser
+from lerobot.configs.train import TrainPipelineConfig
+from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
+from lerobot.policies.act.configuration_act import ACTConfig
+
+from so101_policy.checkpoint_files import CONFIG, find_checkpoint
+from so101_policy.errors import TrainError
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.regularizer.config import RegularizerConfig
+
+HELD_OUT = 0.1
+"""Fraction of the episodes that are held out unless the user says otherwise."""
+
+WARMUP_STEPS, WARMUP_SHARE = 500, 0.05
+"""The small model's warm-up: that many steps, or that share of a short run."""
+
+PRECISIONS = ("fp32", "bf16")
+TRACKERS = ("tensorboard", "wandb", "trackio")
+EXPORTS = ("act",)
+
+
+@dataclass
+class CacheConfig:
+    """The frame cache: the dataset's frames, decoded once."""
+
+    size: str | None = None
+    """HEIGHTxWIDTH [px] of the frames in the cache and in training; none: as recorded."""
+    folder: Path | None = None
+    """Where caches lie; none: $SO101_CACHE, else ~/.cache/so101/frames."""
+    jobs: int | None = None
+    """Processes that decode; none: one per core."""
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """`size` as numbers.
+
+        Raises:
+            TrainError: `size` is not HEIGHTxWIDTH.
+        """
+        if self.size is None:
+            return None
+        height, _, width = self.size.partition("x")
+        if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) > 0):
+            raise TrainError(f"--cache.size={self.size}: write HEIGHTxWIDTH in pixels, as 96x96 or 240x320")
+        return int(height), int(width)
+
+
+@dataclass
+class ShiftedConfig:
+    """A second dataset, recorded where something has moved: its loss tells whether the policy would notice."""
+
+    repo_id: str | None = None
+    root: str | None = None
+
+
+@dataclass
+class SO101TrainConfig(TrainPipelineConfig):
+    """`lerobot-train`'s settings, with other defaults where a fast trainer wants others, and a few more."""
+
+    log_freq: int = 50
+    """A line of metrics every so many steps; only then does the processor wait for a GPU."""
+    eval_steps: int = 1000
+    """Held-out L1 every so many steps and at the end; 0: never."""
+    max_eval_samples: int = 1024
+    """Most frames of a set that a held-out L1 looks at, spread evenly; 0: all of them."""
+    save_freq: int = 5000
+    """A checkpoint every so many steps and at the end; 0: at the end only."""
+
+    model: str = "default"
+    """Size of a new policy, by name: "small" trains on a laptop's processor. Single flags win over it."""
+    fused: bool = True
+    """The faster training forward and optimizer: same loss, other random draws of dropout. False: LeRobot's."""
+    precision: str = "fp32"
+    """"fp32" or "bf16" (autocast; for GPUs)."""
+    compile: bool = False
+    """torch.compile the training forward (for GPUs; the first steps take minutes)."""
+    held_out: float | None = None
+    """Fraction of the episodes kept for evaluation, the last ones of every task, as dataset.eval_split (which
+    it sets). None: dataset.eval_split if given, else 0.1."""
+    shifted: ShiftedConfig = field(default_factory=ShiftedConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    device_cache: bool | None = None
+    """Keep the frames on the GPU: True, False, or None: if they fit."""
+    trackers: str = "tensorboard"
+    """Where metrics go besides metrics.jsonl, comma-separated: tensorboard, wandb, trackio; or "none"."""
+    export: str | None = None
+    """"act": at the end also write a checkpoint that stock LeRobot loads without a plugin."""
+
+    @property
+    def tracker_names(self) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in self.trackers.split(",") if name.strip() not in ("", "none"))
+        return (*names, "wandb") if self.wandb.enable and "wandb" not in names else names
+
+    def validate(self) -> None:
+        """Settle what depends on something else; LeRobot's checks and this trainer's.
+
+        Raises:
+            TrainError: what was asked for, and what is possible.
+        """
+        self._refuse_what_is_not_done_here()
+        self._check_choices()
+        if self.held_out is None:
+            self.held_out = self.dataset.eval_split or HELD_OUT
+        self.dataset.eval_split = self.held_out
+        if self.held_out == 0:
+            self.eval_steps = 0
+        optimizer, scheduler = self.optimizer, self.scheduler
+        super().validate()
+        if self.use_policy_training_preset and not self.resume:
+            self.optimizer = optimizer or self.optimizer
+            self.scheduler = scheduler or self.scheduler or self._scheduler_of_size()
+        if self.resume and self.checkpoint_path is not None:
+            self.checkpoint_path = self.checkpoint_path.resolve()
+            self.output_dir = self.checkpoint_path.parent.parent
+        self._check_policy()
+
+    def _resolve_pretrained_from_cli(self) -> None:
+        if not (path := parser.get_path_arg("policy")) or not self._as_regularized(path):
+            super()._resolve_pretrained_from_cli()
+        if self.policy is not None:
+            policy: Any = self.policy
+            policy.push_to_hub = policy.push_to_hub and policy.repo_id is not None
+            if hasattr(policy, "fused"):
+                policy.fused = self.fused
+
+    def _as_regularized(self, path: str) -> bool:
+        """A checkpoint of LeRobot's ACT that shall go on with a regularizer becomes a `regularized_act`."""
+        flags = parser.get_yaml_overrides("policy") + (parser.get_cli_overrides("policy") or [])
+        wanted = [flag.replace("--regularizer.", "--") for flag in flags if flag.startswith("--regularizer.")]
+        folder = find_checkpoint(path)
+        if not wanted or json.loads((folder / CONFIG).read_text())["type"] != "act":
+            return False
+        others = [flag for flag in flags if not flag.startswith("--regularizer.")]
+        act = PreTrainedConfig.from_pretrained(folder, cli_overrides=others)
+        kept = {f.name: getattr(act, f.name) for f in fields(ACTConfig) if f.init}
+        regularizer = draccus.parse(RegularizerConfig, args=wanted)
+        self.policy = RegularizedACTConfig(**kept, regularizer=regularizer)
+        self.policy.pretrained_path = folder
+        return True
+
+    def _scheduler_of_size(self) -> CosineAnnealingWithWarmupSchedulerConfig | None:
+        if self.model == "default":
+            return None
+        return CosineAnnealingWithWarmupSchedulerConfig(
+            min(WARMUP_STEPS, math.ceil(WARMUP_SHARE * self.steps))
+        )
+
+    def _refuse_what_is_not_done_here(self) -> None:
+        asked = {
+            "--reward_model": self.reward_model is not None,
+            "--peft": self.peft is not None,
+            "--sample_weighting": self.sample_weighting is not None,
+            "--job.target": self.job.is_remote,
+            "--dataset.streaming": self.dataset.streaming,
+            "--save_checkpoint_to_hub": self.save_checkpoint_to_hub,
+            "--env (closed-loop evaluation during training)": self.env is not None,
+        }
+        if found := [flag for flag, given in asked.items() if given]:
+            raise TrainError(
+                f"so101-train does not do {', '.join(found)}; lerobot-train does, with the same policy: "
+                "--policy.type=regularized_act"
+            )
+
+    def _check_choices(self) -> None:
+        _one_of("--precision", self.precision, PRECISIONS)
+        _one_of("--export", self.export, (None, *EXPORTS))
+        for name in self.tracker_names:
+            _one_of("--trackers", name, TRACKERS)
+        if self.held_out is not None and not 0 <= self.held_out < 1:
+            raise TrainError(f"--held_out={self.held_out}: a fraction of the episodes, from 0 to below 1")
+        for name in ("steps", "batch_size", "log_freq"):
+            if getattr(self, name) < 1:
+                raise TrainError(f"--{name}={getattr(self, name)}: at least 1")
+        if self.shifted.root is not None and self.shifted.repo_id is None:
+            self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
+        _ = self.cache.height_width
+
+    def _check_policy(self) -> None:
+        if not isinstance(self.policy, ACTConfig):
+            kind = self.policy.type if self.policy is not None else "nothing"
+            raise TrainError(
+                f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
+                "which lerobot-train may know"
+            )
+
+
+def _one_of(flag: str, value: Any, possible: tuple[Any, ...]) -> None:
+    if value not in possible:
+        raise TrainError(f"{flag}={value}: possible are {', '.join(str(p) for p in possible if p)}")

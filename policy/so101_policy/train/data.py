@@ -1,0 +1,234 @@
+"""What a run trains on: the dataset and its split, whether it fits the policy, and its frames, decoded once.
+
+Everything that can be asked of descriptions is asked before frames are decoded and before anything is written.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
+from lerobot.utils.feature_utils import dataset_to_policy_features
+from numpy.typing import NDArray
+from rich.console import Console
+
+from so101_policy.attention.shares import camera_name
+from so101_policy.errors import TrainError
+from so101_policy.frames.cache import open_cache
+from so101_policy.frames.dataset import open_dataset
+from so101_policy.frames.samples import Samples
+
+Size = tuple[int, int]
+
+
+class Description(NamedTuple):
+    """A dataset as a policy would see it."""
+
+    dataset: Any
+    """LeRobot's, all episodes."""
+    place: str
+    """Where it is, for messages."""
+    features: dict[str, PolicyFeature]
+    """LeRobot's policy features; images at the size of training."""
+    joints: tuple[str, ...]
+    """Names of the action's entries; empty where the dataset has none."""
+    statistics: dict[str, dict[str, Any]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run goes on."""
+        return {
+            "joints": list(self.joints),
+            "cameras": {key: list(shape) for key, shape in sorted(_cameras(self.features).items())},
+            "episodes": self.dataset.meta.total_episodes,
+            "frames": self.dataset.meta.total_frames,
+            "fps": self.dataset.meta.fps,
+        }
+
+
+class TrainingData(NamedTuple):
+    """Samples of a run: those of the dataset, of which some frames are trained on and others held out."""
+
+    samples: Samples
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    shifted: Samples | None
+
+
+def describe(repo_id: str, root: str | Path | None, size: Size | None, config: Any) -> Description:
+    """Open a dataset, without its frames.
+
+    Raises:
+        PolicyError: there is no such dataset.
+    """
+    dataset = open_dataset(repo_id, root, config.revision, tolerance_s=1e-4)
+    meta: Any = dataset.meta
+    features = dataset_to_policy_features(meta.features)
+    if ACTION not in features:
+        raise TrainError(
+            f"the dataset {meta.root} has no {ACTION}; its features are {', '.join(meta.features)}"
+        )
+    if size is not None:
+        features = {
+            key: PolicyFeature(f.type, (3, *size)) if f.type is FeatureType.VISUAL else f
+            for key, f in features.items()
+        }
+    statistics = copy.deepcopy(meta.stats)
+    if config.use_imagenet_stats:
+        for key in _cameras(features):
+            imagenet = {name: torch.tensor(value) for name, value in IMAGENET_STATS.items()}
+            statistics[key] = statistics.get(key, {}) | imagenet
+    return Description(dataset, str(root or repo_id), features, _names(meta.features[ACTION]), statistics)
+
+
+def start_pose(dataset: Any) -> list[float] | None:
+    """The median of the joint states with which its episodes begin; None for a dataset without states."""
+    meta = dataset.meta
+    if OBS_STATE not in meta.features or not meta.total_episodes:
+        return None
+    first = dataset.hf_dataset.select(list(meta.episodes["dataset_from_index"]))[OBS_STATE]
+    return [round(float(value), 3) for value in np.median(np.stack(list(first)), axis=0)]
+
+
+def split(dataset: Any, asked: Sequence[int] | None, fraction: float) -> tuple[list[int], list[int]]:
+    """Episodes to train on and to hold out: the last of every task, as `lerobot-train` splits.
+
+    Raises:
+        TrainError: there are no such episodes, or none are left to train on.
+    """
+    count = dataset.meta.total_episodes
+    episodes = list(range(count)) if asked is None else list(asked)
+    if wrong := [episode for episode in episodes if not 0 <= episode < count]:
+        raise TrainError(f"--dataset.episodes asks for {wrong}; the dataset has episodes 0 to {count - 1}")
+    if fraction == 0:
+        return episodes, []
+    tasks: dict[str, list[int]] = {}
+    names = dataset.meta.episodes["tasks"]
+    for episode in episodes:
+        tasks.setdefault(names[episode][0] if names[episode] else "", []).append(episode)
+    train: list[int] = []
+    held_out: list[int] = []
+    for of_task in tasks.values():
+        kept = len(of_task) - math.ceil(len(of_task) * fraction)
+        train += of_task[:kept]
+        held_out += of_task[kept:]
+    if not train:
+        raise TrainError(
+            f"--held_out={fraction} of {len(episodes)} episodes leaves none to train on; "
+            "take --held_out=0, or record more"
+        )
+    return train, held_out
+
+
+def check_fits(
+    policy: Any, data: Description, renamed: Mapping[str, str], joints: Sequence[str] | None = None
+) -> None:
+    """Whether a policy that has its inputs already (from a checkpoint) can learn from this dataset.
+
+    Args:
+        renamed: dataset's key -> policy's key.
+        joints: the names that the checkpoint was trained with, where they are known.
+
+    Raises:
+        TrainError: all misfits, with what is possible.
+    """
+    there = {renamed.get(key, key): feature for key, feature in data.features.items()}
+    misfits = [*_input_misfits(policy, there), *_joint_misfits(policy, there, data.joints, joints)]
+    if misfits:
+        raise TrainError(f"the dataset {data.place} does not fit the policy:\n  - " + "\n  - ".join(misfits))
+
+
+def check_alike(shifted: Description, data: Description) -> None:
+    """Raises TrainError where the shifted dataset is of another robot or other cameras than the one trained on."""
+    ours, theirs = _shapes(data.features), _shapes(shifted.features)
+    differing = {key for key in ours if theirs.get(key) != ours[key]}
+    if differing or data.joints != shifted.joints:
+        what = "; ".join(f"{key}: {theirs.get(key, 'missing')}, not {ours[key]}" for key in sorted(differing))
+        what = what or f"its joints are {', '.join(shifted.joints)}, not {', '.join(data.joints)}"
+        raise TrainError(f"the shifted dataset {shifted.place} does not look like {data.place}: {what}")
+
+
+def load(
+    config: Any, data: Description, shifted: Description | None, console: Console | None
+) -> TrainingData:
+    """Decode the frames, or find them in the cache.
+
+    Raises:
+        PolicyError: cameras of different sizes, no room, a damaged video.
+    """
+    train, held_out = split(data.dataset, config.dataset.episodes, config.held_out)
+    inverse = {new: old for old, new in config.rename_map.items()}
+    cameras = [inverse.get(key, key) for key in config.policy.image_features]
+
+    def samples(of: Description, episodes: Sequence[int] | None) -> Samples:
+        place, jobs = config.cache.folder, config.cache.jobs
+        cache = open_cache(of.dataset, config.cache.height_width, place, jobs, console, cameras)
+        return Samples(of.dataset, cache, config.policy.chunk_size, episodes)
+
+    ours = samples(data, train + held_out)
+    is_held_out = np.isin(ours.episode_of[ours.indices], held_out)
+    of_shifted = samples(shifted, None) if shifted else None
+    return TrainingData(ours, ours.indices[~is_held_out], ours.indices[is_held_out], of_shifted)
+
+
+def _input_misfits(policy: Any, there: Mapping[str, PolicyFeature]) -> Iterator[str]:
+    cameras = _cameras(there)
+    found = ", ".join(f"{camera_name(key)} ({w}x{h})" for key, (h, w) in cameras.items()) or "no camera"
+    for key, feature in policy.image_features.items():
+        height, width = feature.shape[1:]
+        if key not in cameras:
+            yield (
+                f"the policy sees through {camera_name(key)}, which the dataset does not have; it has {found}. "
+                f'If one of them is meant: --rename_map=\'{{"observation.images.OTHER": "{key}"}}\''
+            )
+        elif cameras[key] != (height, width):
+            h, w = cameras[key]
+            yield (
+                f"camera {camera_name(key)}: the policy was trained with {width}x{height} pixels, the frames are "
+                f"{w}x{h}. Give --cache.size={height}x{width}"
+            )
+    if policy.env_state_feature and "observation.environment_state" not in there:
+        yield "the policy wants an environment state (observation.environment_state), which the dataset lacks"
+
+
+def _joint_misfits(
+    policy: Any, there: Mapping[str, PolicyFeature], names: Sequence[str], trained: Sequence[str] | None
+) -> Iterator[str]:
+    for what, feature, key in (
+        ("joint positions", policy.robot_state_feature, OBS_STATE),
+        ("joint targets", policy.action_feature, ACTION),
+    ):
+        if feature is None:
+            continue
+        size = there[key].shape[0] if key in there else 0
+        if size != feature.shape[0]:
+            yield f"the policy has {feature.shape[0]} {what}, the dataset has {size}: {', '.join(names)}"
+    if trained and names and tuple(trained) != tuple(names):
+        yield (
+            f"the policy was trained for the joints {', '.join(trained)}; the dataset's are {', '.join(names)}: "
+            "another robot, or another order"
+        )
+
+
+def _cameras(features: Mapping[str, PolicyFeature]) -> dict[str, Size]:
+    return {
+        key: (int(f.shape[1]), int(f.shape[2])) for key, f in features.items() if f.type is FeatureType.VISUAL
+    }
+
+
+def _shapes(features: Mapping[str, PolicyFeature]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(feature.shape) for key, feature in features.items()}
+
+
+def _names(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    names = feature.get("names") or ()
+    return (
+        tuple(names)
+        if not isinstance(names, Mapping)
+        else tuple(n for group in names.values() for n in group)
+    )

@@ -1,0 +1,75 @@
+"""Going on with a run: only as the same run.
+
+What decides about the losses must be as it was; everything else (how long, how often, where to) may change.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lerobot.configs.train import TRAIN_CONFIG_NAME
+from lerobot.utils.constants import PRETRAINED_MODEL_DIR
+
+from so101_policy.errors import TrainError
+from so101_policy.train.checkpoints import Progress
+
+HARMLESS = (
+    *("steps", "log_freq", "eval_steps", "max_eval_samples", "save_freq", "save_checkpoint", "env_eval_freq"),
+    *("resume", "checkpoint_path", "output_dir", "job_name", "config_path", "export", "trackers", "wandb"),
+    *("num_workers", "prefetch_factor", "persistent_workers", "dataloader_multiprocessing_context"),
+    *("cache.folder", "cache.jobs", "device_cache", "dataset.root", "dataset.video_backend", "shifted"),
+    *("policy.pretrained_path", "policy.device", "policy.push_to_hub", "policy.repo_id", "policy.private"),
+    *("policy.tags", "policy.license", "policy.pretrained_backbone_weights", "eval", "job"),
+    *("save_checkpoint_to_hub", "cudnn_deterministic", "tolerance_s"),
+)
+"""Settings, or groups of them, that may differ: they do not touch what is learned. (With a schedule on steps, other
+`steps` bend the rest of it; that is what the user asks for.)"""
+
+ABSENT = "not set"
+
+
+def check_same_run(config: Any, checkpoint: Path) -> None:
+    """Raises TrainError with every setting that differs from the checkpoint's and matters."""
+    path = checkpoint / PRETRAINED_MODEL_DIR / TRAIN_CONFIG_NAME
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as problem:
+        raise TrainError(f"{path} cannot be read: {problem}") from problem
+    now = json.loads(json.dumps(config.to_dict(), default=str))
+    if found := list(_differences(dict(_flat(before)), dict(_flat(now)))):
+        raise TrainError(
+            f"a resumed run keeps its settings, and these differ from {path}:\n  - "
+            + "\n  - ".join(found)
+            + "\nDrop them, or begin a new run from the weights: --policy.path="
+            + str(checkpoint / PRETRAINED_MODEL_DIR)
+        )
+
+
+def check_same_data(progress: Progress, identity: Mapping[str, Any], batch: int) -> None:
+    """Raises TrainError where the data or the joint batch are not those of the run."""
+    if progress.data and (found := list(_differences(dict(_flat(progress.data)), dict(_flat(identity))))):
+        raise TrainError("the dataset is not the one that this run began with:\n  - " + "\n  - ".join(found))
+    if progress.batch not in (0, batch):
+        raise TrainError(
+            f"the run has {progress.batch} samples per step (of {progress.processes} processes), asked for are "
+            f"{batch}; choose --batch_size and --num_processes so that their product stays"
+        )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if any(name == harmless or name.startswith(f"{harmless}.") for harmless in HARMLESS):
+            continue
+        was, wanted = before.get(name, ABSENT), now.get(name, ABSENT)
+        if was != wanted and {was, wanted} not in ({ABSENT, None}, {ABSENT, ""}):
+            yield f"{name}: was {was}, now {wanted}"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted.name -> value; lists as their text."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value if isinstance(value, str | int | float | bool | None) else json.dumps(value)

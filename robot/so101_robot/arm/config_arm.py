@@ -1,0 +1,79 @@
+"""Configuration of `SO101`, registered with LeRobot as robot type `so101`.
+
+LeRobot finds the class by this file's name: `config_arm.py` -> `arm.py`, `SO101Config` -> `SO101`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from lerobot.cameras import CameraConfig
+from lerobot.robots.config import RobotConfig
+
+from so101_robot.errors import ConfigError
+from so101_robot.guard.guard import GuardLimits
+from so101_robot.joints import JOINTS
+from so101_robot.mock.config import MockConfig
+
+for _type in ("opencv", "realsense", "zmq"):  # importing its configuration makes a camera type known to flags
+    import_module(f"lerobot.cameras.{_type}.configuration_{_type}")
+
+HOME = (0.0, -98.0, 92.0, 65.0, 0.0, 5.0)
+"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed.
+Released there, the mock arm settles by less than 2 degrees."""
+
+
+@RobotConfig.register_subclass("so101")
+@dataclass(kw_only=True)
+class SO101Config(RobotConfig):
+    """An SO-101 arm: where it is, its cameras, how it behaves."""
+
+    port: str = "mock"
+    """Path of the serial port, best one under /dev/serial/by-id. `mock` is the simulated arm in memory, and
+    nothing else ever falls back to it."""
+
+    cameras: dict[str, CameraConfig] = field(default_factory=dict)
+    """LeRobot cameras by name. The mock arm brings `front` and `wrist` if none are given."""
+
+    mock: MockConfig = field(default_factory=MockConfig)
+    """The simulated arm; only with port `mock`."""
+
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    """What the guard lets pass."""
+
+    rig: Path | None = None
+    """File with the limits of this place (`rig.py`): table, walls, budgets. None: the file beside the calibration, if
+    there is one."""
+
+    home: list[float] = field(default_factory=lambda: list(HOME))
+    """Where the arm parks: five angles in degrees and the gripper in percent; cut to the calibrated range."""
+
+    health_every: int = 1
+    """Read load, current, voltage and temperature in every n-th tick; 0 for never. Costs 0.8 ms on the
+    wire."""
+
+    disable_torque_on_disconnect: bool = True
+    """LeRobot's name: whether `disconnect` lets the arm go. Then it falls unless it is parked."""
+
+    position_p_coefficient: int = 16
+    """LeRobot's name and value: half of the servo's own stiffness, against shaking. 1/4 of 0.1 % duty per
+    step."""
+
+    position_i_coefficient: int = 0
+    """LeRobot's name and value."""
+
+    position_d_coefficient: int = 32
+    """LeRobot's name and value."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.home) != len(JOINTS) or not all(math.isfinite(value) for value in self.home):
+            raise ConfigError(f"home = {self.home}; needed is one number for each of {', '.join(JOINTS)}")
+        if self.health_every < 0:
+            raise ConfigError(
+                f"health_every = {self.health_every}; possible are 0 (never), 1 (every tick) and more"
+            )
+        for name in ("position_p_coefficient", "position_i_coefficient", "position_d_coefficient"):
+            if not 0 <= getattr(self, name) <= 254:
+                raise ConfigError(f"{name} = {getattr(self, name)}; the servo takes 0 to 254")

@@ -1,0 +1,1 @@
+"""From bytes to registers: the link, the frames, the six servos."""

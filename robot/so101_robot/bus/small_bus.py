@@ -1,0 +1,146 @@
+"""Single questions to servos without numpy, LeRobot or anything else that takes long to load or much memory.
+
+The control loop's bus is `bus.SO101Bus`. This is for programs that must be small (`watchdog_process`) and for
+looks at a port that may have another arm on it, or none (`reconnect`). Addresses are those of `registers`,
+which loads numpy; a test compares them.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from so101_robot.bus import protocol
+from so101_robot.bus.link import Link
+from so101_robot.bus.protocol import Errors, Instruction, Status
+from so101_robot.joints import SERVO_IDS
+
+LIMITS = (9, 4)
+"""Min_Position_Limit and Max_Position_Limit: (address, bytes)."""
+PHASE = (18, 1)
+HOMING_OFFSET = (31, 2)
+TORQUE_ENABLE = (40, 1)
+GOAL_POSITION = (42, 2)
+GOAL_VELOCITY = (46, 2)
+STATE = (40, 26)
+"""Torque_Enable to Status: all that matters about a moving servo in one answer."""
+
+SPEED_IN_STEPS = 0x04
+"""Bit of Phase: Goal_Velocity counts steps/s, else 50 steps/s."""
+
+TIMEOUT_S = 0.05
+"""For one answer; flash writes and USB adapters take up to about 20 ms."""
+
+TRIES = 3
+
+
+class Servo(NamedTuple):
+    """What a servo says about itself."""
+
+    torque: bool
+    goal_steps: int
+    speed_limit: int
+    """Goal_Velocity as it stands in the register; 0: the fastest."""
+    present_steps: int
+    temperature_c: int
+    errors: Errors
+
+
+class Identity(NamedTuple):
+    """What tells one arm's servo from another's: its calibration, as the words in its EEPROM."""
+
+    homing_word: int
+    range_min: int
+    range_max: int
+
+
+class PlainBus:
+    """Servos behind a `Link`. All methods raise PortError when the port is gone, and nothing else."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def ping(self, servo_id: int, timeout_s: float = TIMEOUT_S, tries: int = 2) -> bool:
+        """Whether a servo answers to this id."""
+        request = protocol.instruction(servo_id, Instruction.PING)
+        return self._ask(request, servo_id, 0, timeout_s, tries) is not None
+
+    def read(self, servo_id: int, register: tuple[int, int]) -> bytes | None:
+        """The bytes of (address, size), or None after three tries."""
+        address, size = register
+        reply = self._ask(protocol.read(servo_id, address, size), servo_id, size)
+        return None if reply is None else reply.params
+
+    def write(self, servo_id: int, register: tuple[int, int], value: int) -> bool:
+        """Write an unsigned value; true if the servo acknowledged it."""
+        address, size = register
+        data = value.to_bytes(size, "little")
+        return self._ask(protocol.write(servo_id, address, data), servo_id, 0) is not None
+
+    def write_all(self, register: tuple[int, int], values: Mapping[int, int]) -> None:
+        """Write unsigned values, by id, to several servos at once. Nobody answers."""
+        address, size = register
+        data = {servo_id: value.to_bytes(size, "little") for servo_id, value in values.items()}
+        self._link.send(protocol.sync_write(address, data))
+
+    def look(self, ids: Iterable[int] = SERVO_IDS) -> dict[int, Servo]:
+        """The state of every servo that answers, asked together and then, if need be, one by one."""
+        wanted = tuple(ids)
+        address, size = STATE
+        request = protocol.sync_read(address, size, wanted)
+        data = self._link.transact(request, protocol.reply_size(size, len(wanted)), TIMEOUT_S)
+        replies = {reply.servo_id: reply for reply in protocol.parse_statuses(data)[0]}
+        found: dict[int, Servo] = {}
+        for servo_id in wanted:
+            reply = replies.get(servo_id)
+            if reply is None or len(reply.params) != size:
+                reply = self._ask(protocol.read(servo_id, address, size), servo_id, size, tries=1)
+            if reply is not None:
+                found[servo_id] = _servo(reply)
+        return found
+
+    def identity(self, servo_id: int) -> Identity | None:
+        """The servo's calibration, or None if it does not answer."""
+        limits, homing = self.read(servo_id, LIMITS), self.read(servo_id, HOMING_OFFSET)
+        if limits is None or homing is None:
+            return None
+        return Identity(_word(homing, 0), _word(limits, 0), _word(limits, 2))
+
+    def release(self) -> list[int]:
+        """Torque off at every servo, one that is silent keeping no other from it; the ids of those that do not
+        say afterwards that they are free. (An acknowledgement would not do: it may be a late one, of another
+        write.)"""
+        self.write_all(TORQUE_ENABLE, dict.fromkeys(SERVO_IDS, 0))
+        for servo_id in SERVO_IDS:
+            self.write(servo_id, TORQUE_ENABLE, 0)
+        servos = self.look()
+        return [servo_id for servo_id in SERVO_IDS if servo_id not in servos or servos[servo_id].torque]
+
+    def _ask(
+        self, request: bytes, servo_id: int, size: int, timeout_s: float = TIMEOUT_S, tries: int = TRIES
+    ) -> Status | None:
+        for _ in range(tries):
+            data = self._link.transact(request, protocol.reply_size(size), timeout_s)
+            for reply in protocol.parse_statuses(data)[0]:
+                if reply.servo_id == servo_id and len(reply.params) == size:
+                    return reply
+        return None
+
+
+def _servo(reply: Status) -> Servo:
+    data, start = reply.params, STATE[0]
+    return Servo(
+        torque=data[0] == 1,
+        goal_steps=_signed(data, GOAL_POSITION[0] - start),
+        speed_limit=_word(data, GOAL_VELOCITY[0] - start),
+        present_steps=_signed(data, 56 - start),
+        temperature_c=data[63 - start],
+        errors=reply.error,
+    )
+
+
+def _word(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 2], "little")
+
+
+def _signed(data: bytes, offset: int) -> int:
+    word = _word(data, offset)
+    return -(word & 0x7FFF) if word & 0x8000 else word

@@ -1,0 +1,1 @@
+"""When the policy is asked, and which action of its chunks is next."""

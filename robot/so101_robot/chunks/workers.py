@@ -1,0 +1,139 @@
+"""Where an inference is computed: inline, with a stated latency, or in a background thread.
+
+A worker computes one inference at a time and is asked for it (`poll`), so the control loop never waits. The
+scheduler in `chunks.py` decides when to submit.
+"""
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from so101_robot.chunks.inference import Inference, Observation, Predict
+from so101_robot.clock import Clock
+from so101_robot.realtime import step_back
+
+if TYPE_CHECKING:
+    pass
+
+SAME_TIME_S = 1e-6
+"""Two instants of a simulated clock closer than this are the same: its ticks are sums of floating-point
+periods."""
+
+
+class InlineWorker:
+    """Computes on submit; the answer appears `latency_s` of the clock's time later.
+
+    For a simulated clock: computing takes none of its time, so the latency that the arm sees is the stated
+    one, on any machine.
+    """
+
+    def __init__(self, predict: Predict, clock: Clock, latency_s: float = 0.0) -> None:
+        self._predict = predict
+        self._clock = clock
+        self._latency_s = latency_s
+        self._answer: Inference | None = None
+        self._ready_s = math.inf
+
+    @property
+    def busy(self) -> bool:
+        return self._answer is not None
+
+    def submit(self, observation: Observation, tick: int) -> None:
+        started = time.perf_counter()
+        prediction = self._predict(observation.state, observation.images)
+        self._ready_s = self._clock.now_s() + self._latency_s
+        self._answer = Inference(
+            np.asarray(prediction.actions, dtype=np.float64),
+            prediction.shares,
+            tick,
+            observation.time_s,
+            self._ready_s - observation.time_s,
+            time.perf_counter() - started,
+            prediction.maps,
+        )
+
+    def poll(self, now_s: float) -> Inference | None:
+        if self._answer is None or now_s < self._ready_s - SAME_TIME_S:
+            return None
+        answer, self._answer = self._answer, None
+        return answer
+
+    def close(self) -> None:
+        self._answer = None
+
+
+class ThreadWorker:
+    """Computes in a background thread, for an arm that does not wait.
+
+    Where both want the same core, the loop goes first. An exception of the policy ends the thread's work on
+    that observation and is raised by the next `poll`, in the loop.
+    """
+
+    def __init__(self, predict: Predict, clock: Clock) -> None:
+        self._predict = predict
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._job: tuple[Observation, int] | None = None
+        self._answer: Inference | Exception | None = None
+        self._busy = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="policy", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        return self._busy
+
+    def submit(self, observation: Observation, tick: int) -> None:
+        with self._changed:
+            self._job = (observation, tick)
+            self._busy = True
+            self._changed.notify()
+
+    def poll(self, now_s: float) -> Inference | None:
+        with self._changed:
+            if self._answer is None:
+                return None
+            answer, self._answer = self._answer, None
+            self._busy = self._job is not None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Forget the work that is left. A forward pass under way is not waited for longer than a second."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout=1.0)
+
+    def _work(self) -> None:
+        step_back()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._job is not None)
+                if self._closed or self._job is None:
+                    return
+                (observation, tick), self._job = self._job, None
+            answer = self._infer(observation, tick)
+            with self._changed:
+                self._answer = answer
+
+    def _infer(self, observation: Observation, tick: int) -> Inference | Exception:
+        started = time.perf_counter()
+        try:
+            prediction = self._predict(observation.state, observation.images)
+        except Exception as problem:  # whatever a policy raises belongs to the loop, which makes the arm safe
+            return problem
+        return Inference(
+            np.asarray(prediction.actions, dtype=np.float64),
+            prediction.shares,
+            tick,
+            observation.time_s,
+            self._clock.now_s() - observation.time_s,
+            time.perf_counter() - started,
+            prediction.maps,
+        )

@@ -1,0 +1,1 @@
+"""so101-run and so101-replay: flags, composition, exit codes."""

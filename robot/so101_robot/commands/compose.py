@@ -1,0 +1,235 @@
+"""The parts of a run, made from its configuration: policy, scheduler, observers, and what is written about
+them.
+
+`run.py` joins them. On port `mock` time is simulated, so the policy computes inline with a stated latency; on
+any other port it computes in a thread while the loop goes on.
+"""
+
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from so101_robot import demo
+from so101_robot.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from so101_policy.inference.act_policy import ActPolicy
+    from so101_robot.arm.arm import SO101
+    from so101_robot.chunks.scheduler import Mode, Scheduler
+    from so101_robot.commands.run_config import RunConfig
+    from so101_robot.display.dashboard import Style
+    from so101_robot.display.view import Title
+    from so101_robot.loop.observers import Background
+    from so101_robot.loop.tick import Observer
+
+MOCK = "mock"
+
+MOCK_LATENCY_S = 0.1
+"""Inference latency on the mock arm's clock, if none is stated: a small ACT on a laptop's processor."""
+
+
+def load_policy(config: "RunConfig") -> "ActPolicy":
+    """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
+    import torch
+
+    from so101_policy.inference.act_policy import ActPolicy
+    from so101_robot.realtime import leave_a_core
+
+    path = config.policy.path
+    if path.startswith(demo.PREFIX):
+        asked, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
+        print(f"A small policy for the mock arm, {asked}; so101-run --help shows how to drive yours.")
+    device = config.policy.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    leave_a_core()
+    maps = config.display != "off"
+    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine, maps=maps)
+
+
+def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
+    """Name -> (height, width) of the cameras that the robot is configured with."""
+    features = robot.observation_features
+    return {name: shape[:2] for name, shape in features.items() if isinstance(shape, tuple)}
+
+
+def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Scheduler":
+    """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
+
+    Raises:
+        ConfigError: the policy's rate does not go with the loop's.
+    """
+    from so101_robot.chunks import scheduler as chunks
+    from so101_robot.chunks.interpolation import Interpolated, ticks_per_action
+    from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+
+    fps = policy_fps(config, policy)
+    every = ticks_per_action(fps, config.fps)
+    if config.robot.port == MOCK:
+        latency_s = MOCK_LATENCY_S if config.inference_latency_s is None else config.inference_latency_s
+        worker = InlineWorker(policy.predict, robot.clock, latency_s)
+    else:
+        worker = ThreadWorker(policy.predict, robot.clock)
+    coefficient = policy.temporal_ensemble_coeff
+    scheduler = chunks.make_scheduler(
+        chunk_mode(config, policy),
+        worker,
+        fps=fps,
+        n_action_steps=config.policy.n_action_steps or policy.n_action_steps,
+        crossfade_s=config.chunks.crossfade_s,
+        **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
+    )
+    return scheduler if every == 1 else Interpolated(scheduler, every, lambda: last_command(robot))
+
+
+def last_command(robot: "SO101") -> "NDArray[np.float64]":
+    """(6,) where the guard let the arm go last, or where it stood when the guard was told."""
+    command = None if robot.guard is None else robot.guard.last_command
+    assert command is not None  # since connect
+    return command
+
+
+def policy_fps(config: "RunConfig", policy: "ActPolicy") -> float:
+    """Actions per second: as the checkpoint says, else as the user says, else as many as the loop has ticks.
+
+    Raises:
+        ConfigError: the user says something else than the checkpoint.
+    """
+    own, said = policy.fps, config.policy.fps
+    if own is not None and said is not None and not math.isclose(own, said):
+        raise ConfigError(
+            f"--policy.fps={said:g}: the checkpoint {policy.path} was trained on {own:g} actions per second; "
+            "leave --policy.fps out"
+        )
+    return own or said or config.fps
+
+
+def chunk_mode(config: "RunConfig", policy: "ActPolicy") -> "Mode":
+    """What `--chunks.mode=auto` means for this checkpoint."""
+    if config.chunks.mode != "auto":
+        return cast("Mode", config.chunks.mode)  # checked by RunConfig
+    return "asynchronous" if policy.temporal_ensemble_coeff is None else "ensembled"
+
+
+def side_observers(
+    config: "RunConfig", folder: Path, cameras: dict[str, tuple[int, int]]
+) -> list["Background"]:
+    """Recorder and Rerun, each behind a queue. Raises ConfigError."""
+    from so101_robot.display import rerun as display
+    from so101_robot.loop.observers import Background
+    from so101_robot.runs import dataset as record
+
+    side: list[Background] = []
+    if config.display != "off":
+        file = folder / "run.rrd" if config.display == "file" else None
+        side.append(Background(display.RerunDisplay(tuple(cameras), file), capacity=display.QUEUE_TICKS))
+    if (wanted := config.record).repo_id:
+        recorder = record.DatasetRecorder(
+            wanted.repo_id,
+            wanted.root,
+            task=wanted.task,
+            fps=config.fps,
+            cameras=cameras,
+            resume=wanted.resume,
+        )
+        side.append(Background(recorder, capacity=record.QUEUE_TICKS))
+    return side
+
+
+def with_alarm(config: "RunConfig", observers: Sequence["Observer"]) -> "Observer":
+    """The observers of a run, told also when the policy may be blind."""
+    from so101_robot.loop.attention_alarm import Alarmed
+
+    return Alarmed(observers, config.blind)
+
+
+def title(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Title":
+    """What the dashboard says of a run of a policy."""
+    from so101_robot.display.view import Title
+
+    on_mock = config.robot.port == MOCK
+    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    return Title(
+        policy=f"{shortened(policy.path)} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        arm=arm_title(config),
+        cameras=f"{eyes} · {renderer(config)}" if on_mock else eyes,
+        chunks=chunk_mode(config, policy),
+    )
+
+
+def arm_title(config: "RunConfig") -> str:
+    """Which arm."""
+    robot = config.robot
+    return f"mock arm, scene {robot.mock.scene}" if robot.port == MOCK else robot.port
+
+
+def dashboard(config: "RunConfig", title: "Title") -> list["Observer"]:
+    """The dashboard, unless it is off."""
+    from so101_robot.display.dashboard import Dashboard, choose_style
+
+    style = choose_style(cast("Style", config.dashboard), sys.stdout)
+    if style == "live" and config.verbose and config.dashboard == "auto":
+        style = "plain"  # log lines would run through the picture
+    if style != "live":
+        logging.getLogger("so101_robot").setLevel(logging.WARNING)
+    if style == "off":
+        return []
+    return [Dashboard(title, live=style == "live", picture=config.picture)]
+
+
+def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
+    """What goes into run.json. Raises ConfigError for a policy whose rate does not go with the loop's."""
+    import draccus
+
+    from so101_robot.chunks.interpolation import ticks_per_action
+    from so101_robot.runs.provenance import about_run
+
+    on_mock = config.robot.port == MOCK
+    return about_run(
+        argv,
+        draccus.encode(config),
+        policy={
+            "path": str(policy.path),
+            "type": policy.type,
+            "sha256": policy.sha256,
+            "parameters": policy.n_parameters,
+            "chunk_size": policy.chunk_size,
+            "n_action_steps": config.policy.n_action_steps or policy.n_action_steps,
+            "chunks": chunk_mode(config, policy),
+            "fps": (fps := policy_fps(config, policy)),
+            "ticks_per_action": ticks_per_action(fps, config.fps),
+            "device": str(policy.device),
+            "engine": policy.engine.name if policy.engine else "plain",
+        },
+        calibration=calibration_of(config, robot),
+        renderer=renderer(config) if on_mock else None,
+    )
+
+
+def calibration_of(config: "RunConfig", robot: "SO101") -> dict[str, Any] | None:
+    """Which calibration decides what a degree is; None for the mock arm, which brings its own."""
+    from so101_robot.runs.provenance import sha256_of_file
+
+    if config.robot.port == MOCK:
+        return None
+    return {"path": str(robot.calibration_fpath), "sha256": sha256_of_file(robot.calibration_fpath)}
+
+
+def renderer(config: "RunConfig") -> str:
+    """What draws the mock arm's pictures. Raises ConfigError."""
+    from so101_robot.mock.cameras.backend import choose_backend
+
+    return choose_backend(config.robot.mock.renderer)
+
+
+def shortened(path: Path, parts: int = 4) -> str:
+    """The end of a path, and `~` for the user's folder: what tells one checkpoint from another."""
+    if path.is_relative_to(Path.home()):
+        path = "~" / path.relative_to(Path.home())
+    return str(path) if len(path.parts) <= parts + 1 else "…/" + "/".join(path.parts[-parts:])

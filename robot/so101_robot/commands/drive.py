@@ -1,0 +1,92 @@
+"""The loop on a connected arm, with all that stands around it: watchdog, quiet runtime, a port that may come back.
+
+What plays is the caller's scheduler: a policy (`run.py`), or a run that is played again (`replay.py`).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from so101_robot.preflight.findings import Finding, as_json, as_table, require
+from so101_robot.runs.log import PREFLIGHT, write_json
+
+if TYPE_CHECKING:
+    from so101_robot.arm.arm import SO101
+    from so101_robot.chunks.scheduler import Scheduler
+    from so101_robot.commands.run_config import RunConfig
+    from so101_robot.loop.loop import Outcome
+    from so101_robot.loop.stopping import StopRequests
+    from so101_robot.loop.tick import Observer
+
+
+def drive(
+    config: "RunConfig",
+    robot: "SO101",
+    scheduler: "Scheduler",
+    observers: Sequence["Observer"],
+    folder: Path,
+    stop: "StopRequests",
+) -> "Outcome":
+    """One run of the loop, ending included.
+
+    Args:
+        config: of the run.
+        robot: connected; disconnecting is the caller's.
+        scheduler: plays; closed at the end.
+        observers: look on; closed at the end.
+        folder: of the run, for what the watchdog leaves.
+        stop: asks for the end.
+
+    Raises:
+        RobotError: the watchdog does not start; the arm was not moved.
+    """
+    from so101_robot.commands.reconnect import Reconnector
+    from so101_robot.loop.loop import ControlLoop, LoopConfig
+    from so101_robot.realtime import quiet_runtime
+    from so101_robot.watchdog.client import Watchdog, job_for
+
+    assert robot.guard is not None  # since connect
+    settings = LoopConfig(
+        fps=config.fps,
+        duration_s=config.duration_s or 0.0,
+        max_stop_s=config.max_stop_s,
+        approach_speed=config.approach_speed,
+        start_pose=config.start_pose,
+        ending=config.ending,
+        release=config.robot.disable_torque_on_disconnect,
+    )
+    with ExitStack() as stack:
+        stack.callback(scheduler.close)
+        clock = stack.enter_context(quiet_runtime(robot.clock))
+        watchdog: Watchdog | None = None
+        watching: list[Observer] = list(observers)
+        if (job := job_for(robot, config.watchdog, folder / "watchdog.json")) is not None:
+            watchdog = stack.enter_context(Watchdog(job))
+            watching.insert(0, watchdog)  # before anything that may be slow
+            watchdog.beat()
+        loop = ControlLoop(
+            robot,
+            scheduler,
+            robot.guard,
+            clock,
+            config=settings,
+            observers=watching,
+            stop=stop,
+            reconnect=Reconnector(robot, watchdog),
+        )
+        return loop.run()
+
+
+def look_first(findings: Sequence[Finding], folder: Path) -> None:
+    """What a pre-flight has found: into the run folder, and to the terminal what is not in order.
+
+    Raises:
+        PreflightError: something says that the arm must not move.
+    """
+    from rich.console import Console
+
+    write_json(folder / PREFLIGHT, as_json(findings))
+    if notable := [finding for finding in findings if finding.level != "ok"]:
+        Console(stderr=True).print(as_table(notable))
+    require(findings)

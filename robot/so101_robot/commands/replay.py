@@ -1,0 +1,219 @@
+"""so101-replay: the goals of a run once more, on the mock arm or the real one, and how far the joints were from it.
+
+    recording -> configuration of that run -> connect -> pre-flight, would the guard let it pass? -> loop -> comparison
+
+The goals that the servos were sent are played at the rate at which they were, through the guard, the supervised loop
+and the slow approach of `so101-run`; only the policy is missing, and with it the cameras. A run folder comes out of it
+too. Wrong input is one message and exit code 2, before the arm is touched.
+"""
+
+import logging
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so101_robot.commands.flags import normalised, parse, wants_help
+from so101_robot.commands.run import (
+    INTERRUPTED,
+    OK,
+    WRONG_INPUT,
+    complain,
+    conclude,
+    exit_code,
+    in_words,
+    is_expected,
+)
+from so101_robot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from so101_robot.arm.arm import SO101
+    from so101_robot.commands.run_config import RunConfig
+    from so101_robot.preflight.findings import Finding
+    from so101_robot.runs.read import Recording
+
+NAME = "so101-replay"
+
+FAILED = 1
+
+HELP = """\
+so101-replay: play the goals of a run once more, and see how far the arm was from it.
+
+  so101-replay outputs/run/2026-01-31_12-00-00
+      On the mock arm, with the limits, the scene and the rate of that run.
+
+  so101-replay outputs/run/2026-01-31_12-00-00 --robot.port=/dev/ttyACM0 --robot.id=my_arm
+      On a real arm. It goes slowly to the first pose of the run first, and home at the end.
+
+  so101-replay outputs/run/2026-01-31_12-00-00 --display=viewer
+      And look at it in Rerun.
+
+Goals pass the guard, and the loop holds or parks as in so101-run. Nothing looks at what is in the way: clear the table.
+Ctrl-C: hold, go home slowly, release. Twice: release at once.
+The run folder keeps run.json, ticks.jsonl, summary.json and replay.json (the comparison).
+
+  RUN                             a run folder of so101-run or so101-replay
+  --robot.port=mock               mock, or a serial port
+  --other_calibration=false       play a run of an arm with another calibration: its poses are off by the difference
+  --out=DIR                       null: outputs/replay/<date>_<time>
+  -v, --verbose                   log more, and show tracebacks
+  -h, --help
+
+As in so101-run, and as they were in the run where that makes sense: --robot.*, --preflight.skip, --watchdog.*,
+--ending.*, --approach_speed, --max_stop_s, --dashboard, --picture, --display; see so101-run --help.
+"""
+
+KEPT = ("robot", "ending", "max_stop_s", "approach_speed", "fps")
+"""What is taken over from a run's configuration."""
+
+ACCEPTED = ("--robot.", "--preflight.", "--watchdog.", "--ending.")
+ALSO = ("--approach_speed", "--max_stop_s", "--dashboard", "--picture", "--display", "--out", "--verbose")
+
+OTHER_CALIBRATION = "--other_calibration"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if wants_help(arguments):
+        print(HELP, end="")
+        return OK
+    verbose = any(argument == "-v" or argument.startswith("--verbose") for argument in arguments)
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+    try:
+        from so101_robot.runs.read import read_recording
+
+        folder, flags, other_calibration = split(arguments)
+        recording = read_recording(folder)
+        return replay(recording, configured(recording, flags), [NAME, *arguments], other_calibration)
+    except KeyboardInterrupt:
+        complain("interrupted before the arm was touched", NAME)
+        return INTERRUPTED
+    except Exception as problem:  # the border to a person: one message, whatever it is
+        if verbose:
+            traceback.print_exc()
+        complain(in_words(problem), NAME)
+        return WRONG_INPUT if is_expected(problem) else FAILED
+
+
+def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], bool]:
+    """The run folder, the flags for the run's configuration, and whether another calibration is accepted.
+
+    Raises:
+        ConfigError: no run folder or more than one, or flags that a replay has no use for.
+    """
+    rest = list(arguments)
+    other = [argument for argument in rest if argument.partition("=")[0] == OTHER_CALIBRATION]
+    folders = [argument for argument in rest if not argument.startswith("-")]
+    if not folders or rest.index(folders[0]) != 0:
+        raise ConfigError(
+            f"which run? the first argument is a run folder: {NAME} RUN --flag=value; see --help"
+        )
+    flags = normalised([argument for argument in rest[1:] if argument not in other])
+    for flag in flags:
+        if not flag.startswith(ACCEPTED) and flag not in ALSO:
+            raise ConfigError(
+                f"a replay has no use for {flag}: it plays what was sent, as fast as it was; see --help"
+            )
+    accepted = [argument.partition("=")[2] in ("", "true") for argument in other]
+    return Path(folders[0]), flags, any(accepted)
+
+
+def configured(recording: "Recording", flags: dict[str, str]) -> "RunConfig":
+    """The configuration of that run with another arm, as far as `flags` say nothing else. Raises ConfigError."""
+    import yaml
+
+    kept = {name: value for name, value in recording.about["config"].items() if name in KEPT}
+    mock = {**kept["robot"].get("mock", {}), "faults": None}
+    kept["robot"] = {**kept["robot"], "port": "mock", "cameras": {}, "mock": mock}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(kept, file)
+        file.flush()
+        config = parse({"--config_path": file.name, **flags})
+    config.duration_s = 0.0  # until all is played
+    return config
+
+
+def replay(
+    recording: "Recording", config: "RunConfig", argv: Sequence[str], other_calibration: bool = False
+) -> int:
+    """Play it; returns the exit code. Raises what is wrong before the arm is touched."""
+    from so101_robot.arm.arm import SO101
+    from so101_robot.commands import compose
+    from so101_robot.commands.drive import drive, look_first
+    from so101_robot.commands.replay_parts import Compared, Played, on_steps
+    from so101_robot.display.view import Title
+    from so101_robot.loop.observers import Observers
+    from so101_robot.loop.stopping import stop_on_signals
+    from so101_robot.runs.log import RunLog, write_json
+
+    robot = SO101(config.robot)
+    folder = config.out or Path("outputs/replay") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    with ExitStack() as stack:
+        run_log = RunLog(folder, about(recording, config, argv, robot))
+        stack.callback(run_log.discard_if_empty)
+        side = compose.side_observers(config, folder, compose.camera_sizes(robot))
+        stack.callback(Observers(side).close)
+        stop = stack.enter_context(stop_on_signals())
+        robot.connect()
+        stack.callback(robot.disconnect, release=False)  # that is the ending's business
+        assert robot.guard is not None  # since connect
+        recording = on_steps(recording, robot.bus.scale, robot.guard)
+        look_first(findings(recording, config, robot, other_calibration), folder)
+        played, compared = Played(recording, stop), Compared(recording)
+        words = f"{recording.folder} again, {len(recording.goals)} goals in {recording.duration_s:.1f} s"
+        title = Title(policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay")
+        observers = [run_log, compared, *compose.dashboard(config, title), *side]
+        outcome = drive(config, robot, played, observers, folder, stop)
+        summary = run_log.summary()
+    if folder.exists():
+        write_json(folder / "replay.json", compared.as_dict())
+    conclude(outcome, summary, folder, side, NAME)
+    print(compared.in_words())
+    return exit_code(outcome, stop)
+
+
+def about(recording: "Recording", config: "RunConfig", argv: Sequence[str], robot: "SO101") -> dict[str, Any]:
+    """What goes into run.json."""
+    import draccus
+
+    from so101_robot.commands import compose
+    from so101_robot.runs.log import TICKS
+    from so101_robot.runs.provenance import about_run, sha256_of_file
+
+    ticks = recording.folder / TICKS
+    return about_run(
+        argv,
+        draccus.encode(config),
+        replay={"of": str(recording.folder), "sha256": sha256_of_file(ticks), "goals": len(recording.goals)},
+        policy=None,
+        calibration=compose.calibration_of(config, robot),
+        renderer=compose.renderer(config) if config.robot.port == compose.MOCK else None,
+    )
+
+
+def findings(
+    recording: "Recording", config: "RunConfig", robot: "SO101", other_calibration: bool
+) -> "list[Finding]":
+    """The pre-flight of a connected arm, as far as it concerns a replay, and whether the run fits it."""
+    from so101_robot.commands.compose import calibration_of
+    from so101_robot.commands.replay_parts import check_calibration, check_goals, check_rate
+    from so101_robot.preflight.checks import run_checks, servo_checks
+
+    found = run_checks(servo_checks(robot), config.preflight.skip)
+    now = calibration_of(config, robot)
+    assert robot.guard is not None  # since connect
+    return [
+        *found,
+        check_calibration(recording.about.get("calibration"), now, other_calibration),
+        check_rate(recording),
+        *check_goals(recording, robot.guard, robot.joint_limits()),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""so101-run: an ACT policy drives an SO-101, and the terminal shows where it looks.
+
+    parse -> policy -> does it fit the robot? -> run folder -> connect -> pre-flight -> watchdog -> loop -> summary
+
+Whatever is wrong with the request is said before the arm is touched: one message, exit code 2. What goes
+wrong while the arm is driven ends the run safely (`ending.py`): one message, exit code 1. Ctrl-C is an
+ordinary end, exit code 0; pressed again during the way home it releases the arm at once, exit code 130.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so101_policy.errors import PolicyError
+from so101_robot import demo
+from so101_robot.commands.flags import HELP, normalised, parse, wants_help
+from so101_robot.errors import ConfigError, RobotError
+
+if TYPE_CHECKING:
+    from so101_robot.commands.run_config import RunConfig
+    from so101_robot.loop.loop import Outcome
+    from so101_robot.loop.observers import Background
+    from so101_robot.loop.stopping import StopRequests
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+DEMO_S = 20.0
+"""How long a run without any arguments lasts: the task gives 15 s."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if wants_help(arguments):
+        print(HELP, end="")
+        return OK
+    verbose = "-v" in arguments or any(argument.startswith("--verbose") for argument in arguments)
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+    try:
+        config = with_defaults(normalised(arguments))
+        return run(config, ["so101-run", *arguments])
+    except KeyboardInterrupt:
+        complain("interrupted before the arm was touched")
+        return INTERRUPTED
+    except Exception as problem:  # the border to a person: one message, whatever it is
+        if verbose:
+            traceback.print_exc()
+        complain(in_words(problem))
+        return WRONG_INPUT if is_expected(problem) else FAILED
+
+
+def with_defaults(flags: dict[str, str]) -> "RunConfig":
+    """The configuration that `flags` ask for; without policy and port it is the demonstration on the mock
+    arm.
+
+    Raises:
+        ConfigError: flags that do not go together.
+    """
+    config = parse(flags)
+    if not config.policy.path or config.policy.path.startswith(demo.PREFIX):
+        _settle_demonstration(config, flags)
+    elif "--robot.port" not in flags and "--config_path" not in flags:
+        raise ConfigError(
+            f"--robot.port is missing: the arm's serial port{_ports()}, or mock for the simulated one"
+        )
+    if config.robot.port != "mock" and config.inference_latency_s is not None:
+        raise ConfigError(
+            "--inference_latency_s is for the mock arm; on a real one the latency is what it is"
+        )
+    config.duration_s = config.duration_s or 0.0
+    return config
+
+
+def _settle_demonstration(config: "RunConfig", flags: dict[str, str]) -> None:
+    """A policy that comes with the package, in the scene that it knows. Raises ConfigError on a real arm."""
+    if config.robot.port != "mock":
+        asked = f"--policy.path={config.policy.path}" if config.policy.path else "--policy.path is missing"
+        raise ConfigError(
+            f"{asked}: the policies that come with so101-run have only seen the mock arm; "
+            f"needed is the checkpoint that shall drive the arm on {config.robot.port}"
+        )
+    config.policy.path = config.policy.path or f"{demo.PREFIX}{demo.NAMES[0]}"
+    if "--robot.mock.scene" not in flags and "--config_path" not in flags:
+        config.robot.mock.scene = demo.SCENE
+    if config.duration_s is None:
+        config.duration_s = DEMO_S
+
+
+def run(config: "RunConfig", argv: Sequence[str]) -> int:
+    """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
+    from so101_robot.arm.arm import SO101
+    from so101_robot.commands import compose
+    from so101_robot.commands.drive import drive, look_first
+    from so101_robot.loop.observers import Observers
+    from so101_robot.loop.stopping import stop_on_signals
+    from so101_robot.preflight.checks import preflight
+    from so101_robot.runs.log import RunLog
+
+    robot = SO101(config.robot)
+    policy = compose.load_policy(config)
+    cameras = compose.camera_sizes(robot)
+    policy.check_robot(tuple(robot.action_features), cameras)
+    config.start_pose = config.start_pose or policy.start_pose
+    folder = config.out or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    with ExitStack() as stack:
+        run_log = RunLog(folder, compose.about(config, argv, robot, policy))
+        stack.callback(run_log.discard_if_empty)
+        side = compose.side_observers(config, folder, cameras)
+        stack.callback(Observers(side).close)
+        stop = stack.enter_context(stop_on_signals())
+        robot.connect()
+        stack.callback(robot.disconnect, release=False)  # that is the ending's business
+        look_first(preflight(robot, policy, config.preflight.skip), folder)
+        scheduler = compose.make_scheduler(config, robot, policy)
+        looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
+        outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
+        summary = run_log.summary()
+    conclude(outcome, summary, run_log.folder, side)
+    return exit_code(outcome, stop)
+
+
+def exit_code(outcome: "Outcome", stop: "StopRequests") -> int:
+    """0 for an ordinary end, Ctrl-C included."""
+    if outcome.error is not None or outcome.ending.torque_may_be_on:
+        return FAILED
+    return INTERRUPTED if stop.count > 1 else OK
+
+
+def conclude(
+    outcome: "Outcome",
+    summary: dict[str, Any],
+    folder: Path,
+    side: Sequence["Background"],
+    command: str = "so101-run",
+) -> None:
+    """Say how it went."""
+    from so101_robot.runs.summary import in_words as summary_in_words
+
+    print(summary_in_words(summary))
+    for observer in side:
+        if observer.dropped:
+            print(f"{observer.name} was too slow and missed {observer.dropped} ticks")
+    if folder.exists():
+        print(f"run folder: {folder}")
+    if outcome.ending.held:
+        complain(f"{outcome.ending.held}; put a hand under it before you switch its supply off", command)
+    if joints := outcome.ending.torque_may_be_on:
+        complain(
+            f"torque may still be on: {', '.join(joints)}; switch the arm's supply off to be sure", command
+        )
+    if outcome.error is not None:
+        complain(in_words(outcome.error), command)
+
+
+def in_words(problem: BaseException) -> str:
+    """An error as a person should read it."""
+    if is_expected(problem):
+        return str(problem)
+    return f"{type(problem).__name__}: {problem} (an unexpected error; --verbose shows where)"
+
+
+def is_expected(problem: BaseException) -> bool:
+    """One of the errors that the packages raise on purpose."""
+    return isinstance(problem, RobotError | PolicyError)
+
+
+def _ports() -> str:
+    """The serial ports of this machine, for a message."""
+    found = sorted(str(path) for folder in ("/dev/serial/by-id",) for path in Path(folder).glob("*"))
+    found = found or sorted(
+        str(path) for pattern in ("ttyACM*", "ttyUSB*") for path in Path("/dev").glob(pattern)
+    )
+    return f" ({', '.join(found)})" if found else ""
+
+
+def complain(text: str, command: str = "so101-run") -> None:
+    """One message to standard error."""
+    print(f"{command}: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The configuration of `so101-run`: what draccus reads from the command line or a YAML file.
+
+Every flag is explained to people in `flags.HELP`; a test keeps the two in step.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.chunks.interpolation import MOST_HZ
+from so101_robot.chunks.scheduler import CROSSFADE_S, MODES
+from so101_robot.display.dashboard import STYLES
+from so101_robot.errors import ConfigError
+from so101_robot.joints import JOINTS
+from so101_robot.loop.attention_alarm import BlindConfig
+from so101_robot.loop.ending import EndingConfig
+from so101_robot.preflight.checks import PreflightConfig
+from so101_robot.watchdog.client import WatchdogConfig
+
+DISPLAYS = ("off", "viewer", "file")
+
+
+@dataclass
+class PolicyFlags:
+    """Which policy drives."""
+
+    path: str = ""
+    """Folder of a LeRobot checkpoint, a hub id, or demo:NAME; empty: the first of `demo.NAMES`."""
+    device: str = "auto"
+    """A torch device; auto: the first GPU, else the processor."""
+    engine: str = "auto"
+    """What computes the actions, one of `so101_policy.inference.engine.ENGINES`; the first answer is compared with LeRobot's."""
+    n_action_steps: int | None = None
+    """Actions of a chunk that are played; null: as the checkpoint says."""
+    fps: float | None = None
+    """Actions per second of a checkpoint that does not say its own; null: the loop's."""
+
+
+@dataclass
+class ChunkFlags:
+    """When the policy is asked and how its chunks join."""
+
+    mode: str = "auto"
+    """auto: ensembled where the checkpoint asks for it, else asynchronous."""
+    crossfade_s: float = CROSSFADE_S
+    """Length of the linear cross-fade between two chunks."""
+
+
+@dataclass
+class RecordFlags:
+    """The run as an episode of a LeRobotDataset."""
+
+    repo_id: str = ""
+    """LeRobot's name of the dataset, `user/name`; empty: none is recorded."""
+    root: Path | None = None
+    """Its folder; null: LeRobot's default place."""
+    task: str = ""
+    """The task in words."""
+    resume: bool = False
+    """Add an episode to a dataset that exists."""
+
+
+@dataclass
+class RunConfig:
+    """One run of a policy on an arm."""
+
+    policy: PolicyFlags = field(default_factory=PolicyFlags)
+    robot: SO101Config = field(default_factory=SO101Config)
+    chunks: ChunkFlags = field(default_factory=ChunkFlags)
+    record: RecordFlags = field(default_factory=RecordFlags)
+    ending: EndingConfig = field(default_factory=EndingConfig)
+    preflight: PreflightConfig = field(default_factory=PreflightConfig)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    blind: BlindConfig = field(default_factory=BlindConfig)
+    fps: float = 30.0
+    """Ticks per second: a whole multiple of the policy's actions per second."""
+    duration_s: float | None = None
+    """How long to run; 0: until Ctrl-C; null: 0, or 20 s of the demonstration."""
+    max_stop_s: float = 1.0
+    """How long the guard may hold the arm without a break before the run ends."""
+    approach_speed: float = 30.0
+    """Fastest joint on the way to the policy's first pose [deg/s]; 0: the policy drives from where the arm stands."""
+    start_pose: list[float] | None = None
+    """Where the arm goes before the policy is asked anything; null: where the checkpoint's demonstrations began, if it
+    says so, else to the policy's first action."""
+    inference_latency_s: float | None = None
+    """On the mock arm: how long an answer takes in simulated time; null: 0.1."""
+    out: Path | None = None
+    """The run folder; null: outputs/run/<date>_<time>."""
+    dashboard: str = "auto"
+    """live, plain, off; auto: live in a terminal."""
+    picture: Path | None = None
+    """Write the last picture of the dashboard to this SVG file."""
+    display: str = "off"
+    """Rerun: off, viewer, file."""
+    per_head: bool = False
+    """Log the attention shares of every head."""
+    verbose: bool = False
+    """Log more, and show tracebacks."""
+
+    def __post_init__(self) -> None:
+        # YAML, which draccus reads every value with, takes off and on for booleans
+        self.dashboard = {"False": "off", "True": "auto"}.get(self.dashboard, self.dashboard)
+        self.display = {"False": "off", "True": "viewer"}.get(self.display, self.display)
+        _one_of("--chunks.mode", self.chunks.mode, ("auto", *MODES))
+        _one_of("--dashboard", self.dashboard, STYLES)
+        _one_of("--display", self.display, DISPLAYS)
+        _in_range("--fps", self.fps, 1.0, MOST_HZ)
+        _in_range("--duration_s", self.duration_s or 0.0, 0.0, math.inf)
+        _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)
+        _in_range("--inference_latency_s", self.inference_latency_s or 0.0, 0.0, 60.0)
+        _in_range("--approach_speed", self.approach_speed, 0.0, 180.0)
+        _in_range("--ending.speed", self.ending.speed, 1.0, 180.0)
+        _in_range("--chunks.crossfade_s", self.chunks.crossfade_s, 0.0, 10.0)
+        pose = self.start_pose
+        if pose is not None and not (len(pose) == len(JOINTS) and all(map(math.isfinite, pose))):
+            raise ConfigError(f"--start_pose={pose}: needed is a number for each of {', '.join(JOINTS)}")
+        if self.policy.n_action_steps is not None:
+            _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
+        if self.policy.fps is not None:
+            _in_range("--policy.fps", self.policy.fps, 0.1, MOST_HZ)
+
+
+def _one_of(flag: str, value: str, possible: tuple[str, ...]) -> None:
+    if value not in possible:
+        raise ConfigError(f"{flag}={value}: possible are {', '.join(possible)}")
+
+
+def _in_range(flag: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{flag}={value:g}: possible are {least:g} to {most:g}")

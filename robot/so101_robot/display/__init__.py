@@ -1,0 +1,1 @@
+"""What the person sees during a run: the dashboard in the terminal, and Rerun."""

@@ -1,0 +1,239 @@
+"""Observer that shows the run in Rerun, live or into a file, on one time line: pictures with where the policy looks in
+them, joints, shares, health, faults and mode, messages.
+
+    cameras/NAME, cameras/NAME/attention     picture; attention map over it, half transparent
+    joints/JOINT/commanded, sent, measured   asked by the policy, sent to the servo, read from it
+    health/temperature, load, voltage, current/JOINT
+    shares/..., spread                       of the decoder's attention
+    mode, faults/FAULT/WHERE                 0 running to 4 released; 1 while the fault lasts
+    messages                                 words, with their severity
+
+Shares and maps stand at the time of the observation that they were computed from, over the very picture that the
+policy saw; everything else stands at its tick.
+
+Rerun is an optional extra. The observer belongs behind `observers.Background`, like everything that may take
+longer than a tick.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_robot.chunks.inference import Inference
+from so101_robot.display.style import BAD, WARN, message_style
+from so101_robot.errors import ConfigError
+from so101_robot.faults.fault import Mode
+from so101_robot.joints import JOINTS
+from so101_robot.loop.tick import Tick
+
+Map = NDArray[np.float32]
+"""(rows, columns) of `so101_policy.attention.maps`."""
+
+
+def coloured(maps: Mapping[str, Map], sizes: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.uint8]]:
+    """Each camera's map as a picture (height, width, 3) RGB of the size of the camera's own.
+
+    From black (no attention) over red to yellow (the most that any token of any camera gets): one scale for all
+    cameras, so that one which is not looked at stays dark. Between tokens it is interpolated, up to the edges it is
+    constant.
+
+    Args:
+        maps: camera -> (rows, columns).
+        sizes: camera -> (height, width) [px]; cameras without one are left out.
+    """
+    most = max((float(cells.max()) for cells in maps.values() if cells.size), default=0.0)
+    scale = 255.0 / most if most > 0 else 0.0
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for name, cells in maps.items():
+        if name not in sizes:
+            continue
+        height, width = sizes[name]
+        bytes_HW = np.asarray(np.rint(np.nan_to_num(cells) * scale), np.uint8)
+        wide: Any = cv2.resize(bytes_HW, (width, height), interpolation=cv2.INTER_LINEAR)
+        pictures[name] = np.asarray(
+            cv2.cvtColor(cv2.applyColorMap(wide, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+        )
+    return pictures
+
+
+QUEUE_TICKS = 60
+"""How many ticks may wait to be shown before some are dropped: two seconds at 30 Hz."""
+
+TIMELINE = "run"
+
+OPACITY = 0.5
+"""Of an attention map over its picture."""
+
+JPEG_QUALITY = 90
+"""Two cameras of 480x640 at 30 Hz are 55 MB/s as they are."""
+
+HEALTH = {
+    "temperature": "temperature_c",
+    "load": "load_percent",
+    "voltage": "voltage_v",
+    "current": "current_ma",
+}
+"""Name of the curves -> field of `Health`, which has the unit."""
+
+LEVELS = {BAD: "ERROR", WARN: "WARN"}
+"""Colour of a message on the dashboard -> Rerun's severity; else INFO."""
+
+INSTALL = "pip install 'lerobot_policy_so101[view]'"
+
+
+class RerunDisplay:
+    """Shows the run in a viewer of its own process, or writes it to `file` (*.rrd).
+
+    Raises:
+        ConfigError: Rerun is not installed, or has no viewer here.
+    """
+
+    name = "Rerun"
+
+    def __init__(self, cameras: tuple[str, ...], file: Path | None = None) -> None:
+        try:
+            import rerun as rr
+            import rerun.blueprint as rrb
+        except ImportError as problem:
+            raise ConfigError(f"--display needs Rerun, which is not installed; {INSTALL}") from problem
+        self._rr: Any = rr
+        self._stream: Any = rr.RecordingStream("so101-run")
+        self._begin_s: float | None = None
+        self._sequences: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._faults: set[str] = set()
+        self._covered: set[str] = set()
+        """Cameras over whose picture an attention map lies."""
+        try:
+            if file is None:
+                self._stream.spawn()
+            else:
+                self._stream.save(file)
+        except (OSError, RuntimeError) as problem:
+            raise ConfigError(
+                f"Rerun cannot show the run: {problem}; --display=file writes one instead"
+            ) from problem
+        logging.getLogger("rerun").setLevel(logging.WARNING)
+        self._stream.send_blueprint(_blueprint(rrb, cameras))
+
+    def on_tick(self, tick: Tick) -> None:
+        if self._begin_s is None:
+            self._begin_s = tick.time_s
+        self._set_time(tick.time_s)
+        self._log_pictures(tick)
+        self._log_joints(tick)
+        self._log_state(tick)
+        for change in tick.verdict.interventions:
+            self._say(f"guard: {change.rule} {change.joint or ''} {change.asked:.2f} -> {change.allowed:.2f}")
+        if tick.fault is not None:
+            self._say(tick.fault, "WARN")
+        inference = tick.planned.inference if tick.planned is not None else None
+        if inference is not None:
+            self._set_time(inference.observed_s)
+            self._log_looks(inference)
+            self._set_time(tick.time_s)  # for messages
+        elif tick.phase == "home":
+            self._uncover()
+
+    def on_message(self, text: str) -> None:
+        self._say(text, LEVELS.get(message_style(text), "INFO"))
+
+    def close(self) -> None:
+        self._stream.flush()
+        self._stream.disconnect()
+
+    def _set_time(self, time_s: float) -> None:
+        assert self._begin_s is not None  # since the first tick
+        self._stream.set_time(TIMELINE, duration=time_s - self._begin_s)
+
+    def _log_pictures(self, tick: Tick) -> None:
+        """Those that are new."""
+        for name, frame in tick.frames.items():
+            if self._sequences.get(name) == frame.sequence:
+                continue
+            self._sequences[name] = frame.sequence
+            self._sizes[name] = (frame.image.shape[0], frame.image.shape[1])
+            self._stream.log(f"cameras/{name}", self._rr.Image(frame.image).compress(JPEG_QUALITY))
+
+    def _log_joints(self, tick: Tick) -> None:
+        values = {"measured": tick.state.position, "commanded": tick.asked, "sent": tick.sent}
+        for what, pose in values.items():
+            if pose is None:
+                continue
+            for joint, value in zip(JOINTS, pose.tolist(), strict=True):
+                self._curve(f"joints/{joint}/{what}", value)
+        health = tick.state.health
+        if health is None:
+            return
+        for what, field in HEALTH.items():
+            for joint, value in zip(JOINTS, getattr(health, field).tolist(), strict=True):
+                self._curve(f"health/{what}/{joint}", value)
+
+    def _log_state(self, tick: Tick) -> None:
+        self._curve("mode", list(Mode).index(tick.mode))
+        faults = set(tick.faults)
+        for fault in faults | self._faults:
+            path = self._rr.new_entity_path(["faults", *fault.split(": ", 1)])
+            self._curve(path, float(fault in faults))
+        self._faults = faults
+
+    def _log_looks(self, inference: Inference) -> None:
+        if (shares := inference.shares) is not None:
+            parts = {
+                "latent": shares.latent,
+                "state": shares.state,
+                "vision": shares.vision,
+                **shares.cameras,
+            }
+            parts["state if uniform"] = shares.uniform.get("state", 0.0)
+            for name, share in parts.items():
+                self._curve(self._rr.new_entity_path(["shares", name]), share)
+            self._curve("spread", shares.entropy)
+        for name, picture in coloured(inference.maps or {}, self._sizes).items():
+            image = self._rr.Image(picture, opacity=OPACITY, draw_order=1.0)
+            self._stream.log(f"cameras/{name}/attention", image)
+            self._covered.add(name)
+
+    def _uncover(self) -> None:
+        """On the way home no policy looks."""
+        for name in self._covered:
+            self._stream.log(f"cameras/{name}/attention", self._rr.Clear(recursive=False))
+        self._covered.clear()
+
+    def _curve(self, path: str, value: float) -> None:
+        self._stream.log(path, self._rr.Scalars(float(value)))
+
+    def _say(self, text: str, level: str = "INFO") -> None:
+        self._stream.log("messages", self._rr.TextLog(text, level=level))
+
+
+def _blueprint(rrb: Any, cameras: tuple[str, ...]) -> Any:
+    """Pictures and where the policy looks on the left, curves on the right, words below."""
+    pictures = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
+    joints = [rrb.TimeSeriesView(origin=f"joints/{joint}", name=joint) for joint in JOINTS]
+    health = [rrb.TimeSeriesView(origin=f"health/{what}", name=what) for what in HEALTH]
+    modes = ", ".join(f"{number} {mode}" for number, mode in enumerate(Mode))
+    return rrb.Blueprint(
+        rrb.Vertical(
+            rrb.Horizontal(
+                rrb.Vertical(*pictures, rrb.TimeSeriesView(origin="shares", name="where the policy looks")),
+                rrb.Tabs(
+                    rrb.Grid(*joints, grid_columns=2, name="joints"),
+                    rrb.Grid(*health, grid_columns=2, name="health"),
+                ),
+                column_shares=[1, 2],
+            ),
+            rrb.Horizontal(
+                rrb.TimeSeriesView(origin="mode", name=modes),
+                rrb.TimeSeriesView(origin="faults", name="faults"),
+            ),
+            rrb.TextLogView(origin="messages", name="messages"),
+            row_shares=[5, 1, 1],
+        ),
+        collapse_panels=True,
+    )

@@ -1,0 +1,345 @@
+"""One picture of a run for a terminal, drawn from a `View`: pure, so that it can be tested and exported as
+SVG."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from so101_robot.bus.protocol import Errors
+from so101_robot.display.style import (
+    ACCENT,
+    BAD,
+    CAMERA_STYLES,
+    QUIET,
+    SHARE_STYLES,
+    THEME,
+    WARN,
+    fault_style,
+    headline,
+    message_style,
+)
+from so101_robot.faults.fault import Mode
+from so101_robot.joints import GRIPPER, JOINTS
+
+if TYPE_CHECKING:
+    from so101_policy.attention.shares import AttentionShares
+    from so101_robot.loop.tick import Blindness, Tick
+
+SIDE_BY_SIDE = 110
+"""From this width on [columns] shares and joints stand beside each other."""
+
+LINES_BELOW = 4
+"""Of faults and messages together, so that the picture keeps its height."""
+
+FAULTS_SHOWN = 3
+
+WARM_C, HOT_C = 55.0, 65.0
+"""Servo temperature that deserves a look; the STS3215 protects itself at 70 deg C (its register 13)."""
+
+LOADED_PERCENT, OVERLOADED_PERCENT = 60.0, 80.0
+"""Load that deserves a look; the STS3215's overload protection starts at 80 % (its register 36)."""
+
+LAGGING = 8.0
+"""Distance between goal and position that deserves a look [deg, percent]."""
+
+
+@dataclass(frozen=True)
+class Title:
+    """What a run is, for its heading."""
+
+    policy: str
+    arm: str
+    cameras: str
+    chunks: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the dashboard shows, all of it."""
+
+    title: Title
+    elapsed_s: float = 0.0
+    phase: str = "starting"
+    mode: Mode = Mode.RUNNING
+    """What the supervisor says."""
+    faults: Mapping[str, str] = field(default_factory=dict[str, str])
+    """All that is wrong, `fault: where` -> words, oldest first."""
+    blind: "Blindness | None" = None
+    rate_hz: float | None = None
+    jitter_ms: float | None = None
+    """95th percentile of how late ticks began."""
+    busy_ms: float | None = None
+    """Median work of a tick."""
+    latency_ms: float | None = None
+    """Of the newest inference."""
+    starved: int = 0
+    missed: int = 0
+    held: int = 0
+    tick: "Tick | None" = None
+    """The newest tick."""
+    health: Any = None
+    """The newest `Health`: it may be read less often than every tick."""
+    shares: "AttentionShares | None" = None
+    chunk_length: int = 0
+    messages: Sequence[tuple[float, str]] = field(default=())
+    """(seconds since the start, text), oldest first."""
+
+
+def render(view: View, width: int) -> RenderableType:
+    """The dashboard for a terminal of `width` columns."""
+    if width >= SIDE_BY_SIDE:
+        body = Table.grid(expand=True, padding=(0, 1))
+        body.add_column(ratio=1)
+        body.add_column(width=66)
+        body.add_row(
+            _section("where the policy looks", _looks(view, width - 66 - 7)),
+            _section("joints", _joints(view)),
+        )
+        parts: list[RenderableType] = [body]
+    else:
+        parts = [
+            _section("where the policy looks", _looks(view, width - 6)),
+            _section("joints", _joints(view)),
+        ]
+    return Group(_heading(view), *parts, _below(view))
+
+
+def export_svg(view: View, path: Path, width: int = 100) -> None:
+    """Write one picture of the dashboard as SVG, for a README."""
+    console = Console(
+        record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    console.print(render(view, width))
+    svg = console.export_svg(title="so101-run", theme=THEME, font_aspect_ratio=0.61)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # rich would have it fetch a font
+    path.write_text(
+        svg.replace("Fira Code", "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas"), encoding="utf-8"
+    )
+
+
+def plain_line(view: View) -> str:
+    """The run as one line, for a log file or a pipe."""
+    parts = [f"{view.elapsed_s:7.1f} s", view.phase]
+    if view.mode not in (Mode.RUNNING, Mode.PARKING):
+        parts.append(view.mode)
+    parts += list(view.faults)
+    if view.rate_hz is not None:
+        parts.append(f"{view.rate_hz:.1f} Hz")
+    if view.latency_ms is not None:
+        parts.append(f"inference {view.latency_ms:.0f} ms")
+    if (shares := view.shares) is not None:
+        parts.append(" ".join(f"{name} {value:.0%}" for name, value, _, _ in _share_rows(shares)))
+    if view.blind is not None:
+        parts.append(f"may be blind for {view.blind.for_s:.0f} s")
+    parts += [
+        f"{count} {what}"
+        for what, count in (("starved", view.starved), ("missed", view.missed), ("held", view.held))
+        if count
+    ]
+    if view.tick is not None and view.tick.state.errors.any() and not view.faults:
+        parts.append("; ".join(f"{joint}: {text}" for joint, text in _error_texts(view).items()))
+    return " | ".join(parts)
+
+
+def bar(share: float, base_rate: float | None, width: int, style: str) -> Text:
+    """A share as a bar of `width` cells, with a mark where uniform attention would put it."""
+    halves = min(2 * width, max(0, round(2 * width * share)))
+    cells = "━" * (halves // 2) + "╸" * (halves % 2)
+    parts = [(cells, style), ("─" * (width - len(cells)), "grey23")]
+    if base_rate is not None:
+        parts = _with_mark(parts, min(width - 1, int(base_rate * width)))
+    return Text.assemble(*parts)
+
+
+def _with_mark(parts: list[tuple[str, str]], at: int) -> list[tuple[str, str]]:
+    """Runs of text with one cell replaced by the mark."""
+    marked: list[tuple[str, str]] = []
+    for text, style in parts:
+        if 0 <= at < len(text):
+            marked += [(text[:at], style), ("◆", "bold white"), (text[at + 1 :], style)]
+        else:
+            marked.append((text, style))
+        at -= len(text)
+    return marked
+
+
+def _section(title: str, content: RenderableType) -> RenderableType:
+    return Panel(
+        content, title=f"[{QUIET}]{title}[/]", title_align="left", border_style="grey30", padding=(0, 1)
+    )
+
+
+def _heading(view: View) -> RenderableType:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(style=QUIET, no_wrap=True)
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    words, style = headline(view.phase, view.mode)
+    minutes, seconds = divmod(view.elapsed_s, 60)
+    grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {words}", style=style))
+    grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))
+    grid.add_row("eyes", Text(view.title.cameras), _counters(view))
+    return Padding(Group(grid, _pulse(view)), (0, 2))
+
+
+def _pulse(view: View) -> Text:
+    """Rate and latency in one line."""
+    figures = (
+        ("rate", view.rate_hz, "{:.1f} Hz"),
+        ("jitter", view.jitter_ms, "{:.1f} ms"),
+        ("work", view.busy_ms, "{:.1f} ms"),
+        ("inference", view.latency_ms, "{:.0f} ms"),
+    )
+    parts = [
+        Text.assemble((f"{name} ", QUIET), ("–" if value is None else form.format(value), ACCENT))
+        for name, value, form in figures
+    ]
+    line = Text("  ").join([*parts, Text(view.title.chunks, style=QUIET)])
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _counters(view: View) -> Text:
+    """Ticks on which something was not as it should be."""
+    parts = [
+        Text(f"{count} {name}", style=WARN)
+        for name, count in (("starved", view.starved), ("missed", view.missed), ("held", view.held))
+        if count
+    ]
+    return Text("  ").join(parts) if parts else Text("no tick starved or missed", style=QUIET)
+
+
+def _looks(view: View, width: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style=QUIET, no_wrap=True, min_width=7)
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    bar_width = max(10, width - 7 - 8 - 2)
+    if view.shares is None:
+        grid.add_row("", Text("waiting for the first inference", style=QUIET), "")
+    else:
+        for name, share, base_rate, style in _share_rows(view.shares):
+            grid.add_row(name, bar(share, base_rate, bar_width, style), Text(f"{share:.1%}", style=style))
+        spread = f"{view.shares.entropy:.2f} of 1"
+        grid.add_row("spread", bar(view.shares.entropy, None, bar_width, "grey62"), Text(spread, style=QUIET))
+    grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
+    return Group(grid, _legend(view.blind))
+
+
+def _legend(blind: "Blindness | None") -> Text:
+    if blind is None:
+        return Text("◆ uniform attention   spread: entropy of vision", style=QUIET, no_wrap=True)
+    words = f"the policy may be blind: state {blind.share:.0%} for {blind.for_s:.0f} s (uniform {blind.uniform:.0%})"
+    return Text(words, style=BAD, no_wrap=True, overflow="ellipsis")
+
+
+def _share_rows(shares: "AttentionShares") -> list[tuple[str, float, float | None, str]]:
+    """(name, share, base rate, style) of each part that the model has."""
+    rows: list[tuple[str, float, float | None, str]] = []
+    for name in ("latent", "state", "environment"):
+        if shares.uniform.get(name, 0.0) > 0:
+            rows.append((name, getattr(shares, name), shares.uniform[name], SHARE_STYLES[name]))
+    for index, (camera, share) in enumerate(shares.cameras.items()):
+        rows.append((camera, share, shares.uniform.get(camera), CAMERA_STYLES[index % len(CAMERA_STYLES)]))
+    return rows
+
+
+def _chunk_bar(view: View, width: int) -> Text:
+    planned = view.tick.planned if view.tick is not None else None
+    if planned is None or planned.action is None or not view.chunk_length:
+        return bar(0.0, None, width, QUIET)
+    return bar((planned.index_in_chunk + 1) / view.chunk_length, None, width, ACCENT)
+
+
+def _chunk_text(view: View) -> str:
+    planned = view.tick.planned if view.tick is not None else None
+    if planned is None or planned.action is None:
+        return "holding" if view.phase == "run" else ""
+    return f"{planned.index_in_chunk + 1}/{view.chunk_length}"
+
+
+def _joints(view: View) -> RenderableType:
+    table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style=QUIET, pad_edge=False)
+    table.add_column("joint", no_wrap=True)
+    for name in ("position", "goal", "load", "volt", "temp"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("faults", no_wrap=True, overflow="ellipsis", ratio=1)
+    if view.tick is None:
+        for joint in JOINTS:
+            table.add_row(joint, *["–"] * 5, "")
+        return table
+    errors = _error_texts(view)
+    positions = view.tick.state.position.tolist()
+    goals = [None] * len(JOINTS) if view.tick.goal is None else view.tick.goal.tolist()
+    for index, joint in enumerate(JOINTS):
+        unit = "%" if index == GRIPPER else "°"
+        position, goal = positions[index], goals[index]
+        lagging = goal is not None and abs(goal - position) > LAGGING
+        table.add_row(
+            joint,
+            _cell(position, f"{{:.1f}}{unit}", WARN if lagging else ""),
+            _cell(goal, f"{{:.1f}}{unit}", QUIET),
+            *_health_cells(view.health, index),
+            Text(errors.get(joint, ""), style=BAD),
+        )
+    return table
+
+
+def _health_cells(health: Any, index: int) -> list[Text]:
+    if health is None:
+        return [Text("–", style=QUIET)] * 3
+    load, temperature = abs(float(health.load_percent[index])), float(health.temperature_c[index])
+    return [
+        _cell(load, "{:.0f} %", _above(load, LOADED_PERCENT, OVERLOADED_PERCENT)),
+        _cell(float(health.voltage_v[index]), "{:.1f} V", ""),
+        _cell(temperature, "{:.0f} °C", _above(temperature, WARM_C, HOT_C)),
+    ]
+
+
+def _above(value: float, warn: float, bad: float) -> str:
+    return BAD if value >= bad else WARN if value >= warn else ""
+
+
+def _cell(value: float | None, form: str, style: str) -> Text:
+    if value is None or value != value:
+        return Text("–", style=QUIET)
+    return Text(form.format(value), style=style)
+
+
+def _error_texts(view: View) -> Mapping[str, str]:
+    if view.tick is None:
+        return {}
+    state = view.tick.state
+    texts: dict[str, str] = {}
+    for joint, answered, bits in zip(JOINTS, state.answered.tolist(), state.errors.tolist(), strict=True):
+        if not answered:
+            texts[joint] = "no answer"
+        elif bits:
+            texts[joint] = Errors(bits).describe()
+    return texts
+
+
+def _below(view: View) -> RenderableType:
+    """What is wrong now, the newest first, then what happened last."""
+    lines = Text(no_wrap=True, overflow="ellipsis")
+    faults = list(reversed(tuple(view.faults.items())))
+    more = len(faults) - FAULTS_SHOWN
+    for number, (fault, words) in enumerate(faults[:FAULTS_SHOWN], start=1):
+        others = f" (and {more} more)" if more > 0 and number == FAULTS_SHOWN else ""
+        lines.append(f"{'✖':>9}  {fault}{others}", style=fault_style(fault, view.mode))
+        lines.append(f"  {words}\n", style=QUIET)
+    room = LINES_BELOW - min(len(faults), FAULTS_SHOWN)
+    for time_s, message in list(view.messages)[-room:]:
+        lines.append(f"{time_s:7.1f} s  ", style=QUIET)
+        lines.append(f"{message}\n", style=message_style(message))
+    lines.rstrip()
+    return Padding(lines, (0, 2))

@@ -1,0 +1,53 @@
+"""What can be wrong and what the run then does: nouns without rules."""
+
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+
+class Mode(StrEnum):
+    """What the arm is doing, in order of seriousness."""
+
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    HOLDING = "holding"
+    PARKING = "parking"
+    RELEASED = "released"
+
+
+Fault = Literal[
+    "servo silent",
+    "bus silent",
+    "port gone",
+    "servo rebooted",
+    "overload",
+    "gripper overload",
+    "over-current",
+    "too hot",
+    "warm",
+    "voltage",
+    "servo strained",
+    "encoder fault",
+    "position leaps",
+    "camera stalled",
+    "camera frozen",
+    "camera dark",
+    "camera gone",
+    "camera swapped",
+    "policy late",
+    "policy raises",
+    "policy answers no pose",
+    "policy out of range",
+    "policy jumps",
+    "guard refuses the policy",
+    "guard stops",
+]
+
+
+class Sight(NamedTuple):
+    """One fault as it was seen on one tick."""
+
+    fault: Fault
+    where: str
+    """The joint or camera; empty where it is nobody's."""
+    words: str
+    """For the person at the bench."""

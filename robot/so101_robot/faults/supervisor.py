@@ -1,0 +1,222 @@
+"""What becomes of a run when something goes wrong: five modes, and one written rule for every fault.
+
+    running    all is well
+    degraded   something is wrong that the rule bears with: the policy drives on
+    holding    torque on at the last good pose, the plan waits; back to work when the fault is over
+    parking    the run is over: slowly home, within limits
+    released   torque off, servo by servo
+
+A fault is borne for `tolerate_s`, then the arm holds for at most `hold_s`, then it parks. It counts as over
+once it has not been seen for `clear_s`. Of several faults the one that asks for most decides. `POLICY` is all
+there is to know about it; it is data, and a run may have another.
+
+`Supervisor` is pure: it is told on every tick what was seen (`symptoms.py`) and what could not be seen, and
+says the mode. It reads no clock and touches no arm, so the same sights give the same modes.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+from so101_robot.faults.fault import Fault, Mode, Sight
+
+SAME_TIME_S = 1e-6
+"""Times of ticks are sums of floating-point periods."""
+
+GRIP_AGAIN_S = 0.5
+"""How often the arm is taken where it is while the fault lasts that asks for it."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is done about one kind of fault."""
+
+    tolerate_s: float = 0.0
+    """The policy drives on for this long."""
+    hold_s: float | None = None
+    """Then the arm holds for at most this long before it parks; None: as the run's `max_stop_s` says."""
+    clear_s: float = 0.0
+    """The fault is over when it has not been seen for this long."""
+    grip: bool = False
+    """Take the arm where it is, as it may not be where it was sent: the joint has sagged, or is being
+    overloaded by its own goal."""
+
+
+POLICY: Mapping[Fault, Rule] = {
+    # Bus. A lost reply now and then is normal. While a servo is silent the guard lets nothing pass, so the
+    # servos keep the goal they have; a servo that boots is silent for some 0.3 s.
+    "servo silent": Rule(tolerate_s=0.1, hold_s=5.0, clear_s=0.1),
+    "bus silent": Rule(tolerate_s=0.1, hold_s=5.0, clear_s=0.1),
+    "port gone": Rule(hold_s=30.0),
+    "servo rebooted": Rule(hold_s=5.0, clear_s=0.2, grip=True),
+    # Servos. An overloaded joint has a fifth of its force, one with over-current none: the goal comes to them.
+    "overload": Rule(hold_s=2.0, clear_s=0.3, grip=True),
+    # LeRobot sets the gripper's protection so low that gripping a box for two seconds is an overload.
+    "gripper overload": Rule(tolerate_s=inf),
+    "over-current": Rule(hold_s=2.0, clear_s=0.3, grip=True),
+    "too hot": Rule(hold_s=2.0, clear_s=1.0),
+    "warm": Rule(tolerate_s=inf),
+    "voltage": Rule(tolerate_s=0.5, hold_s=5.0, clear_s=0.5),
+    # The guard's budgets of load and heat recover within seconds while the arm stands.
+    "servo strained": Rule(hold_s=10.0),
+    "encoder fault": Rule(hold_s=2.0, clear_s=0.3, grip=True),
+    "position leaps": Rule(hold_s=2.0, clear_s=0.1),
+    # Cameras. The policy drives on what it sees, so it does not drive without.
+    "camera stalled": Rule(hold_s=10.0),
+    "camera frozen": Rule(tolerate_s=0.3, hold_s=10.0),
+    "camera dark": Rule(tolerate_s=0.3, hold_s=10.0),
+    "camera gone": Rule(hold_s=10.0),
+    "camera swapped": Rule(tolerate_s=0.1, hold_s=10.0),
+    # Policy. The guard clamps what is out of range or jumps; a policy that means it is not driven on for long.
+    "policy late": Rule(tolerate_s=1.0, hold_s=30.0),
+    "policy raises": Rule(),
+    "policy answers no pose": Rule(),
+    "policy out of range": Rule(tolerate_s=1.0, clear_s=0.2),
+    "policy jumps": Rule(tolerate_s=0.5, clear_s=0.2),
+    "guard refuses the policy": Rule(tolerate_s=0.1),
+    "guard stops": Rule(tolerate_s=0.1),
+}
+
+OF_THE_POLICY: frozenset[Fault] = frozenset(
+    (
+        "policy raises",
+        "policy answers no pose",
+        "policy out of range",
+        "policy jumps",
+        "guard refuses the policy",
+    )
+)
+"""Faults of an answer: only another answer shows that they are over."""
+
+
+class Judgement(NamedTuple):
+    """What the supervisor says on one tick."""
+
+    mode: Mode
+    words: str
+    """Why; empty while running."""
+    cause: Sight | None
+    """The fault that decides."""
+    since_s: float
+    """When that fault was first seen."""
+    grip: bool
+    """Take the arm where it is: when a fault begins whose rule says so, and now and then while it lasts."""
+    news: tuple[str, ...]
+    """What changed on this tick, in words: faults that began and ended, and the mode."""
+    faults: dict[str, str]
+    """All that is wrong now: `fault: where` -> words."""
+
+
+class _Case(NamedTuple):
+    """A fault that is not over."""
+
+    sight: Sight
+    since_s: float
+    seen_s: float
+
+
+class Supervisor:
+    """Follows the faults of one run.
+
+    Args:
+        policy: a rule for every fault.
+        max_stop_s: how long the arm is held for faults whose rule does not say.
+    """
+
+    def __init__(self, policy: Mapping[Fault, Rule] = POLICY, max_stop_s: float = 1.0) -> None:
+        self.mode = Mode.RUNNING
+        self._policy = policy
+        self._max_stop_s = max_stop_s
+        self._cases: dict[tuple[Fault, str], _Case] = {}
+        self._gripped_s: dict[tuple[Fault, str], float] = {}
+
+    def judge(
+        self, now_s: float, sights: Iterable[Sight], unknown: Collection[Fault] = frozenset()
+    ) -> Judgement:
+        """The mode on this tick.
+
+        Args:
+            now_s: on the robot's clock.
+            sights: what is wrong on this tick.
+            unknown: faults of which this tick tells nothing: those that were there are taken to go on.
+        """
+        seen: dict[tuple[Fault, str], Sight] = {(sight.fault, sight.where): sight for sight in sights}
+        news = self._follow(now_s, seen, unknown)
+        worst, cause = Mode.RUNNING, None
+        for case in self._cases.values():
+            mode = self._mode_of(case)
+            if _SERIOUS[mode] > _SERIOUS[worst]:
+                worst, cause = mode, case
+        if self.mode in (Mode.PARKING, Mode.RELEASED):  # there is no way back
+            worst = self.mode
+        words = "" if cause is None else cause.sight.words
+        if worst is not self.mode:
+            news.append(f"{worst}: {words}" if words else worst)
+        self.mode = worst
+        return Judgement(
+            worst,
+            words,
+            None if cause is None else cause.sight,
+            now_s if cause is None else cause.since_s,
+            self._grips(now_s),
+            tuple(news),
+            {_name(case.sight): case.sight.words for case in self._cases.values()},
+        )
+
+    def park(self) -> None:
+        """The run ends, for whatever reason."""
+        self.mode = Mode.PARKING
+
+    def released(self) -> None:
+        """The arm was let go."""
+        self.mode = Mode.RELEASED
+
+    def _follow(
+        self, now_s: float, seen: Mapping[tuple[Fault, str], Sight], unknown: Collection[Fault]
+    ) -> list[str]:
+        news: list[str] = []
+        for key, sight in seen.items():
+            case = self._cases.get(key)
+            if case is None:
+                news.append(f"{_name(sight)} ({sight.words})")
+            self._cases[key] = _Case(sight, now_s if case is None else case.since_s, now_s)
+        for key, case in list(self._cases.items()):
+            if key in seen:
+                continue
+            if case.sight.fault in unknown:
+                self._cases[key] = case._replace(seen_s=now_s)
+            elif now_s - case.seen_s >= self._policy[case.sight.fault].clear_s - SAME_TIME_S:
+                del self._cases[key]
+                news.append(f"{_name(case.sight)} is over after {now_s - case.since_s:.1f} s")
+        return news
+
+    def _mode_of(self, case: _Case) -> Mode:
+        """By how long the fault had lasted when it was last seen: one that has gone grows no worse."""
+        rule = self._policy[case.sight.fault]
+        age_s = case.seen_s - case.since_s + SAME_TIME_S
+        if age_s < rule.tolerate_s:
+            return Mode.DEGRADED
+        hold_s = self._max_stop_s if rule.hold_s is None else rule.hold_s
+        return Mode.HOLDING if age_s < rule.tolerate_s + hold_s else Mode.PARKING
+
+    def _grips(self, now_s: float) -> bool:
+        """Whether there is a fault for which the arm has to be taken where it is, now or again: a servo that let
+        go because of its current does so once more while that is too high."""
+        wanted = {key: case for key, case in self._cases.items() if self._policy[key[0]].grip}
+        due = [
+            key
+            for key, case in wanted.items()
+            if key not in self._gripped_s
+            or (case.seen_s == now_s and now_s - self._gripped_s[key] >= GRIP_AGAIN_S - SAME_TIME_S)
+        ]
+        self._gripped_s = {key: time_s for key, time_s in self._gripped_s.items() if key in wanted}
+        self._gripped_s.update(dict.fromkeys(due, now_s))
+        return bool(due)
+
+
+_SERIOUS = {mode: place for place, mode in enumerate(Mode)}
+
+
+def _name(sight: Sight) -> str:
+    return f"{sight.fault}: {sight.where}" if sight.where else sight.fault

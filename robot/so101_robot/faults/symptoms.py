@@ -1,0 +1,220 @@
+"""What a tick's readings say is wrong, in the words of the supervisor.
+
+Servos tell it by silence, by their error bits and by positions that no joint can reach in the time; cameras
+by pictures that are old, black, or the same although the arm has moved; a policy by what it asks for and by
+what the guard says to that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_robot.bus.protocol import Errors
+from so101_robot.faults.fault import Fault, Sight
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS
+
+if TYPE_CHECKING:
+    from so101_robot.guard.guard import Guard, Verdict
+    from so101_robot.state import ArmState, Frame
+
+WARM_C = 60.0
+"""Ten degrees below the limit at which a servo lets go."""
+
+FASTEST_DEG_S = 400.0
+"""Half as fast again as an unloaded servo (46 rpm = 276 deg/s), and a joint that is pushed."""
+
+LEAP_DEG = 30.0
+"""A position farther from the last one than this, and than `FASTEST_DEG_S` allows, is a leap: a wrapped
+encoder makes one of 360, a flipped high bit of 180 and less."""
+
+LONGEST_LEAP_DEG = 180.0
+"""Farther than this is always a leap, however long the joint was not seen."""
+
+DARK, BRIGHT = 8.0, 16.0
+"""Mean brightness, 0 to 255: black, and certainly not black. A picture in a dark room is above 16 with any
+automatic exposure."""
+
+MOVED_DEG = 15.0
+"""The arm cannot turn a joint this far and leave a picture of it the same to the bit."""
+
+SAMPLES = 48
+"""About how many rows of a picture are compared."""
+
+JUMP_DEG = 45.0
+"""An action this far from the goal in force is a jump: fifteen ticks of a fast demonstration."""
+
+OUT_OF_RANGE_DEG = 20.0
+"""An action this far outside the limits was not meant for this arm; recordings rest on the ends, and a policy
+overshoots those by a few degrees."""
+
+_OF_BITS: tuple[tuple[Errors, Fault], ...] = (
+    (Errors.OVERLOAD, "overload"),
+    (Errors.OVERCURRENT, "over-current"),
+    (Errors.OVERHEAT, "too hot"),
+    (Errors.VOLTAGE, "voltage"),
+    (Errors.ENCODER, "encoder fault"),
+)
+
+_OF_RULES: Mapping[str, Fault] = {
+    "servo does not answer": "servo silent",
+    "state ": "bus silent",
+    "frame ": "camera stalled",
+    "overload": "servo strained",
+    "temperature": "servo strained",
+    "action is not finite": "policy answers no pose",
+    "action is not made of numbers": "policy answers no pose",
+    "wrong number of joints": "policy answers no pose",
+}
+"""How the guard's words begin, for what has a rule of its own."""
+
+
+def of_servos(state: "ArmState") -> list[Sight]:
+    """Silence, error bits and heat."""
+    sights: list[Sight] = []
+    for i in np.flatnonzero(~np.asarray(state.answered, np.bool_)):
+        sights.append(Sight("servo silent", JOINTS[i], f"{_servo(i)} does not answer"))
+    for i in np.flatnonzero(state.errors):
+        bits = Errors(int(state.errors[i]))
+        for bit, fault in _OF_BITS:
+            if bits & bit:
+                name: Fault = "gripper overload" if fault == "overload" and i == GRIPPER else fault
+                sights.append(Sight(name, JOINTS[i], f"{_servo(i)} reports: {bits.describe()}"))
+    if state.health is not None:
+        heat = state.health.temperature_c
+        for i in np.flatnonzero(heat >= WARM_C):  # not a number is not warm
+            sights.append(Sight("warm", JOINTS[i], f"{_servo(i)} is at {heat[i]:.0f} degrees Celsius"))
+    return sights
+
+
+def of_verdict(verdict: "Verdict", asked: NDArray[np.float64] | None) -> list[Sight]:
+    """Why the guard let nothing pass on this tick."""
+    if verdict.stop is None:
+        return []
+    reason = verdict.interventions[0] if verdict.interventions else None
+    fault: Fault = "guard stops" if asked is None else "guard refuses the policy"
+    for rule, known in _OF_RULES.items():
+        if reason is not None and reason.rule.startswith(rule):
+            fault = known
+    where = (reason.joint or "") if reason is not None and not fault.startswith("policy") else ""
+    return [Sight(fault, where, verdict.stop)]
+
+
+def of_action(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+    """What is wrong with an action (6,) that the guard can clamp, beside the goal (6,) in force."""
+    sights: list[Sight] = []
+    if asked.shape != goal.shape or not np.isfinite(asked).all():
+        return sights  # the guard's business
+    outside = np.maximum(guard.lower - asked, asked - guard.upper)
+    if (worst := int(np.argmax(outside))) >= 0 and outside[worst] > OUT_OF_RANGE_DEG:
+        words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.0f}, {outside[worst]:.0f} out of range"
+        sights.append(Sight("policy out of range", "", words))
+    away = np.abs(asked - goal)[:GRIPPER]  # a gripper goes from open to closed in one step, and may
+    if (worst := int(np.argmax(away))) >= 0 and away[worst] > JUMP_DEG:
+        words = f"the policy wants {JOINTS[worst]} to jump by {away[worst]:.0f} degrees"
+        sights.append(Sight("policy jumps", "", words))
+    return sights
+
+
+def of_answer(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+    """What is wrong with the actions (n, 6) of an answer that are about to be played.
+
+    However an answer is joined to what was played before: a plan that jumps is led to its new place slowly, and its
+    first steps look sound.
+    """
+    if coming.ndim != 2 or coming.shape[1:] != goal.shape or not len(coming) or not np.isfinite(coming).all():
+        return []  # the guard's business
+    outside = np.maximum(guard.lower - coming, coming - guard.upper).max(1)
+    worst = coming[int(np.argmax(outside))]
+    sights = of_action(coming[0], goal, guard) + of_action(worst, worst, guard)
+    return list({sight.fault: sight for sight in sights}.values())
+
+
+class Leaps:
+    """Finds positions that a joint cannot have got to since it was last seen."""
+
+    def __init__(self) -> None:
+        self._position: NDArray[np.float64] | None = None
+        self._seen_s = np.zeros(len(JOINTS))
+
+    def see(self, state: "ArmState") -> NDArray[np.bool_]:
+        """(6,) the joints that leap in this reading. One that leaps is compared with where it was before, until
+        it is near that again. A gripper leaps only where its servo counts beyond a turn: its reading is in
+        percent of a range of unknown width, and cut to 0 and 100."""
+        answered = np.asarray(state.answered, np.bool_)
+        if self._position is None:
+            self._position = np.array(state.position, np.float64)
+            self._seen_s[:] = state.time_s
+        passed_s = np.maximum(state.time_s - self._seen_s, 0.0)
+        reach = np.minimum(LEAP_DEG + FASTEST_DEG_S * passed_s, LONGEST_LEAP_DEG)
+        leaps = answered & (np.abs(state.position - self._position) > reach)
+        leaps[GRIPPER] = False if state.turned is None else answered[GRIPPER] and state.turned[GRIPPER]
+        good = answered & ~leaps
+        self._position = np.where(good, state.position, self._position)
+        self._seen_s = np.where(good, state.time_s, self._seen_s)
+        return leaps
+
+    def words(self, joint: int, state: "ArmState") -> str:
+        """What leapt."""
+        assert self._position is not None  # it was seen
+        if joint == GRIPPER:
+            return f"{_servo(joint)} counts beyond one turn"
+        return f"{_servo(joint)} reports {state.position[joint]:.0f} right after {self._position[joint]:.0f} degrees"
+
+
+@dataclass
+class _Seen:
+    sequence: int
+    sample: NDArray[np.uint8]
+    position: NDArray[np.float64]
+    """(6,) of the arm when this picture was first seen."""
+    was_bright: bool
+    frozen: bool = False
+    dark: bool = False
+
+
+class Pictures:
+    """Finds cameras that have gone dark, and those that send the same picture with new time stamps.
+
+    A picture that is the same to the bit is suspicious only when the arm has moved, so a scene that stands
+    still, or a simulated one without noise, is not. Dark is what was bright before: how it has to be at the
+    start is another's business.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def see(self, frames: "Mapping[str, Frame]", position: NDArray[np.float64]) -> list[Sight]:
+        """What is wrong with the newest pictures, the arm being at `position` (6,)."""
+        sights: list[Sight] = []
+        for name, frame in frames.items():
+            seen = self._look(name, frame, position)
+            if seen.dark:
+                sights.append(Sight("camera dark", name, f"camera {name!r} has gone dark"))
+            elif seen.frozen:
+                words = f"camera {name!r} sends the same picture although the arm has moved"
+                sights.append(Sight("camera frozen", name, words))
+        return sights
+
+    def _look(self, name: str, frame: "Frame", position: NDArray[np.float64]) -> _Seen:
+        before = self._seen.get(name)
+        if before is not None and before.sequence == frame.sequence:
+            return before
+        step = max(1, frame.image.shape[0] // SAMPLES)
+        sample = frame.image[::step, ::step].copy()  # a source may draw the next picture into the same array
+        if before is not None and np.array_equal(before.sample, sample):
+            before.sequence = frame.sequence
+            moved = np.abs(position - before.position)[:GRIPPER].max()
+            before.frozen = before.frozen or bool(moved > MOVED_DEG)
+            return before
+        mean = float(sample.mean()) if sample.size else 0.0
+        was_bright = mean > BRIGHT or (before is not None and before.was_bright)
+        dark = was_bright and mean < DARK
+        self._seen[name] = _Seen(frame.sequence, sample, np.array(position), was_bright, dark=dark)
+        return self._seen[name]
+
+
+def _servo(joint: int | np.intp) -> str:
+    return f"servo {SERVO_IDS[joint]} ({JOINTS[joint]})"

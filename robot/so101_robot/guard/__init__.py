@@ -1,0 +1,1 @@
+"""May this goal be sent? Limits, geometry and loads."""

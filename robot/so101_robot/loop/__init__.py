@@ -1,0 +1,1 @@
+"""The control loop: one tick after the other, from approach to ending."""

@@ -1,0 +1,382 @@
+"""The control loop: frames and joint positions in, servo goals out, once a tick, until something ends it.
+
+    read, frames -> scheduler -> guard -> command -> observers
+
+The loop waits for the clock and for nothing else. The guard judges every tick, also those on which there is
+nothing new to play (the last command is sent again then, since a servo acknowledges none). What is wrong on a
+tick (`symptoms.py`) goes to the supervisor, whose rules say whether the policy drives on, the arm holds, or
+the run ends. While the arm holds, the plan waits; after `VOID_PLAN_S` it is void and the policy has to answer
+anew. The way to the policy's first pose is gone slowly, and the policy answers anew at its end. However a run
+ends, `ending.end_safely` has the last word, and the first thing that went wrong is what is reported.
+
+The same loop drives the real arm in real time and the mock arm in lockstep; an evaluation's episode is one
+run of it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
+from so101_robot.clock import Clock
+from so101_robot.errors import BusError, PortError, UnsafeActionError, describe
+from so101_robot.faults.fault import Fault, Mode, Sight
+from so101_robot.faults.readings import Senses
+from so101_robot.faults.supervisor import OF_THE_POLICY, POLICY, Judgement, Rule, Supervisor
+from so101_robot.faults.symptoms import of_action, of_answer, of_verdict
+from so101_robot.loop.approach import Approach
+from so101_robot.loop.ending import Ending, EndingConfig, end_safely
+from so101_robot.loop.observers import Observers, Stopwatch
+from so101_robot.loop.stopping import StopRequests, stop_on_signals
+from so101_robot.loop.tick import Observer, Phase, Tick
+from so101_robot.state import Arm
+
+if TYPE_CHECKING:
+    from so101_robot.guard.guard import Guard, Verdict
+    from so101_robot.state import ArmState
+
+__all__ = ["Cause", "ControlLoop", "LoopConfig", "Outcome", "StopRequests", "stop_on_signals"]
+
+VOID_PLAN_S = 0.2
+"""A plan that stood still for longer than this belongs to a scene that has gone on. A lost reply or two are
+over sooner."""
+
+LATE_S = 0.5
+"""A policy that leaves the arm without an action for longer than this is late; synchronous chunks always leave
+it for the time of an inference."""
+
+Cause = Literal["time is up", "asked to stop", "error"]
+
+
+@dataclass
+class LoopConfig:
+    """The loop's own settings."""
+
+    fps: float = 30.0
+    """Ticks per second; a policy expects the rate of the recordings it was trained on."""
+    duration_s: float = 0.0
+    """How long the policy drives, on the robot's clock, without the way to its first pose; 0: until asked to
+    stop."""
+    max_stop_s: float = 1.0
+    """How long the arm may be held without a break before the run ends, for faults whose rule does not say."""
+    approach_speed: float = 30.0
+    """Fastest joint on the way to the policy's first pose [deg/s, percent/s for the gripper]; 0: the policy
+    drives from where the arm stands."""
+    start_pose: Sequence[float] | None = None
+    """Where to go slowly before the policy is asked anything, one value a joint; None: to its first action."""
+    rules: Mapping[Fault, Rule] = field(default_factory=lambda: POLICY)
+    """What is done about each fault."""
+    ending: EndingConfig = field(default_factory=EndingConfig)
+    release: bool = True
+    """Torque off at the end; false: the arm stays where it ended, unless it is asked to let go at once."""
+
+
+class Outcome(NamedTuple):
+    """How a run went."""
+
+    cause: Cause
+    error: Exception | None
+    ticks: int
+    ending: Ending
+
+
+class ControlLoop:
+    """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object.
+
+    Args:
+        arm: as `ending.Arm` says; if it is `mend.Restorable`, servos that come back are restored.
+        scheduler: plans.
+        guard: the arm's.
+        clock: the arm's.
+        config: the loop's settings.
+        observers: look on.
+        stop: asks for the end.
+        reconnect: called now and then when the port has gone; opens it again and says whether it is back. Without
+            it a port that goes away ends the run.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        scheduler: Scheduler,
+        guard: "Guard",
+        clock: Clock,
+        *,
+        config: LoopConfig | None = None,
+        observers: Iterable[Observer] = (),
+        stop: StopRequests | None = None,
+        reconnect: Callable[[], bool] | None = None,
+    ) -> None:
+        self._arm, self._scheduler, self._guard, self._clock = arm, scheduler, guard, clock
+        self._config = config or LoopConfig()
+        self._observers = Observers(observers)
+        self._stop = stop or StopRequests()
+        self._supervisor = Supervisor(self._config.rules, self._config.max_stop_s)
+        self._senses = Senses(arm, guard, reconnect)
+        self._period_s = 1.0 / self._config.fps
+        self._goal: NDArray[np.float64] | None = None
+        self._approach = Approach(guard, self._config.approach_speed, self._period_s, self._config.start_pose)
+        self._playing_s = -math.inf
+        self._of_answer: list[Sight] = []
+        self._held_since_s: float | None = None
+        self._grip_due = False
+        self._observers_ms = 0.0
+
+    def run(self) -> Outcome:
+        """Run to the end, ending included. Never raises: what went wrong is in the outcome, the first thing
+        first."""
+        error: Exception | None = None
+        self._next_index = 0
+        try:
+            cause = self._run()
+        except Exception as problem:  # whatever it is, the arm comes first
+            cause, error = "error", problem
+        self._supervisor.park()
+        moved = self._goal is not None
+        self._observers.on_message(
+            f"stopping ({describe(error) if error else self._stop.reason or cause}): "
+            f"{'hold, go home, release' if moved else 'release'}; "
+            f"Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
+        )
+        ending = end_safely(
+            self._arm,
+            self._guard,
+            self._clock,
+            self._config.ending,
+            period_s=self._period_s,
+            release=self._config.release,
+            first_index=self._next_index,
+            state=self._senses.state if moved else None,
+            requests=lambda: self._stop.count,
+            on_tick=self._publish,
+            say=self._observers.on_message,
+        )
+        if ending.held:
+            self._observers.on_message(f"{ending.held}: its torque stays on")
+        elif ending.released:
+            self._supervisor.released()
+            still = ", ".join(ending.torque_may_be_on)
+            self._observers.on_message(f"released{f', but torque may be on: {still}' if still else ''}")
+        self._observers.close()
+        self._scheduler.close()
+        return Outcome(cause, error, self._next_index, ending)
+
+    def _run(self) -> Cause:
+        begin_s = self._clock.now_s()
+        last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
+        index = first = 0
+        while not self._stop.requested:
+            if self._approach.under_way:
+                first = index + 1  # the time is the policy's: the way to its first pose does not count
+            elif last and index - first >= last:
+                return "time is up"
+            due_s = begin_s + index * self._period_s
+            self._clock.sleep_until(due_s)
+            now_s = self._clock.now_s()
+            self._step(index, now_s, now_s - due_s)
+            index = max(index + 1, int((self._clock.now_s() - begin_s) * self._config.fps + 0.5))
+        return "asked to stop"
+
+    def _step(self, index: int, now_s: float, late_s: float) -> None:
+        """One tick. Raises the cause when the supervisor says that the run is over."""
+        watch, senses = Stopwatch(), self._senses
+        sights = senses.read(now_s)
+        state = senses.state
+        assert state is not None  # or reading has raised
+        watch.lap("read")
+        sights += senses.look(state)
+        watch.lap("frames")
+        planned, asked, trouble = self._plan(index, now_s, state)
+        watch.lap("plan")
+        judged = asked if asked is not None else self._goal if self._goal is not None else state.position
+        ages_s = {name: now_s - frame.captured_s for name, frame in senses.frames.items()}
+        verdict = self._guard.check(judged, state, ages_s, now_s)
+        sights += trouble
+        sights += _not_yet_told(of_verdict(verdict, asked), sights)
+        if planned is None:
+            self._playing_s = now_s
+        else:
+            sights += self._of_plan(planned, verdict, now_s, bool(sights))
+        judgement = self._supervisor.judge(now_s, sights, self._unknown(planned, verdict))
+        watch.lap("guard")
+        sent = self._act(judgement, verdict, asked)
+        watch.lap("send")
+        tick = Tick(
+            index=index,
+            phase=self._phase(planned),
+            time_s=now_s,
+            unix_s=time.time(),
+            late_s=late_s,
+            state=state,
+            frames=senses.frames,
+            planned=planned,
+            asked=asked,
+            verdict=verdict,
+            sent=sent,
+            goal=self._goal,
+            stages_ms={**watch.stages_ms, "observers": self._observers_ms},
+            fault=senses.fault,
+            mode=judgement.mode,
+            faults=judgement.faults,
+        )
+        self._tell(judgement, verdict, sent is None)
+        self._publish(tick)
+        if judgement.mode is Mode.PARKING:
+            raise self._end(judgement, now_s)
+        self._follow_hold(judgement, verdict, any(sight.fault in OF_THE_POLICY for sight in sights), now_s)
+
+    # planning -----
+
+    def _plan(
+        self, index: int, now_s: float, state: "ArmState"
+    ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Sight]]:
+        """What the scheduler plans (None during the approach), what is asked of the arm, and what is wrong with
+        the policy."""
+        way, holding = self._approach, self._supervisor.mode is Mode.HOLDING
+        if not holding and way.set_out_for_the_start(state):
+            self._tell_the_way()
+        if way.under_way:
+            return None, way.asked(), []
+        senses = self._senses
+        try:
+            planned = self._scheduler.next(index, now_s, lambda: senses.observation(now_s, state))
+        except Exception as problem:  # whatever a policy raises, the arm holds first
+            senses.raised["policy raises"] = problem
+            self._scheduler.reset()
+            return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
+        asked = planned.action
+        first = asked if planned.end is None else planned.end
+        if first is None or way.over or holding or not way.set_out(first, state):
+            return planned, asked, []
+        self._tell_the_way()
+        return planned, way.asked(), []
+
+    def _tell_the_way(self) -> None:
+        self._observers.on_message(
+            f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
+        )
+
+    def _of_plan(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
+        """What is wrong with a plan that the guard lets pass, or with there being none."""
+        if planned.action is not None:
+            self._playing_s = now_s
+            goal = self._goal
+            if goal is None or self._approach.under_way or verdict.stop is not None:
+                self._of_answer = []
+                return []
+            if planned.inference is not None:
+                coming = planned.inference.actions[planned.index_in_chunk :][: round(self._config.fps)]
+                self._of_answer = of_answer(coming, goal, self._guard)
+            return of_action(np.asarray(planned.action), goal, self._guard) or self._of_answer
+        if wrong or self._supervisor.mode is Mode.HOLDING or math.isinf(self._playing_s):
+            self._playing_s = now_s
+        waited_s = now_s - self._playing_s
+        if waited_s <= LATE_S:
+            return []
+        return [Sight("policy late", "", f"the policy has not answered for {waited_s:.1f} s")]
+
+    def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
+        """The faults about which this tick says nothing."""
+        if planned is None or planned.action is None:
+            return (*OF_THE_POLICY, "policy late")
+        return OF_THE_POLICY if verdict.stop is not None else ()
+
+    def _phase(self, planned: Planned | None) -> Phase:
+        return "approach" if self._approach.under_way or planned is None else "run"
+
+    # acting -----
+
+    def _act(
+        self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Send what passed, unless the arm is to hold; returns what was sent."""
+        self._grip_due = self._grip_due or judgement.grip
+        if self._grip_due and self._goal is not None:
+            self._grip()
+            return None
+        if verdict.action is None or judgement.mode in (Mode.HOLDING, Mode.PARKING):
+            return None  # the servos keep the goal they have
+        if asked is None and self._goal is None:
+            return None  # the arm is not touched before there is something to do
+        try:
+            self._goal = self._arm.command(verdict.action)
+        except (BusError, PortError) as problem:
+            self._senses.failed_to_send(problem)
+            return None
+        if self._approach.go_on():  # there: the policy looks anew
+            self._scheduler.wait()
+            self._scheduler.reset()
+            self._observers.on_message("there; the policy takes over")
+        return self._goal
+
+    def _grip(self) -> None:
+        """Take the arm where it is; tried on every tick until it works."""
+        try:
+            held = self._arm.hold()
+        except (BusError, PortError) as problem:
+            self._senses.failed_to_send(problem)
+            return
+        self._grip_due = False
+        if held is not None:
+            self._goal = held
+        if self._goal is not None:
+            self._approach.again_from(self._goal)
+
+    def _follow_hold(self, judgement: Judgement, verdict: "Verdict", is_no_good: bool, now_s: float) -> None:
+        """Let the plan wait while the arm holds, and decide when it is void.
+
+        Args:
+            is_no_good: something is wrong with what the policy wants on this very tick.
+        """
+        if verdict.action is not None and judgement.mode is not Mode.HOLDING:
+            self._held_since_s = None
+            return
+        if self._held_since_s is None:
+            self._held_since_s = now_s
+        cause = judgement.cause.fault if judgement.cause is not None else None
+        self._scheduler.wait()
+        if cause in OF_THE_POLICY:
+            if is_no_good and judgement.mode is Mode.HOLDING:
+                self._scheduler.reset()  # another answer is waited for
+        elif cause != "policy late" and now_s - self._held_since_s >= VOID_PLAN_S:
+            self._scheduler.reset()
+        if self._goal is not None:
+            # the next step starts at the goal in force, and is not longer for the time spent holding
+            self._guard.reset(self._goal)
+
+    def _end(self, judgement: Judgement, now_s: float) -> Exception:
+        """Why the run is over, as an error: the one behind the fault, if there is one."""
+        fault = judgement.cause.fault if judgement.cause is not None else None
+        held_s = now_s - judgement.since_s
+        problem = self._senses.raised.get(fault) if fault is not None else None
+        return problem or UnsafeActionError(f"the arm was held for {held_s:.1f} s: {judgement.words}")
+
+    def _tell(self, judgement: Judgement, verdict: "Verdict", holds: bool) -> None:
+        for text in judgement.news:
+            self._observers.on_message(text)
+        if holds and verdict.stop is not None and self._held_since_s is None:
+            self._observers.on_message(f"the guard holds the arm: {verdict.stop}")
+
+    def _publish(self, tick: Tick) -> None:
+        started = time.perf_counter()
+        self._observers.on_tick(tick)
+        self._observers_ms = (time.perf_counter() - started) * 1e3
+        self._next_index = tick.index + 1
+
+
+def _not_yet_told(sights: list[Sight], told: list[Sight]) -> list[Sight]:
+    """Of what the guard says, what is not the consequence of a fault that is known."""
+    known: set[str] = {sight.fault for sight in told}
+    silent = known & {"bus silent", "port gone", "servo silent"}
+    blind = known & {"camera gone", "camera frozen", "camera dark", "camera swapped"}
+    return [
+        sight
+        for sight in sights
+        if not (sight.fault in ("servo silent", "bus silent") and silent)
+        and not (sight.fault == "camera stalled" and blind)
+    ]

@@ -1,0 +1,118 @@
+"""What the loop tells about each tick, and to whom: log, dashboard, recorder, Rerun.
+
+Observers only look. One that fails is dropped with one message and the arm never notices; one that is slow
+goes behind a `Background` queue, which drops ticks (and counts them) rather than let the loop wait.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from so101_robot.errors import describe
+from so101_robot.loop.tick import Observer, Tick
+
+if TYPE_CHECKING:
+    pass
+
+_log = logging.getLogger(__name__)
+
+
+class Observers:
+    """Tells all observers; an exception drops the observer that raised it, with one message."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = list(observers)
+
+    def on_tick(self, tick: Tick) -> None:
+        self._tell(lambda observer: observer.on_tick(tick))
+
+    def on_message(self, text: str) -> None:
+        self._tell(lambda observer: observer.on_message(text))
+
+    def close(self) -> None:
+        self._tell(lambda observer: observer.close())
+        self._observers.clear()
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        for observer in tuple(self._observers):
+            try:
+                call(observer)
+            except Exception as problem:  # whatever goes wrong in an observer must not reach the arm
+                self._observers.remove(observer)
+                text = f"{observer.name} failed and is off for the rest of the run: {describe(problem)}"
+                _log.warning(text, exc_info=_log.isEnabledFor(logging.DEBUG))
+                self.on_message(text)
+
+
+class Background:
+    """Runs a slow observer in a thread of its own, behind a queue of `capacity` ticks.
+
+    When the queue is full a tick is dropped and counted in `dropped`. `close` lets the thread finish what
+    is queued.
+    """
+
+    def __init__(self, observer: Observer, *, capacity: int) -> None:
+        self.name = observer.name
+        self.dropped = 0
+        self._observer = observer
+        self._queue: queue.Queue[Tick | str | None] = queue.Queue(capacity)
+        self._problem: Exception | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=observer.name, daemon=True)
+        self._thread.start()
+
+    def on_tick(self, tick: Tick) -> None:
+        self._raise_problem()
+        try:
+            self._queue.put_nowait(tick)
+        except queue.Full:
+            self.dropped += 1
+
+    def on_message(self, text: str) -> None:
+        self._raise_problem()
+        if not self._queue.full():  # only this thread puts, so there is room
+            self._queue.put_nowait(text)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._raise_problem()
+        self._observer.close()
+        if self.dropped:
+            _log.warning("%s was too slow and missed %d ticks", self.name, self.dropped)
+
+    def _raise_problem(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._problem is not None:
+                continue  # keep emptying the queue, so that `close` does not block
+            try:
+                if isinstance(item, str):
+                    self._observer.on_message(item)
+                else:
+                    self._observer.on_tick(item)
+            except Exception as problem:  # raised again in the loop's thread, where the observer is dropped
+                self._problem = problem
+
+
+class Stopwatch:
+    """Wall time of the stages of a tick."""
+
+    def __init__(self) -> None:
+        self.stages_ms: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap, or since the start, was spent on `stage`."""
+        now = time.perf_counter()
+        self.stages_ms[stage] = (now - self._since) * 1e3
+        self._since = now

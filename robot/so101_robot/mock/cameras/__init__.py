@@ -1,0 +1,1 @@
+"""The mock arm's cameras: rendering, shutter, publishing."""

@@ -1,0 +1,1 @@
+"""The mock arm's body and surroundings: motors, MuJoCo, the hand that guides it."""

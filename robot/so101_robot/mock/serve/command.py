@@ -1,0 +1,254 @@
+"""`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal.
+
+so101-mock                                  # prints the port and commands to paste; Ctrl-C ends it
+so101-mock --port-link /tmp/so101           # a stable name for the port
+so101-mock --uncalibrated --hand            # try lerobot-calibrate: a hand moves the joints
+so101-mock --faults plan.yaml --seed 3      # the same faults every time
+"""
+
+import argparse
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from so101_robot.errors import RobotError
+from so101_robot.joints import JOINTS
+from so101_robot.mock.arm import CAMERAS, MockConfig
+from so101_robot.mock.serve.engine import ControlChannel, Engine, EngineConfig
+from so101_robot.mock.serve.process import MockProcess
+
+__all__ = ["MockProcess", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line. Exits with 2 after one readable message if something that was asked for cannot be."""
+    options = _parser().parse_args(arguments)
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    control = None
+    if options.control_fd is not None:
+        control = ControlChannel(socket.socket(fileno=options.control_fd))
+    console = Console(stderr=False)
+    try:
+        config = _engine_config(options)
+        if control is None:
+            console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
+        with Engine(config) as engine:
+            if control is not None:
+                control.send(_description(engine))
+                engine.run(stop.asked, control)
+            else:
+                _introduce(console, engine)
+                status = _StatusLine(engine) if sys.stdout.isatty() else None
+                engine.run(stop.asked, every_second=status)
+                if status is not None:
+                    sys.stdout.write("\n")
+    except RobotError as error:
+        if control is None:
+            sys.exit(_complain(error))
+        control.send({"error": str(error)})
+        sys.exit(2)
+    if control is None:
+        console.print("the mock arm is switched off", style="dim")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="so101-mock",
+        description="A virtual SO-101: six servos on a pseudo-terminal, two cameras on a loopback socket.",
+        epilog="examples:\n" + (__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    scene = parser.add_argument_group("scene")
+    scene.add_argument("--scene", default="table", help="what stands around the arm (default: %(default)s)")
+    scene.add_argument(
+        "--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)"
+    )
+    scene.add_argument("--random-mount", action="store_true", help="servos bolted on at arbitrary angles")
+    scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random-mount")
+    scene.add_argument("--hand", action="store_true", help="a hand moves the joints whenever torque is off")
+    wire = parser.add_argument_group("bus")
+    wire.add_argument(
+        "--port-link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
+    )
+    wire.add_argument(
+        "--faults", type=Path, metavar="PLAN.yaml", help="inject faults; replayable with --seed"
+    )
+    wire.add_argument("--no-pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
+    cameras = parser.add_argument_group("cameras")
+    cameras.add_argument("--camera-port", type=int, default=5555, help="0 takes any free one (default: 5555)")
+    cameras.add_argument("--no-cameras", action="store_true", help="serve the bus only")
+    cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument("--fps", type=float, default=30.0, help="pictures per second (default: %(default)s)")
+    cameras.add_argument(
+        "--shadows", action="store_true", help="cast shadows (four times the rendering cost)"
+    )
+    cameras.add_argument(
+        "--renderer",
+        choices=("auto", "egl", "osmesa", "ray"),
+        default="auto",
+        help="what draws (default: OpenGL if it is there, else rays)",
+    )
+    lerobot = parser.add_argument_group("LeRobot")
+    lerobot.add_argument(
+        "--calibration-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the calibration file here (default: temporary)",
+    )
+    lerobot.add_argument("--id", default="mock", help="the robot's id (default: %(default)s)")
+    parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _engine_config(options: argparse.Namespace) -> EngineConfig:
+    mock = MockConfig(
+        scene=options.scene,
+        seed=options.seed,
+        width=options.width,
+        height=options.height,
+        camera_fps=options.fps,
+        faults=options.faults,
+        shadows=options.shadows,
+        random_mount=options.random_mount or options.uncalibrated,
+        calibrated=not options.uncalibrated,
+        renderer=options.renderer,
+    )
+    return EngineConfig(
+        mock=mock,
+        port_link=options.port_link,
+        camera_port=None if options.no_cameras else options.camera_port,
+        calibration_dir=options.calibration_dir,
+        robot_id=options.id,
+        pace=not options.no_pace,
+        hand=options.hand,
+    )
+
+
+class _Stop:
+    """A signal handler that only remembers."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._asked = True
+
+    def asked(self) -> bool:
+        return self._asked
+
+
+def _complain(error: RobotError) -> int:
+    Console(stderr=True).print(
+        f"[bold red]so101-mock:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+    )
+    return 2
+
+
+def _description(engine: Engine) -> dict[str, object]:
+    return {
+        "port": engine.port,
+        "zmq_port": engine.cameras.port if engine.cameras else 0,
+        "renderer": engine.cameras.renderer if engine.cameras else "",
+        "calibration_dir": str(engine.calibration_dir),
+        "robot_id": engine.config.robot_id,
+    }
+
+
+def _introduce(console: Console, engine: Engine) -> None:
+    """Say where everything is and what can be done with it. Commands are printed unwrapped, to be pasted."""
+    config, mock = engine.config, engine.config.mock
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("port", f"[bold]{escape(engine.port)}[/]   (6 servos, 1 Mbit/s)")
+    if engine.cameras is not None:
+        facts.add_row(
+            "cameras",
+            f"[bold]tcp://127.0.0.1:{engine.cameras.port}[/]   ({', '.join(CAMERAS)}; "
+            f"{mock.width}x{mock.height} at {mock.camera_fps:g} Hz; {engine.cameras.renderer})",
+        )
+    kept = "" if config.calibration_dir else "   (removed at exit)"
+    facts.add_row(
+        "calibration", f"{escape(str(engine.calibration_dir))}/{escape(config.robot_id)}.json{kept}"
+    )
+    facts.add_row("scene", f"{escape(mock.scene)}, seed {mock.seed}")
+    if mock.faults is not None:
+        facts.add_row("faults", escape(str(mock.faults)))
+    console.print(Panel(facts, title="mock SO-101", title_align="left", expand=False))
+    for title, command in _commands(engine):
+        console.print(f"\n# {title}", style="green", highlight=False)
+        console.print(command, soft_wrap=True, markup=False, highlight=False)
+    console.print("\nCtrl-C switches the arm off.", style="dim", highlight=False)
+
+
+def _commands(engine: Engine) -> list[tuple[str, str]]:
+    robot_id, folder = shlex.quote(engine.config.robot_id), shlex.quote(str(engine.calibration_dir))
+    arm = f"--robot.port={shlex.quote(engine.port)} --robot.id={robot_id} --robot.calibration_dir={folder}"
+    follower = f"--robot.type=so101_follower {arm}"
+    cameras = ""
+    if engine.cameras is not None:
+        mock = engine.config.mock
+        each = ", ".join(
+            f"{name}: {{type: zmq, server_address: 127.0.0.1, port: {engine.cameras.port}, "
+            f"camera_name: {name}, width: {mock.width}, height: {mock.height}, fps: {mock.camera_fps:g}}}"
+            for name in CAMERAS
+        )
+        cameras = f' --robot.cameras="{{{each}}}"'
+    commands = [
+        ("run a policy on it", f"so101-run --policy.path=CHECKPOINT {arm}{cameras}"),
+        (
+            "the same with LeRobot's own command",
+            f"lerobot-rollout --strategy.type=base --policy.path=CHECKPOINT {follower}{cameras} "
+            "--task=follow --duration=20",
+        ),
+        (
+            "teleoperate it with a leader arm",
+            f"lerobot-teleoperate {follower} "
+            "--teleop.type=so101_leader --teleop.port=/dev/ttyACM0 --teleop.id=leader",
+        ),
+    ]
+    calibrate = ("calibrate it with LeRobot", f"lerobot-calibrate {follower}")
+    return [*commands, calibrate] if engine.config.mock.calibrated else [calibrate, *commands]
+
+
+class _StatusLine:
+    """One line, rewritten every second: does the arm keep up, who talks to it, what is wrong with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._wall_s, self._arm_us, self._requests = time.perf_counter(), engine.arm.now_us, 0
+
+    def __call__(self) -> None:
+        engine, wall_s = self._engine, time.perf_counter()
+        elapsed_s = max(wall_s - self._wall_s, 1e-6)
+        pace = (engine.arm.now_us - self._arm_us) * 1e-6 / elapsed_s
+        requests = engine.server.requests
+        parts = [
+            f"time x{pace:.2f}"
+            + (f" ({engine.server.behind_s:.1f} s lost)" if engine.server.behind_s > 0 else ""),
+            f"{(requests - self._requests) / elapsed_s:.0f} requests/s",
+            f"torque on {len(engine.arm.driven_joints())} of {len(JOINTS)}",
+            engine.arm.complaints() if engine.server.plugged else "unplugged",
+        ]
+        if hits := len(engine.arm.fault_log()):
+            parts.append(f"{hits} injected faults")
+        self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests
+        columns = shutil.get_terminal_size().columns
+        sys.stdout.write("\r\x1b[K" + " | ".join(parts)[: columns - 1])
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The mock arm's servos: firmware and memory."""

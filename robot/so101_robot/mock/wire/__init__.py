@@ -1,0 +1,1 @@
+"""The mock arm's wire: bytes, packets, and the faults that happen to them."""

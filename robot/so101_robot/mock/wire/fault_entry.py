@@ -1,0 +1,112 @@
+"""One entry of a fault plan: what it says, checked word by word. The schema is told in `faults`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from so101_robot.bus.protocol import Instruction
+from so101_robot.errors import ConfigError
+from so101_robot.mock.servo.servo import Servos
+from so101_robot.mock.wire.fault_kinds import KINDS, Kind, Level, Options
+
+_COMMON = ("fault", "at_s", "for_s", "every")
+_FIELDS = {
+    Level.REQUEST: ("servo", "instruction"),
+    Level.REPLY: ("servo", "instruction"),
+    Level.SERVO: ("servo",),
+    Level.PORT: (),
+    Level.CAMERA: ("camera",),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One entry of a plan. `servos` None: not said; `code` None: any request; `camera` None: every camera."""
+
+    kind: Kind
+    at_us: tuple[int, ...] = ()
+    for_us: int | None = None
+    every: float | None = None
+    servos: tuple[int, ...] | None = None
+    all_servos: bool = False
+    code: int | None = None
+    camera: str | None = None
+    options: Options | None = None
+
+    @property
+    def always(self) -> bool:
+        return not self.at_us and self.every is None
+
+
+def read_fault(entry: Any, place: int) -> Fault:
+    """One entry of the list, checked. Raises ConfigError that names the entry."""
+    where = f"fault {place} of the plan"
+    if not isinstance(entry, Mapping) or "fault" not in entry:
+        raise ConfigError(f"{where} needs a field `fault`; faults: {', '.join(KINDS)}")
+    data = cast("Mapping[str, Any]", entry)
+    name = data["fault"]
+    if not isinstance(name, str) or name not in KINDS:
+        raise ConfigError(f"{where}: there is no fault {name!r}; faults: {', '.join(KINDS)}")
+    kind = KINDS[name]
+    where = f"{where} ({name})"
+    allowed = (*_COMMON, *_FIELDS[kind.level], *kind.options)
+    if kind.level in (Level.PORT, Level.CAMERA):
+        allowed = tuple(field for field in allowed if field != "every")
+    for key in data:
+        if key not in allowed:
+            raise ConfigError(f"{where} has no field {key!r}; fields: {', '.join(allowed)}")
+    every = _number(data["every"], f"{where}: every", 1.0) if "every" in data else None
+    if every is not None and kind.level is Level.SERVO and "for_s" not in data:
+        raise ConfigError(f"{where}: `every` needs `for_s`, how long it lasts each time")
+    servos, all_servos = _servos(data.get("servo"), where)
+    if kind.downstream and servos is None:
+        raise ConfigError(f"{where} needs `servo`, the first one behind the break")
+    times: Any = data.get("at_s", [])
+    times = cast("list[Any]", times) if isinstance(times, list) else [times]
+    camera = data.get("camera")
+    options = {
+        key: _number(data.get(key, default), f"{where}: {key}", -1e9) for key, default in kind.options.items()
+    }
+    if kind.begin is not None:
+        kind.begin(Servos((1,)), 0, options)  # a rehearsal: values that a register cannot hold show now
+    return Fault(
+        kind,
+        at_us=tuple(sorted(_microseconds(time, f"{where}: at_s") for time in times)),
+        for_us=_microseconds(data["for_s"], f"{where}: for_s") if "for_s" in data else None,
+        every=every,
+        servos=servos,
+        all_servos=all_servos,
+        code=_code(data["instruction"], where) if "instruction" in data else None,
+        camera=None if camera is None else str(camera),
+        options=options,
+    )
+
+
+def _number(value: Any, where: str, least: float = 0.0) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise ConfigError(f"{where} is a number of at least {least:g}, not {value!r}")
+    return value
+
+
+def _microseconds(value: Any, where: str) -> int:
+    return round(_number(value, where) * 1e6)
+
+
+def _servos(value: Any, where: str) -> tuple[tuple[int, ...] | None, bool]:
+    """(ids or None, whether `all` was said)."""
+    if value is None or value == "all":
+        return None, value == "all"
+    ids = cast("list[Any]", value) if isinstance(value, list) else [value]
+    for servo_id in ids:
+        if isinstance(servo_id, bool) or not isinstance(servo_id, int) or not 1 <= servo_id <= 253:
+            raise ConfigError(
+                f"{where}: servo is an id from 1 to 253, a list of ids or all, not {servo_id!r}"
+            )
+    return tuple(ids), False
+
+
+def _code(value: Any, where: str) -> int:
+    names = {instruction.name.lower(): int(instruction) for instruction in Instruction}
+    if not isinstance(value, str) or value not in names:
+        raise ConfigError(f"{where}: there is no instruction {value!r}; instructions: {', '.join(names)}")
+    return names[value]

@@ -1,0 +1,110 @@
+"""Pre-flight of the servos: pure functions of their registers, (6, 87) as `bus.read_registers` gives them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from so101_robot.bus import setup as startup
+from so101_robot.bus.protocol import Errors
+from so101_robot.bus.registers import VOLTAGE_UNIT_V
+from so101_robot.bus.setup import Registers, value_of
+from so101_robot.guard.guard import OUTSIDE_DEG
+from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.preflight.findings import Finding
+
+if TYPE_CHECKING:
+    from lerobot.motors import MotorCalibration
+
+WARM_C = 15
+"""So far below the servo's own limit of temperature (70 degrees C) it is worth a word: a run that begins there
+will not last long."""
+
+SPREAD_V = 0.6
+"""Voltages along the bus that differ by more than this point to a thin or loose cable. Register 62 counts in 0.1 V."""
+
+
+def check_servos(rows: Registers) -> list[Finding]:
+    """Six STS3215 with one firmware."""
+    startup.check_identity(rows)
+    version = f"{value_of(rows[0], 'Firmware_Major_Version')}.{value_of(rows[0], 'Firmware_Minor_Version')}"
+    ids = ", ".join(str(servo_id) for servo_id in SERVO_IDS)
+    return [Finding("ok", "servos", f"ids {ids}", f"six STS3215, firmware {version}")]
+
+
+def check_supply(rows: Registers) -> list[Finding]:
+    """Voltages within each servo's own limits, and about equal along the bus."""
+    findings: list[Finding] = []
+    volts = [value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V for row in rows]
+    for index, row in enumerate(rows):
+        low, high = (value_of(row, f"{end}_Voltage_Limit") * VOLTAGE_UNIT_V for end in ("Min", "Max"))
+        if not low <= volts[index] <= high:
+            remedy = "use the supply that the servos are made for; a sagging one is too weak"
+            findings.append(
+                _stop("supply", index, f"{volts[index]:.1f} V", f"{low:.1f} to {high:.1f} V", remedy)
+            )
+    seen = f"{min(volts):.1f} to {max(volts):.1f} V"
+    if max(volts) - min(volts) > SPREAD_V:
+        lowest = _named(volts.index(min(volts)))
+        remedy = f"check the cables and plugs up to {lowest}"
+        findings.append(Finding("warn", "supply", "bus", seen, f"a spread of {SPREAD_V} V at most", remedy))
+    return findings or [Finding("ok", "supply", "bus", seen)]
+
+
+def check_heat(rows: Registers) -> list[Finding]:
+    """Temperatures below each servo's own limit."""
+    findings: list[Finding] = []
+    heat = [value_of(row, "Present_Temperature") for row in rows]
+    for index, row in enumerate(rows):
+        limit = value_of(row, "Max_Temperature_Limit")
+        if heat[index] >= limit:
+            findings.append(_stop("heat", index, f"{heat[index]} C", f"below {limit} C", "let it cool down"))
+        elif heat[index] >= limit - WARM_C:
+            found, asked = f"{heat[index]} C", f"below {limit - WARM_C} C"
+            findings.append(Finding("warn", "heat", _named(index), found, asked, "let it cool down"))
+    return findings or [Finding("ok", "heat", "servos", f"{min(heat)} to {max(heat)} C")]
+
+
+def check_errors(rows: Registers) -> list[Finding]:
+    """No servo reports an error."""
+    wrong = [(i, Errors(value_of(row, "Status"))) for i, row in enumerate(rows) if value_of(row, "Status")]
+    remedy = "free the joint, check the supply, then switch the arm off and on"
+    findings = [_stop("errors", index, error.describe(), "no error", remedy) for index, error in wrong]
+    return findings or [Finding("ok", "errors", "servos", "no error")]
+
+
+def check_settings(rows: Registers) -> list[Finding]:
+    """Nothing that somebody left behind slows a servo down."""
+    slow = [
+        (i, value_of(row, "Goal_Velocity")) for i, row in enumerate(rows) if value_of(row, "Goal_Velocity")
+    ]
+    remedy = "switch the arm off and on; a program that was interrupted left it there"
+    findings = [
+        Finding("warn", "settings", _named(i), f"its speed is limited to {speed}", "no limit (0)", remedy)
+        for i, speed in slow
+    ]
+    return findings or [Finding("ok", "settings", "servos", "no speed limit")]
+
+
+def check_calibration(
+    expected: "Mapping[str, MotorCalibration]", rows: Registers, source: Path | str
+) -> list[Finding]:
+    """The calibration is the one in the servos, and every joint stands within its range."""
+    startup.check_calibration(expected, rows, source, "calibrate again, or choose the file of this arm")
+    findings: list[Finding] = []
+    for index, joint in enumerate(JOINTS):
+        low, high = expected[joint].range_min, expected[joint].range_max
+        present = value_of(rows[index], "Present_Position")
+        outside_deg = max(low - present, present - high) * 360 / STEPS_PER_TURN
+        if outside_deg > OUTSIDE_DEG:
+            remedy = "move it by hand, with the arm switched off; if it cannot get there, calibrate again"
+            found = f"it stands at {present}, {outside_deg:.0f} degrees outside its range"
+            findings.append(_stop("calibration", index, found, f"{low} to {high} steps", remedy))
+    return findings or [Finding("ok", "calibration", str(source), "it is the one in the servos")]
+
+
+def _named(index: int) -> str:
+    return f"servo {SERVO_IDS[index]} ({JOINTS[index]})"
+
+
+def _stop(check: str, index: int, found: str, asked: str, possible: str) -> Finding:
+    return Finding("stop", check, _named(index), found, asked, possible)

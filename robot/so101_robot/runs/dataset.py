@@ -1,0 +1,166 @@
+"""Observer that stores the run as one episode of a LeRobotDataset (v3), with the actions that were really
+sent.
+
+An action here is the goal that the servos were following on that tick: after scheduler and guard, rounded to
+encoder steps. (LeRobot stores what was asked.) Names, order and units are those of LeRobot's SO-101
+recordings, so the dataset trains and merges like one of them. LeRobot's time stamps are tick / fps by
+definition; when the ticks really were is in the run's `ticks.jsonl`.
+
+The observer belongs behind `observers.Background`: compressing pictures takes longer than a tick may. The
+episode is saved when the run is over; a crash loses at most that episode.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from so101_robot.errors import ConfigError
+from so101_robot.joints import JOINTS
+from so101_robot.loop.tick import Tick
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+ROBOT_TYPE = "so101_follower"
+"""What LeRobot's own SO-101 recordings say, so that datasets can be merged."""
+
+VIDEO_BACKEND = "pyav"
+"""For reading back, which is not done here; LeRobot's own choice is torchcodec, which complains at length
+where there is no FFmpeg."""
+
+QUEUE_TICKS = 300
+"""How many ticks may wait to be stored before some are dropped: ten seconds at 30 Hz, 0.6 GB at 2x640x480."""
+
+
+def dataset_features(cameras: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
+    """LeRobot's features of an SO-101 recording; cameras as name -> (height, width)."""
+    joints = {"dtype": "float32", "shape": (len(JOINTS),), "names": [f"{joint}.pos" for joint in JOINTS]}
+    images = {
+        f"observation.images.{name}": {
+            "dtype": "video",
+            "shape": (height, width, 3),
+            "names": ["height", "width", "channels"],
+        }
+        for name, (height, width) in cameras.items()
+    }
+    return {"action": dict(joints), "observation.state": dict(joints), **images}
+
+
+class DatasetRecorder:
+    """Stores every tick of the phase `run` from the first command on.
+
+    Args:
+        repo_id: LeRobot's name of the dataset, `user/name`; nothing is uploaded.
+        root: its folder; None: LeRobot's default place for `repo_id`.
+        task: the task in words, stored with each frame.
+        fps: rate of the loop.
+        cameras: name -> (height, width).
+        resume: add an episode to a dataset that exists.
+
+    Raises:
+        ConfigError: there is a dataset already, or (`resume`) there is none or one that does not fit.
+    """
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        repo_id: str,
+        root: Path | None,
+        *,
+        task: str,
+        fps: float,
+        cameras: Mapping[str, tuple[int, int]],
+        resume: bool = False,
+    ) -> None:
+        _quiet()
+        self._task = task
+        self._created = not resume
+        self.frames = 0
+        if fps != int(fps):
+            raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
+        features = dataset_features(cameras)
+        self._dataset = (
+            _resume(repo_id, root, features, int(fps))
+            if resume
+            else _create(repo_id, root, features, int(fps))
+        )
+
+    @property
+    def root(self) -> Path:
+        return Path(self._dataset.root)
+
+    def on_tick(self, tick: Tick) -> None:
+        if tick.phase != "run" or tick.goal is None:
+            return
+        frame: dict[str, Any] = {
+            "action": tick.goal.astype(np.float32),
+            "observation.state": np.asarray(tick.state.position, np.float32),
+            **{f"observation.images.{name}": image.image for name, image in tick.frames.items()},
+            "task": self._task,
+        }
+        self._dataset.add_frame(frame)
+        self.frames += 1
+
+    def on_message(self, text: str) -> None:
+        """Words have no place in a dataset."""
+
+    def close(self) -> None:
+        """Save the episode; a run without a single command leaves nothing behind."""
+        if self.frames:
+            # One video after the other: a pool of processes would be forked beside our threads.
+            self._dataset.save_episode(parallel_encoding=False)
+        self._dataset.finalize()
+        if not self.frames and self._created:
+            shutil.rmtree(self.root)
+
+
+def _quiet() -> None:
+    """Keep LeRobot's helpers from writing over the dashboard: progress bars, the video encoder's banner."""
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
+
+
+def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> "LeRobotDataset":
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    try:
+        return LeRobotDataset.create(
+            repo_id, fps, features, root=root, robot_type=ROBOT_TYPE, video_backend=VIDEO_BACKEND
+        )
+    except FileExistsError as problem:
+        raise ConfigError(
+            f"the dataset {repo_id} exists already in {problem.filename}; choose another --record.repo_id or "
+            "--record.root, or add an episode to it with --record.resume=true"
+        ) from problem
+    except (OSError, ValueError) as problem:
+        raise ConfigError(f"cannot make the dataset {repo_id}: {problem}") from problem
+
+
+def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> "LeRobotDataset":
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.utils.constants import HF_LEROBOT_HOME
+
+    folder = root or HF_LEROBOT_HOME / repo_id
+    if not (folder / "meta" / "info.json").is_file():
+        raise ConfigError(f"there is no dataset to resume in {folder}")
+    try:
+        dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ConfigError(f"cannot resume the dataset {repo_id} in {folder}: {problem}") from problem
+    theirs = {
+        key: tuple(dataset.meta.features[key]["shape"]) for key in dataset.meta.features if key in features
+    }
+    ours = {key: tuple(feature["shape"]) for key, feature in features.items()}
+    if theirs != ours or dataset.meta.fps != fps:
+        raise ConfigError(
+            f"the dataset in {folder} has {dataset.meta.fps} frames/s of {theirs}; "
+            f"this run has {fps} of {ours}"
+        )
+    return dataset

@@ -1,0 +1,93 @@
+"""SPARC and log dimensionless jerk against what can be computed on paper and what was published."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from so101_eval.errors import ConfigError
+from so101_eval.palletizing.score.smoothness import log_dimensionless_jerk, sparc, speeds
+
+
+def minimum_jerk(rate_hz: float, duration_s: float = 1.0, peak: float = 1.0) -> NDArray[np.float64]:
+    t = np.arange(round(rate_hz * duration_s) + 1) / (rate_hz * duration_s)
+    return peak * 16 * t**2 * (1 - t) ** 2
+
+
+def test_the_jerk_of_a_minimum_jerk_reach_is_that_of_the_formula() -> None:
+    # v = 30 t^2 (1-t)^2: integral of v''^2 = 720, peak 1.875, so 720 / 1.875^2 = 204.8
+    assert log_dimensionless_jerk(minimum_jerk(2000), 2000) == pytest.approx(-math.log(204.8), abs=0.005)
+    assert log_dimensionless_jerk(minimum_jerk(30, 2.0), 30) == pytest.approx(-math.log(204.8), abs=0.15)
+
+
+def test_the_jerk_of_a_sine_reach_is_that_of_the_formula() -> None:
+    # v = sin(pi t): v'' = -pi^2 v, integral of v''^2 = pi^4 / 2, peak 1
+    t = np.linspace(0, 1, 4001)
+    assert log_dimensionless_jerk(np.sin(np.pi * t), 4000) == pytest.approx(
+        -math.log(np.pi**4 / 2), abs=0.005
+    )
+
+
+def test_the_spectral_arc_of_one_smooth_reach_is_the_published_value() -> None:
+    # a single reach: about -1.4 (Balasubramanian et al. 2015, Fig. 2 and its reference implementation)
+    assert sparc(minimum_jerk(100), 100) == pytest.approx(-1.41, abs=0.02)
+
+
+def arc_by_brute_force(speed: NDArray[np.float64], rate_hz: float) -> float:
+    """The definition, with the Fourier integral summed term by term on a fine grid."""
+    n = len(speed)
+    frequency_hz = np.arange(0, 10, rate_hz / 2 ** (math.ceil(math.log2(n)) + 4))
+    spectrum = np.abs(np.exp(-2j * np.pi * np.outer(frequency_hz, np.arange(n) / rate_hz)) @ speed)
+    spectrum /= spectrum[0]
+    end = np.flatnonzero(spectrum >= 0.05)[-1]
+    x = frequency_hz[: end + 1] / frequency_hz[end]
+    return -sum(math.hypot(x[i + 1] - x[i], spectrum[i + 1] - spectrum[i]) for i in range(end))
+
+
+def test_the_spectral_arc_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    for rate_hz in (30.0, 100.0):
+        speed = np.abs(np.cumsum(rng.normal(size=90))) + 0.1
+        assert sparc(speed, rate_hz) == pytest.approx(arc_by_brute_force(speed, rate_hz), rel=1e-9)
+
+
+@pytest.mark.parametrize("measure", [sparc, log_dimensionless_jerk])
+def test_smoothness_depends_on_neither_distance_nor_duration(measure: object) -> None:
+    assert callable(measure)
+    reference = measure(minimum_jerk(100), 100)
+    assert measure(minimum_jerk(100, peak=7.0), 100) == pytest.approx(reference, rel=1e-9)
+    assert measure(minimum_jerk(50, duration_s=2.0), 50) == pytest.approx(reference, abs=0.03)
+
+
+@pytest.mark.parametrize("measure", [sparc, log_dimensionless_jerk])
+def test_a_reach_in_pieces_and_a_trembling_one_are_less_smooth(measure: object) -> None:
+    assert callable(measure)
+    smooth = minimum_jerk(100, 2.0)
+    pieces = np.concatenate([minimum_jerk(100, 0.6), np.zeros(20), minimum_jerk(100, 0.6)])
+    trembling = np.abs(smooth + 0.15 * np.sin(2 * np.pi * 6 * np.arange(len(smooth)) / 100))
+    assert measure(pieces, 100) < measure(smooth, 100) - 0.1
+    assert measure(trembling, 100) < measure(smooth, 100) - 0.02
+
+
+def test_speed_of_a_circle_is_its_radius_times_its_rate() -> None:
+    angle = 2.0 * np.arange(100) / 50
+    path = 0.1 * np.stack([np.cos(angle), np.sin(angle), np.zeros(100)], axis=1)
+    np.testing.assert_allclose(speeds(path, 50)[1:-1], 0.2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("measure", [sparc, log_dimensionless_jerk])
+@pytest.mark.parametrize(
+    ("speed", "rate_hz"),
+    [
+        ([1.0, 2.0, 1.0], 30),
+        ([0.0] * 20, 30),
+        ([1.0, float("nan")] * 9, 30),
+        (minimum_jerk(30), 0),
+        ([[1.0] * 9], 30),
+    ],
+)
+def test_what_has_no_smoothness_is_an_error(measure: object, speed: object, rate_hz: float) -> None:
+    assert callable(measure)
+    with pytest.raises(ConfigError):
+        measure(speed, rate_hz)

@@ -1,0 +1,230 @@
+"""Rerun's file, read back: everything on one time line, and the attention over the picture that it belongs to."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from so101_robot.chunks.inference import Inference
+from so101_robot.chunks.scheduler import Planned
+from so101_robot.display.rerun import HEALTH, RerunDisplay, coloured
+from so101_robot.errors import ConfigError
+from so101_robot.faults.fault import Mode
+from so101_robot.guard.guard import Intervention, Verdict
+from so101_robot.joints import JOINTS
+from so101_robot.loop.tick import Tick
+from so101_robot.state import Frame
+
+CAMERAS = {"front": (48, 64), "wrist": (64, 32)}
+FPS = 10
+BEGIN_S = 5.0
+
+
+class State(NamedTuple):
+    time_s: float
+    position: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+    errors: NDArray[np.uint8]
+    health: Any
+
+
+class Health(NamedTuple):
+    load_percent: NDArray[np.float64]
+    voltage_v: NDArray[np.float64]
+    temperature_c: NDArray[np.float64]
+    current_ma: NDArray[np.float64]
+
+
+class Shares(NamedTuple):
+    latent: float
+    state: float
+    vision: float
+    cameras: dict[str, float]
+    entropy: float
+    uniform: dict[str, float]
+
+
+SHARES: Any = Shares(0.1, 0.6, 0.3, {"front": 0.2, "wrist": 0.1}, 0.8, {"state": 0.05})
+MAPS = {
+    "front": np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.2]], np.float32),
+    "wrist": np.full((2, 1), 0.05, np.float32),
+}
+HEALTH_NOW = Health(*(np.arange(6.0) + 10 * k for k in range(4)))
+
+
+def make_tick(index: int, **changes: Any) -> Tick:
+    time_s = BEGIN_S + index / FPS
+    pose = np.arange(6.0) + 10 * index
+    frames = {
+        name: Frame(np.full((*size, 3), 20 * index, np.uint8), time_s, index // 2, None)
+        for name, size in CAMERAS.items()
+    }
+    parts: dict[str, Any] = {
+        "index": index,
+        "phase": "run",
+        "time_s": time_s,
+        "unix_s": 0.0,
+        "late_s": 0.0,
+        "state": State(time_s, pose, np.ones(6, bool), np.zeros(6, np.uint8), HEALTH_NOW),
+        "frames": frames,
+        "planned": Planned(pose, None, "chunk", index, 0, 0.1),
+        "asked": pose + 2,
+        "verdict": Verdict(pose + 1, (), None),
+        "sent": pose + 1,
+        "goal": pose + 1,
+        "stages_ms": {},
+        "fault": None,
+    }
+    return Tick(**{**parts, **changes})
+
+
+def answered(index: int, observed: int, maps: Any = MAPS) -> Planned:
+    inference = Inference(np.zeros((5, 6)), SHARES, observed, BEGIN_S + observed / FPS, 0.2, 0.1, maps)
+    return Planned(np.zeros(6), inference, "chunk", index, 0, 0.1)
+
+
+class Read:
+    """A file's contents: entity -> [(seconds, component -> value)]."""
+
+    def __init__(self, file: Path) -> None:
+        from rerun.experimental import RrdReader
+
+        self.rows: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+        for chunk in RrdReader(file).stream():
+            if "run" not in chunk.timeline_names:
+                continue
+            columns = chunk.to_record_batch().to_pydict()
+            times = columns.pop("run")
+            for number, time in enumerate(times):
+                values = {
+                    name.rpartition(":")[2]: value[number]
+                    for name, value in columns.items()
+                    if value[number] is not None
+                }
+                self.rows.setdefault(chunk.entity_path.lstrip("/"), []).append((time.total_seconds(), values))
+        for rows in self.rows.values():
+            rows.sort(key=lambda row: row[0])
+
+    def curve(self, path: str) -> list[tuple[float, float]]:
+        return [(time_s, values["scalars"][0]) for time_s, values in self.rows[path]]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Read:
+    pytest.importorskip("rerun")
+    display = RerunDisplay(tuple(CAMERAS), tmp_path / "run.rrd")
+    display.on_tick(make_tick(0))
+    display.on_tick(make_tick(1))
+    display.on_tick(make_tick(2, planned=answered(2, observed=0)))
+    display.on_message("camera frozen: front (the same picture)")
+    display.on_tick(
+        make_tick(
+            3,
+            mode=Mode.HOLDING,
+            faults={"camera frozen: front": "the same picture", "port gone": "no such file"},
+            sent=None,
+            asked=None,
+            verdict=Verdict(None, (Intervention("speed", "gripper", 3.0, 2.0),), "frozen"),
+        )
+    )
+    display.on_tick(make_tick(4))
+    display.on_message("going home")
+    display.on_tick(make_tick(5, phase="home", planned=None, frames={}, mode=Mode.PARKING))
+    display.on_tick(make_tick(6, phase="home", planned=None, frames={}, mode=Mode.PARKING))
+    display.close()
+    return Read(tmp_path / "run.rrd")
+
+
+def seconds(*ticks: int) -> list[float]:
+    return [tick / FPS for tick in ticks]
+
+
+def test_joints_stand_three_times_at_their_tick(written: Read) -> None:
+    for number, joint in enumerate(JOINTS):
+        measured = written.curve(f"joints/{joint}/measured")
+        assert measured == [(pytest.approx(i / FPS), number + 10 * i) for i in range(7)]
+        sent, commanded = (written.curve(f"joints/{joint}/{what}") for what in ("sent", "commanded"))
+        assert [value - number for _, value in sent] == [1, 11, 21, 41, 51, 61]
+        assert [value - number for _, value in commanded] == [2, 12, 22, 42, 52, 62]
+
+
+def test_health_is_that_of_every_servo(written: Read) -> None:
+    for what, field in HEALTH.items():
+        for number, joint in enumerate(JOINTS):
+            (value,) = {value for _, value in written.curve(f"health/{what}/{joint}")}
+            assert value == getattr(HEALTH_NOW, field)[number]
+
+
+def test_pictures_are_stored_once_each(written: Read) -> None:
+    rows = written.rows["cameras/front"]
+    assert [time_s for time_s, _ in rows] == pytest.approx(seconds(0, 2, 4))
+    jpeg = bytes(rows[1][1]["blob"][0])
+    picture = np.asarray(Image.open(io.BytesIO(jpeg)))
+    assert picture.shape == (48, 64, 3)
+    assert abs(int(picture.mean()) - 40) <= 1
+
+
+def test_the_map_lies_half_transparent_over_the_picture_that_it_was_made_from(written: Read) -> None:
+    shown, cleared = written.rows["cameras/front/attention"]
+    assert shown[0] == pytest.approx(0.0)  # observed then, though the answer came 0.2 s later
+    assert shown[1]["opacity"] == [0.5]
+    assert shown[1]["draw_order"] == [1.0]  # above the picture, which has none
+    picture = np.frombuffer(bytes(shown[1]["buffer"][0]), np.uint8).reshape(48, 64, 3)
+    assert picture[-1, -1].sum() > 400  # yellow in the corner that gets it all
+    assert picture[0, 0].sum() < 20
+    assert cleared[0] == pytest.approx(0.5)  # the way home needs no eyes
+    assert "is_recursive" in cleared[1]
+    wrist = np.frombuffer(bytes(written.rows["cameras/wrist/attention"][0][1]["buffer"][0]), np.uint8)
+    assert wrist.reshape(64, 32, 3).std(axis=(0, 1)).max() == 0
+
+
+def test_shares_stand_beside_what_uniform_attention_would_be(written: Read) -> None:
+    found = {
+        name: written.curve(f"shares/{name}") for name in ("latent", "state", "vision", "front", "wrist")
+    }
+    assert {name: curve[0][1] for name, curve in found.items()} == {
+        "latent": 0.1,
+        "state": 0.6,
+        "vision": 0.3,
+        "front": 0.2,
+        "wrist": 0.1,
+    }
+    assert written.curve("shares/state\\ if\\ uniform") == [(pytest.approx(0.0), 0.05)]
+
+
+def test_mode_and_faults_are_curves_and_words_have_their_severity(written: Read) -> None:
+    assert [value for _, value in written.curve("mode")] == [0, 0, 0, 2, 0, 3, 3]
+    frozen = written.curve("faults/camera\\ frozen/front")
+    assert frozen == [(pytest.approx(0.3), 1.0), (pytest.approx(0.4), 0.0)]
+    assert written.curve("faults/port\\ gone") == frozen
+    said = [(round(t, 3), v["text"][0], v["level"][0]) for t, v in written.rows["messages"]]
+    assert said == [
+        (0.2, "camera frozen: front (the same picture)", "WARN"),
+        (0.3, "guard: speed gripper 3.00 -> 2.00", "INFO"),
+        (0.4, "going home", "INFO"),
+    ]
+
+
+def test_all_cameras_share_one_scale_and_a_camera_of_unknown_size_is_left_out() -> None:
+    maps = {
+        "a": np.array([[0.4]], np.float32),
+        "b": np.array([[0.1]], np.float32),
+        "c": np.ones((2, 2), np.float32),
+    }
+    pictures = coloured({"a": maps["a"], "b": maps["b"]}, {"a": (4, 6), "b": (2, 2)})
+    assert {name: picture.shape for name, picture in pictures.items()} == {"a": (4, 6, 3), "b": (2, 2, 3)}
+    assert pictures["a"].sum() / 24 > 2 * pictures["b"].sum() / 4
+    assert list(coloured(maps, {"a": (4, 6)})) == ["a"]
+    nothing = coloured({"a": np.zeros((2, 2), np.float32)}, {"a": (4, 4)})["a"]
+    assert nothing.max() < 10
+
+
+def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(ConfigError, match=r"lerobot_policy_so101\[view\]"):
+        RerunDisplay(("front",))

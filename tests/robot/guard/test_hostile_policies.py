@@ -1,0 +1,178 @@
+"""Hostile policies on the mock arm in lockstep: what the arm really does, measured on its true joint angles.
+
+The guard judges commands; the arm lags behind them, hangs below them and swings past them. So the limits hold for the
+motion up to a tolerance, which is stated here and in docs/limits.md.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from so101_robot.arm.arm import SO101
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.guard.collision import SELF, TABLE, WORKSPACE, Geometry
+from so101_robot.guard.guard import Guard, GuardLimits
+from so101_robot.guard.kinematics import JAW_RAD, angles_of
+from so101_robot.guard.rig import Rig
+from so101_robot.joints import GRIPPER
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.physics.plant import HOME_RAD, MujocoPlant
+
+FPS, TICKS = 30, 90
+WORKSPACE_M = ((0.02, 0.36), (-0.18, 0.18), (0.0, 0.40))
+TABLE_M = 0.08
+"""Well above the table of the scene, which would keep the arm from showing what it does."""
+RIG = Rig(table_m=TABLE_M, workspace_m=WORKSPACE_M)
+
+TOLERANCE_DEG = 1.5
+"""Of joint positions: backlash, and a joint that swings past its goal."""
+TOLERANCE_SPEED = 1.35
+"""Of joint speeds, over a tick: a joint that catches up with its command while its own weight helps."""
+TOLERANCE_M = 0.035
+"""Of table and walls: joints lag by 0.13 s times their speed, each on its own, and the arm hangs below its command."""
+
+BORDERS = Geometry(TABLE_M, np.transpose(WORKSPACE_M), RIG.self_gap_m)
+START = np.array([0.0, -80.0, 50.0, 50.0, -90.0, 27.0])
+LOWER = np.array([-110.0, -100.0, -96.9, -95.0, -157.3, 0.0])
+UPPER = np.array([110.0, 100.0, 96.9, 95.0, 162.9, 100.0])
+"""The mock arm's joint ranges; the roll's is calibrated to the whole turn."""
+
+Policy = Callable[[int, Guard, np.random.Generator], NDArray[np.float64]]
+
+
+class Motion(NamedTuple):
+    """A run, tick by tick."""
+
+    position: NDArray[np.float64]
+    """(n, 6) true joint values."""
+    stops: int
+    """Ticks on which the guard let nothing pass."""
+    rules: set[str]
+    """All that had to intervene."""
+
+
+@pytest.fixture(scope="module")
+def arm() -> Iterator[MockArm]:
+    one = MockArm(MockConfig(width=16, height=12, renderer="ray", realtime_factor=0.0))
+    yield one
+    one.close()
+
+
+def random(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    return rng.uniform(-500, 500, 6)
+
+
+def maximal(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    """All joints to their ends, other ends every second."""
+    ends = np.random.default_rng(tick // FPS).integers(0, 2, 6)
+    return np.where(ends, 1e6, -1e6)
+
+
+def jumping(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    """From one end to the other on every tick."""
+    return np.where(tick % 2, guard.lower, guard.upper)
+
+
+def poisoned(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random poses with something that is not a number now and then."""
+    pose = rng.uniform(guard.lower, guard.upper)
+    if tick % 3 == 0:
+        pose[rng.integers(6)] = rng.choice([math.nan, math.inf, -math.inf, 1e300])
+    return pose
+
+
+def diving(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Hand down as fast as it goes, with the pan swinging, from wherever it is."""
+    return np.array([90 * math.sin(tick / 8), 100.0, 20.0, 40.0, 0.0, 100.0])
+
+
+def along_the_borders(tick: int, guard: Guard, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Each step as large as the limits let pass, in the direction that leads out the most."""
+    last = guard.last_command
+    assert last is not None
+    step = np.array([6.0] * 5 + [10.0])
+    tries = [last + step * rng.choice([-1, 0, 1], 6) for _ in range(12)]
+    return min(tries, key=lambda pose: BORDERS.clearances_m(np.clip(pose, guard.lower, guard.upper)).min())
+
+
+def drive(arm: MockArm, policy: Policy, rig: Rig, seed: int = 0) -> Motion:
+    """A run of the policy from the raised pose, with whatever the guard lets pass."""
+    arm.reset(seed)
+    assert isinstance(arm.plant, MujocoPlant)
+    arm.plant.reset(angles_of(START))
+    robot = SO101(SO101Config(port="mock", cameras={}), mock=arm)
+    robot.connect()
+    guard = Guard(GuardLimits(), *robot.joint_limits(), rig)
+    guard.reset(robot.read().position)
+    rng = np.random.default_rng(seed)
+    positions = list[NDArray[np.float64]]()
+    stops, rules, begin_s = 0, set[str](), robot.clock.now_s()
+    try:
+        for tick in range(TICKS):
+            robot.clock.sleep_until(begin_s + tick / FPS)
+            state = robot.read()
+            verdict = guard.check(policy(tick, guard, rng), state, {}, robot.clock.now_s())
+            rules |= {change.rule for change in verdict.interventions}
+            stops += verdict.action is None
+            if verdict.action is not None:
+                robot.command(verdict.action)
+            positions.append(true_joints(arm))
+    finally:
+        robot.disconnect(release=False)
+    return Motion(np.array(positions), stops, rules)
+
+
+def true_joints(arm: MockArm) -> NDArray[np.float64]:
+    """(6,) in LeRobot units, without encoder and backlash in between."""
+    values = np.degrees(arm.joint_rad - HOME_RAD)
+    values[GRIPPER] = 100 * (arm.joint_rad[GRIPPER] - JAW_RAD[0]) / (JAW_RAD[1] - JAW_RAD[0])
+    return values
+
+
+POLICIES = [random, maximal, jumping, poisoned, diving, along_the_borders]
+
+
+def speeds(motion: Motion) -> NDArray[np.float64]:
+    """(6,) fastest over a tick."""
+    return np.abs(np.diff(motion.position, axis=0)).max(0) * FPS
+
+
+def beyond_its_ends(motion: Motion) -> float:
+    """How far any joint was out of the calibrated ranges; below zero it was not."""
+    return float(np.maximum(LOWER - motion.position, motion.position - UPPER).max())
+
+
+def clear_m(motion: Motion) -> dict[str, float]:
+    """The least clearance by rule."""
+    least = np.array([BORDERS.clearances_m(pose) for pose in motion.position]).min(0)
+    named = list(zip(BORDERS.names, least.tolist(), strict=True))
+    return {rule: min(clear for (own, _), clear in named if own == rule) for rule in (TABLE, WORKSPACE, SELF)}
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.__name__)
+def test_no_policy_leads_the_arm_out(arm: MockArm, policy: Policy):
+    motion = drive(arm, policy, RIG)
+    assert beyond_its_ends(motion) <= TOLERANCE_DEG
+    assert (speeds(motion) <= TOLERANCE_SPEED * np.array([180.0] * 5 + [300.0])).all()
+    assert min(clear_m(motion).values()) >= -TOLERANCE_M
+    assert (motion.stops > 0) == (policy is poisoned)
+    assert "speed" in motion.rules
+
+
+def test_at_the_ends_of_all_joints_the_arm_neither_overshoots_nor_hits_itself(arm: MockArm):
+    motion = drive(arm, maximal, Rig(table_m=None))
+    assert beyond_its_ends(motion) <= TOLERANCE_DEG
+    assert {"limit", "self-collision"} <= motion.rules
+    assert clear_m(motion)[SELF] >= 0
+    assert clear_m(motion)[TABLE] < -2 * TOLERANCE_M
+
+
+def test_without_the_rules_they_would_lead_it_out(arm: MockArm):
+    clear = clear_m(drive(arm, maximal, Rig(table_m=None, self_collision=False)))
+    assert clear[TABLE] < -2 * TOLERANCE_M
+    assert clear[SELF] < 0
+    assert clear_m(drive(arm, diving, Rig(table_m=None)))[WORKSPACE] < -2 * TOLERANCE_M

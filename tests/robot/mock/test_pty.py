@@ -1,0 +1,206 @@
+"""The arm on a pseudo-terminal: what a serial port's user sees. Time limits are wide, for slow machines."""
+
+import errno
+import os
+import select
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+
+from so101_robot.bus import protocol
+from so101_robot.errors import ConfigError
+from so101_robot.joints import SERVO_IDS
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.physics.plant import IdealPlant
+from so101_robot.mock.serve.terminal import PtyServer
+from terminals import Terminal
+
+PATIENCE_S = 5.0
+READ_ALL = protocol.sync_read(56, 2, SERVO_IDS)
+PING_1 = protocol.instruction(1, protocol.Instruction.PING)
+
+
+@pytest.fixture
+def running() -> Iterator[Terminal]:
+    running = Terminal()
+    yield running
+    running.close()
+
+
+def ask(host: serial.Serial, request: bytes, size: int) -> bytes:
+    host.write(request)
+    return host.read(size)
+
+
+def open_host(path: str, baud: int = 1_000_000) -> serial.Serial:
+    return serial.Serial(path, baud, timeout=PATIENCE_S)
+
+
+def test_it_answers_as_a_serial_port_does(running: Terminal) -> None:
+    with open_host(running.server.path) as host:
+        host.write(READ_ALL)
+        statuses, garbage = protocol.parse_statuses(host.read(48))
+        assert [status.servo_id for status in statuses] == list(SERVO_IDS)
+        assert garbage == 0
+        assert host.in_waiting == 0
+
+
+def test_every_byte_passes_unchanged_in_both_directions(running: Terminal) -> None:
+    """A terminal that is not raw would swallow 03, translate 0D, echo, or wait for a line."""
+    control = bytes(range(1, 33)) + b"\x7f\xfe"
+    with open_host(running.server.path) as host:
+        for value in control:
+            host.write(protocol.write(1, 50, bytes((value, 255 - value))))
+            assert host.read(6) == protocol.status(1, 0)
+            host.write(protocol.read(1, 50, 2))
+            assert host.read(8) == protocol.status(1, 0, bytes((value, 255 - value)))
+
+
+def test_hosts_come_and_go(running: Terminal) -> None:
+    for _ in range(3):
+        with open_host(running.server.path) as host:
+            host.write(PING_1)
+            assert host.read(6) == protocol.status(1, 0)
+
+
+def test_a_host_at_another_speed_is_not_heard_until_it_finds_the_right_one(running: Terminal) -> None:
+    with open_host(running.server.path, baud=115_200) as host:
+        host.timeout = 0.15
+        host.write(PING_1)
+        assert host.read(6) == b""
+        host.baudrate = 1_000_000
+        host.timeout = PATIENCE_S
+        host.write(PING_1)
+        assert host.read(6) == protocol.status(1, 0)
+
+
+def test_a_servo_at_a_speed_without_a_constant_is_found_there(running: Terminal) -> None:
+    running.do(lambda: running.arm.servos.set(0, "Baud_Rate", 5))  # 76 800 bit/s
+    with open_host(running.server.path, baud=76_800) as host:
+        host.write(PING_1)
+        assert host.read(6) == protocol.status(1, 0)
+
+
+def test_a_host_that_sets_nothing_finds_a_raw_line_at_a_million(running: Terminal) -> None:
+    fd = os.open(running.server.path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        os.write(fd, PING_1)
+        heard = b""
+        while len(heard) < 6 and select.select([fd], [], [], PATIENCE_S)[0]:
+            heard += os.read(fd, 6)
+        assert heard == protocol.status(1, 0)
+    finally:
+        os.close(fd)
+
+
+def test_replies_are_held_back_until_they_have_left_the_wire() -> None:
+    running = Terminal(pace=True)
+    try:
+        with open_host(running.server.path) as host:
+            start_s = time.perf_counter()
+            host.write(READ_ALL)
+            assert len(host.read(48)) == 48
+            assert time.perf_counter() - start_s >= (len(READ_ALL) + 48) * 10e-6
+    finally:
+        running.close()
+
+
+def test_without_pace_replies_leave_at_once_but_a_late_reply_stays_late() -> None:
+    running = Terminal(pace=False)
+    try:
+        with open_host(running.server.path) as host:
+            fastest_s = 1.0
+            for _ in range(200):
+                start_s = time.perf_counter()
+                host.write(READ_ALL)
+                host.read(48)
+                fastest_s = min(fastest_s, time.perf_counter() - start_s)
+            assert fastest_s < (len(READ_ALL) + 48) * 10e-6 + 2e-3
+            running.do(lambda: running.arm.add_fault({"fault": "late_reply", "delay_ms": 80}))
+            start_s = time.perf_counter()
+            host.write(PING_1)
+            assert host.read(6) == protocol.status(1, 0)
+            assert time.perf_counter() - start_s >= 0.08
+    finally:
+        running.close()
+
+
+def test_time_goes_on_without_traffic(running: Terminal) -> None:
+    before_us = running.arm.now_us
+    time.sleep(0.3)
+    lived_s = (running.arm.now_us - before_us) * 1e-6 + running.server.behind_s
+    assert lived_s >= 0.2
+
+
+def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Terminal) -> None:
+    before_us = running.arm.now_us
+    running.do(lambda: time.sleep(0.6))
+    end_s = time.monotonic() + PATIENCE_S
+    while running.server.behind_s < 0.4 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert running.server.behind_s >= 0.4
+    assert running.arm.now_us - before_us < 1_000_000 * PATIENCE_S
+
+
+def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_path: Path) -> None:
+    link = tmp_path / "arm"
+    running = Terminal(link=link)
+    try:
+        host = open_host(str(link))
+        running.do(running.server.unplug)
+        assert not os.path.lexists(link)
+        with pytest.raises((serial.SerialException, termios.error)):
+            ask(host, PING_1, 6)
+        host.close()
+        with pytest.raises(serial.SerialException) as refused:
+            open_host(str(link))
+        assert refused.value.errno == errno.ENOENT
+        running.do(running.server.replug)
+        with open_host(str(link)) as host:
+            host.write(PING_1)
+            assert host.read(6) == protocol.status(1, 0)
+    finally:
+        running.close()
+    assert not os.path.lexists(link)
+
+
+def test_a_stalled_adapter_delivers_nothing_and_then_everything(running: Terminal) -> None:
+    with open_host(running.server.path) as host:
+        running.do(lambda: running.arm.add_fault({"fault": "stall", "for_s": 0.4}))
+        start_s = time.perf_counter()
+        host.write(PING_1)
+        assert host.read(6) == protocol.status(1, 0)
+        assert time.perf_counter() - start_s >= 0.2
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "folder missing"])
+def test_a_link_that_cannot_be_made_is_refused_and_nothing_is_touched(tmp_path: Path, kind: str) -> None:
+    link = tmp_path / "arm" if kind != "folder missing" else tmp_path / "missing" / "arm"
+    if kind == "file":
+        link.write_text("mine")
+    elif kind == "dangling link":
+        link.symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="--port-link"):
+        PtyServer(MockArm(MockConfig(), plant=IdealPlant()), link)
+    if kind == "file":
+        assert link.read_text() == "mine"
+
+
+def test_closing_twice_is_fine() -> None:
+    server = PtyServer(MockArm(MockConfig(), plant=IdealPlant()))
+    server.close()
+    server.close()
+    assert not server.plugged
+
+
+def test_a_host_that_never_reads_does_not_stop_the_arm(running: Terminal) -> None:
+    with open_host(running.server.path) as host:
+        for _ in range(400):
+            host.write(READ_ALL)  # 19 kB of replies: more than a terminal holds
+        before_us = running.arm.now_us
+        time.sleep(0.3)
+        assert running.arm.now_us > before_us

@@ -1,0 +1,370 @@
+"""What is looked at before an arm moves: every mistake is found, named, and the right arm passes."""
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from so101_policy.errors import CheckpointError, PolicyError
+from so101_robot.arm.arm import SO101
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.bus import registers
+from so101_robot.errors import CameraError, ConfigError
+from so101_robot.joints import JOINTS
+from so101_robot.mock.config import MockConfig
+from so101_robot.preflight import checks as preflight_module
+from so101_robot.preflight.cameras import check_cameras
+from so101_robot.preflight.checks import CHECKS, PreflightConfig, further_checks, preflight, run_checks
+from so101_robot.preflight.findings import Finding, PreflightError, as_json, as_table, require, verdict
+from so101_robot.preflight.policy import check_ranges, check_statistics, read_statistics
+from so101_robot.preflight.servos import (
+    check_calibration,
+    check_errors,
+    check_heat,
+    check_servos,
+    check_settings,
+    check_supply,
+)
+from so101_robot.state import Frame
+
+LOWER, UPPER = np.array([-110.0, -100, -97, -95, -160, 0]), np.array([110.0, 100, 97, 95, 160, 100])
+MEAN, STD = np.array([0.0, -40, 30, 60, 0, 30]), np.array([30.0, 20, 20, 10, 5, 15])
+GOOD = {"mean": MEAN, "std": STD, "min": MEAN - 2 * STD, "max": MEAN + 2 * STD}
+IMAGE = {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.2)}
+STATISTICS = {"action": GOOD, "observation.state": GOOD, "observation.images.front": IMAGE}
+
+
+# servos -----
+
+
+def rows(joint: int = 0, **changes: int) -> Any:
+    """Six servos as they come from the factory, at 12 V and 25 C in the middle; one of them changed."""
+    usual = {"Present_Voltage": 120, "Present_Temperature": 25, "Present_Position": 2048}
+    found = np.zeros((6, registers.SIZE), np.uint8)
+    for index, row in enumerate(found):
+        values = {r.name: r.default for r in registers.REGISTERS if not r.name.startswith("Reserved")}
+        for name, value in (values | usual | (changes if index == joint else {})).items():
+            register = registers.BY_NAME[name]
+            row[register.address : register.end] = list(registers.encode(register, value))
+    return found
+
+
+def calibration() -> dict[str, Any]:
+    return {
+        joint: SimpleNamespace(id=i + 1, homing_offset=0, range_min=0, range_max=4095)
+        for i, joint in enumerate(JOINTS)
+    }
+
+
+def test_good_servos_pass():
+    for check in (check_servos, check_supply, check_heat, check_errors, check_settings):
+        assert [finding.level for finding in check(rows())] == ["ok"]
+    assert check_calibration(calibration(), rows(), "file")[0].level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "level", "words"),
+    [
+        (check_supply, {"Present_Voltage": 39}, "stop", "3.9 V"),
+        (check_supply, {"Present_Voltage": 141}, "stop", "14.1 V"),
+        (check_supply, {"Present_Voltage": 110}, "warn", "11.0 to 12.0 V"),
+        (check_heat, {"Present_Temperature": 70}, "stop", "70 C"),
+        (check_heat, {"Present_Temperature": 55}, "warn", "55 C"),
+        (check_errors, {"Status": 0x20}, "stop", "overload"),
+        (check_settings, {"Goal_Velocity": 300}, "warn", "limited to 300"),
+    ],
+)
+def test_a_servo_that_is_not_well_is_named(check: Any, changes: dict[str, int], level: str, words: str):
+    findings = check(rows(2, **changes))
+    assert findings[0].level == level
+    assert words in findings[0].found
+    assert findings[0].asked
+    assert "bus" in findings[0].subject or findings[0].subject == "servo 3 (elbow_flex)"
+
+
+def test_a_voltage_at_its_limit_is_within():
+    assert check_supply(rows(2, Present_Voltage=140, Max_Voltage_Limit=140))[0].level != "stop"
+
+
+def test_a_joint_outside_its_range_stops():
+    expected = calibration()
+    expected["gripper"].range_min = 2000
+    row = rows(5, Min_Position_Limit=2000, Present_Position=1900)
+    (finding,) = check_calibration(expected, row, "file")
+    assert (finding.level, finding.subject) == ("stop", "servo 6 (gripper)")
+    assert "9 degrees outside" in finding.found
+    assert (
+        check_calibration(expected, rows(5, Min_Position_Limit=2000, Present_Position=1960), "")[0].level
+        == "ok"
+    )
+
+
+# cameras -----
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time_s = 0.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def sleep_until(self, time_s: float) -> None:
+        self.time_s = max(self.time_s, time_s)
+
+
+def picture(seed: int, scale: int = 255) -> Any:
+    return np.random.default_rng(seed).integers(0, scale, (24, 32, 3), endpoint=True).astype(np.uint8)
+
+
+def camera_findings(**more: Any) -> list[Finding]:
+    """A good camera `wrist` at 30 Hz beside a `front` that does what `more` says."""
+    clock = Clock()
+    front = {"image": None, "stops_s": 99.0, "lag_s": 0.0, "renderer": None, **more}
+
+    def look() -> dict[str, Frame]:
+        number = int(clock.time_s * 30)
+        mine = min(number, int(front["stops_s"] * 30))
+        image = picture(1000 + mine) if front["image"] is None else front["image"]
+        return {
+            "front": Frame(image, mine / 30 - front["lag_s"], mine, front["renderer"]),
+            "wrist": Frame(picture(number), number / 30, number, None),
+        }
+
+    return check_cameras(look, {"front": (24, 32), "wrist": (24, 32)}, clock, 0.5)
+
+
+def test_good_cameras_pass_without_waiting_long():
+    assert [finding.level for finding in camera_findings()] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "level", "words"),
+    [
+        ({"image": np.full((48, 64, 3), 9, np.uint8)}, "stop", "64x48 pixels"),
+        ({"image": picture(0, 10)}, "stop", "dark"),
+        ({"image": np.full((24, 32, 3), 128, np.uint8)}, "stop", "one grey"),
+        ({"stops_s": 0.0}, "stop", "1.00 s old"),
+        ({"stops_s": 0.0, "lag_s": -0.8}, "stop", "no new picture"),
+        ({"lag_s": 0.7}, "stop", "s old"),
+        ({"image": picture(7)}, "warn", "the same to the last bit"),
+    ],
+)
+def test_a_camera_that_does_not_see_is_named(trouble: dict[str, Any], level: str, words: str):
+    findings = [finding for finding in camera_findings(**trouble) if finding.subject == "front"]
+    assert words in " ".join(f"{finding.level} {finding.found}" for finding in findings)
+    assert verdict(findings) == level
+
+
+def test_drawn_pictures_may_be_the_same():
+    assert verdict(camera_findings(image=picture(7), renderer="ray")) == "ok"
+
+
+def test_two_names_for_one_device_are_noticed():
+    clock = Clock()
+
+    def look() -> dict[str, Frame]:
+        number = int(clock.time_s * 30)
+        return {name: Frame(picture(number), number / 30, number, None) for name in ("front", "wrist")}
+
+    findings = check_cameras(look, {"front": (24, 32), "wrist": (24, 32)}, clock, 0.5)
+    assert [finding.subject for finding in findings if finding.level == "stop"] == ["front and wrist"]
+
+
+def test_a_camera_without_any_picture_is_named():
+    findings = check_cameras(dict, {"front": (24, 32)}, Clock(), 0.5)
+    assert [(finding.level, finding.found) for finding in findings] == [("stop", "no picture")]
+
+
+# policy -----
+
+
+def changed(feature: str, **values: Any) -> dict[str, Any]:
+    return STATISTICS | {feature: STATISTICS[feature] | {k: np.array(v) for k, v in values.items()}}
+
+
+def scaled(feature: str, factor: float) -> dict[str, Any]:
+    return STATISTICS | {feature: {name: values * factor for name, values in STATISTICS[feature].items()}}
+
+
+def test_good_statistics_pass():
+    assert verdict(check_statistics(STATISTICS)) == "ok"
+    only_mean = {name: {k: v for k, v in s.items() if k in ("mean", "std")} for name, s in STATISTICS.items()}
+    assert verdict(check_statistics(only_mean)) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("statistics", "level", "words"),
+    [
+        (scaled("action", np.pi / 180), "stop", "radians"),
+        (scaled("observation.state", 1 / 100), "stop", "-1 to 1"),
+        (scaled("action", 4096 / 90), "stop", "encoder steps"),
+        (
+            changed("action", min=[-60, -80, -10, 40, -10, 0.0], max=[60, 0, 70, 80, 10, 1.0]),
+            "stop",
+            "the gripper",
+        ),
+        (changed("action", max=[60, 0, 70, 80, 10, 140.0]), "warn", "the gripper"),
+        (changed("action", mean=[0, np.nan, 0, 0, 0, 0.0]), "stop", "nan"),
+        (changed("action", std=[1.0] * 7), "stop", "std"),
+        (changed("observation.state", std=[30, 20, 20, 10, 0.0, 15]), "warn", "hardly moved"),
+        (changed("observation.images.front", mean=np.full((3, 1, 1), 120.0)), "stop", "a mean of 120"),
+        ({"observation.state": GOOD}, "stop", "none"),
+        ({"action": {"count": np.array([3.0])}, "observation.state": GOOD}, "stop", "only count"),
+    ],
+)
+def test_statistics_that_are_not_this_robots_are_named(statistics: Any, level: str, words: str):
+    findings = check_statistics(statistics)
+    assert verdict(findings) == level
+    assert words in " ".join(f"{finding.found} {finding.subject}" for finding in findings)
+
+
+def test_ranges_within_the_arms_pass():
+    assert verdict(check_ranges(STATISTICS, LOWER, UPPER, MEAN)) == "ok"
+
+
+@pytest.mark.parametrize(("beyond", "level"), [(4.0, "ok"), (10.0, "warn"), (30.0, "stop")])
+def test_actions_beyond_a_joints_range_are_named(beyond: float, level: str):
+    upper = UPPER.copy()
+    upper[3] = 80.0 - beyond
+    findings = check_ranges(STATISTICS, LOWER, upper, MEAN)
+    assert verdict(findings) == level
+    if level != "ok":
+        assert findings[0].subject == "wrist_flex"
+        assert "40 to 80" in findings[0].found
+
+
+def test_estimated_ranges_do_not_stop_anybody():
+    estimated = {name: {k: s[k] for k in ("mean", "std")} for name, s in STATISTICS.items()}
+    upper = UPPER.copy()
+    upper[3] = 50.0
+    assert verdict(check_ranges(estimated, LOWER, upper, MEAN)) == "warn"
+
+
+def test_a_pose_that_training_never_saw_is_worth_a_word():
+    (finding,) = check_ranges(STATISTICS, LOWER, UPPER, MEAN + np.eye(6)[0] * 70)
+    assert (finding.level, finding.subject) == ("warn", "shoulder_pan")
+    assert "stands at 70" in finding.found
+
+
+def write_checkpoint(folder: Path) -> Path:
+    """The processor files of a LeRobot checkpoint."""
+    for name, step in (("pre", "normalizer_processor"), ("post", "unnormalizer_processor")):
+        state = f"policy_{name}processor_step_0_{step}.safetensors"
+        steps = [{"registry_name": "device_processor"}, {"registry_name": step, "state_file": state}]
+        (folder / f"policy_{name}processor.json").write_text(json.dumps({"steps": steps}))
+        flat = {f"{feature}.{k}": v for feature, values in STATISTICS.items() for k, v in values.items()}
+        save_file({key: np.asarray(value, np.float32) for key, value in flat.items()}, folder / state)
+    return folder
+
+
+def test_statistics_are_read_from_a_checkpoints_files(tmp_path: Path):
+    found = read_statistics(write_checkpoint(tmp_path))
+    assert found.keys() == STATISTICS.keys()
+    np.testing.assert_allclose(found["action"]["max"], GOOD["max"])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "strange"])
+def test_a_damaged_checkpoint_is_one_readable_message(tmp_path: Path, damage: str):
+    write_checkpoint(tmp_path)
+    if damage == "missing":
+        (tmp_path / "policy_postprocessor.json").unlink()
+    elif damage == "cut":
+        next(tmp_path.glob("*.safetensors")).write_bytes(b"abc")
+    else:
+        (tmp_path / "policy_preprocessor.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_statistics(tmp_path)
+
+
+class FakePolicy:
+    def __init__(self, path: Path, misfit: str = "") -> None:
+        self.path, self._misfit = path, misfit
+
+    def check_robot(self, joints: Any, cameras: Any) -> None:
+        if self._misfit:
+            raise PolicyError(self._misfit)
+
+
+# all together -----
+
+
+@pytest.fixture
+def robot() -> Iterator[SO101]:
+    robot = SO101(SO101Config(port="mock", mock=MockConfig(width=32, height=24, renderer="ray")))
+    robot.connect()
+    yield robot
+    robot.disconnect()
+
+
+def test_the_mock_arm_passes_and_each_check_speaks(robot: SO101, tmp_path: Path):
+    assert robot.mock is not None
+    before = robot.mock.servos.get(0, "Torque_Enable")
+    findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)))
+    assert tuple(dict.fromkeys(finding.check for finding in findings)) == (*CHECKS, *further_checks())
+    assert [finding for finding in findings if finding.level == "stop"] == []
+    assert robot.mock.servos.get(0, "Torque_Enable") == before
+    assert json.loads(json.dumps(as_json(findings)))["verdict"] == verdict(findings)
+
+
+def test_one_trouble_hides_no_other(robot: SO101, tmp_path: Path):
+    assert robot.mock is not None
+    robot.mock.add_fault({"fault": "silent_servo", "servo": 2, "for_s": 1000.0})
+    robot.mock.add_fault({"fault": "camera_dark", "camera": "front"})
+    stops = [f for f in preflight(robot, FakePolicy(tmp_path, "it has five joints")) if f.level == "stop"]
+    words = [finding.found for finding in stops]
+    assert {finding.check for finding in stops} == {"servos", "cameras", "policy", "statistics", "ranges"}
+    assert any("servo 2 (shoulder_lift) did not answer" in word for word in words)
+    assert any("dark" in word for word in words)
+    assert "it has five joints" in words
+
+
+def test_a_check_that_is_skipped_says_so_and_one_that_fails_stops():
+    def broken() -> list[Finding]:
+        raise CameraError("no picture yet")
+
+    checks = {"heat": lambda: [Finding("ok", "heat", "", "")], "cameras": broken}
+    assert [f.level for f in run_checks(checks)] == ["ok", "stop"]
+    assert [f.level for f in run_checks(checks, ["cameras"])] == ["ok", "warn"]
+    assert [f.found for f in run_checks(checks, ["all"])] == ["not looked at"] * 2
+
+
+def test_a_check_of_another_package_that_fails_is_a_stop_and_hides_no_other(
+    robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = EntryPoint("wings", "so101_no_such_package:check", preflight_module.GROUP)
+    monkeypatch.setattr(preflight_module, "further_checks", lambda: {"wings": broken})
+    findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)))
+    assert tuple(dict.fromkeys(finding.check for finding in findings)) == (*CHECKS, "wings")
+    [stop] = [finding for finding in findings if finding.level == "stop"]
+    assert "ModuleNotFoundError" in stop.found
+
+
+def test_a_check_that_does_not_exist_cannot_be_skipped():
+    PreflightConfig(skip=["all", *CHECKS])
+    with pytest.raises(ConfigError, match=r"--preflight.skip=wings: possible are all, servos, supply"):
+        PreflightConfig(skip=["wings"])
+
+
+def test_the_message_and_the_table_say_what_to_do():
+    findings = [
+        Finding("ok", "heat", "servos", "25 C"),
+        Finding("stop", "cameras", "front", "dark [1]", "a picture", "lens cap?"),
+    ]
+    with pytest.raises(PreflightError, match=r"- cameras, front: dark \[1\]; asked: a picture - lens cap\?"):
+        require(findings)
+    require(findings[:1])
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(as_table(findings))
+    console.file.close()
+    text = console.export_text()
+    assert "pre-flight: stop" in text
+    assert "dark [1]" in text
+    assert "lens cap?" in text

@@ -1,0 +1,103 @@
+"""The episode as LeRobot's dataset: what was really sent is what is stored."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from so101_robot.chunks.scheduler import Planned
+from so101_robot.errors import ConfigError
+from so101_robot.guard.guard import Verdict
+from so101_robot.joints import JOINTS
+from so101_robot.loop.tick import Tick
+from so101_robot.runs.dataset import DatasetRecorder
+from so101_robot.state import Frame
+
+CAMERAS = {"front": (48, 64), "wrist": (64, 64)}
+
+
+class State(NamedTuple):
+    time_s: float
+    position: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+    errors: NDArray[np.uint8]
+    health: None
+
+
+def make_tick(index: int, **changes: Any) -> Tick:
+    pose = np.full(6, float(index))
+    frames = {
+        name: Frame(np.full((*size, 3), 10 * index, np.uint8), index / 30, index, None)
+        for name, size in CAMERAS.items()
+    }
+    parts: dict[str, Any] = {
+        "index": index,
+        "phase": "run",
+        "time_s": index / 30,
+        "unix_s": 0.0,
+        "late_s": 0.0,
+        "state": State(index / 30, pose, np.ones(6, bool), np.zeros(6, np.uint8), None),
+        "frames": frames,
+        "planned": Planned(pose, None, "chunk", index, 0, 0.1),
+        "asked": pose + 30,
+        "verdict": Verdict(pose + 10, (), None),
+        "sent": pose + 10.25,
+        "goal": pose + 10.25,
+        "stages_ms": {},
+        "fault": None,
+    }
+    return Tick(**{**parts, **changes})
+
+
+def record(root: Path, ticks: list[Tick], **options: Any) -> None:
+    recorder = DatasetRecorder("me/test", root, task="pick", fps=30, cameras=CAMERAS, **options)
+    for tick in ticks:
+        recorder.on_tick(tick)
+    recorder.close()
+
+
+def read(root: Path) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset("me/test", root=root)
+
+
+def test_lerobot_reads_the_episode_with_the_actions_that_were_sent(tmp_path: Path) -> None:
+    before = make_tick(0, goal=None, sent=None)  # nothing was commanded yet
+    held = make_tick(3, sent=None, goal=make_tick(2).goal)  # the servos go on following the last goal
+    home = make_tick(5, phase="home", frames={}, planned=None)
+    record(tmp_path / "set", [before, make_tick(1), make_tick(2), held, home])
+    dataset = read(tmp_path / "set")
+    assert (dataset.num_episodes, dataset.num_frames, dataset.fps) == (1, 3, 30)
+    assert [float(dataset[i]["action"][0]) for i in range(3)] == [11.25, 12.25, 12.25]
+    assert [float(dataset[i]["observation.state"][0]) for i in range(3)] == [1.0, 2.0, 3.0]
+    assert tuple(dataset[0]["observation.images.front"].shape) == (3, 48, 64)
+    assert dataset.meta.features["action"]["names"] == [f"{joint}.pos" for joint in JOINTS]
+    assert dataset.meta.robot_type == "so101_follower"
+    assert dataset[0]["task"] == "pick"
+
+
+def test_a_second_run_adds_an_episode_only_when_asked(tmp_path: Path) -> None:
+    ticks = [make_tick(i) for i in range(1, 4)]
+    record(tmp_path / "set", ticks)
+    with pytest.raises(ConfigError, match="exists already"):
+        record(tmp_path / "set", ticks)
+    record(tmp_path / "set", ticks, resume=True)
+    assert read(tmp_path / "set").num_episodes == 2
+
+
+def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    record(tmp_path / "set", [make_tick(1), make_tick(2)])
+    with pytest.raises(ConfigError, match="this run has 15"):
+        DatasetRecorder("me/test", tmp_path / "set", task="", fps=15, cameras=CAMERAS, resume=True)
+    with pytest.raises(ConfigError, match="no dataset to resume"):
+        DatasetRecorder("me/test", tmp_path / "none", task="", fps=30, cameras=CAMERAS, resume=True)
+    with pytest.raises(ConfigError, match="whole number"):
+        DatasetRecorder("me/test", tmp_path / "new", task="", fps=29.97, cameras=CAMERAS)
+
+
+def test_a_run_without_a_command_leaves_no_dataset(tmp_path: Path) -> None:
+    record(tmp_path / "set", [make_tick(0, goal=None, sent=None)])
+    assert not (tmp_path / "set").exists()
