@@ -36,6 +36,9 @@ format: .venv/.dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# some of them use experiments/, which is not installed
+bench pictures: export PYTHONPATH = .
+
 bench: .venv/.dev ## measure: bus, engine, chunks, jitter, cameras, training, evaluation (both sides interleaved in one run)
 	$(BIN)/python tests/benchmarks/bench_bus.py
 	$(BIN)/python tests/benchmarks/bench_shares.py

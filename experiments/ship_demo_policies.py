@@ -1,6 +1,7 @@
 """A study's policies in half precision and with a card each: what comes with the package.
 
-python -m experiments.ship_demo_policies outputs/study --policies regularized=isolation-band:0 baseline=baseline:0 --out DIR
+python -m experiments.ship_demo_policies outputs/study --out DIR \\
+       --policies regularized=isolation-band:0 baseline=baseline:0
 
 Halved are the weights; they are read back into single precision, so what computes is the same. How far that moves the
 actions is measured on held-out frames and stands on the card, beside what the study found out about the policy.

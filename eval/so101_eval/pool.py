@@ -1,6 +1,7 @@
-"""Playing processes do not hear Ctrl-C, which a terminal sends to everybody: the parent answers it, once.
+"""Pieces of a pool of playing processes.
 
-A handler of their own would come too late, after seconds of imports, and each would print a traceback.
+Playing processes do not hear Ctrl-C, which a terminal sends to everybody: the parent answers it, once. A handler of
+their own would come too late, after seconds of imports, and each would print a traceback.
 """
 
 import multiprocessing
@@ -10,8 +11,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-
-from so101_eval.evaluation.records import Key
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def deaf_to_ctrl_c() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def as_they_end[T](keys: Iterable[Key], submit: Callable[[Key], Future[T]], most: int) -> Generator[T]:
+def as_they_end[K, T](keys: Iterable[K], submit: Callable[[K], Future[T]], most: int) -> Generator[T]:
     """Results in the order in which they end; `most` episodes are in work, or waiting next to it."""
     waiting, running = iter(keys), set[Future[T]]()
     while True:
@@ -47,7 +46,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Waits for the end of the parent process, by kill -9 even, and ends this one; for a thread of a player."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -90,7 +90,7 @@ def _policy(spoiler: Callable[[float], Spoiler]) -> Callable[[Stage, float, np.r
 
 def _signal(number: signal.Signals, again_s: float | None = None) -> Callable[..., None]:
     def send() -> None:
-        # a process of the table is begun deaf to a terminal's Ctrl-C (`children`), but not to this one
+        # a process of the table is begun deaf to a terminal's Ctrl-C (`pool`), but not to this one
         before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.raise_signal(number)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,8 +1,8 @@
 """Time as a collaborator: a loop asks a `Clock` what time it is and waits through it.
 
-`WallClock` is the bench. The mock arm in lockstep brings a clock of its own (`so101_robot.mock.port.LockstepClock`),
-whose `sleep_until` advances physics instead of sleeping. Both count seconds from an arbitrary zero and never run
-backwards.
+`WallClock` is the bench. The mock arm in lockstep brings a clock of its own
+(`so101_robot.mock.lockstep.LockstepClock`), whose `sleep_until` advances physics instead of sleeping. Both count
+seconds from an arbitrary zero and never run backwards.
 """
 
 import time

@@ -4,8 +4,8 @@ The control loop of `so101-run` at 30 Hz, with the guard and a run log, drives a
 is measured is this process and the machine. Inference is an ACT with two 96x96 cameras, as `lerobot-train` makes
 it, in the thread of `so101-run`, asked again as soon as it has answered: by LeRobot's forward, or by the engine that
 `so101-run` takes here. *Plain* is Python as it starts: automatic garbage collection, a switch interval of 5 ms, threads
-for every core, all with the same right to a core. *Quiet* is `so101_robot.realtime`, which `so101-run` has. All take turns
-in blocks, so whatever else the machine does hits all of them.
+for every core, all with the same right to a core. *Quiet* is `so101_robot.realtime`, which `so101-run` has. All take
+turns in blocks, so whatever else the machine does hits all of them.
 
 Run: python tests/benchmarks/bench_jitter.py [seconds of each, 15 by default: a minute and a half in all]
 """

@@ -6,7 +6,7 @@ medians; ratios are medians over rounds with a 95 % bootstrap interval. Two came
 
 - LeRobot: its forward, its AdamW as its trainer makes it (for `small`, whose backbone stock ACT cannot build, this is
   LeRobot's forward around our backbone);
-- fused: `fused.py` with everything off, torch's fused AdamW;
+- fused: `training_forward.py` with everything off, torch's fused AdamW;
 - regularized: the same with the preset `recommended`, no figures; and with the figures that a log wants.
 
 Expected: fused at least 1.25x as fast as LeRobot; the regularizer within 3 %.

@@ -17,7 +17,8 @@ def test_importing_it_registers_robot_policy_and_environment_without_loading_phy
         "assert 'so101_palletizing' in EnvConfig.get_known_choices(); "
         "from lerobot.configs import PreTrainedConfig; "
         "assert 'regularized_act' in PreTrainedConfig.get_known_choices(); "
-        "heavy = {'mujoco', 'numba', 'so101_policy.inference.act_policy', 'so101_robot.arm.arm', 'so101_eval.episode.env', "
+        "heavy = {'mujoco', 'numba', 'so101_policy.inference.act_policy', 'so101_robot.arm.arm', "
+        "'so101_eval.episode.env', "
         "'so101_policy.model.modeling_regularized_act'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

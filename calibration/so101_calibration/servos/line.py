@@ -1,7 +1,7 @@
 """The servos' line for calibration: any id, any baud rate, one servo at a time; and all six at once to watch.
 
-Built on `so101_robot.bus.link` and `protocol`, below `so101_robot.bus.so101_bus`, which knows only ids 1 to 6 at one speed. Every
-write is acknowledged and read back: what is not in the register afterwards was not written.
+Built on `link` and `protocol` of `so101_robot.bus`, below its `SO101Bus`, which knows only ids 1 to 6 at one speed.
+Every write is acknowledged and read back: what is not in the register afterwards was not written.
 """
 
 from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ COMMANDS = {
     "run": ("commands.run", "play episodes, or go on with it"),
     "report": ("report.command", "the page that is read"),
     "replay": ("evaluation.replay", "repeat one episode from its record"),
-    "compare": ("commands.compare", "two counts, 17/20 14/20, in one line"),
+    "compare": ("statistics.compare", "two counts, 17/20 14/20, in one line"),
 }
 """Command -> module of this package with `add_arguments(parser)` and `run(options) -> int`, and what it does."""
 

@@ -5,7 +5,6 @@ not be enough. So the seeds of a dataset are the first ones that can be kept, wi
 """
 
 import multiprocessing
-import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,7 +20,7 @@ from so101_eval.demos.staging import Outcome, outcomes, play_and_stage
 from so101_eval.episode.episode import Bench
 from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.draw import check_seed
-from so101_eval.pool import deaf_to_ctrl_c
+from so101_eval.pool import deaf_to_ctrl_c, end_with_parent
 from so101_eval.progress import progress
 
 MOST_FAILURES = 20
@@ -113,16 +112,9 @@ _here: list[tuple[Settings, Path, Bench]] = []
 
 
 def _begin(settings: Settings, staging: Path) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _here.append((settings, staging, open_bench(settings)))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _play(seed: int) -> Outcome:

@@ -1,7 +1,7 @@
 """The palletizing episodes as a gymnasium environment, for LeRobot's own evaluation and for anyone else's.
 
 One step is one tick of 30 Hz on the mock arm in lockstep: the action passes the disturbances, the guard and
-the wire as in every other attempt (`attempt`), and the same scorer judges it. `reset(seed=...)` lays out the
+the wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays out the
 evaluation attempt of that seed, so results pair with those of this project's own evaluation.
 
     env = PalletizingEnv("palletize-2")
@@ -56,7 +56,7 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         task: by name.
         scenario, level: what is changed, and how far.
         height, width: of both cameras' pictures [pixels].
-        fps: there is one rate, `attempt.FPS`.
+        fps: there is one rate, `episode.FPS`.
         render_mode: `rgb_array`: `render` gives the pictures side by side.
 
     Raises:

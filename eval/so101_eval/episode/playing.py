@@ -1,7 +1,7 @@
 """A policy as it is deployed, as a controller of an attempt: asked by a chunk scheduler, late by a stated latency.
 
-What happens on a tick is what `so101_robot.loop.loop` does: the scheduler of `so101-run` decides when the policy is asked
-and how chunks join, the guard judges what comes out, and when the guard holds the arm the plan waits and is void
+What happens on a tick is what `so101_robot.loop.loop` does: the scheduler of `so101-run` decides when the policy is
+asked and how chunks join, the guard judges what comes out, and when the guard holds the arm the plan waits and is void
 after a while. Two things are different. Time is that of the lockstep clock, on which an answer is there exactly the
 stated latency after the tick of its observation, whatever the machine. And a tick without an action that is ready asks
 for the last one again. A policy that was trained on fewer frames a second than the arm has ticks plans at its own rate

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from so101_eval.errors import EvalError
 from so101_eval.evaluation.plan import Plan, Player
 from so101_eval.evaluation.records import EpisodeRecord, Key
-from so101_eval.pool import _end_with_parent, as_they_end, deaf_to_ctrl_c, one_thread
+from so101_eval.pool import as_they_end, deaf_to_ctrl_c, end_with_parent, one_thread
 
 type Play = Callable[[Iterable[Key]], Iterator[EpisodeRecord]]
 """Plays episodes; gives their records in the order in which they end."""
@@ -56,7 +56,7 @@ _player: list[Player] = []
 
 
 def _begin_playing(plan: Plan) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     one_thread()
     _player.append(Player(plan))
 

@@ -10,7 +10,7 @@
     other=actions.npy                    repeats that recording: an array (n, 6), joint targets at 30 ticks a second
 
 A name is what the tables show, so built-in policies may have others too: `lazy=hold`. What is written into a run is a
-`PolicySpec`; what drives in its place is made by `drivers.load`.
+`PolicySpec`; what drives in its place is made by `loaded_policies.load`.
 """
 
 import hashlib

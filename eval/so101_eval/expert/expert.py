@@ -237,7 +237,7 @@ def run_expert(
 ) -> Attempt:
     """One attempt of the expert; on `bench` if there is one for the task already.
 
-    Raises `ConfigError` and `LayoutError` as `reset.draw`.
+    Raises `ConfigError` and `LayoutError` as `draw.draw`.
     """
     reset = draw(task, scenario, level, seed)
     if bench is not None:

@@ -1,6 +1,6 @@
 """Palletizing: bring boxes from a pick area into the slots of a pallet.
 
-`tasks` says what is to be built, `scenarios` what an evaluation changes, `reset` draws how an attempt starts,
+`tasks` says what is to be built, `scenarios` what an evaluation changes, `draw` draws how an attempt starts,
 `scene` lays it out, `score` judges it, `disturbances` stands between the robot and who drives it, and `expert`
 shows that it can be done.
 """

@@ -1,4 +1,4 @@
-"""The report of an evaluation: records -> data (`report_data`) -> one page that needs nothing else (`render`)."""
+"""The report of an evaluation: records -> data (`data`) -> one page that needs nothing else (`render`)."""
 
 from so101_eval.report.data.report_data import report_data
 

@@ -86,7 +86,7 @@ def build(
     """Decode all frames of the cameras in `files` into .npy files of (N, height, width, 3) uint8, and verify them.
 
     Args:
-        dataset: whole and plain, see `dataset_files.whole`.
+        dataset: whole and plain, see `dataset.whole`.
         shapes: camera -> (height, width) of the frames as stored.
         size: (height, width) of the frames in the files.
 

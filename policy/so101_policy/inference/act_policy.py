@@ -118,7 +118,7 @@ class ActPolicy:
             engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
                 same numbers to 1e-5 in a fraction of the time, once they were verified on the first observation;
                 "auto", the fastest that this machine has.
-            maps: answer with attention maps too (`attention_maps.py`).
+            maps: answer with attention maps too (`attention/maps.py`).
 
         Raises:
             CheckpointError: there is no such checkpoint or device, or the checkpoint is not a whole ACT.

@@ -3,9 +3,9 @@
     engine = make_engine("auto", policy, normalise)      # None for "plain"
     engine(observation, plain)                           # an `Inferred`; `plain` computes LeRobot's, when it is needed
 
-Two backends run one graph (`engine_graph.py`): `torch` everywhere, `onnx` (ONNX Runtime) on a processor, for which it
-is the fastest. Both give the attention shares of `attention.py`, computed by that module from the very weights that
-made the actions.
+Two backends run one graph (`graph.py`): `torch` everywhere, `onnx` (ONNX Runtime) on a processor, for which it
+is the fastest. Both give the attention shares of `attention/shares.py`, computed by that module from the very
+weights that made the actions.
 
 An engine begins on probation. Its first answer is compared with LeRobot's own on the same observation; only if all
 actions agree to `ACTION_TOLERANCE` and all shares to `SHARE_TOLERANCE` is it used, from that answer on. Otherwise the

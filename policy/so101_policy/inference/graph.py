@@ -4,7 +4,7 @@ At inference ACT's latent is zero, so its token is a bias; position embeddings a
 queries and keys is one too; the first decoder layer attends to zeros, so its output, and with it its query of the
 pictures, are parameters. Frozen batch norms go into the convolutions before them. Cameras of one size share one call
 of the backbone, channels last, straight from bytes. What is left is `ActGraph`: tensors in, tensors out, made for
-running (`engine.py`) and for export (`engine_onnx.py`). Its numbers are those of LeRobot's forward to rounding.
+running (`engine.py`) and for export (`onnx.py`). Its numbers are those of LeRobot's forward to rounding.
 
 It is made from the weights as they are at that moment, shares with the model those that it does not fold, and changes
 none. Constants are computed in float64.

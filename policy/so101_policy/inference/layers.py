@@ -1,6 +1,6 @@
 """LeRobot's transformer layers for one observation, with what positions add to them computed beforehand.
 
-Parts of `engine_graph.ActGraph`. A layer is made of LeRobot's and shares with it the weights that it does not fold.
+Parts of `graph.ActGraph`. A layer is made of LeRobot's and shares with it the weights that it does not fold.
 
 Shapes: S tokens, D model width, E any width, T chunk; h heads, d width of a head.
 """

@@ -58,8 +58,8 @@ class RegularizedACTConfig(ACTConfig):
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
 
     fused: bool = False
-    """Train by `fused.py`: the same numbers (to rounding, at dropout 0) in less time. With any regularizer on, training
-    goes that way anyway. Inference never does."""
+    """Train by `training_forward.py`: the same numbers (to rounding, at dropout 0) in less time. With any regularizer
+    on, training goes that way anyway. Inference never does."""
 
     fps: float | None = None
     """Frames per second of the demonstrations, so the rate of the actions; `so101-train` fills it in."""

@@ -2,7 +2,7 @@
 
 What is stock stays stock. With the regularizer's preset "none" and `fused` off, `forward` is LeRobot's own, random
 numbers included. In eval mode it always is: the only thing that may be added is the encoder's isolation, a mask
-(`isolation.py`). In training, whatever differs from stock lives in one place, `fused.training_forward`.
+(`isolation.py`). In training, whatever differs from stock lives in one place, `training_forward`.
 
 Names of weights are ACT's. A trained policy may have more: `model.modality_dropout.*` (mask tokens) and
 `attention_regularizer.*` (schedules), both needed in training only.

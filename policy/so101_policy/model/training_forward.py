@@ -2,8 +2,8 @@
 
 Both cameras go through the backbone in one call, channels last; tokens are concatenated once, batch first, instead of
 taken apart into a list and stacked; of the VAE encoder's last layer only the CLS token's output is computed, which is
-all that is used; the rest is `fused_layers`. It reads the modules of a LeRobot `ACT` and changes none of them, so a
-model trained here is an ordinary ACT. Dropout draws other random numbers than LeRobot's, of the same distribution.
+all that is used; the rest is `transformer_layers`. It reads the modules of a LeRobot `ACT` and changes none of them, so
+a model trained here is an ordinary ACT. Dropout draws other random numbers than LeRobot's, of the same distribution.
 
 It is also where training differs from stock on purpose: modality dropout, the encoder's isolation, and the record of
 the attention that the regularizer asks for. Without those it computes LeRobot's loss and gradients to rounding.

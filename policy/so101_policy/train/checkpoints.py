@@ -50,7 +50,7 @@ class Progress:
     """Lowest held-out L1 so far, and the step whose checkpoint has it."""
     best_step: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
-    """What the data was: frames, episodes, joints, cameras (`train_data`)."""
+    """What the data was: frames, episodes, joints, cameras (`data`)."""
     losses: list[float] = field(default_factory=list)
     """Recent losses, which tell a diverging one (`divergence`)."""
 

@@ -86,7 +86,7 @@ def load_samples(
     """The frames, decoded by the main process where they are not in the cache yet.
 
     Raises:
-        PolicyError: see `train_data.load`; or the frames shall be on a device and do not fit.
+        PolicyError: see `data.load`; or the frames shall be on a device and do not fit.
     """
     if not processes.is_main:
         processes.wait()

@@ -5,7 +5,7 @@ LeRobot's own methods (calibration, motor set-up, single registers by name) work
 `read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
 with their error bytes. A servo that does not answer is marked; only when nobody answers is there an
 exception. A garbled reply is asked for once more. Nothing that came late can pass for the answer to another
-question (see `sync.questions`, and `_fence` for single servos).
+question (see `tick_frames.questions`, and `_fence` for single servos).
 
 A servo that stays silent is left out of the reads, because it would cost its deadline every time, and is
 asked again now and then. While it is left out it is not commanded either: nobody knows where it is, and one

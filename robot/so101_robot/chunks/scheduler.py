@@ -11,7 +11,7 @@ A policy answers one observation with T actions, one a tick. Three ways to play 
   tick (temporal ensembling, Zhao et al. 2023, Algorithm 2; the weights are LeRobot's). A late chunk takes part
   from the actions of the present tick on.
 
-Where asynchronous plans meet, no joint steps farther than inside the plans (`joining.py`).
+Where asynchronous plans meet, no joint steps farther than inside the plans (`step_bound.py`).
 
 Action i of a chunk observed at tick k belongs to tick k+i. Ticks without an action (*starved*: the arm
 holds its last command) do not count: the arm waited, so the plan waits with it. That one rule also starts

@@ -1,7 +1,7 @@
 """Where an inference is computed: inline, with a stated latency, or in a background thread.
 
 A worker computes one inference at a time and is asked for it (`poll`), so the control loop never waits. The
-scheduler in `chunks.py` decides when to submit.
+scheduler in `scheduler.py` decides when to submit.
 """
 
 import math

@@ -30,7 +30,7 @@ class PolicyFlags:
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"
-    """What computes the actions, one of `so101_policy.inference.engine.ENGINES`; the first answer is compared with LeRobot's."""
+    """What computes the actions, one of `ENGINES` of the policy room; the first answer is compared with LeRobot's."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
     fps: float | None = None

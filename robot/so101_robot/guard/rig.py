@@ -1,8 +1,8 @@
 """The limits of one rig, in one file that a person reads and edits.
 
 The file stands beside LeRobot's calibration of the arm (`my_arm.json` -> `my_arm.limits.yaml`), or is named with
-`--rig`. Whatever it does not say is at its default. `python -m so101_robot.guard.rig FILE` writes the defaults with a word
-on each, or checks a file that exists. What the limits do is in docs/limits.md.
+`--rig`. Whatever it does not say is at its default. `python -m so101_robot.guard.rig FILE` writes the defaults with a
+word on each, or checks a file that exists. What the limits do is in docs/limits.md.
 """
 
 import sys

@@ -89,7 +89,7 @@ class ControlLoop:
     """Joins arm, scheduler, guard and observers, and runs them by the clock. One run per object.
 
     Args:
-        arm: as `ending.Arm` says; if it is `mend.Restorable`, servos that come back are restored.
+        arm: as `state.Arm` says; if it is `servo_restore.Restorable`, servos that come back are restored.
         scheduler: plans.
         guard: the arm's.
         clock: the arm's.

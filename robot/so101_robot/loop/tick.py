@@ -63,7 +63,7 @@ class Tick:
     faults: dict[str, str] = field(default_factory=dict[str, str])
     """All that is wrong, `fault: where` -> words."""
     blind: "Blindness | None" = None
-    """The policy may be blind; None while the alarm is off (`blind.py`)."""
+    """The policy may be blind; None while the alarm is off (`attention_alarm.py`)."""
 
     def frame_ages_s(self) -> dict[str, float]:
         """Age of each camera's frame at the start of the tick."""

@@ -3,7 +3,7 @@
 `MockArm` only composes. Bytes go to the `Wire`, the wire reads and writes the `Servos`, the servos drive
 the `Plant`, and the plant turns duty into encoder counts. Time is an integer number of microseconds that
 moves when somebody calls `advance_to`; what moves it (a lockstep clock, a pseudo-terminal in real time)
-stands in `port.py`. The same seed and the same calls give the same bytes, joint angles and frames, every
+stands in `lockstep.py`. The same seed and the same calls give the same bytes, joint angles and frames, every
 time and in every process.
 """
 

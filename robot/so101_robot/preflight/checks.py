@@ -3,7 +3,7 @@
 Each check is a function of data (registers, pictures, statistics) that returns findings: `ok`, `warn` (it may run;
 somebody should know) or `stop` (it must not), with what was asked, what was found and what is possible.
 `preflight` runs them on a connected arm and a policy; a check that cannot be carried out is a `stop` and keeps no
-other from being made. The checks stand in `preflight_servos`, `preflight_cameras` and `preflight_policy`. Nothing
+other from being made. The checks stand in `servos`, `cameras` and `policy`. Nothing
 there moves an arm or writes a register.
 
 Packages that know more add checks as entry points of the group `so101.preflight`: functions of the connected robot and

@@ -1,4 +1,4 @@
-"""Pre-flight of the servos: pure functions of their registers, (6, 87) as `bus.read_registers` gives them."""
+"""Pre-flight of the servos: pure functions of their registers, (6, 87) as `SO101Bus.read_registers` gives them."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What a run amounts to, from the lines of its `ticks.jsonl`: also from what a killed run has left.
 
-`summary_words.py` tells it to a person. Times are seconds of the robot's clock, `*_ms` milliseconds.
+`in_words` tells it to a person. Times are seconds of the robot's clock, `*_ms` milliseconds.
 """
 
 import math

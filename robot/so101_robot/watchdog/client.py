@@ -3,7 +3,7 @@
     with Watchdog(job_for(robot, config, folder / "watchdog.json")) as watchdog:
         ...                                 # `watchdog` is an Observer: each tick is a beat, `close` the goodbye
 
-What it does when the signs stop is `watchdog_process` and `last_resort`. From the first beat on it holds the runner
+What it does when the signs stop is `process` and `last_resort`. From the first beat on it holds the runner
 to its word: whatever ends this process without a goodbye makes it act. A beat is one small write to a pipe that
 never blocks. Without a port of the machine (the mock arm in memory) there is nothing to watch over.
 """
@@ -68,7 +68,7 @@ class WatchdogConfig:
 
 
 class Watchdog:
-    """A running watchdog; also an `observers.Observer`.
+    """A running watchdog; also an `Observer` of the loop.
 
     Args:
         job: what it should do; `job_for` makes one.

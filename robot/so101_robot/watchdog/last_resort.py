@@ -3,7 +3,7 @@
 Nothing here knows a policy, a guard or a camera. So it does little, slowly, and looks at every step: an arm whose
 servos are all free is left alone; one that is not the arm that was driven, or whose pose is outside its
 calibrated range, or of which a servo is silent, is held and not moved; a joint that lags, overheats or is
-overloaded on the way home ends the way home (`slow_way`). Times are those of a `Clock`, positions are encoder
+overloaded on the way home ends the way home (`slow_park`). Times are those of a `Clock`, positions are encoder
 steps.
 """
 

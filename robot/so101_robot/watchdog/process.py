@@ -1,6 +1,6 @@
 """The watchdog: a small process that looks after the arm when the runner cannot any more.
 
-`watchdog.Watchdog` starts it as `python -m so101_robot.watchdog.process` and talks to it through its standard
+`client.Watchdog` starts it as `python -m so101_robot.watchdog.process` and talks to it through its standard
 input, a line each: the job as JSON, then `beat`, `port PATH`, `pause SECONDS`, `goodbye`. It acts once, and only
 after a first beat, when
 

@@ -5,11 +5,10 @@ import re
 
 import pytest
 
-from so101_eval.commands import compare
 from so101_eval.commands import plan as plan_table
-from so101_eval.commands.compare import Count, compare_counts, compare_pairs
 from so101_eval.commands.plan import Design, detectable, needed
-from so101_eval.statistics import Pairs, barnard, mcnemar_power, newcombe, tango
+from so101_eval.statistics import Pairs, barnard, compare, mcnemar_power, newcombe, tango
+from so101_eval.statistics.compare import Count, compare_counts, compare_pairs
 
 FIELD = ["--both", "12", "--only-first", "5", "--only-second", "2", "--neither", "1"]
 

@@ -1,5 +1,7 @@
 """The file of limits: what it says, what is wrong with it, where it is looked for."""
 
+import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,3 +139,10 @@ def test_the_command_writes_a_file_once_and_then_checks_it(file: Path, capsys: p
     assert err == f"so101_robot.guard.rig: {file}: table_m = 'high'; possible is a number from -1 to 1\n"
     assert main([]) == 2
     assert main(["--help"]) == 0
+
+
+def test_the_spelling_of_0_1_still_writes_the_file(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["rig", str(file)])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("so101_robot.rig", run_name="__main__")
+    assert load(file) == Rig()

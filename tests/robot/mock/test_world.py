@@ -1,14 +1,23 @@
 """Scenes by name, resets that repeat, and a table on which things stay where they are."""
 
 import time
+from importlib.metadata import EntryPoint
 
 import mujoco
 import numpy as np
 import pytest
 
+from so101_eval.palletizing.scene.tasks import TASKS
 from so101_robot.errors import ConfigError
 from so101_robot.mock.physics.table import BLOCKS, TableScene
-from so101_robot.mock.physics.world import HOME_POSE_RAD, World, available_scenes, load_scene, table_scene
+from so101_robot.mock.physics.world import (
+    HOME_POSE_RAD,
+    SCENE_GROUP,
+    World,
+    available_scenes,
+    load_scene,
+    table_scene,
+)
 
 
 def step(world: World, steps: int) -> None:
@@ -19,6 +28,28 @@ def step(world: World, steps: int) -> None:
 def test_the_table_is_found_by_name() -> None:
     assert "table" in available_scenes()
     assert load_scene("table").name == "table"
+
+
+def test_one_entry_point_brings_a_scene_for_every_palletizing_task() -> None:
+    assert set(TASKS) < set(available_scenes())
+    for name in ("palletize-2", "palletize-1-small"):
+        assert load_scene(name).name == name
+
+
+def test_a_scene_found_by_its_own_name_imports_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, palletize = (EntryPoint(n, f"nowhere.{n}:make", SCENE_GROUP) for n in ("table", "palletize"))
+    loaded: list[str] = []
+
+    def load(point: EntryPoint) -> object:
+        loaded.append(point.name)
+        return {"palletize-2": table_scene} if point is palletize else table_scene
+
+    monkeypatch.setattr(EntryPoint, "load", load)
+    monkeypatch.setattr("so101_robot.mock.physics.world.entry_points", lambda group: (palletize, table))
+    load_scene("table")
+    assert loaded == ["table"]
+    load_scene("palletize-2")
+    assert loaded == ["table", "palletize", "table"]
 
 
 def test_an_unknown_scene_names_those_that_exist() -> None:

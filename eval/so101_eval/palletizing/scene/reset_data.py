@@ -1,4 +1,4 @@
-"""How an attempt starts, as data: everything that `reset.draw` draws, and nothing else.
+"""How an attempt starts, as data: everything that `draw.draw` draws, and nothing else.
 
 A `Reset` is stored as JSON with the attempt and is all that is needed to lay it out again, bit for bit.
 """

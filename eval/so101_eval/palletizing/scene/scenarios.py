@@ -2,7 +2,7 @@
 
 A scenario is a row of `Knobs`, one per level; level 0 is always the nominal scene, and level 2 is the
 severity that others have published where anybody has (`source`). Knobs say how far a factor may be off;
-the direction is drawn by `reset.draw` from the factor's own stream, so that level 3 is level 1 taken
+the direction is drawn by `draw.draw` from the factor's own stream, so that level 3 is level 1 taken
 further in the same direction, and that two scenarios never move each other's factors.
 
 Visual scenarios change pictures and nothing else: the physics goes on bit for bit as in the nominal scene.

@@ -24,7 +24,7 @@ from so101_eval.palletizing.scene.reset_data import (
     PalletStart,
     Reset,
 )
-from so101_eval.palletizing.scene.tasks import Task, load_task
+from so101_eval.palletizing.scene.tasks import TASKS, Task, load_task
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.physics.motor import STALL_TORQUE_NM, MotorParameters
@@ -203,10 +203,5 @@ def _place_distractor(model: mujoco.MjModel, thing: Distractor) -> None:
     model.geom(f"distractor/{thing.kind}").rgba[:3] = thing.rgb
 
 
-palletize_1, palletize_2, palletize_3, palletize_4, palletize_5, palletize_6, palletize_7, palletize_8 = (
-    partial(PalletizingScene, f"palletize-{count}") for count in range(1, 9)
-)
-palletize_4_layers = partial(PalletizingScene, "palletize-4-layers")
-palletize_1_straight = partial(PalletizingScene, "palletize-1-straight")
-palletize_1_small = partial(PalletizingScene, "palletize-1-small")
-palletize_2_along = partial(PalletizingScene, "palletize-2-along")
+SCENES = {name: partial(PalletizingScene, name) for name in TASKS}
+"""Entry point `palletize`: a scene for each task, under the task's name."""

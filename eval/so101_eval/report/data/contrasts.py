@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from so101_eval.commands.compare import Count, compare_counts, compare_pairs, points, span
 from so101_eval.report.data.table import Arm, Cell, FloatArray, Outcomes, Table, common_scenes
 from so101_eval.statistics import (
     ALPHA,
@@ -30,6 +29,7 @@ from so101_eval.statistics import (
     smallest_permutation_p,
     wilson,
 )
+from so101_eval.statistics.compare import Count, compare_counts, compare_pairs, points, span
 from so101_eval.statistics.sequential import log_e_mean
 
 ENOUGH_SEEDS = 5

@@ -9,9 +9,9 @@ are Holm's.
 from collections.abc import Sequence
 from typing import Any
 
-from so101_eval.commands.compare import points, span
 from so101_eval.report.data.contrasts import ENOUGH_SEEDS, Contrast, Rate
 from so101_eval.statistics import ALPHA, POWER, holm, smallest_permutation_p
+from so101_eval.statistics.compare import points, span
 
 LEVEL = f"{100 * (1 - ALPHA):g} %"
 BETTER, WORSE, OPEN = "better", "worse", "open"

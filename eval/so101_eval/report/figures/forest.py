@@ -5,7 +5,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from so101_eval.commands.compare import points, span
 from so101_eval.report.figures.svg import (
     PANEL,
     Canvas,
@@ -18,6 +17,7 @@ from so101_eval.report.figures.svg import (
     table,
 )
 from so101_eval.statistics import Interval
+from so101_eval.statistics.compare import points, span
 
 ROW, STACKED = 30, 42
 HEAD = 30

@@ -4,8 +4,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from so101_eval.commands.compare import points
 from so101_eval.report.figures.svg import PANEL, Canvas, arm_numbers, both_widths, colour, panels, shortened
+from so101_eval.statistics.compare import points
 
 ROW, HEAD, LABELS = 34, 52, 122
 _OF = ("kind", "task", "suite", "scenario")

@@ -1,9 +1,9 @@
 """The world around the arm: a scene by name, the compiled model and its state, and what a renderer needs.
 
 A scene builds everything but the arm (table, objects, lights, cameras) and places its objects at every reset.
-It is found through the entry-point group `so101.scenes` (name -> function without arguments that returns a
-`Scene`), so a package can bring scenes without this one knowing it. The arm stands at the origin of the
-world, x forward, z up, table top at z = 0.
+It is found through the entry-point group `so101.scenes`, so a package can bring scenes without this one knowing
+it: a function without arguments that returns a `Scene`, or a mapping of names to such functions. The arm stands at
+the origin of the world, x forward, z up, table top at z = 0.
 
 The same seed gives the same state, bit for bit: a reset starts from `mj_resetData` and from the model fields
 as they were compiled, so nothing that a scene randomises (friction, mass, colours, cameras) survives into the
@@ -11,8 +11,8 @@ next episode.
 """
 
 import hashlib
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Protocol, cast
 
 import mujoco
@@ -64,15 +64,30 @@ class Scene(Protocol):
 
 def available_scenes() -> list[str]:
     """Names of all scenes that installed packages bring."""
-    return sorted(point.name for point in entry_points(group=SCENE_GROUP))
+    return sorted(_scenes(entry_points(group=SCENE_GROUP)))
 
 
 def load_scene(name: str) -> Scene:
     """The scene of that name. Raises `ConfigError` that lists those that exist."""
-    found = [point for point in entry_points(group=SCENE_GROUP) if point.name == name]
-    if not found:
-        raise ConfigError(f"there is no scene {name!r}; available: {', '.join(available_scenes()) or 'none'}")
-    return cast("Scene", found[0].load()())
+    points = entry_points(group=SCENE_GROUP)
+    scenes = _scenes(point for point in points if point.name == name)  # the others need not be imported
+    if name not in scenes:
+        scenes = _scenes(points)
+    if name not in scenes:
+        raise ConfigError(f"there is no scene {name!r}; available: {', '.join(sorted(scenes)) or 'none'}")
+    return scenes[name]()
+
+
+def _scenes(points: Iterable[EntryPoint]) -> dict[str, Callable[[], Scene]]:
+    """Name -> what makes the scene. An entry point is one scene under its own name, or a mapping of several."""
+    scenes: dict[str, Callable[[], Scene]] = {}
+    for point in points:
+        brought = point.load()
+        if isinstance(brought, Mapping):
+            scenes.update(cast("Mapping[str, Callable[[], Scene]]", brought))
+        else:
+            scenes[point.name] = brought
+    return scenes
 
 
 class World:

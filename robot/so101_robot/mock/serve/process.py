@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import so101_robot
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
 
@@ -54,7 +53,7 @@ class MockProcess:
         ours, theirs = socket.socketpair()
         self._socket = ours
         arguments = _arguments(self._options)
-        paths = [str(Path(so101_robot.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
         with theirs:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "so101_robot.mock", "--control-fd", str(theirs.fileno()), *arguments],

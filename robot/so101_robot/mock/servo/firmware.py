@@ -1,7 +1,7 @@
 """What the processor inside every STS3215 computes: `tick` is one millisecond of all servos at once.
 
 Each servo has three memories: its register file (`registers.SIZE` bytes, the same bytes that the bus reads
-and writes), the saved image of its EEPROM area, and a record of working variables (`servo_memory.SERVO`). The
+and writes), the saved image of its EEPROM area, and a record of working variables (`memory.SERVO`). The
 functions below work on one servo each and are compiled by numba; six servos take about 2 us per tick. With
 NUMBA_DISABLE_JIT=1 they are ordinary Python, some 300 times slower. All that is compiled is in this one file,
 because numba's cache notices changes of the file that a function is in and of no other.

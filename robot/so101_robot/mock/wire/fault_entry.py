@@ -1,4 +1,4 @@
-"""One entry of a fault plan: what it says, checked word by word. The schema is told in `faults`."""
+"""One entry of a fault plan: what it says, checked word by word. The schema is told in `fault_plan`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ A plan is YAML:
 
     seed: 7                      # of everything that is drawn; 0 if absent
     faults:
-      - fault: corrupt_reply     # a name of `catalogue.KINDS`
+      - fault: corrupt_reply     # a name of `fault_kinds.KINDS`
         every: 200               # on average every 200th transaction, drawn
       - fault: silent_servo
         servo: 3                 # an id, a list of ids, or `all`
