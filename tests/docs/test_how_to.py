@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how_to"
 PAGES = sorted(path.stem for path in HOW_TO.glob("add_*.md"))
 ROOMS = ("robot", "policy", "eval", "calibration")
+EXPERIMENTS = "experiments"
 FEWEST_CHANGES = 2
 """Every page makes at least so many, so that a page whose blocks are not recognised does not pass for nothing."""
 
@@ -114,7 +115,7 @@ def install(copy: Path) -> None:
 
 def python(copy: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     """Python, with the packages of the copy."""
-    path = os.pathsep.join(str(copy / room) for room in ROOMS)
+    path = os.pathsep.join(str(copy / room) for room in (*ROOMS, "."))
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *arguments]
     return subprocess.run(
@@ -134,7 +135,7 @@ def check(copy: Path, pages: dict[str, Page]) -> dict[str, str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The packages and pyproject.toml. Compiled files come along: compiling all of them anew takes long."""
     folder = tmp_path_factory.mktemp("copy")
-    for room in ROOMS:
+    for room in (*ROOMS, EXPERIMENTS):
         shutil.copytree(ROOT / room, folder / room)
     shutil.copy(ROOT / "pyproject.toml", folder)
     yield folder
@@ -174,6 +175,12 @@ def test_what_the_pages_add_is_in_the_house_style(followed: Followed):
     for command in (["check", "--no-cache"], ["format", "--no-cache", "--check", "--diff"]):
         style = python(followed.copy, "-m", "ruff", *command, *sources)
         assert style.returncode == 0, style.stdout + style.stderr
+
+
+def test_what_the_pages_add_keeps_to_the_layers(followed: Followed):
+    linter = Path(sys.executable).with_name("lint-imports")
+    layers = python(followed.copy, str(linter), "--no-cache")
+    assert layers.returncode == 0, layers.stdout + layers.stderr
 
 
 def test_a_change_that_does_not_fit_is_noticed():
