@@ -1,16 +1,18 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format bench faults help-texts pictures clean
+
+.PHONY: help run test test-slow test-newest check format bench faults help-texts pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# A uv that works in this folder (a pyenv shim may exist and not work), else one of our own in .tools/
-UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+# A uv that works in this folder (a pyenv shim may exist and not work) and knows dependency groups, else one of our
+# own in .tools/
+UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && command -v uv || echo .tools/bin/uv)
 BIN := .venv/bin
 
-help: ## what can be made
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.run ## bring up the mock arm and let a small ACT policy drive it (ARGS="--help" shows the options)
 	$(BIN)/so101-run $(ARGS)
@@ -20,6 +22,10 @@ test: .venv/.dev ## the tests, without hardware
 
 test-slow: .venv/.dev ## the tests that take minutes
 	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)
+
+test-newest: pyproject.toml | $(UV) ## the tests again, with the newest versions that pyproject.toml allows, in .venv-newest
+	@$(call install,.venv-newest,--upgrade --editable . --group dev)
+	.venv-newest/bin/pytest -q -m "not slow" $(ARGS)
 
 check: .venv/.dev ## style, types and layers
 	$(BIN)/ruff check .
@@ -62,17 +68,26 @@ pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
 
-clean: ## remove the environment and everything that was made in this folder
-	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis outputs dist
+constraints: .venv/.dev ## pin the versions that .venv has now: run it after the tests passed with newer ones
+	@{ sed '/^[^#]/d' constraints.txt; $(UV) pip freeze --quiet --python .venv --exclude-editable; } > .venv/constraints.txt
+	@mv .venv/constraints.txt constraints.txt
+	@touch .venv/.run .venv/.dev
 
-.venv/.run: pyproject.toml | $(UV)
-	@echo "installing into .venv (about a minute on first use)"
-	@$(UV) sync --quiet --no-dev --inexact
+clean: ## remove the environments and the caches; outputs/ (recordings, trainings, reports) stays
+	rm -rf .venv .venv-newest .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@test ! -d outputs || echo "outputs/ is left as it is: it holds what you recorded and trained"
+
+# $(call install,FOLDER,WHAT): an environment in FOLDER, with WHAT installed into it
+install = { test -x $(1)/bin/python || $(UV) venv --quiet $(1); } && $(UV) pip install --quiet --python $(1) $(2)
+
+.venv/.run: pyproject.toml constraints.txt | $(UV)
+	@echo "installing into .venv (about a minute on first use; 6 GB, most of it PyTorch with CUDA)"
+	@$(call install,.venv,--constraint constraints.txt --editable .)
 	@touch $@
 
-.venv/.dev: pyproject.toml | $(UV)
-	@echo "installing into .venv (about a minute on first use)"
-	@$(UV) sync --quiet
+.venv/.dev: pyproject.toml constraints.txt | $(UV)
+	@echo "installing into .venv (about a minute on first use; 7 GB, most of it PyTorch with CUDA)"
+	@$(call install,.venv,--constraint constraints.txt --editable . --group dev)
 	@touch $@ .venv/.run
 
 .tools/bin/uv:
