@@ -15,9 +15,9 @@ from scenes import load_scenes
 
 from so101_calibration.cameras.board_views import View, detect, objection
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
+from so101_calibration.cameras.placing import camera_in_base
 from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference
 from so101_calibration.cameras.rendered import draw
-from so101_calibration.placing import camera_in_base
 
 COLUMNS = (
     "focal length [%]",

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from so101_calibration import robot_options
-from so101_calibration.camera_report import lens_table, pose_line
 from so101_calibration.cameras import lock_settings as locks
 from so101_calibration.cameras import rig_file
 from so101_calibration.cameras.board_views import View, coverage_share, coverage_text
 from so101_calibration.cameras.boards import DICTIONARIES, PAGES_MM, Board, write_board
 from so101_calibration.cameras.capture import JOINTS_FILE, hand_pose, read_joints, read_touches, read_views
+from so101_calibration.cameras.hand_eye import camera_on_hand
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
+from so101_calibration.cameras.placing import board_from_touches, camera_in_base
 from so101_calibration.cameras.poses import Matrix, board_on_table
+from so101_calibration.cameras.report import lens_table, pose_line
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
-from so101_calibration.hand_eye import camera_on_hand
-from so101_calibration.placing import board_from_touches, camera_in_base
 from so101_policy.command_flags import Parser
 
 EXAMPLES = """
@@ -229,7 +229,7 @@ def place_hand_camera(options: argparse.Namespace, console: Console) -> int:
 
 def lock_settings(options: argparse.Namespace, console: Console) -> int:
     """so101-calibrate cameras lock"""
-    from so101_calibration import live_capture  # LeRobot's cameras take 2 s to import
+    from so101_calibration.cameras import live_capture  # LeRobot's cameras take 2 s to import
 
     path = _rig_path(options)
     wanted = {name: value for name in locks.NAMES if (value := getattr(options, name)) is not None}
@@ -283,7 +283,7 @@ def _views(
         console.print(text, markup=False)
 
     if options.images is None:
-        from so101_calibration import live_capture  # LeRobot's cameras take 2 s to import
+        from so101_calibration.cameras import live_capture  # LeRobot's cameras take 2 s to import
 
         if options.views < 1:
             raise UsageError(f"--views={options.views}: expected a number of views to capture")

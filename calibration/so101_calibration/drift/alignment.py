@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_calibration.cameras.pictures import maybe
-from so101_calibration.homography import (
+from so101_calibration.drift.homography import (
     HOMOGRAPHY_INLIERS,
     Homography,
     fit,

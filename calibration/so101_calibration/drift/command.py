@@ -21,11 +21,11 @@ from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, learn
 from so101_calibration.drift.dataset_frames import FRAMES, read_frames
+from so101_calibration.drift.judgement import Drift, Limits
 from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
-from so101_calibration.judgement import Drift, Limits
 from so101_policy.command_flags import Parser
 from so101_robot.preflight.findings import Level
 

@@ -17,9 +17,9 @@ from scipy.optimize import least_squares
 
 from so101_calibration.drift.alignment import align
 from so101_calibration.drift.background import BRIGHT, DARK, Background, sharpness
+from so101_calibration.drift.homography import Homography, mapped
+from so101_calibration.drift.judgement import Drift, Limits, judged
 from so101_calibration.errors import ImplausibleError
-from so101_calibration.homography import Homography, mapped
-from so101_calibration.judgement import Drift, Limits, judged
 from so101_robot.preflight.findings import Level
 
 ASSUMED_FIELD_DEG = 60.0

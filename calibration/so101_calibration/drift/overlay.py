@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_calibration.drift.background import Background
-from so101_calibration.homography import mapped
-from so101_calibration.judgement import Drift
+from so101_calibration.drift.homography import mapped
+from so101_calibration.drift.judgement import Drift
 from so101_robot.preflight.findings import Level
 
 PANEL_WIDTH = 480

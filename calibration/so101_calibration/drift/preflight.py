@@ -8,10 +8,10 @@ from pathlib import Path
 
 from so101_calibration.cameras.live import ArmCamera, steady
 from so101_calibration.drift import remembered
+from so101_calibration.drift.judgement import Drift
 from so101_calibration.drift.measure import measure
 from so101_calibration.drift.overlay import instruction
 from so101_calibration.errors import CalibrateError
-from so101_calibration.judgement import Drift
 from so101_robot.arm.arm import SO101
 from so101_robot.errors import RobotError
 from so101_robot.preflight.findings import Finding, Level

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from so101_calibration.drift.background import Background
+from so101_calibration.drift.judgement import Limits
 from so101_calibration.errors import FileError, UsageError
-from so101_calibration.judgement import Limits
 from so101_policy.files import write_bytes
 
 VERSION = 1

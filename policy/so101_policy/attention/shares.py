@@ -168,7 +168,7 @@ class AttentionProbe:
         policy: what to watch.
         per_head: shares of every head too.
         keep: is given the weights of each forward pass, one (B, H, Q, S) per decoder layer, their layout, and each
-            camera's (rows, columns) of tokens, for what shares do not show (`attention_maps.py`).
+            camera's (rows, columns) of tokens, for what shares do not show (`maps.py`).
 
     Raises:
         PolicyError: the module is not an ACT, or its attention gives no weights.

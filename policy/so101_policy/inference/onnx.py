@@ -1,6 +1,6 @@
 """ONNX Runtime as an engine's backend: for processors, where it is about twice as fast as torch.
 
-The graph is exported by torch, kept on disk (`engine_files.py`), and optimised and run by ONNX Runtime. The packages
+The graph is exported by torch, kept on disk (`exported_files.py`), and optimised and run by ONNX Runtime. The packages
 are an extra; `extras.ONNX` loads this module where they are installed.
 
 No thread spins while it waits for the next operation: the control loop shares the processor.

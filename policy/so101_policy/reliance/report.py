@@ -1,4 +1,4 @@
-"""Reliance as a report: a table for the terminal and plain data for a file. The picture is in `reliance_picture`.
+"""Reliance as a report: a table for the terminal and plain data for a file. The picture is in `picture`.
 
 All policies of a report were probed on the same frames with the same donors, so they are compared draw by draw.
 """

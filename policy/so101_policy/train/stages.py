@@ -91,7 +91,7 @@ def load_samples(
     """The frames, decoded by the main process where they are not in the cache yet.
 
     Raises:
-        PolicyError: see `train_data.load`; or the frames were asked for on a device and do not fit.
+        PolicyError: see `data.load`; or the frames were asked for on a device and do not fit.
     """
     if not processes.is_main:
         processes.wait()

@@ -1,6 +1,6 @@
 """Requests to single servos without numpy, LeRobot or anything else that takes long to load or much memory.
 
-The control loop's bus is `bus.SO101Bus`. This is for programs that must be small (`watchdog_process`) and for
+The control loop's bus is `so101_bus.SO101Bus`. This is for programs that must be small (the watchdog's process) and for
 looks at a port that may have another arm on it, or none (`reconnect`).
 """
 

@@ -5,7 +5,7 @@ LeRobot's own methods (calibration, motor set-up, single registers by name) work
 `read_state` and `write_goals`, one transaction each: one write, one wait with a deadline, results per servo
 with their error bytes. A servo that does not answer is marked; only when none answers is there an
 exception. A garbled reply is asked for once more. Nothing that came late can pass for the answer to another
-question (see `sync.questions`, and `servo_requests` for single servos).
+question (see `tick_frames.questions`, and `servo_requests` for single servos).
 
 A servo that stays silent is left out of the reads, because each would cost the whole deadline; now and then it is
 read again. While it is left out it is not commanded either: its position is not known, and a servo that has just

@@ -3,7 +3,7 @@
 Each check is a function of data (registers, pictures, statistics) that returns findings: `ok`, `warn` (it may run;
 somebody should know) or `stop` (it must not), with what was found, what was expected and what to do. `preflight` runs
 them on a connected arm and a policy; a check that cannot be carried out is a `stop`, and the others are made all the
-same. The checks are in `preflight_servos`, `preflight_cameras` and `preflight_policy`. Nothing there moves an arm or
+same. The checks are in `servos`, `cameras` and `policy`. Nothing there moves an arm or
 writes a register.
 
 Packages that know more add checks as entry points of the group `so101.preflight`: functions of the connected robot and

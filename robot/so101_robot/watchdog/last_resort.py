@@ -3,7 +3,7 @@
 Nothing here knows a policy, a guard or a camera. So it does little, slowly, and checks at every step. An arm whose
 servos are all free is left alone. An arm that is not the one that was driven, or whose pose is outside its
 calibrated range, or that has a silent servo, is held and not moved. A joint that lags, overheats or is
-overloaded on the way home ends the way home (`slow_way`). Times are those of a `Clock`, positions are encoder
+overloaded on the way home ends the way home (`slow_park`). Times are those of a `Clock`, positions are encoder
 steps.
 """
 

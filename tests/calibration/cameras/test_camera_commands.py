@@ -207,7 +207,7 @@ def test_the_wrist_camera_is_captured_with_the_joints_of_an_arm_that_a_hand_can_
 def test_the_settings_of_a_camera_are_locked_kept_and_set_again(
     command: Command, camera: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("so101_calibration.live_capture.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("so101_calibration.cameras.live_capture.time.sleep", lambda seconds: None)
 
     class Driver:
         values: dict[int, float] = {cv2.CAP_PROP_AUTO_EXPOSURE: 3, cv2.CAP_PROP_EXPOSURE: 157}  # noqa: RUF012

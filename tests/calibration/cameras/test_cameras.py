@@ -11,12 +11,12 @@ import pytest
 
 from so101_calibration.cameras.board_views import AutoCapture, View, coverage_share, detect, distinct
 from so101_calibration.cameras.boards import Board, write_board
+from so101_calibration.cameras.hand_eye import camera_on_hand
 from so101_calibration.cameras.intrinsics import PARAMETERS, Calibrated, calibrate
+from so101_calibration.cameras.placing import board_from_touches, camera_in_base
 from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
 from so101_calibration.errors import ImplausibleError, UsageError
-from so101_calibration.hand_eye import camera_on_hand
-from so101_calibration.placing import board_from_touches, camera_in_base
 
 _spec = importlib.util.spec_from_file_location(
     "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from so101_calibration.drift.background import Background, learn
+from so101_calibration.drift.judgement import Drift, Limits
 from so101_calibration.drift.measure import measure
 from so101_calibration.drift.overlay import ARROW, OUTLINE, PANEL_WIDTH, instruction, overlay
 from so101_calibration.errors import ImplausibleError, UsageError
-from so101_calibration.judgement import Drift, Limits
 from so101_robot.preflight.findings import Level
 
 _spec = importlib.util.spec_from_file_location(

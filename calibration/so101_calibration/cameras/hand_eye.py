@@ -14,9 +14,9 @@ from scipy.optimize import least_squares
 from so101_calibration.cameras.board_views import View
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.intrinsics import Intrinsics
+from so101_calibration.cameras.placing import board_in_camera, project
 from so101_calibration.cameras.poses import Matrix, Placed, inverse, perturbed, standard_deviations, transform
 from so101_calibration.errors import ImplausibleError
-from so101_calibration.placing import board_in_camera, project
 
 MIN_HAND_VIEWS = 8
 """Of the board from different poses of the hand; the mathematics needs at least three."""
