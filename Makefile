@@ -61,8 +61,8 @@ faults: .venv/.dev ## every fault, 20 times, ours and LeRobot's; two simulated h
 	$(BIN)/python -m experiments.faults.kills --kills 100 --out outputs/faults/kills.json
 
 help-texts: .venv/.dev ## write the commands' help again, from their flags and the words about them
-	$(BIN)/python -m so101_policy.commands.help_texts so101_robot.commands.cli so101_policy.commands.cli \
-	  so101_eval.commands.cli so101_calibration.commands.cli
+	$(BIN)/python -m so101_policy.commands.help_texts so101_robot.cli so101_policy.cli \
+	  so101_eval.cli so101_calibration.cli
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_calibration.commands.cli import CALIBRATE
+from so101_calibration.cli import CALIBRATE
 
 if __name__ == "__main__":
     sys.exit(CALIBRATE.main())

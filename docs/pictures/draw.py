@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from so101_robot.arm.arm import SO101
+from so101_robot.cli import RUN
 from so101_robot.commands import compose
-from so101_robot.commands.cli import RUN
 from so101_robot.commands.drive import drive as drive_arm
 from so101_robot.commands.run import with_defaults
 from so101_robot.loop.stopping import StopRequests

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 
 if __name__ == "__main__":
     sys.exit(EVAL.main())

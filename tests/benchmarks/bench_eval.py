@@ -112,7 +112,7 @@ def child(variant: str, warm_up: int, episodes: int, result: str, arguments: lis
 
 
 def run_ours(arguments: list[str], note: Callable[[int, int], None]) -> None:
-    from so101_eval.commands.cli import EVAL
+    from so101_eval.cli import EVAL
     from so101_eval.evaluation.plan import Player
 
     play = Player.play

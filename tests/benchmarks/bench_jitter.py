@@ -4,8 +4,8 @@ The control loop of `so101-run` at 30 Hz, with the guard and a run log, drives a
 is measured is this process and the machine. Inference is an ACT with two 96x96 cameras, as `lerobot-train` makes
 it, in the thread of `so101-run`, asked again as soon as it has answered: by LeRobot's forward, or by the engine that
 `so101-run` takes here. *Plain* is Python as it starts: automatic garbage collection, a switch interval of 5 ms, threads
-for every core, all with the same right to a core. *Quiet* is `so101_robot.realtime`, which `so101-run` has. All take
-turns in blocks, so whatever else the machine does hits all of them.
+for every core, all with the same right to a core. *Quiet* is `so101_robot.process.realtime`, which `so101-run` has. All
+take turns in blocks, so whatever else the machine does hits all of them.
 
 Run: python tests/benchmarks/bench_jitter.py [seconds of each, 15 by default: a minute and a half in all]
 """
@@ -38,13 +38,13 @@ from so101_robot.chunks import workers
 from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import ThreadWorker
 from so101_robot.clock import Clock, WallClock
-from so101_robot.compute_threads import leave_a_core
 from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.tick import Tick
-from so101_robot.realtime import realtime_runtime
+from so101_robot.process.compute_threads import leave_a_core
+from so101_robot.process.realtime import realtime_runtime
 from so101_robot.runs.log import RunLog
 from so101_robot.state import ArmState, Frame
 

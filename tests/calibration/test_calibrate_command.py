@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from so101_calibration import files
-from so101_calibration.commands.cli import CALIBRATE
+from so101_calibration.cli import CALIBRATE
 from so101_calibration.errors import ImplausibleError, InputEndedError
 from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import command as servos

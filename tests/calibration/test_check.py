@@ -8,7 +8,7 @@ import pytest
 
 from so101_calibration import check
 from so101_calibration.cameras import rates as camera_rates
-from so101_calibration.commands.cli import CALIBRATE
+from so101_calibration.cli import CALIBRATE
 from so101_calibration.errors import ServoError
 from so101_calibration.servos import compare, motion_test
 from so101_calibration.servos.line import Line, open_line

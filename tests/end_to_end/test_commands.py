@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from so101_calibration.commands import cli as calibration
-from so101_eval.commands import cli as evaluation
+from so101_calibration import cli as calibration
+from so101_eval import cli as evaluation
+from so101_policy import cli as policy
 from so101_policy import command_shell
 from so101_policy.command_flags import HELP_COLUMNS, flags_in, spelled_now
 from so101_policy.command_shell import OK, Command
-from so101_policy.commands import cli as policy
 from so101_policy.commands.help_texts import texts_of
-from so101_robot.commands import cli as robot
+from so101_robot import cli as robot
 
 ROOMS = (robot, policy, evaluation, calibration)
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}

@@ -21,11 +21,11 @@ import serial
 import zmq
 
 from so101_robot.bus import protocol
-from so101_robot.commands.cli import MOCK
+from so101_robot.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.serve.engine import MockServer, MockServerConfig
 from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.server import MockServer, MockServerConfig
 
 START_S = 90
 COMMAND = [sys.executable, "-m", "so101_robot.mock"]

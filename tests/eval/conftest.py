@@ -10,7 +10,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 

@@ -17,7 +17,7 @@ import pexpect
 import pytest
 from rich.console import Console
 
-from so101_eval.commands.cli import DEMOS
+from so101_eval.cli import DEMOS
 from so101_eval.demos import command as demos_command
 from so101_eval.demos import players, staging
 from so101_eval.demos.dataset import EPISODES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from so101_eval.commands.cli import STUDY
+from so101_eval.cli import STUDY
 from so101_eval.errors import ConfigError, StudyError
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.plan import Plan

@@ -7,7 +7,7 @@ import pytest
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot import demo
 from so101_robot.arm.config_arm import SO101Config
-from so101_robot.commands.cli import RUN
+from so101_robot.cli import RUN
 from so101_robot.commands.run import DEMO_S, with_defaults
 from so101_robot.errors import ConfigError
 from so101_robot.runs.log import read_ticks

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from so101_robot import realtime
-from so101_robot.realtime import SWITCH_INTERVAL_S, CollectingClock, lower_priority, realtime_runtime
+from so101_robot.process import realtime
+from so101_robot.process.realtime import SWITCH_INTERVAL_S, CollectingClock, lower_priority, realtime_runtime
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_eval.commands.cli import DEMOS
+from so101_eval.cli import DEMOS
 
 if __name__ == "__main__":
     sys.exit(DEMOS.main())

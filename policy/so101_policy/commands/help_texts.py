@@ -1,6 +1,6 @@
 """Help texts, made once and kept in the packages, so that `--help` imports nothing.
 
-    python -m so101_policy.commands.help_texts so101_robot.commands.cli so101_policy.commands.cli ...
+    python -m so101_policy.commands.help_texts so101_robot.cli so101_policy.cli ...
 
 writes the texts of all commands of these modules. A text comes from the command's argparse parser, or from the
 dataclasses of its configuration: what is written under a field is what the help says of its flag.

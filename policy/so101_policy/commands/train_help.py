@@ -4,7 +4,7 @@ LeRobot's configurations."""
 from lerobot.configs.default import DatasetConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.train.config import SO101TrainConfig

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from so101_policy.cli import FRAMES
 from so101_policy.command_flags import Parser
-from so101_policy.commands.cli import FRAMES
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
 from so101_policy.frames.dataset import INFO, fingerprint

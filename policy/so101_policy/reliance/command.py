@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from so101_policy.cli import RELIANCE
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK
-from so101_policy.commands.cli import RELIANCE
 from so101_policy.errors import PolicyError
 from so101_policy.files import write_json
 from so101_policy.reliance.frames import Recordings, open_recordings, read_views

@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 
 if __name__ == "__main__":
     sys.exit(TRAIN.main())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 from so101_policy.train import stages as training_run
 from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.flags import parse

@@ -14,8 +14,8 @@ from typing import Any
 from draccus.wrappers import docstring
 from lerobot.configs import parser
 
+from so101_policy.cli import TRAIN
 from so101_policy.command_flags import flags_in, nearest
-from so101_policy.commands.cli import TRAIN
 from so101_policy.errors import PolicyError, TrainError
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES
 from so101_policy.train.config import SO101TrainConfig

@@ -48,8 +48,8 @@ from so101_robot.guard.guard import Guard
 from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
+from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
 from so101_robot.state import ArmState, Frame
-from so101_robot.tolerances import HOLD_AT_GOAL_DEG
 
 if TYPE_CHECKING:
     from so101_robot.mock.arm import MockArm

@@ -13,7 +13,7 @@ import numpy as np
 
 from so101_robot.chunks.inference import Inference, Observation, Predict
 from so101_robot.clock import Clock
-from so101_robot.realtime import lower_priority
+from so101_robot.process.realtime import lower_priority
 
 if TYPE_CHECKING:
     pass

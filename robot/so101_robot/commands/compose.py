@@ -37,7 +37,7 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     import torch
 
     from so101_policy.inference.act_policy import ActPolicy
-    from so101_robot.compute_threads import leave_a_core
+    from so101_robot.process.compute_threads import leave_a_core
 
     path = config.policy.path
     if path.startswith(demo.PREFIX):

@@ -44,7 +44,7 @@ def drive(
     """
     from so101_robot.commands.reconnect import Reconnector
     from so101_robot.loop.loop import ControlLoop
-    from so101_robot.realtime import realtime_runtime
+    from so101_robot.process.realtime import realtime_runtime
     from so101_robot.watchdog.client import Watchdog, job_for
 
     assert robot.guard is not None  # since connect

@@ -20,8 +20,8 @@ import yaml
 
 from so101_policy.files import write_json
 from so101_robot.arm.arm import SO101
+from so101_robot.cli import REPLAY
 from so101_robot.commands import compose
-from so101_robot.commands.cli import REPLAY
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.replay_parts import (

@@ -1,7 +1,7 @@
 """The help of so101-replay. Flags that it shares with so101-run are explained there."""
 
 from so101_policy.commands.help_texts import COMMON, Flag, paragraph, section
-from so101_robot.commands.cli import REPLAY
+from so101_robot.cli import REPLAY
 from so101_robot.commands.run_help import run_flags
 
 EXAMPLES = """\

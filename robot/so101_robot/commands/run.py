@@ -17,8 +17,8 @@ from typing import Any
 from so101_policy.command_shell import FAILED, INTERRUPTED, OK, complain, in_words
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
+from so101_robot.cli import RUN
 from so101_robot.commands import compose
-from so101_robot.commands.cli import RUN
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig

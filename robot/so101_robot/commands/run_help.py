@@ -1,7 +1,7 @@
 """The help of so101-run, made from the words under the fields of `RunConfig`."""
 
 from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
-from so101_robot.commands.cli import RUN
+from so101_robot.cli import RUN
 from so101_robot.commands.run_config import RunConfig
 
 EXAMPLES = """\

@@ -30,7 +30,7 @@ from so101_robot.guard.load_budgets import LoadAllowance, LoadBudgets
 from so101_robot.guard.rig import Rig
 from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import GRIPPER, JOINTS
-from so101_robot.tolerances import OUTSIDE_RANGE_DEG
+from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
     from so101_robot.state import ArmState

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from so101_robot.arm.slow_motion import SlowMotion
-from so101_robot.tolerances import AT_FIRST_POSE
+from so101_robot.motion.slow_motion import SlowMotion
+from so101_robot.motion.tolerances import AT_FIRST_POSE
 
 if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_robot.arm.slow_motion import SlowMotion
 from so101_robot.bus.protocol import Errors
 from so101_robot.clock import Clock
 from so101_robot.errors import ConfigError, RobotError, UnsafeActionError, describe
@@ -34,8 +33,9 @@ from so101_robot.guard.kinematics import angles_of, forward
 from so101_robot.joints import JOINTS
 from so101_robot.loop.observers import Stopwatch
 from so101_robot.loop.tick import Tick
+from so101_robot.motion.slow_motion import SlowMotion
+from so101_robot.motion.tolerances import AT_HOME
 from so101_robot.state import Arm
-from so101_robot.tolerances import AT_HOME
 
 if TYPE_CHECKING:
     from so101_robot.state import ArmState

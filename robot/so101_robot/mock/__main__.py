@@ -2,7 +2,7 @@
 
 import sys
 
-from so101_robot.commands.cli import MOCK
+from so101_robot.cli import MOCK
 
 if __name__ == "__main__":
     sys.exit(MOCK.main())

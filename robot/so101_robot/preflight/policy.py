@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from so101_policy.errors import CheckpointError
 from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
-from so101_robot.tolerances import OUTSIDE_RANGE_DEG
 
 ACTION, STATE, IMAGES = "action", "observation.state", "observation.images."
 """LeRobot's names of features."""

@@ -9,8 +9,8 @@ from so101_robot.bus.protocol import Errors
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
+from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
-from so101_robot.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from so101_robot import child
 from so101_robot.bus.identity import identities_of
 from so101_robot.errors import ConfigError, RobotError
+from so101_robot.process import child
 from so101_robot.watchdog.process import Job
 from so101_robot.watchdog.slow_park import STEPS_PER_DEG, ArmFacts
 

@@ -7,13 +7,13 @@ this program is stopped on the way. Positions are encoder steps.
 import math
 from dataclasses import dataclass
 
-from so101_robot import easing
 from so101_robot.bus.identity import Identity
 from so101_robot.bus.protocol import Errors
 from so101_robot.bus.small_bus import GOAL_POSITION, GOAL_VELOCITY, PHASE, SPEED_IN_STEPS, Servo, SmallBus
 from so101_robot.clock import Clock
 from so101_robot.joints import SERVO_IDS, STEPS_PER_TURN, named_servo
-from so101_robot.tolerances import AT_HOME, HOLD_AT_GOAL_DEG, OUTSIDE_RANGE_DEG
+from so101_robot.motion import easing
+from so101_robot.motion.tolerances import AT_HOME, HOLD_AT_GOAL_DEG, OUTSIDE_RANGE_DEG
 
 STEPS_PER_DEG = STEPS_PER_TURN / 360
 

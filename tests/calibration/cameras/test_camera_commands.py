@@ -15,7 +15,7 @@ from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
 from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
-from so101_calibration.commands.cli import CALIBRATE
+from so101_calibration.cli import CALIBRATE
 from so101_robot.arm.arm import SO101
 from so101_robot.mock.config import MockConfig
 

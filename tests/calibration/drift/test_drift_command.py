@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from so101_calibration.cameras import pictures
-from so101_calibration.commands.cli import CALIBRATE
+from so101_calibration.cli import CALIBRATE
 from so101_calibration.drift import preflight as preflight_drift
 from so101_calibration.drift import remembered
 from so101_calibration.drift.background import Background, sharpness

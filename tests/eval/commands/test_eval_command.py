@@ -12,7 +12,7 @@ import pexpect
 import pytest
 from numpy.typing import NDArray
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_eval.errors import EvalError
 from so101_eval.evaluation.plan import Player
 from so101_eval.evaluation.policy_specs import EPISODES as SCENES

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_eval.commands.plan import Design, detectable, needed
 from so101_eval.statistics import Pairs, barnard, mcnemar_power, newcombe, tango
 from so101_eval.statistics.compare import Count, compare_counts, compare_pairs

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation import cluster
 from so101_eval.evaluation.cluster import cluster_players, pack, unpack

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, read_episodes, read_runs
 from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report import report_data

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from so101_eval.commands.cli import EVAL
+from so101_eval.cli import EVAL
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, RUN, EpisodeRecord, read_episodes
 from so101_eval.evaluation.replay import DIFFERENT, EVERY, HEIGHT, SAME, WIDTH, describe, film, find, replay

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from so101_policy.commands.cli import FRAMES
+from so101_policy.cli import FRAMES
 from so101_policy.frames.cache import FrameCache, open_cache
 from so101_policy.frames.dataset import open_dataset
 from so101_policy.frames.folders import PARTIAL, locked

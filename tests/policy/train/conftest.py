@@ -11,7 +11,7 @@ import pytest
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 
 JOINTS = ("a.pos", "b.pos", "c.pos")
 CAMERAS = {"front": (32, 32), "wrist": (32, 32)}

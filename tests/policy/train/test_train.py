@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.train.trainer import Trainer
 
@@ -180,7 +180,7 @@ def test_kill_9_while_saving_leaves_the_checkpoint_before_whole(tmp_path: Path, 
         "        return real(*arguments, **named)\n"
         "    setattr(os, name, call)\n"
         "for name in ('fsync', 'rename', 'replace', 'symlink'): dying(name)\n"
-        "from so101_policy.commands.cli import TRAIN\n"
+        "from so101_policy.cli import TRAIN\n"
         "TRAIN.main(sys.argv[2:])\n"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 
 Flags = Callable[..., list[str]]
 Losses = Callable[[Path], list[float]]

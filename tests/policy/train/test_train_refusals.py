@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 
 Train = Callable[..., Path]
 Flags = Callable[..., list[str]]

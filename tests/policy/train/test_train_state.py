@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from so101_policy.commands.cli import TRAIN
+from so101_policy.cli import TRAIN
 from so101_policy.errors import StoppedError
 from so101_policy.train import stages as training_run
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress

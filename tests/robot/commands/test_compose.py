@@ -11,7 +11,7 @@ import pytest
 from checkpoints import untrained
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
-from so101_robot.commands.cli import RUN
+from so101_robot.cli import RUN
 from so101_robot.commands.compose import policy_fps
 from so101_robot.commands.run_config import PolicyFlags, RunConfig
 from so101_robot.errors import ConfigError

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from so101_robot.bus.units import Scale
 from so101_robot.chunks.scheduler import Planned
+from so101_robot.cli import REPLAY
 from so101_robot.commands import replay
-from so101_robot.commands.cli import REPLAY
 from so101_robot.commands.replay_parts import Played, check_calibration, check_goals, check_rate, on_steps
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from so101_robot.arm.slow_motion import SlowMotion
 from so101_robot.bus.protocol import Errors
 from so101_robot.faults.fault import Fault, Mode, Sight
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
@@ -21,6 +20,7 @@ from so101_robot.faults.symptoms import (
 )
 from so101_robot.guard.guard import Guard, GuardLimits, GuardRule, Intervention, Verdict
 from so101_robot.joints import JOINTS
+from so101_robot.motion.slow_motion import SlowMotion
 from so101_robot.state import Frame
 
 SILENT = Sight("servo silent", "elbow_flex", "servo 3 (elbow_flex) does not answer")

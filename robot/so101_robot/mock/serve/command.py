@@ -18,12 +18,12 @@ from rich.table import Table
 
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK, WRONG_INPUT
-from so101_robot.commands.cli import MOCK
+from so101_robot.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
-from so101_robot.mock.serve.engine import ControlChannel, MockServer, MockServerConfig
 from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 
 __all__ = ["MockProcess", "main"]
 

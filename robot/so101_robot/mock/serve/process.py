@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from so101_robot import child
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
 from so101_robot.plain_data import Plain
+from so101_robot.process import child
 
 Option = bool | int | float | str | Path | None
 """The value of an option of `so101-mock`."""
@@ -86,7 +86,7 @@ class MockProcess:
         self.close()
 
     def call(self, method: str, **arguments: Plain) -> Any:
-        """Ask the arm; the methods are those of `so101_robot.mock.serve.engine.Control`.
+        """Ask the arm; the methods are those of `so101_robot.mock.serve.server.Control`.
 
         Raises:
             RobotError: the arm refused, or is gone.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from so101_policy.command_shell import Command
 
-HELP = Path(__file__).with_name("help")
+HELP = Path(__file__).parent / "commands" / "help"
 
 BEFORE_THE_ARM = "interrupted before the arm was touched"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import so101_policy
 
-ROOTS = (Path(__file__).parents[1], Path(so101_policy.__file__).parents[1])
+ROOTS = (Path(__file__).parents[2], Path(so101_policy.__file__).parents[1])
 """Where these packages are, installed or not."""
 
 

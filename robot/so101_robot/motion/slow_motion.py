@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from so101_robot import easing
+from so101_robot.motion import easing
 
 
 class SlowMotion(NamedTuple):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from so101_policy.command_shell import Command
 
-HELP = Path(__file__).with_name("help")
+HELP = Path(__file__).parent / "commands" / "help"
 
 GOES_ON = "interrupted; finished episodes are kept, and the same command again goes on"
 OLD_NAMES = {"--out": "--output_dir", "--jobs": "--num_workers"}

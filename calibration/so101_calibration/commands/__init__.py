@@ -1,1 +1,0 @@
-"""The commands of this package. `cli` is light: it knows their names, not their work."""

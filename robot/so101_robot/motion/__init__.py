@@ -1,0 +1,1 @@
+"""Slow motion from pose to pose, and how near is near."""
