@@ -17,7 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_TIME = (
     "test_calibrate_command.py",
-    "test_chunks.py",
+    "test_scheduler.py",
     "test_conformance_lerobot.py",
     "test_dashboard.py",
     "test_killed.py",
@@ -28,7 +28,7 @@ REAL_TIME = (
     "test_port_lock.py",
     "test_prompts.py",
     "test_pty.py",
-    "test_quiet.py",
+    "test_realtime.py",
     "test_reconnect.py",
     "test_reconnector.py",
     "test_so101_mock_cli.py",

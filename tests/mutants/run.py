@@ -1,0 +1,220 @@
+"""Break the wiring on purpose, one line at a time, and see whether a test notices: `make mutants`.
+
+`mutants.toml` lists the breakages: a file, its old text, the new text, and the tests of the fast suite that must
+fail. Each is applied to a copy of the repository, never to the repository itself. A breakage that no test notices is
+a *survivor*: the wiring it breaks is untested. A breakage whose old text is not in the file exactly once is an error,
+so the list cannot rot.
+
+    python tests/mutants/run.py                 # all
+    python tests/mutants/run.py fence crossfade # those whose name contains one of the words
+
+Exit code 0: all killed; 1: survivors; 2: the list or the tests are out of order.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).resolve().parents[2]
+LIST = Path(__file__).with_name("mutants.toml")
+PACKAGES = ("robot", "policy", "eval", "calibration")
+TIMEOUT_S = 600.0
+"""A mutant that makes its tests hang is killed, too."""
+
+FAILED, PASSED = 1, 0
+"""What pytest exits with when tests failed, and when all passed; anything else says that nothing was tested."""
+
+
+class ListError(ValueError):
+    """The list of breakages does not fit the sources."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One breakage."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """Arguments for pytest: files, or `file::test`."""
+    args: tuple[str, ...] = field(default=())
+    """Further arguments for pytest, such as `-k word`."""
+
+    def apply(self, root: Path) -> None:
+        """Write the broken file below `root`. Raises `ListError` where the old text is not there exactly once."""
+        path = root / self.file
+        if not path.is_file():
+            raise ListError(f"{self.name}: there is no file {self.file}")
+        text = path.read_text()
+        if (count := text.count(self.old)) != 1:
+            raise ListError(f"{self.name}: its old text is in {self.file} {count} times, expected once")
+        if self.old == self.new:
+            raise ListError(f"{self.name}: old and new text are the same")
+        path.write_text(text.replace(self.old, self.new))
+
+
+def load(path: Path = LIST) -> list[Mutant]:
+    """All breakages of the list. Raises `ListError` for one that lacks a field or has a name twice."""
+    mutants: list[Mutant] = []
+    for entry in tomllib.loads(path.read_text())["mutant"]:
+        try:
+            mutants.append(
+                Mutant(
+                    entry["name"],
+                    entry["file"],
+                    entry["old"],
+                    entry["new"],
+                    tuple(entry["tests"]),
+                    tuple(entry.get("args", ())),
+                )
+            )
+        except KeyError as missing:
+            raise ListError(f"{entry.get('name', entry)}: {missing} is missing") from missing
+    names = [mutant.name for mutant in mutants]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ListError(f"there twice: {', '.join(twice)}")
+    return mutants
+
+
+def copy_tree(target: Path) -> None:
+    """The tracked and new files of the repository, with compiled caches, which hold while files keep their times."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = ROOT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    for cache in ROOT.glob("*/**/__pycache__"):
+        if ".venv" not in cache.parts and (target / cache.relative_to(ROOT)).parent.is_dir():
+            shutil.copytree(cache, target / cache.relative_to(ROOT), dirs_exist_ok=True)
+
+
+def pytest(root: Path, tests: Iterable[str], args: Sequence[str]) -> tuple[int, str]:
+    """Exit code and output of the fast suite's `tests` in the copy at `root`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(root / name) for name in PACKAGES)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *args, *tests]
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return FAILED, f"not over after {TIMEOUT_S:.0f} s"
+    return done.returncode, done.stdout + done.stderr
+
+
+class Bench:
+    """A copy of the repository in which breakages are tried one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        copy_tree(folder)
+
+    def whole(self, tests: Iterable[str], args: Sequence[str]) -> None:
+        """Raises `ListError` where the tests do not pass without any breakage."""
+        code, output = pytest(self.folder, tests, args)
+        if code != PASSED:
+            raise ListError(f"{' '.join((*tests, *args))}: do not pass as they are (exit code {code})\n{output[-3000:]}")
+
+    def killed(self, mutant: Mutant) -> bool:
+        """Whether a test notices. Raises `ListError` where nothing was tested."""
+        path = self.folder / mutant.file
+        kept = path.with_name(path.name + ".kept")
+        shutil.copy2(path, kept)
+        try:
+            mutant.apply(self.folder)
+            code, output = pytest(self.folder, mutant.tests, mutant.args)
+        finally:
+            shutil.copy2(kept, path)
+            kept.unlink()
+        if code not in (FAILED, PASSED):
+            raise ListError(f"{mutant.name}: pytest ended with {code}\n{output[-3000:]}")
+        return code == FAILED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only breakages whose name contains one of these")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="copies at work (default: one a core)")
+    parser.add_argument("--skip-whole", action="store_true", help="do not check first that the tests pass unbroken")
+    flags = parser.parse_args(arguments)
+    try:
+        mutants = load()
+        for mutant in mutants:
+            check(mutant)
+        chosen = [m for m in mutants if not flags.words or any(word in m.name for word in flags.words)]
+        if not chosen:
+            raise ListError(f"no breakage is called {' or '.join(flags.words)}")
+        survivors = _try(chosen, flags.jobs, whole=not flags.skip_whole)
+    except ListError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed")
+    for mutant in survivors:
+        print(f"  survived: {mutant.name} ({mutant.file})")
+    return 1 if survivors else 0
+
+
+def check(mutant: Mutant) -> None:
+    """Raises `ListError` unless the breakage can be applied to the sources as they are."""
+    path = ROOT / mutant.file
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / mutant.file
+        copy.parent.mkdir(parents=True)
+        if path.is_file():
+            shutil.copy2(path, copy)
+        mutant.apply(Path(scratch))
+
+
+def _try(mutants: Sequence[Mutant], jobs: int, *, whole: bool) -> list[Mutant]:
+    """Those that no test notices."""
+    benches: SimpleQueue[Bench] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="so101-mutants-") as scratch, ThreadPoolExecutor(jobs) as pool:
+        for number in range(jobs):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            benches.put(Bench(folder))
+
+        def check_whole(suite: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+            bench = benches.get()
+            try:
+                bench.whole(*suite)
+            finally:
+                benches.put(bench)
+
+        def work(mutant: Mutant) -> bool:
+            bench, started = benches.get(), time.monotonic()
+            try:
+                killed = bench.killed(mutant)
+            finally:
+                benches.put(bench)
+            print(f"{'killed  ' if killed else 'SURVIVED'} {time.monotonic() - started:5.0f} s  {mutant.name}", flush=True)
+            return killed
+
+        if whole:
+            list(pool.map(check_whole, sorted({(mutant.tests, mutant.args) for mutant in mutants})))
+        killed = list(pool.map(work, mutants))
+    return [mutant for mutant, was_killed in zip(mutants, killed, strict=True) if not was_killed]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
