@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from so101_eval.episode.episode import DIFFERENT, Attempt, Stage, episode_loop_config
 from so101_eval.episode.scripted import Scripted
-from so101_eval.evaluation.loaded_policies import scheduler
+from so101_eval.evaluation.loaded_policies import Acting, load, scheduler
+from so101_eval.evaluation.policy_specs import parse_policy
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import draw
-from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands import compose
 from so101_robot.commands.drive import drive, loop_config
@@ -189,13 +190,11 @@ def test_the_settings_of_an_episodes_loop_are_those_of_so101_run_but_for_the_wri
     assert {name for name in names if getattr(run, name) != getattr(at_home, name)} == {"approach_speed"}
 
 
-def test_how_chunks_are_played_is_one_function(stage: Stage):
-    """An evaluation's checkpoint is asked for as `so101-run` would be."""
-    import inspect
-
-    from so101_eval.evaluation import loaded_policies as drivers
-
-    assert "compose.playing(" in inspect.getsource(drivers.Acting)
+def test_a_checkpoint_is_played_as_so101_run_would_without_any_flags(act: Path):
+    loaded = load(parse_policy(f"mine={act}"))
+    assert isinstance(loaded, Acting)
+    config = RunConfig(robot=SO101Config(port="mock"), policy=PolicyFlags(path=str(act)))
+    assert loaded.playing == compose.playing(config, ActPolicy.load(act))
 
 
 def wave(stage: Stage) -> Scripted:
