@@ -111,7 +111,19 @@ def pytest(root: Path, tests: Iterable[str], args: Sequence[str]) -> tuple[int, 
     """Exit code and output of the fast suite's `tests` in the copy at `root`."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(root / name) for name in PACKAGES)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *args, *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        *args,
+        *tests,
+    ]
     try:
         done = subprocess.run(
             command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -132,7 +144,8 @@ class Bench:
         """Raises `ListError` where the tests do not pass without any breakage."""
         code, output = pytest(self.folder, tests, args)
         if code != PASSED:
-            raise ListError(f"{' '.join((*tests, *args))}: do not pass as they are (exit code {code})\n{output[-3000:]}")
+            suite = " ".join((*tests, *args))
+            raise ListError(f"{suite}: do not pass as they are (exit code {code})\n{output[-3000:]}")
 
     def killed(self, mutant: Mutant) -> bool:
         """Whether a test notices. Raises `ListError` where nothing was tested."""
@@ -154,8 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("words", nargs="*", help="only breakages whose name contains one of these")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="copies at work (default: one a core)")
-    parser.add_argument("--skip-whole", action="store_true", help="do not check first that the tests pass unbroken")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="copies at work (default: one a core)"
+    )
+    parser.add_argument(
+        "--skip-whole", action="store_true", help="do not check first that the tests pass unbroken"
+    )
     flags = parser.parse_args(arguments)
     try:
         mutants = load()
@@ -207,7 +224,8 @@ def _try(mutants: Sequence[Mutant], jobs: int, *, whole: bool) -> list[Mutant]:
                 killed = bench.killed(mutant)
             finally:
                 benches.put(bench)
-            print(f"{'killed  ' if killed else 'SURVIVED'} {time.monotonic() - started:5.0f} s  {mutant.name}", flush=True)
+            word = "killed  " if killed else "SURVIVED"
+            print(f"{word} {time.monotonic() - started:5.0f} s  {mutant.name}", flush=True)
             return killed
 
         if whole:
