@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # own in .tools/
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && command -v uv || echo .tools/bin/uv)
 BIN := .venv/bin
+OR_NONE = || [ $$? -eq 5 ] # pytest found no such test: ARGS may name a few files
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -17,8 +18,9 @@ help: ## this list
 run: .venv/.run ## bring up the mock arm and let a small ACT policy drive it (ARGS="--help" shows the options)
 	$(BIN)/so101-run $(ARGS)
 
-test: .venv/.dev ## the tests, without hardware
-	$(BIN)/pytest -q -m "not slow" $(ARGS)
+test: .venv/.dev ## the tests, without hardware: most side by side, then those that need real time
+	$(BIN)/pytest -q -m "not slow and not real_time" -n logical --maxprocesses 4 --dist loadfile $(ARGS) $(OR_NONE)
+	$(BIN)/pytest -q -m "not slow and real_time" $(ARGS) $(OR_NONE)
 
 test-slow: .venv/.dev ## the tests that take minutes
 	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)

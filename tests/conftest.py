@@ -46,9 +46,8 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"tests/conftest.py lists tests that do not exist: {', '.join(gone)}")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup` (pytest-xdist): a file stays together, and what needs real time takes turns."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "real time" if item.path.name in REAL_TIME else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs most files side by side, and then these, one after the other."""
+    for item in items:
+        if item.path.name in REAL_TIME:
+            item.add_marker(pytest.mark.real_time)

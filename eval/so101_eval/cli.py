@@ -25,7 +25,7 @@ by the same command.
 
 EVAL = Command(
     "so101-eval",
-    "which policy is better, by how much, when things shift, and how sure are we?",
+    "which policy is better, by how much, when things shift, and how sure that is",
     HELP,
     examples=EXAMPLES,
     parts=(
@@ -69,7 +69,7 @@ DEMOS = Command(
 
 STUDY = Command(
     "so101-study",
-    "does a cure for blindness help? demonstrations, training, probes, paired episodes, report",
+    "which way of training is better: demonstrations, training, probes, paired episodes, report",
     HELP,
     "so101_eval.study.command",
     interrupted="interrupted; the same command again goes on from there",

@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-m", "so101_robot.mock"]
 def test_help_explains_itself_with_examples() -> None:
     said = MOCK.help_text()
     assert "so101-mock --port_link=/tmp/so101" in said
-    assert "--faults PLAN.yaml" in said
+    assert "--faults=plan.yaml" in said
     assert "control_fd" not in said
 
 

@@ -95,7 +95,7 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
         (["--robot.cameras={front: {"], "not YAML"),
         (["--robot.port=/dev/ttyACM0"], "--policy.path is missing"),
         (["--policy.path=x"], "--robot.port is missing"),
-        (["--robot.limits.joint_speed_deg_s=-3"], "has to be a number above 0"),
+        (["--robot.limits.joint_speed_deg_s=-3"], "expected a number above 0"),
     ],
 )
 def test_wrong_flags_are_one_readable_message(
@@ -279,7 +279,7 @@ def test_the_same_command_drives_a_serial_port_in_real_time(checkpoint: Path, tm
 def test_an_unplugged_port_ends_the_run_with_one_message_about_the_port_and_one_about_torque(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(supervisor.POLICY, "port gone", Rule(hold_s=1.0))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setitem(supervisor.FAULT_RULES, "port gone", Rule(hold_s=1.0))  # pyright: ignore[reportArgumentType]
     with MockProcess() as arm:
         unplug = threading.Thread(target=lambda: (wait_for(tmp_path / "run", "run", 30), arm.close()))
         unplug.start()

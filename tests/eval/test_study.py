@@ -80,7 +80,7 @@ def test_a_study_of_version_0_1_0_says_arms_where_it_is_variants_now(tmp_path: P
     assert '"arms"' in file.read_text()
     QUICK.settle(tmp_path / "study")
     with pytest.raises(ConfigError, match="there is no variant 'phase9'"):
-        study._design(study._parser().parse_args(["--arms", "phase9"]))  # the flag of then
+        study._design(study.parser().parse_args(["--variants", "phase9"]))  # the flag of then
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
@@ -243,7 +243,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pyte
 
 def test_a_variant_can_be_spelled_as_its_preset_is():
     asked = study.parser().parse_args(["--variants", "isolation_band", "no-state"])
-    assert asked.arms == ["isolation-band", "no-state"]
+    assert asked.variants == ["isolation-band", "no-state"]
 
 
 def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

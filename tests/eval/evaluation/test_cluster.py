@@ -92,7 +92,7 @@ def test_an_address_where_nobody_answers_is_one_message(form: str):
         bound.bind(("127.0.0.1", 0))
         address = form.format(f"127.0.0.1:{bound.getsockname()[1]}")
         with pytest.raises(ConfigError, match=r"nobody answers at 127\.0\.0\.1:\d+ \(.*refused\)"):
-            cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
+            cluster._connect(address)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_machine_that_swallows_what_is_sent_costs_a_stated_time(monkeypatch: pytest.MonkeyPatch):
@@ -105,7 +105,7 @@ def test_a_machine_that_swallows_what_is_sent_costs_a_stated_time(monkeypatch: p
     monkeypatch.setattr(socket, "create_connection", swallowed)
     for address in ("10.0.0.9", "ray://10.0.0.9", "head:6000", "[fd00::1]:7"):
         with pytest.raises(ConfigError, match="timed out"):
-            cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
+            cluster._connect(address)  # pyright: ignore[reportPrivateUsage]
     hosts = [("10.0.0.9", 6379), ("10.0.0.9", 10001), ("head", 6000), ("fd00::1", 7)]
     assert asked == [(host, cluster.CONNECT_S) for host in hosts]
 
@@ -119,13 +119,13 @@ def test_a_cluster_that_was_here_once_is_not_waited_for(tmp_path: Path, monkeypa
         monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         with pytest.raises(ConfigError, match="--cluster auto: nobody answers"):
-            cluster._connect(None, "auto")  # pyright: ignore[reportPrivateUsage]
+            cluster._connect("auto")  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("address", ["head:port", "head:70000", "nowhere.invalid:6379"])
 def test_what_is_no_address_is_refused(address: str):
     with pytest.raises(ConfigError, match=f"--cluster {address}: nobody answers"):
-        cluster._connect(None, address)  # pyright: ignore[reportPrivateUsage]
+        cluster._connect(address)  # pyright: ignore[reportPrivateUsage]
 
 
 # With Ray
