@@ -25,6 +25,7 @@ from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.state import Frame
 
@@ -44,8 +45,8 @@ class Memory:
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append(tick)
 
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message.text)
 
     def close(self) -> None: ...
 
