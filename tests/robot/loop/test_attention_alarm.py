@@ -142,7 +142,7 @@ def test_only_the_time_counts_in_which_the_policy_drives() -> None:
 
 def test_while_nothing_is_played_the_last_answer_stands() -> None:
     alarm = AttentionAlarm(AttentionAlarmConfig())
-    assert alarm.see(tick(0, shares(0.9))) == (None, "")
+    assert alarm.see(tick(0, shares(0.9))) == (None, None)
     held = tick(10)
     object.__setattr__(held, "planned", NOTHING)
     assert alarm.see(held)[0] is not None

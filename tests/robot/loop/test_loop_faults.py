@@ -25,7 +25,7 @@ from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.loop.tick import Tick
-from so101_robot.message import Message
+from so101_robot.message import Message, Severity
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.state import Frame
 
@@ -41,12 +41,14 @@ class Memory:
     def __init__(self) -> None:
         self.ticks: list[Tick] = []
         self.messages: list[str] = []
+        self.severities: dict[str, Severity] = {}
 
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append(tick)
 
     def on_message(self, message: Message) -> None:
         self.messages.append(message.text)
+        self.severities[message.text] = message.severity
 
     def close(self) -> None: ...
 
