@@ -32,7 +32,9 @@ class DisturbedArm:
             raise ConfigError("only the mock arm can be disturbed")
         self._robot, self._mock, self._fps = robot, robot.mock, fps
         self._disturbances = Disturbances(disturbance)
-        self._every_tick = bool(disturbance.image_delay_ticks or disturbance.frame_drop or disturbance.black_share)
+        self._every_tick = bool(
+            disturbance.image_delay_ticks or disturbance.frame_drop or disturbance.black_share
+        )
         self._looked_at = False
         self._begin_s: float | None = None
         self._time_s = 0.0
