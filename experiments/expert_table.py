@@ -186,7 +186,7 @@ def _cells(tasks: Sequence[str], scenarios: Sequence[str], level: int) -> list[C
     for name in names:
         load_scenario(name).knobs(level)
     if not names or not tasks:
-        raise ConfigError("nothing to do: needed are a task and a scenario")
+        raise ConfigError("nothing to do: expected a task and a scenario")
     return [Cell(task, name, 0 if name == NOMINAL else level) for task in tasks for name in names]
 
 

@@ -58,7 +58,7 @@ def ship(study: Path, policy: str, folder: Path) -> Shipped:
     """
     if not (study / DESIGN).is_file():
         raise ConfigError(
-            f"{study} is no study: it has no {DESIGN}; needed is the folder of so101-study --out"
+            f"{study} is no study: it has no {DESIGN}; expected the folder of so101-study --out"
         )
     design = Design.from_json((study / DESIGN).read_text())
     run = _run(design, study, policy)
@@ -205,9 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for asked in options.policies:
             name, equals, policy = asked.partition("=")
             if not (name and equals and policy):
-                raise ConfigError(
-                    f"--policies {asked}: needed is NAME=VARIANT:SEED, e.g. baseline=baseline:0"
-                )
+                raise ConfigError(f"--policies {asked}: expected NAME=VARIANT:SEED, e.g. baseline=baseline:0")
             shipped = ship(options.study, policy, options.out / name)
             print(
                 f"{shipped.folder}: {shipped.size_bytes / 1e6:.1f} MB, actions moved by at most {shipped.moved:.2g}"

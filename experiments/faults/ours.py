@@ -36,6 +36,7 @@ from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome, stop_on_signals
 from so101_robot.loop.observers import Background, ObserverFailure
 from so101_robot.loop.tick import Observer, Tick
+from so101_robot.message import Message
 from so101_robot.runs.log import TICKS, RunLog, read_ticks
 
 LATENCY_S = 0.1
@@ -75,7 +76,7 @@ class Memory:
             away = np.abs(tick.state.position[:GRIPPER] - true_deg(self._arm))
             self.wrong.append((tick.time_s, float(away[tick.state.answered[:GRIPPER]].max(initial=0.0))))
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def on_failure(self, failure: ObserverFailure) -> None:
         self.noticed_s.append(self.now_s)
@@ -101,7 +102,7 @@ class Failing:
         else:
             raise OSError("no space left on device")
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 
@@ -198,7 +199,7 @@ class _Stalls:
     def on_tick(self, tick: Tick) -> None:
         self._stage.stand_still()
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 

@@ -39,6 +39,7 @@ from so101_robot.faults.fault import Mode
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, StopRequests
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.runs.log import TICKS, RunLog, read_ticks
 
 OK, FAILED = 0, 1
@@ -189,7 +190,7 @@ class Saboteur:
         elif self._now is None and now_s >= self._next_s and tick.phase == "run":
             self._begin(now_s)
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 
@@ -308,7 +309,7 @@ class _Meter:
             if self._show is not None:
                 self._show(tick.time_s)
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard, GuardLimits, GuardRule, Intervention, Verdict
     from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
     from so101_robot.loop.tick import Observer, Tick
+    from so101_robot.message import Message, Severity
     from so101_robot.runs.log import RunLog, read_ticks
     from so101_robot.runs.summary import summarise
     from so101_robot.state import ArmState, Frame
@@ -65,6 +66,8 @@ _HOMES = {
     "Outcome": "loop.loop",
     "Observer": "loop.tick",
     "Tick": "loop.tick",
+    "Message": "message",
+    "Severity": "message",
     "RunLog": "runs.log",
     "read_ticks": "runs.log",
     "summarise": "runs.summary",
@@ -90,12 +93,14 @@ __all__ = [
     "InlineWorker",
     "Intervention",
     "LoopConfig",
+    "Message",
     "Observer",
     "Outcome",
     "PortError",
     "RobotError",
     "RunLog",
     "SO101Config",
+    "Severity",
     "ThreadWorker",
     "Tick",
     "UnsafeActionError",

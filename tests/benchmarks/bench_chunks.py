@@ -34,13 +34,14 @@ from so101_policy.inference.act_policy import Prediction
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.interpolation import Interpolated
-from so101_robot.chunks.scheduler import MODES, Mode, make_scheduler
+from so101_robot.chunks.scheduler import CHUNK_MODES, ChunkMode, make_scheduler
 from so101_robot.chunks.step_bound import longest_steps
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.mock.config import MockConfig
 
 POLICY_FPS = 30
@@ -103,12 +104,12 @@ class Watch:
             self.asked.append(None if tick.asked is None else tick.asked[:5])
             self.chunk.append(tick.planned.chunk_tick)
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 
 
-def play(mode: Mode, every: int, seconds: float) -> Result:
+def play(mode: ChunkMode, every: int, seconds: float) -> Result:
     fps = POLICY_FPS * every
     mock = MockConfig(width=16, height=16, realtime_factor=0.0)
     robot = SO101(SO101Config(port="mock", mock=mock))
@@ -213,7 +214,7 @@ def main() -> None:
     for column in ("mode", "policy", "loop", "ticks", "without", "inside", "across", "across / inside"):
         table.add_column(column, justify="left" if column == "mode" else "right")
     for every in (1, 6):
-        for mode in MODES:
+        for mode in CHUNK_MODES:
             result = play(mode, every, seconds)
             table.add_row(
                 mode,

@@ -43,6 +43,7 @@ from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.process.compute_threads import leave_a_core
 from so101_robot.process.realtime import realtime_runtime
 from so101_robot.runs.log import RunLog
@@ -98,7 +99,7 @@ class Lateness:
         if tick.phase == "run":
             self.late_ms.append(tick.late_s * 1e3)
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 

@@ -30,7 +30,7 @@ def test_programs_read_the_same_keys_and_words_as_ever() -> None:
     assert report["items"][1] == {
         "name": "heat",
         "verdict": "warn",
-        "text": "servo 3 (elbow_flex): 60 C; asked: below 55 C - let it cool down",
+        "text": "servo 3 (elbow_flex): 60 C; expected: below 55 C - let it cool down",
         "value": None,
         "unit": "",
     }

@@ -45,7 +45,7 @@ def test_no_kills_at_all_are_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         kills.main(["--kills=0"])
     assert ended.value.code == 2
-    assert "needed is 1 or more" in capsys.readouterr().err
+    assert "expected 1 or more" in capsys.readouterr().err
 
 
 class StillArm:

@@ -71,4 +71,4 @@ def test_a_soak_of_no_time_is_refused(flag: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         soak.main([flag])
     assert ended.value.code == 2
-    assert "needed is a number above 0" in capsys.readouterr().err
+    assert "expected a number above 0" in capsys.readouterr().err

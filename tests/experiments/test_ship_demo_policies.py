@@ -89,7 +89,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused_and_nothing_is_writ
     [
         ("stock=phase9:0", "has no policy phase9:0; possible: baseline:0, phase1:0"),
         ("stock=phase1:0", "phase1:0 is not trained yet"),
-        ("baseline:0", "needed is NAME=VARIANT:SEED"),
+        ("baseline:0", "expected NAME=VARIANT:SEED"),
     ],
 )
 def test_what_cannot_be_given_away_is_one_message(

@@ -36,7 +36,7 @@ def count(text: str) -> int:
     """A whole number from 1 on. Raises ArgumentTypeError, ValueError."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: needed is 1 or more")
+        raise argparse.ArgumentTypeError(f"{value}: expected 1 or more")
     return value
 
 
@@ -44,7 +44,7 @@ def amount(text: str) -> float:
     """A finite number above 0. Raises ArgumentTypeError, ValueError."""
     value = float(text)
     if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{value:g}: needed is a number above 0")
+        raise argparse.ArgumentTypeError(f"{value:g}: expected a number above 0")
     return value
 
 
@@ -184,7 +184,7 @@ def run(options: argparse.Namespace) -> int:
     if asked == 0:
         raise ConfigError("--difference 0: no number of episodes shows a difference that is not there")
     if options.episodes is not None and options.episodes < 1:
-        raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
+        raise ConfigError(f"--episodes {options.episodes}: expected 1 or more")
     answer = needed(design, asked)
     rows = [needed(design, d) for d in _with(DIFFERENCES, asked) if d != asked and design.base + d <= 1]
     numbers = [detectable(design, n) for n in _with(EPISODES, options.episodes)]
@@ -206,7 +206,7 @@ def _design(options: argparse.Namespace) -> Design:
     check_open("--alpha", options.alpha)
     if not 0 <= options.phi <= 1:
         raise ConfigError(
-            f"--phi {options.phi:g}: needed is 0 (scenes decide nothing) to 1 (scenes decide alone)"
+            f"--phi {options.phi:g}: expected 0 (scenes decide nothing) to 1 (scenes decide alone)"
         )
     return Design(base, options.phi, options.power, options.alpha)
 
@@ -217,9 +217,9 @@ def _share(name: str, text: str) -> float:
     try:
         value = float(number) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise ConfigError(f"{name} {text!r}: needed is a share such as 0.15 or 15%") from None
+        raise ConfigError(f"{name} {text!r}: expected a share such as 0.15 or 15%") from None
     if not 0 <= value <= 1:
-        raise ConfigError(f"{name} {text}: needed is 0 to 1, or 0% to 100%")
+        raise ConfigError(f"{name} {text}: expected 0 to 1, or 0% to 100%")
     return value
 
 

@@ -112,9 +112,9 @@ def run(options: argparse.Namespace) -> int:
 def make_plan(options: argparse.Namespace) -> Plan:
     """What the flags ask for. Raises `ConfigError`, `CheckpointError`."""
     if options.num_workers < 1:
-        raise ConfigError(f"--num_workers {options.num_workers}: needed is 1 or more")
+        raise ConfigError(f"--num_workers {options.num_workers}: expected 1 or more")
     if options.episodes < 1:
-        raise ConfigError(f"--episodes {options.episodes}: needed is 1 or more")
+        raise ConfigError(f"--episodes {options.episodes}: expected 1 or more")
     load_task(options.task)
     cells = parse_cells(options.scenarios, options.level)
     specs = parse_policies(options.policies, options.fps)
@@ -145,7 +145,7 @@ def _size(options: argparse.Namespace) -> tuple[int, int] | None:
 
 def _old_size(text: str) -> tuple[int, int]:
     if not (found := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
-        raise ConfigError(f"--size {text}: needed is WIDTHxHEIGHT, for example 96x96")
+        raise ConfigError(f"--size {text}: expected WIDTHxHEIGHT, for example 96x96")
     complain("so101-eval run", f"--size={text} is spelled --width={found[1]} --height={found[2]} now")
     return int(found[2]), int(found[1])
 

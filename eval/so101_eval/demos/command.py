@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     out, jobs = Path(options.pop("output_dir")), options.pop("num_workers")
     del options["verbose"]
     if jobs < 1:
-        raise ConfigError(f"--num_workers {jobs}: needed is 1 or more")
+        raise ConfigError(f"--num_workers {jobs}: expected 1 or more")
     settings = Settings(**options)
     settings.check()
     try:

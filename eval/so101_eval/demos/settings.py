@@ -48,7 +48,7 @@ class Settings:
         if not 0.0 <= self.recovery <= 1.0:
             raise ConfigError(f"--recovery {self.recovery}: possible is a share of the episodes, 0 to 1")
         if self.episodes < 1:
-            raise ConfigError(f"--episodes {self.episodes}: needed is 1 or more")
+            raise ConfigError(f"--episodes {self.episodes}: expected 1 or more")
         if self.seed < 0 or self.seed + self.episodes > len(DEMO_SEEDS):
             raise ConfigError(
                 f"--seed {self.seed}: with {self.episodes} episodes possible are 0 to {len(DEMO_SEEDS) - self.episodes}"

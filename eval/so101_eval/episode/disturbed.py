@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.disturbances import Disturbances, Images
-from so101_eval.palletizing.scene.reset_data import Senses
+from so101_eval.palletizing.scene.reset_data import SensorDisturbance
 from so101_robot.arm.arm import SO101
 from so101_robot.state import ArmState, Frame
 
@@ -23,16 +23,18 @@ class DisturbedArm:
 
     Args:
         robot: connected; it stays the caller's.
-        senses: what disturbs it.
+        disturbance: what disturbs it.
         fps: ticks per second; noise and delays are drawn by the tick.
     """
 
-    def __init__(self, robot: SO101, senses: Senses, fps: float) -> None:
+    def __init__(self, robot: SO101, disturbance: SensorDisturbance, fps: float) -> None:
         if robot.mock is None:
             raise ConfigError("only the mock arm can be disturbed")
         self._robot, self._mock, self._fps = robot, robot.mock, fps
-        self._disturbances = Disturbances(senses)
-        self._every_tick = bool(senses.image_delay_ticks or senses.frame_drop or senses.black_share)
+        self._disturbances = Disturbances(disturbance)
+        self._every_tick = bool(
+            disturbance.image_delay_ticks or disturbance.frame_drop or disturbance.black_share
+        )
         self._looked_at = False
         self._begin_s: float | None = None
         self._time_s = 0.0
@@ -82,7 +84,7 @@ class DisturbedArm:
         due = self._disturbances.act(self._time_s, np.asarray(position, np.float64))
         if due is not None:
             self.in_force = self._robot.command(due)
-        return position if due is None or self._disturbances.senses.action_latency_s else self._sent
+        return position if due is None or self._disturbances.settings.action_latency_s else self._sent
 
     def hold(self) -> NDArray[np.float64]:
         """As `SO101.hold`, at once."""

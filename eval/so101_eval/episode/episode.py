@@ -42,6 +42,7 @@ from so101_robot.loop.ending import Ending, EndingConfig
 from so101_robot.loop.loop import ControlLoop, Ended, LoopConfig
 from so101_robot.loop.stopping import StopRequests
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.world import World
 
@@ -389,6 +390,6 @@ class _Watch:
             self.problem = problem
             self._stop.finish(describe(problem))
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...

@@ -9,7 +9,7 @@ import numpy as np
 from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
-from so101_robot.chunks.scheduler import MODES
+from so101_robot.chunks.scheduler import CHUNK_MODES
 from so101_robot.errors import ConfigError as RateError
 from so101_robot.loop.tick import Tick
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LATENCY_S = MOCK_LATENCY_S
 """Stated latency where none is given: `so101-run`'s on the mock arm."""
 AUTO = "auto"
-CHUNKS = (AUTO, *MODES)
+CHUNKS = (AUTO, *CHUNK_MODES)
 
 
 def check_rate(fps: float) -> None:

@@ -123,7 +123,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(
-            f"--cluster {address}: nobody answers at {host}:{port} ({error}); needed is the address of a running "
+            f"--cluster {address}: nobody answers at {host}:{port} ({error}); expected the address of a running "
             "Ray cluster, host:port or ray://host:port; `ray start --head` begins one, and --cluster alone plays on "
             "this machine"
         ) from error

@@ -7,9 +7,10 @@ the scheduler of that attempt.
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from lerobot.processor import NormalizerProcessorStep
 from numpy.typing import ArrayLike, NDArray
 
 from so101_eval.episode.episode import FPS, Stage
@@ -19,18 +20,16 @@ from so101_eval.errors import ConfigError
 from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
+from so101_policy.checkpoint_files import read_processors, steps_of
+from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
-from so101_robot.chunks.inference import Observation
+from so101_robot.chunks.inference import Observation, Predict
 from so101_robot.chunks.scheduler import Scheduler
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.commands import compose
 from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
 from so101_robot.joints import JOINTS
-
-if TYPE_CHECKING:
-    from so101_policy.inference.act_policy import ActPolicy, Prediction
-    from so101_robot.chunks.inference import Predict
 
 
 class Loaded(Protocol):
@@ -63,8 +62,6 @@ class Acting:
     """A checkpoint."""
 
     def __init__(self, spec: PolicySpec, latency_s: float, chunks: str) -> None:
-        from so101_policy.inference.act_policy import ActPolicy
-
         assert spec.path is not None
         self.policy = ActPolicy.load(spec.path)
         if self.policy.sha256 != spec.sha256:
@@ -90,14 +87,14 @@ def run_config(spec: PolicySpec, latency_s: float, chunks: str) -> RunConfig:
     )
 
 
-def scheduler(stage: Stage, predict: "Predict", playing: planning.Playing) -> Scheduler:
+def scheduler(stage: Stage, predict: Predict, playing: planning.Playing) -> Scheduler:
     """A policy on the arm that is laid out, its answers late by the stated latency."""
     robot = stage.robot
     worker = InlineWorker(predict, playing.latency_s)
     return planning.make_scheduler(playing, worker, lambda: compose.last_command(robot))
 
 
-def hiding(policy: "ActPolicy", without: Sequence[str]) -> "Predict":
+def hiding(policy: ActPolicy, without: Sequence[str]) -> Predict:
     """`policy.predict` with its mean pose in place of the joints, its mean picture in place of the cameras, or both:
     what its own normalisation turns into nothing."""
     if not without:
@@ -105,13 +102,13 @@ def hiding(policy: "ActPolicy", without: Sequence[str]) -> "Predict":
     pose = mean_of(policy, "observation.state", len(JOINTS)) if "state" in without else None
     pictures = mean_pictures(policy) if "images" in without else None
 
-    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> "Prediction":
+    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         return policy.predict(state if pose is None else pose, images if pictures is None else pictures)
 
     return predict
 
 
-def mean_pictures(policy: "ActPolicy") -> dict[str, NDArray[np.uint8]]:
+def mean_pictures(policy: ActPolicy) -> dict[str, NDArray[np.uint8]]:
     """Camera -> (height, width, 3) of one colour: the mean in the training data. Raises as `mean_of`."""
     config: Any = policy.policy.config
     # statistics have the policy's own names, cameras those before its preprocessor renames them
@@ -121,12 +118,8 @@ def mean_pictures(policy: "ActPolicy") -> dict[str, NDArray[np.uint8]]:
     }
 
 
-def mean_of(policy: "ActPolicy", feature: str, size: int) -> NDArray[np.float64]:
+def mean_of(policy: ActPolicy, feature: str, size: int) -> NDArray[np.float64]:
     """(size,) the feature's mean in the training data. Raises `ConfigError` where the checkpoint has none."""
-    from lerobot.processor import NormalizerProcessorStep
-
-    from so101_policy.checkpoint_files import read_processors, steps_of
-
     config: Any = policy.policy.config
     for step in steps_of(read_processors(policy.path, config, "cpu")[0], NormalizerProcessorStep):
         if "mean" in (step.stats or {}).get(feature, {}):

@@ -67,7 +67,7 @@ class Plan:
         for scenario, level in self.cells:
             load_scenario(scenario).knobs(level)
         if not self.cells or self.episodes < 1:
-            raise ConfigError("nothing to do: needed are a scenario and an episode")
+            raise ConfigError("nothing to do: expected a scenario and an episode")
         for seed in (self.seeds.start, self.seeds.stop - 1):
             check_seed(seed, "eval")
         if self.chunks not in CHUNKS:
@@ -127,7 +127,7 @@ def parse_cells(text: str, level: int = LEVEL) -> tuple[tuple[str, int], ...]:
     if twice := sorted({f"{name}:{level}" for name, level in cells if cells.count((name, level)) > 1}):
         raise ConfigError(f"--scenarios: {', '.join(twice)} is there twice")
     if not cells:
-        raise ConfigError(f"--scenarios: needed is at least one of {', '.join(SCENARIOS)}")
+        raise ConfigError(f"--scenarios: expected at least one of {', '.join(SCENARIOS)}")
     return cells
 
 

@@ -111,7 +111,7 @@ def parse_policies(texts: Sequence[str], fps: float | None = None) -> tuple[Poli
         )
     if not specs:
         raise ConfigError(
-            f"--policies: needed is at least one, NAME=CHECKPOINT or one of {', '.join(BUILT_IN)}"
+            f"--policies: expected at least one, NAME=CHECKPOINT or one of {', '.join(BUILT_IN)}"
         )
     return specs
 
@@ -126,7 +126,7 @@ def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"--policies {text}: {name!r} is no name; needed are letters, digits, and _ . + - (VARIANT:SEED)"
+            f"--policies {text}: {name!r} is no name; expected letters, digits, and _ . + - (VARIANT:SEED)"
         )
     if value in BUILT_IN:
         return _built_in(name, value)
@@ -139,7 +139,7 @@ def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
         )
     if not path or path in BUILT_IN or (hidden and path.endswith(".npy")):
         what = "a checkpoint to hide something from" if hidden else "a checkpoint"
-        raise ConfigError(f"--policies {text}: needed is {what}, NAME=PATH; {path or 'nothing'!r} is none")
+        raise ConfigError(f"--policies {text}: expected {what}, NAME=PATH; {path or 'nothing'!r} is none")
     if path.endswith(".npy"):
         return _recording(name, Path(path).expanduser())
     return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps)
@@ -294,6 +294,6 @@ def read_recording(path: Path) -> NDArray[np.float64]:
         or not math.isfinite(actions.sum())
     ):
         raise ConfigError(
-            f"{path} is no recording: needed are (n, {len(JOINTS)}) finite numbers, it is {actions.shape}"
+            f"{path} is no recording: expected (n, {len(JOINTS)}) finite numbers, it is {actions.shape}"
         )
     return actions

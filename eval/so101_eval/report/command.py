@@ -98,7 +98,7 @@ def last_figures(text: str) -> tuple[str, Mapping[str, float]]:
     name, sign, folder = text.partition("=")
     file = Path(folder) / METRICS
     if not sign or not file.is_file():
-        raise ConfigError(f"--training {text}: needed is POLICY=DIR, with DIR/{METRICS} of so101-train")
+        raise ConfigError(f"--training {text}: expected POLICY=DIR, with DIR/{METRICS} of so101-train")
     figures: dict[str, float] = {}
     for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):  # the last one may still be written

@@ -9,7 +9,7 @@ def raw_agreement(first: Sequence[Hashable], second: Sequence[Hashable]) -> floa
     """Share of episodes that both scored the same. Raises StatisticsError where there is nothing to compare."""
     if len(first) != len(second) or not first:
         raise StatisticsError(
-            f"{len(first)} against {len(second)} scores: needed are as many of both, 1 or more"
+            f"{len(first)} against {len(second)} scores: expected as many of both, 1 or more"
         )
     return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)
 

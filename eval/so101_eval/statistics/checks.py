@@ -33,13 +33,13 @@ def check_share(successes: int, trials: int) -> None:
 def check_count(name: str, count: int, least: int = 0) -> None:
     """Raises StatisticsError for fewer than the least possible."""
     if count < least:
-        raise StatisticsError(f"{name} {count}: needed is {least} or more")
+        raise StatisticsError(f"{name} {count}: expected {least} or more")
 
 
 def check_open(name: str, value: float) -> None:
     """Raises StatisticsError unless 0 < value < 1: for alpha and power."""
     if not 0 < value < 1:
-        raise StatisticsError(f"{name} {value:g}: needed is a number between 0 and 1, both excluded")
+        raise StatisticsError(f"{name} {value:g}: expected a number between 0 and 1, both excluded")
 
 
 def check_probability(name: str, value: float) -> None:
@@ -52,9 +52,7 @@ def check_finite(name: str, values: Sequence[float] | FloatArray, least: int = 1
     """As one row of numbers. Raises StatisticsError where some are not finite or there are too few."""
     row = np.asarray(values, dtype=np.float64)
     if row.ndim != 1 or len(row) < least:
-        raise StatisticsError(
-            f"{name}: needed is one row of {least} or more numbers, found shape {row.shape}"
-        )
+        raise StatisticsError(f"{name}: expected one row of {least} or more numbers, found shape {row.shape}")
     if not np.isfinite(row).all():
         bad = next(float(value) for value in row if not math.isfinite(value))
         raise StatisticsError(

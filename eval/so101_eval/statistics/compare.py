@@ -253,7 +253,7 @@ def _compare(options: argparse.Namespace) -> Comparison:
     names: tuple[str, str] = (options.names[0], options.names[1])
     counts = [_count(text) for text in options.counts]
     if len(counts) not in (0, 2):
-        raise ConfigError(f"{len(counts)} count(s): needed are two, such as 17/20 14/20, or none and pairs")
+        raise ConfigError(f"{len(counts)} count(s): expected two, such as 17/20 14/20, or none and pairs")
     told = {
         "both": options.both,
         "first_only": options.only_first,
@@ -265,7 +265,7 @@ def _compare(options: argparse.Namespace) -> Comparison:
         return compare_pairs(pairs, names, options.alpha, options.power, options.watched)
     if not counts:
         raise ConfigError(
-            "nothing to compare: needed are two counts such as 17/20 14/20, or --both, --only_first, ..."
+            "nothing to compare: expected two counts such as 17/20 14/20, or --both, --only_first, ..."
         )
     if options.watched:
         raise ConfigError("--watched needs pairs: add --both, the scenes on which both policies succeeded")
@@ -275,12 +275,12 @@ def _compare(options: argparse.Namespace) -> Comparison:
 def _count(text: str) -> Count:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None:
-        raise ConfigError(f"{text!r}: needed is SUCCESSES/EPISODES, such as 17/20")
+        raise ConfigError(f"{text!r}: expected SUCCESSES/EPISODES, such as 17/20")
     count = Count(int(match[1]), int(match[2]))
     if count.successes > count.episodes:
         raise ConfigError(f"{text}: there cannot be more successes than episodes")
     if count.episodes == 0:
-        raise ConfigError(f"{text}: nothing was tried; needed is 1 episode or more")
+        raise ConfigError(f"{text}: nothing was tried; expected 1 episode or more")
     return count
 
 

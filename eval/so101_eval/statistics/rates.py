@@ -26,4 +26,4 @@ def garwood(events: int, exposure: float, alpha: float = ALPHA) -> Interval:
 def _check(events: int, exposure: float) -> None:
     check_count("events", events)
     if not 0 < exposure < INFINITE:
-        raise StatisticsError(f"exposure {exposure:g}: needed is a finite number above 0")
+        raise StatisticsError(f"exposure {exposure:g}: expected a finite number above 0")

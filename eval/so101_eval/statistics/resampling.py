@@ -142,7 +142,7 @@ def _check_arms(
     for variant in variants:
         if variant.ndim != 2 or variant.shape[0] < 2 or variant.shape[1] < 1:
             raise StatisticsError(
-                f"results of shape {variant.shape}: needed are training seeds x scenes, and two seeds or more per "
+                f"results of shape {variant.shape}: expected training seeds x scenes, and two seeds or more per "
                 "variant; one checkpoint per variant compares checkpoints, not methods"
             )
         check_finite("results", variant.ravel())

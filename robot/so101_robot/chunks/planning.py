@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Worker
 from so101_robot.chunks.interpolation import Interpolated, ticks_per_action
-from so101_robot.chunks.scheduler import CROSSFADE_S, Mode, Scheduler
+from so101_robot.chunks.scheduler import CROSSFADE_S, ChunkMode, Scheduler
 from so101_robot.chunks.scheduler import make_scheduler as make_chunk_scheduler
 
 MOCK_LATENCY_S = 0.1
@@ -25,7 +25,7 @@ class Playing(NamedTuple):
     """Actions per second that the policy was trained on."""
     loop_fps: float = 30.0
     """Ticks per second."""
-    mode: Mode = "asynchronous"
+    mode: ChunkMode = "asynchronous"
     n_action_steps: int = 1
     """Actions of a chunk that are played before the next one takes over."""
     latency_s: float = MOCK_LATENCY_S

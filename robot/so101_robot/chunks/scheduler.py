@@ -30,8 +30,8 @@ from so101_robot.chunks.inference import Inference, Observation, Worker
 from so101_robot.chunks.step_bound import StepBound, longest_steps
 from so101_robot.chunks.workers import SAME_TIME_S
 
-Mode = Literal["synchronous", "asynchronous", "ensembled"]
-MODES: tuple[Mode, ...] = ("synchronous", "asynchronous", "ensembled")
+ChunkMode = Literal["synchronous", "asynchronous", "ensembled"]
+CHUNK_MODES: tuple[ChunkMode, ...] = ("synchronous", "asynchronous", "ensembled")
 
 CROSSFADE_S = 0.13
 """Default length of the cross-fade between two chunks: four ticks at 30 Hz, short against any motion of the
@@ -307,7 +307,7 @@ class EnsembledScheduler:
 
 
 def make_scheduler(
-    mode: Mode,
+    mode: ChunkMode,
     worker: Worker,
     *,
     fps: float,
@@ -318,7 +318,7 @@ def make_scheduler(
     """The scheduler called `mode`.
 
     Args:
-        mode: one of `MODES`.
+        mode: one of `CHUNK_MODES`.
         worker: computes.
         fps: actions per second, so ticks per second of the scheduler.
         n_action_steps: how much of a chunk is played before the next one takes over.

@@ -8,41 +8,51 @@ any other port it computes in a thread while the loop goes on.
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import draccus
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from so101_policy.extras import Extra, MissingPackageError
 from so101_robot import demo
+from so101_robot.arm.arm import SO101
+from so101_robot.chunks import planning
+from so101_robot.chunks.interpolation import ticks_per_action
+from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
+from so101_robot.chunks.scheduler import ChunkMode, Scheduler
+from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.display.dashboard import Dashboard, Style, choose_style
+from so101_robot.display.view import Title
 from so101_robot.errors import ConfigError
+from so101_robot.loop.attention_alarm import WithAttentionAlarm
+from so101_robot.loop.observers import Background
+from so101_robot.loop.tick import Observer
+from so101_robot.mock.cameras.backend import choose_backend
+from so101_robot.process.compute_threads import leave_a_core
+from so101_robot.runs.provenance import about_run, sha256_of_file
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from so101_policy.inference.act_policy import ActPolicy
-    from so101_robot.arm.arm import SO101
-    from so101_robot.chunks.planning import Playing
-    from so101_robot.chunks.scheduler import Mode, Scheduler
-    from so101_robot.commands.run_config import RunConfig
-    from so101_robot.display.dashboard import Style
-    from so101_robot.display.view import Title
-    from so101_robot.loop.observers import Background
-    from so101_robot.loop.tick import Observer
 
 MOCK = "mock"
 
+RERUN = Extra("so101_robot.display.rerun", ("rerun",), "'lerobot_policy_so101[view]'")
+"""The viewer; `make_display` alone loads it."""
 
-def load_policy(config: "RunConfig") -> "ActPolicy":
+
+def load_policy(config: RunConfig) -> "ActPolicy":
     """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
-    import torch
-
-    from so101_policy.inference.act_policy import ActPolicy
-    from so101_robot.process.compute_threads import leave_a_core
+    from so101_policy.inference.act_policy import ActPolicy  # 2 s, and so101-replay needs no policy
 
     path = config.policy.path
     if path.startswith(demo.PREFIX):
-        asked, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
-        print(f"A small policy for the mock arm, {asked}; so101-run --help shows how to drive yours.")
+        given, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
+        print(f"A small policy for the mock arm, {given}; so101-run --help shows how to drive yours.")
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,21 +61,18 @@ def load_policy(config: "RunConfig") -> "ActPolicy":
     return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine, maps=maps)
 
 
-def camera_sizes(robot: "SO101") -> dict[str, tuple[int, int]]:
+def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
     """Name -> (height, width) of the cameras that the robot is configured with."""
     features = robot.observation_features
     return {name: shape[:2] for name, shape in features.items() if isinstance(shape, tuple)}
 
 
-def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Scheduler":
+def make_scheduler(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Scheduler:
     """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
 
     Raises:
         ConfigError: the policy's rate does not go with the loop's.
     """
-    from so101_robot.chunks import planning
-    from so101_robot.chunks.workers import InlineWorker, ThreadWorker
-
     how = playing(config, policy)
     _ = how.every  # refuses a rate before a thread is begun
     if config.robot.port == MOCK:
@@ -75,10 +82,8 @@ def make_scheduler(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> 
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
 
 
-def playing(config: "RunConfig", policy: "ActPolicy") -> "Playing":
+def playing(config: RunConfig, policy: "ActPolicy") -> Playing:
     """How the policy is played. Raises as `policy_fps`."""
-    from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
-
     stated_s = config.inference_latency_s
     return Playing(
         fps=policy_fps(config, policy),
@@ -91,14 +96,14 @@ def playing(config: "RunConfig", policy: "ActPolicy") -> "Playing":
     )
 
 
-def last_command(robot: "SO101") -> "NDArray[np.float64]":
+def last_command(robot: SO101) -> NDArray[np.float64]:
     """(6,) where the guard let the arm go last, or where it stood when the guard was told."""
     command = None if robot.guard is None else robot.guard.last_command
     assert command is not None  # since connect
     return command
 
 
-def policy_fps(config: "RunConfig", policy: "ActPolicy") -> float:
+def policy_fps(config: RunConfig, policy: "ActPolicy") -> float:
     """Actions per second: as the checkpoint says, else as the user says, else as many as the loop has ticks.
 
     Raises:
@@ -113,70 +118,80 @@ def policy_fps(config: "RunConfig", policy: "ActPolicy") -> float:
     return own or said or config.fps
 
 
-def chunk_mode(config: "RunConfig", policy: "ActPolicy") -> "Mode":
+def chunk_mode(config: RunConfig, policy: "ActPolicy") -> ChunkMode:
     """What `--chunks.mode=auto` means for this checkpoint."""
     if config.chunks.mode != "auto":
-        return cast("Mode", config.chunks.mode)  # checked by RunConfig
+        return cast(ChunkMode, config.chunks.mode)  # checked by RunConfig
     return "asynchronous" if policy.temporal_ensemble_coeff is None else "ensembled"
 
 
-def side_observers(
-    config: "RunConfig", folder: Path, cameras: dict[str, tuple[int, int]]
-) -> list["Background"]:
+def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int, int]]) -> list[Background]:
     """Recorder and Rerun, each behind a queue. Raises ConfigError."""
-    from so101_robot.display import rerun as display
-    from so101_robot.loop.observers import Background
-    from so101_robot.runs import dataset as record
-
     side: list[Background] = []
     if config.display != "off":
-        file = folder / "run.rrd" if config.display == "file" else None
-        side.append(Background(display.RerunDisplay(tuple(cameras), file), capacity=display.QUEUE_TICKS))
-    if (wanted := config.record).repo_id:
-        recorder = record.DatasetRecorder(
-            wanted.repo_id,
-            wanted.root,
-            task=wanted.task,
-            fps=config.fps,
-            cameras=cameras,
-            resume=wanted.resume,
-        )
-        side.append(Background(recorder, capacity=record.QUEUE_TICKS))
+        side.append(make_display(tuple(cameras), folder / "run.rrd" if config.display == "file" else None))
+    if config.record.repo_id:
+        side.append(make_recorder(config, cameras))
     return side
 
 
-def with_alarm(config: "RunConfig", observers: Sequence["Observer"]) -> "Observer":
-    """The observers of a run, told also when the policy may be blind."""
-    from so101_robot.loop.attention_alarm import WithAttentionAlarm
+def make_display(cameras: tuple[str, ...], file: Path | None) -> Background:
+    """Rerun: a viewer, or a file.
 
+    Raises:
+        ConfigError: it is not installed, or has no viewer here.
+    """
+    try:
+        display = RERUN.load()
+    except MissingPackageError as problem:
+        raise ConfigError(
+            f"--display needs Rerun, which is not installed; pip install {RERUN.install}"
+        ) from problem
+    return Background(display.RerunDisplay(cameras, file), capacity=display.QUEUE_TICKS)
+
+
+def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> Background:
+    """What keeps the run as an episode of a dataset. Raises ConfigError."""
+    from so101_robot.runs import dataset  # LeRobot's datasets take 2 s, and most runs are not recorded
+
+    wanted = config.record
+    recorder = dataset.DatasetRecorder(
+        wanted.repo_id,
+        wanted.root,
+        task=wanted.task,
+        fps=config.fps,
+        cameras=cameras,
+        resume=wanted.resume,
+    )
+    return Background(recorder, capacity=dataset.QUEUE_TICKS)
+
+
+def with_alarm(config: RunConfig, observers: Sequence[Observer]) -> Observer:
+    """The observers of a run, told also when the policy may be blind."""
     return WithAttentionAlarm(observers, config.blind)
 
 
-def title(config: "RunConfig", robot: "SO101", policy: "ActPolicy") -> "Title":
+def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
     """What the dashboard says of a run of a policy."""
-    from so101_robot.display.view import Title
-
     on_mock = config.robot.port == MOCK
-    eyes = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    cameras = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
     return Title(
         policy=f"{shortened(policy.path)} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
         arm=arm_title(config),
-        cameras=f"{eyes} · {renderer(config)}" if on_mock else eyes,
+        cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
     )
 
 
-def arm_title(config: "RunConfig") -> str:
+def arm_title(config: RunConfig) -> str:
     """Which arm."""
     robot = config.robot
     return f"mock arm, scene {robot.mock.scene}" if robot.port == MOCK else robot.port
 
 
-def dashboard(config: "RunConfig", title: "Title") -> list["Observer"]:
+def dashboard(config: RunConfig, title: Title) -> list[Observer]:
     """The dashboard, unless it is off."""
-    from so101_robot.display.dashboard import Dashboard, choose_style
-
-    style = choose_style(cast("Style", config.dashboard), sys.stdout)
+    style = choose_style(cast(Style, config.dashboard), sys.stdout)
     if style == "live" and config.verbose and config.dashboard == "auto":
         style = "plain"  # log lines would run through the picture
     if style != "live":
@@ -186,13 +201,8 @@ def dashboard(config: "RunConfig", title: "Title") -> list["Observer"]:
     return [Dashboard(title, live=style == "live", picture=config.picture)]
 
 
-def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "ActPolicy") -> dict[str, Any]:
+def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPolicy") -> dict[str, Any]:
     """What goes into run.json. Raises ConfigError for a policy whose rate does not go with the loop's."""
-    import draccus
-
-    from so101_robot.chunks.interpolation import ticks_per_action
-    from so101_robot.runs.provenance import about_run
-
     on_mock = config.robot.port == MOCK
     return about_run(
         argv,
@@ -215,19 +225,15 @@ def about(config: "RunConfig", argv: Sequence[str], robot: "SO101", policy: "Act
     )
 
 
-def calibration_of(config: "RunConfig", robot: "SO101") -> dict[str, Any] | None:
+def calibration_of(config: RunConfig, robot: SO101) -> dict[str, Any] | None:
     """Which calibration decides what a degree is; None for the mock arm, which brings its own."""
-    from so101_robot.runs.provenance import sha256_of_file
-
     if config.robot.port == MOCK:
         return None
     return {"path": str(robot.calibration_fpath), "sha256": sha256_of_file(robot.calibration_fpath)}
 
 
-def renderer(config: "RunConfig") -> str:
+def renderer(config: RunConfig) -> str:
     """What draws the mock arm's pictures. Raises ConfigError."""
-    from so101_robot.mock.cameras.backend import choose_backend
-
     return choose_backend(config.robot.mock.renderer)
 
 

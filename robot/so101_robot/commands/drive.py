@@ -1,4 +1,5 @@
-"""The loop on a connected arm, with all that stands around it: watchdog, quiet runtime, a port that may come back.
+"""The loop on a connected arm, with all that belongs around it: watchdog, garbage collection off,
+a port that may come back.
 
 What plays is the caller's scheduler: a policy (`run.py`), or a run that is played again (`replay.py`).
 """
@@ -6,29 +7,31 @@ What plays is the caller's scheduler: a policy (`run.py`), or a run that is play
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from so101_policy.files import write_json
+from so101_robot.arm.arm import SO101
+from so101_robot.chunks.scheduler import Scheduler
+from so101_robot.commands.reconnect import Reconnector
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
+from so101_robot.loop.stopping import StopRequests
+from so101_robot.loop.tick import Observer
 from so101_robot.preflight.findings import Finding, Level, as_json, as_table, require
+from so101_robot.process.realtime import realtime_runtime
 from so101_robot.runs.log import PREFLIGHT
-
-if TYPE_CHECKING:
-    from so101_robot.arm.arm import SO101
-    from so101_robot.chunks.scheduler import Scheduler
-    from so101_robot.commands.run_config import RunConfig
-    from so101_robot.loop.loop import LoopConfig, Outcome
-    from so101_robot.loop.stopping import StopRequests
-    from so101_robot.loop.tick import Observer
+from so101_robot.watchdog.client import Watchdog, job_for
 
 
 def drive(
-    config: "RunConfig",
-    robot: "SO101",
-    scheduler: "Scheduler",
-    observers: Sequence["Observer"],
+    config: RunConfig,
+    robot: SO101,
+    scheduler: Scheduler,
+    observers: Sequence[Observer],
     folder: Path,
-    stop: "StopRequests",
-) -> "Outcome":
+    stop: StopRequests,
+) -> Outcome:
     """One run of the loop, ending included.
 
     Args:
@@ -42,11 +45,6 @@ def drive(
     Raises:
         RobotError: the watchdog does not start; the arm was not moved.
     """
-    from so101_robot.commands.reconnect import Reconnector
-    from so101_robot.loop.loop import ControlLoop
-    from so101_robot.process.realtime import realtime_runtime
-    from so101_robot.watchdog.client import Watchdog, job_for
-
     assert robot.guard is not None  # since connect
     with ExitStack() as stack:
         stack.callback(scheduler.close)
@@ -70,10 +68,8 @@ def drive(
         return loop.run()
 
 
-def loop_config(config: "RunConfig") -> "LoopConfig":
+def loop_config(config: RunConfig) -> LoopConfig:
     """The loop's part of a run's configuration."""
-    from so101_robot.loop.loop import LoopConfig
-
     return LoopConfig(
         fps=config.fps,
         duration_s=config.duration_s or 0.0,
@@ -91,8 +87,6 @@ def look_first(findings: Sequence[Finding], folder: Path) -> None:
     Raises:
         PreflightError: something says that the arm must not move.
     """
-    from rich.console import Console
-
     write_json(folder / PREFLIGHT, as_json(findings))
     if notable := [finding for finding in findings if finding.level != Level.OK]:
         Console(stderr=True).print(as_table(notable))

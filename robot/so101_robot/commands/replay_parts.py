@@ -16,6 +16,7 @@ from so101_robot.errors import UnsafeActionError
 from so101_robot.guard.guard import Guard
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.preflight.findings import Finding, Level
 from so101_robot.runs.read import Recording
 from so101_robot.state import ArmState
@@ -104,7 +105,7 @@ class Compared:
             self._off[at] = now - self._recording.measured[at]
             self._sent[at] = True
 
-    def on_message(self, text: str) -> None: ...
+    def on_message(self, message: Message) -> None: ...
 
     def close(self) -> None: ...
 

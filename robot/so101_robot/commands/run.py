@@ -67,7 +67,7 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
         asked = f"--policy.path={config.policy.path}" if config.policy.path else "--policy.path is missing"
         raise ConfigError(
             f"{asked}: the policies that come with so101-run have only seen the mock arm; "
-            f"needed is the checkpoint that shall drive the arm on {config.robot.port}"
+            f"expected a checkpoint of your own to drive the arm on {config.robot.port}"
         )
     config.policy.path = config.policy.path or f"{demo.PREFIX}{demo.NAMES[0]}"
     if "--robot.mock.scene" not in flags and "--config_path" not in flags:

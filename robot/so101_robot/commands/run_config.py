@@ -9,7 +9,7 @@ from pathlib import Path
 
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.interpolation import MOST_HZ
-from so101_robot.chunks.scheduler import CROSSFADE_S, MODES
+from so101_robot.chunks.scheduler import CHUNK_MODES, CROSSFADE_S
 from so101_robot.display.dashboard import STYLES
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
@@ -107,7 +107,7 @@ class RunConfig:
         # YAML, which draccus reads every value with, takes off and on for booleans
         self.dashboard = {"False": "off", "True": "auto"}.get(self.dashboard, self.dashboard)
         self.display = {"False": "off", "True": "viewer"}.get(self.display, self.display)
-        _one_of("--chunks.mode", self.chunks.mode, ("auto", *MODES))
+        _one_of("--chunks.mode", self.chunks.mode, ("auto", *CHUNK_MODES))
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)
         _in_range("--fps", self.fps, 1.0, MOST_HZ)

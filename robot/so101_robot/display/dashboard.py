@@ -21,6 +21,7 @@ from so101_robot.bus.protocol import Errors
 from so101_robot.display.view import Title, View, export_svg, plain_line, render
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message, Severity
 
 Style = Literal["auto", "live", "plain", "off"]
 STYLES: tuple[Style, ...] = ("auto", "live", "plain", "off")
@@ -41,24 +42,26 @@ def choose_style(style: Style, stream: TextIO) -> Literal["live", "plain", "off"
     return style
 
 
-def notable(tick: Tick) -> dict[str, str]:
-    """What deserves a word on this tick: key -> text. The same key on the next tick is no news.
+def notable(tick: Tick) -> dict[str, Message]:
+    """What deserves a word on this tick: key -> message. The same key on the next tick is no news.
 
     Faults that the supervisor follows are told by the loop, so only what no fault stands for is told here.
     """
     events = {
-        f"{change.rule} {change.joint}": (
-            f"guard: {change.rule} of {change.joint}, {change.asked:.1f} -> {change.allowed:.1f}"
+        f"{change.rule} {change.joint}": Message(
+            f"guard: {change.rule} of {change.joint}, {change.asked:.1f} -> {change.allowed:.1f}",
+            Severity.WARNING,
         )
         for change in (tick.verdict.interventions if tick.verdict.stop is None else ())
     }
     if tick.faults:
         return events
     if tick.fault is not None:
-        events["fault"] = tick.fault
+        events["fault"] = Message(tick.fault, Severity.WARNING)
     for joint, bits in zip(JOINTS, tick.state.errors.tolist(), strict=True):
         if bits:
-            events[f"{joint} {bits}"] = f"{joint}: {Errors(bits).describe()}"
+            text = f"{joint}: {Errors(bits).describe()}"
+            events[f"{joint} {bits}"] = Message(text, Severity.WARNING)
     return events
 
 
@@ -79,7 +82,7 @@ class Dashboard:
         self._stream = stream or sys.stdout
         self._view = View(title)
         self._window: deque[tuple[float, float, float]] = deque(maxlen=WINDOW_TICKS)  # time, late, busy
-        self._messages: deque[tuple[float, str]] = deque(maxlen=100)
+        self._messages: deque[tuple[float, Message]] = deque(maxlen=100)
         self._told = 0
         self._events: set[str] = set()
         self._begin_s: float | None = None
@@ -102,8 +105,8 @@ class Dashboard:
             self.on_message(events[key])
         self._events = set(events)
 
-    def on_message(self, text: str) -> None:
-        self._messages.append((self._view.elapsed_s, text))
+    def on_message(self, message: Message) -> None:
+        self._messages.append((self._view.elapsed_s, message))
         self._told += 1
 
     def close(self) -> None:
@@ -185,8 +188,8 @@ class Dashboard:
             view = self.view()
             new = min(self._told - told, len(view.messages))
             told += new
-            for time_s, text in view.messages[len(view.messages) - new :]:
-                print(f"{time_s:7.1f} s | {text}", file=self._stream)
+            for time_s, message in view.messages[len(view.messages) - new :]:
+                print(f"{time_s:7.1f} s | {message.text}", file=self._stream)
             if view.tick is not None and (last or time.monotonic() >= due_s):
                 print(plain_line(view), file=self._stream)
                 due_s += PLAIN_EVERY_S

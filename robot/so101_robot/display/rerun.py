@@ -11,56 +11,24 @@ them, joints, shares, health, faults and mode, messages.
 Shares and maps are at the time of the observation that they were computed from, over the very picture that the
 policy saw; everything else is at its tick.
 
-Rerun is an optional extra. The observer belongs behind `observers.Background`, like everything that may take
-longer than a tick.
+Rerun is an optional extra; `commands/compose.py` loads this module when a display is asked for. The observer belongs
+behind `observers.Background`, like everything that may take longer than a tick.
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import rerun as rr
+import rerun.blueprint as rrb
 
 from so101_robot.chunks.inference import Inference
-from so101_robot.display.style import BAD, WARN, message_style
+from so101_robot.display.attention_pictures import coloured
 from so101_robot.errors import ConfigError
 from so101_robot.faults.fault import Mode
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
-
-Map = NDArray[np.float32]
-"""(rows, columns) of `so101_policy.attention.maps`."""
-
-
-def coloured(maps: Mapping[str, Map], sizes: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.uint8]]:
-    """Each camera's map as a picture (height, width, 3) RGB of the size of the camera's own.
-
-    From black (no attention) over red to yellow (the most that any token of any camera gets): one scale for all
-    cameras, so that one which is not looked at stays dark. Between tokens it is interpolated, up to the edges it is
-    constant.
-
-    Args:
-        maps: camera -> (rows, columns).
-        sizes: camera -> (height, width) [px]; cameras without one are left out.
-    """
-    most = max((float(cells.max()) for cells in maps.values() if cells.size), default=0.0)
-    scale = 255.0 / most if most > 0 else 0.0
-    pictures: dict[str, NDArray[np.uint8]] = {}
-    for name, cells in maps.items():
-        if name not in sizes:
-            continue
-        height, width = sizes[name]
-        bytes_HW = np.asarray(np.rint(np.nan_to_num(cells) * scale), np.uint8)
-        wide: Any = cv2.resize(bytes_HW, (width, height), interpolation=cv2.INTER_LINEAR)
-        pictures[name] = np.asarray(
-            cv2.cvtColor(cv2.applyColorMap(wide, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-        )
-    return pictures
-
+from so101_robot.message import Message, Severity
 
 QUEUE_TICKS = 60
 """How many ticks may wait to be shown before some are dropped: two seconds at 30 Hz."""
@@ -81,28 +49,25 @@ HEALTH = {
 }
 """Name of the curves -> field of `Health`, which has the unit."""
 
-LEVELS = {BAD: "ERROR", WARN: "WARN"}
-"""Colour of a message on the dashboard -> Rerun's severity; else INFO."""
-
-INSTALL = "pip install 'lerobot_policy_so101[view]'"
+LEVELS = {
+    Severity.INFO: "INFO",
+    Severity.RECOVERED: "INFO",
+    Severity.WARNING: "WARN",
+    Severity.ERROR: "ERROR",
+}
+"""Rerun's severities."""
 
 
 class RerunDisplay:
     """Shows the run in a viewer of its own process, or writes it to `file` (*.rrd).
 
     Raises:
-        ConfigError: Rerun is not installed, or has no viewer here.
+        ConfigError: Rerun has no viewer here.
     """
 
     name = "Rerun"
 
     def __init__(self, cameras: tuple[str, ...], file: Path | None = None) -> None:
-        try:
-            import rerun as rr
-            import rerun.blueprint as rrb
-        except ImportError as problem:
-            raise ConfigError(f"--display needs Rerun, which is not installed; {INSTALL}") from problem
-        self._rr: Any = rr
         self._stream: Any = rr.RecordingStream("so101-run")
         self._begin_s: float | None = None
         self._sequences: dict[str, int] = {}
@@ -120,7 +85,7 @@ class RerunDisplay:
                 f"Rerun cannot show the run: {problem}; --display=file writes one instead"
             ) from problem
         logging.getLogger("rerun").setLevel(logging.WARNING)
-        self._stream.send_blueprint(_blueprint(rrb, cameras))
+        self._stream.send_blueprint(_blueprint(cameras))
 
     def on_tick(self, tick: Tick) -> None:
         if self._begin_s is None:
@@ -130,9 +95,10 @@ class RerunDisplay:
         self._log_joints(tick)
         self._log_state(tick)
         for change in tick.verdict.interventions:
-            self._say(f"guard: {change.rule} {change.joint or ''} {change.asked:.2f} -> {change.allowed:.2f}")
+            text = f"guard: {change.rule} {change.joint or ''} {change.asked:.2f} -> {change.allowed:.2f}"
+            self._say(Message(text))
         if tick.fault is not None:
-            self._say(tick.fault, "WARN")
+            self._say(Message(tick.fault, Severity.WARNING))
         inference = tick.planned.inference if tick.planned is not None else None
         if inference is not None:
             self._set_time(inference.observed_s)
@@ -141,8 +107,8 @@ class RerunDisplay:
         elif tick.phase == "home":
             self._uncover()
 
-    def on_message(self, text: str) -> None:
-        self._say(text, LEVELS.get(message_style(text), "INFO"))
+    def on_message(self, message: Message) -> None:
+        self._say(message)
 
     def close(self) -> None:
         self._stream.flush()
@@ -159,7 +125,7 @@ class RerunDisplay:
                 continue
             self._sequences[name] = frame.sequence
             self._sizes[name] = (frame.image.shape[0], frame.image.shape[1])
-            self._stream.log(f"cameras/{name}", self._rr.Image(frame.image).compress(JPEG_QUALITY))
+            self._stream.log(f"cameras/{name}", rr.Image(frame.image).compress(JPEG_QUALITY))
 
     def _log_joints(self, tick: Tick) -> None:
         values = {"measured": tick.state.position, "commanded": tick.asked, "sent": tick.sent}
@@ -179,7 +145,7 @@ class RerunDisplay:
         self._curve("mode", list(Mode).index(tick.mode))
         faults = set(tick.faults)
         for fault in faults | self._faults:
-            path = self._rr.new_entity_path(["faults", *fault.split(": ", 1)])
+            path = rr.new_entity_path(["faults", *fault.split(": ", 1)])
             self._curve(path, float(fault in faults))
         self._faults = faults
 
@@ -193,27 +159,27 @@ class RerunDisplay:
             }
             parts["state if uniform"] = shares.uniform.get("state", 0.0)
             for name, share in parts.items():
-                self._curve(self._rr.new_entity_path(["shares", name]), share)
+                self._curve(rr.new_entity_path(["shares", name]), share)
             self._curve("spread", shares.entropy)
         for name, picture in coloured(inference.maps or {}, self._sizes).items():
-            image = self._rr.Image(picture, opacity=OPACITY, draw_order=1.0)
+            image = rr.Image(picture, opacity=OPACITY, draw_order=1.0)
             self._stream.log(f"cameras/{name}/attention", image)
             self._covered.add(name)
 
     def _uncover(self) -> None:
         """On the way home no policy looks."""
         for name in self._covered:
-            self._stream.log(f"cameras/{name}/attention", self._rr.Clear(recursive=False))
+            self._stream.log(f"cameras/{name}/attention", rr.Clear(recursive=False))
         self._covered.clear()
 
     def _curve(self, path: str, value: float) -> None:
-        self._stream.log(path, self._rr.Scalars(float(value)))
+        self._stream.log(path, rr.Scalars(float(value)))
 
-    def _say(self, text: str, level: str = "INFO") -> None:
-        self._stream.log("messages", self._rr.TextLog(text, level=level))
+    def _say(self, message: Message) -> None:
+        self._stream.log("messages", rr.TextLog(message.text, level=LEVELS[message.severity]))
 
 
-def _blueprint(rrb: ModuleType, cameras: tuple[str, ...]) -> Any:
+def _blueprint(cameras: tuple[str, ...]) -> Any:
     """Pictures and where the policy looks on the left, curves on the right, words below."""
     pictures = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
     joints = [rrb.TimeSeriesView(origin=f"joints/{joint}", name=joint) for joint in JOINTS]

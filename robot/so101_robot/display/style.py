@@ -6,6 +6,7 @@ from rich.terminal_theme import TerminalTheme
 
 from so101_robot.faults.fault import Mode
 from so101_robot.faults.supervisor import FAULT_RULES
+from so101_robot.message import Severity
 
 ACCENT, QUIET, GOOD, WARN, BAD = "cyan", "grey50", "green", "yellow", "bold red"
 SHARE_STYLES = {"latent": "grey62", "state": "yellow3", "environment": "orange3"}
@@ -46,6 +47,13 @@ MODE_STYLES = {
     Mode.RELEASED: QUIET,
 }
 
+MESSAGE_STYLES = {
+    Severity.INFO: "",
+    Severity.RECOVERED: GOOD,
+    Severity.WARNING: WARN,
+    Severity.ERROR: BAD,
+}
+
 PHASES = {"run": "running", "approach": "going to the first pose", "home": "going home"}
 
 
@@ -63,17 +71,3 @@ def fault_style(fault: str, mode: Mode) -> str:
     rule = next((rule for name, rule in FAULT_RULES.items() if name == fault.partition(":")[0]), None)
     borne = rule is not None and rule.tolerate_s == inf
     return BAD if mode in (Mode.HOLDING, Mode.PARKING) and not borne else WARN
-
-
-def message_style(text: str) -> str:
-    """Of a message, by what the supervisor, the guard, and the alarm begin theirs with."""
-    first = text.partition(" (")[0].partition(":")[0]
-    if " is over after " in text or text == Mode.RUNNING:
-        return GOOD
-    if text.startswith(("stopping (time is up)", "stopping (the recording is over)")):
-        return ""
-    if first in (Mode.HOLDING, Mode.PARKING) or text.startswith(("the guard holds", "stopping", "could not")):
-        return BAD
-    if first in FAULT_RULES or first in (Mode.DEGRADED, "guard", "attention alarm"):
-        return WARN
-    return ""

@@ -19,20 +19,21 @@ from so101_robot.display.style import (
     ACCENT,
     BAD,
     CAMERA_STYLES,
+    MESSAGE_STYLES,
     QUIET,
     SHARE_STYLES,
     THEME,
     WARN,
     fault_style,
     headline,
-    message_style,
 )
 from so101_robot.faults.fault import Mode
 from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.message import Message
 
 if TYPE_CHECKING:
     from so101_policy.attention.shares import AttentionShares
-    from so101_robot.loop.tick import Blindness, Tick
+    from so101_robot.loop.tick import AttentionWarning, Tick
     from so101_robot.state import Health
 
 SIDE_BY_SIDE = 110
@@ -74,7 +75,7 @@ class View:
     """What the supervisor says."""
     faults: Mapping[str, str] = field(default_factory=dict[str, str])
     """All that is wrong, `fault: where` -> words, oldest first."""
-    blind: "Blindness | None" = None
+    blind: "AttentionWarning | None" = None
     rate_hz: float | None = None
     jitter_ms: float | None = None
     """95th percentile of how late ticks began."""
@@ -91,7 +92,7 @@ class View:
     """The newest `Health`: it may be read less often than every tick."""
     shares: "AttentionShares | None" = None
     chunk_length: int = 0
-    messages: Sequence[tuple[float, str]] = field(default=())
+    messages: Sequence[tuple[float, Message]] = field(default=())
     """(seconds since the start, text), oldest first."""
 
 
@@ -236,7 +237,7 @@ def _attention(view: View, width: int) -> RenderableType:
     return Group(grid, _legend(view.blind))
 
 
-def _legend(blind: "Blindness | None") -> Text:
+def _legend(blind: "AttentionWarning | None") -> Text:
     if blind is None:
         return Text("◆ uniform attention   spread: entropy of vision", style=QUIET, no_wrap=True)
     words = f"the policy may be blind: state {blind.share:.0%} for {blind.for_s:.0f} s (uniform {blind.uniform:.0%})"
@@ -341,6 +342,6 @@ def _below(view: View) -> RenderableType:
     room = LINES_BELOW - min(len(faults), FAULTS_SHOWN)
     for time_s, message in list(view.messages)[-room:]:
         lines.append(f"{time_s:7.1f} s  ", style=QUIET)
-        lines.append(f"{message}\n", style=message_style(message))
+        lines.append(f"{message.text}\n", style=MESSAGE_STYLES[message.severity])
     lines.rstrip()
     return Padding(lines, (0, 2))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_robot.faults.fault import Sight
+from so101_robot.faults.fault import Symptom
 
 if TYPE_CHECKING:
     from so101_robot.state import Frame
@@ -40,14 +40,14 @@ class CameraSwapCheck:
         self._like: dict[str, tuple[str, int]] = {}
         """Camera -> the one whose place its pictures show, and for how many pictures."""
 
-    def see(self, frames: "Mapping[str, Frame]") -> list[Sight]:
+    def see(self, frames: "Mapping[str, Frame]") -> list[Symptom]:
         """The pairs that are swapped."""
         for name, frame in frames.items():
             if self._sequence.get(name) != frame.sequence:
                 self._sequence[name] = frame.sequence
                 self._look(name, _thumbnail(frame.image))
         return [
-            Sight("camera swapped", f"{a}, {b}", f"the pictures of {a!r} and {b!r} have changed places")
+            Symptom("camera swapped", f"{a}, {b}", f"the pictures of {a!r} and {b!r} have changed places")
             for a, b in combinations(frames, 2)
             if self._shows(a) == b and self._shows(b) == a
         ]

@@ -43,7 +43,7 @@ Fault = Literal[
 ]
 
 
-class Sight(NamedTuple):
+class Symptom(NamedTuple):
     """One fault as it was seen on one tick."""
 
     fault: Fault

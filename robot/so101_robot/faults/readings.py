@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from so101_robot.chunks.inference import Observation
 from so101_robot.errors import BusError, BusTimeoutError, CameraError, PortError, RobotError, describe
 from so101_robot.faults.camera_swap import CameraSwapCheck
-from so101_robot.faults.fault import Fault, Sight
+from so101_robot.faults.fault import Fault, Symptom
 from so101_robot.faults.servo_restore import ServoRestorer
 from so101_robot.faults.symptoms import LeapCheck, PictureCheck, servo_symptoms
 from so101_robot.joints import JOINTS
@@ -79,7 +79,7 @@ class Readings:
         self.raised: dict[Fault, Exception] = {}
         """What was raised last, for faults that are an exception."""
 
-    def read(self, now_s: float) -> list[Sight]:
+    def read(self, now_s: float) -> list[Symptom]:
         """Read the arm. Raises what the first reading raises, and PortError if nobody can reconnect."""
         self.fault = None
         if self._port_gone and not self._is_back(now_s):
@@ -91,7 +91,7 @@ class Readings:
             if first:
                 self._guard.reset(state.position)
             leaping = self._leap_check.see(state)
-            sights = servo_symptoms(state) + self._restorer.see(state, leaping)
+            symptoms = servo_symptoms(state) + self._restorer.see(state, leaping)
         except PortError as problem:
             return [self._lose_port(problem)]
         except BusError as problem:
@@ -99,12 +99,12 @@ class Readings:
                 raise
             self.fault = describe(problem)
             self._restorer.all_silent()
-            return [Sight("bus silent", "", self.fault)]
+            return [Symptom("bus silent", "", self.fault)]
         for joint in np.flatnonzero(leaping).tolist():
-            sights.append(Sight("position leaps", JOINTS[joint], self._leap_check.words(joint, state)))
+            symptoms.append(Symptom("position leaps", JOINTS[joint], self._leap_check.words(joint, state)))
         if state.answered.all() and not leaping.any():
             self._whole = np.array(state.position)
-        return sights
+        return symptoms
 
     def _first_reading(self) -> "ArmState":
         """There is no older one to go on with, so a lost request is repeated."""
@@ -113,7 +113,7 @@ class Readings:
                 return self._arm.read()
         return self._arm.read()
 
-    def take_pictures(self) -> list[Sight]:
+    def take_pictures(self) -> list[Symptom]:
         """The newest pictures. Raises CameraError if there never were any."""
         try:
             self.frames = self._arm.frames()
@@ -122,11 +122,11 @@ class Readings:
                 raise
             self.raised["camera gone"] = problem
             self._are_new = False
-            return [Sight("camera gone", "", describe(problem))]
+            return [Symptom("camera gone", "", describe(problem))]
         self._are_new = True
         return []
 
-    def look_at_pictures(self, state: "ArmState") -> list[Sight]:
+    def look_at_pictures(self, state: "ArmState") -> list[Symptom]:
         """What is wrong with the pictures that were taken on this tick, as far as they are drawn: a simulated one
         is drawn when the policy asks for it."""
         if not self._are_new:
@@ -152,7 +152,7 @@ class Readings:
             self._lose_port(problem)
         self.fault = self.fault or describe(problem)
 
-    def _lose_port(self, problem: PortError) -> Sight:
+    def _lose_port(self, problem: PortError) -> Symptom:
         if self._reconnect is None or self.state is None:
             raise problem
         self._port_gone = True
@@ -160,9 +160,9 @@ class Readings:
         self._restorer.all_silent()
         return self._gone()
 
-    def _gone(self) -> Sight:
+    def _gone(self) -> Symptom:
         self.fault = describe(self.raised["port gone"])
-        return Sight("port gone", "", self.fault)
+        return Symptom("port gone", "", self.fault)
 
     def _is_back(self, now_s: float) -> bool:
         """Look for the port now and then."""

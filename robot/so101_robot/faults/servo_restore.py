@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.errors import BusError
-from so101_robot.faults.fault import Sight
+from so101_robot.faults.fault import Symptom
 from so101_robot.joints import JOINTS, SERVO_IDS, named_servo
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ServoRestorer:
         """Everybody may have rebooted."""
         self._away[:] = True
 
-    def see(self, state: "ArmState", leaping: NDArray[np.bool_]) -> list[Sight]:
+    def see(self, state: "ArmState", leaping: NDArray[np.bool_]) -> list[Symptom]:
         """Look after the servos of a new reading.
 
         Args:
@@ -61,12 +61,12 @@ class ServoRestorer:
         due = state.time_s - self._looked_s >= AGAIN_S
         if leaping.any() and due:
             self._looked_s = state.time_s
-        sights: list[Sight] = []
+        symptoms: list[Symptom] = []
         for joint in np.flatnonzero(back | (leaping & due)).tolist():
-            sights += self._restore(joint)
-        return sights
+            symptoms += self._restore(joint)
+        return symptoms
 
-    def _restore(self, joint: int) -> list[Sight]:
+    def _restore(self, joint: int) -> list[Symptom]:
         if self._arm is None:
             return []
         who = named_servo(SERVO_IDS[joint])
@@ -74,7 +74,7 @@ class ServoRestorer:
             lost = self._arm.restore(joint)
         except BusError as problem:
             self._away[joint] = True  # again when it answers next
-            return [Sight("servo rebooted", JOINTS[joint], f"{who} cannot be checked: {problem}")]
+            return [Symptom("servo rebooted", JOINTS[joint], f"{who} cannot be checked: {problem}")]
         if not lost:
             return []
-        return [Sight("servo rebooted", JOINTS[joint], f"{who} had rebooted; its settings were restored")]
+        return [Symptom("servo rebooted", JOINTS[joint], f"{who} had rebooted; its settings were restored")]

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from so101_robot.faults.fault import Fault, Mode, Sight
+from so101_robot.faults.fault import Fault, Mode, Symptom
+from so101_robot.message import Message, Severity
 
 SAME_TIME_S = 1e-6
 """Times of ticks are sums of floating-point periods."""
@@ -90,19 +91,29 @@ POLICY_FAULTS: frozenset[Fault] = frozenset(
 """Faults of an answer: only another answer shows that they are over."""
 
 
+SEVERITY_OF_MODE = {
+    Mode.RUNNING: Severity.RECOVERED,
+    Mode.DEGRADED: Severity.WARNING,
+    Mode.HOLDING: Severity.ERROR,
+    Mode.PARKING: Severity.ERROR,
+    Mode.RELEASED: Severity.INFO,
+}
+"""Of the message that the mode has changed to this one."""
+
+
 class Judgement(NamedTuple):
     """What the supervisor says on one tick."""
 
     mode: Mode
     words: str
     """Why; empty while running."""
-    cause: Sight | None
+    cause: Symptom | None
     """The fault that decides."""
     since_s: float
     """When that fault was first seen."""
     grip: bool
     """Hold the arm where it is: when a fault begins whose rule says so, and now and then while it lasts."""
-    news: tuple[str, ...]
+    news: tuple[Message, ...]
     """What changed on this tick, in words: faults that began and ended, and the mode."""
     faults: dict[str, str]
     """All that is wrong now: `fault: where` -> words."""
@@ -111,7 +122,7 @@ class Judgement(NamedTuple):
 class _Case(NamedTuple):
     """A fault that is not over."""
 
-    sight: Sight
+    symptom: Symptom
     since_s: float
     seen_s: float
 
@@ -132,36 +143,38 @@ class Supervisor:
         self._gripped_s: dict[tuple[Fault, str], float] = {}
 
     def judge(
-        self, now_s: float, sights: Iterable[Sight], unknown: Collection[Fault] = frozenset()
+        self, now_s: float, symptoms: Iterable[Symptom], unknown: Collection[Fault] = frozenset()
     ) -> Judgement:
         """The mode on this tick.
 
         Args:
             now_s: on the robot's clock.
-            sights: what is wrong on this tick.
+            symptoms: what is wrong on this tick.
             unknown: faults of which this tick tells nothing: those that were there are taken to go on.
         """
-        seen: dict[tuple[Fault, str], Sight] = {(sight.fault, sight.where): sight for sight in sights}
+        seen: dict[tuple[Fault, str], Symptom] = {
+            (symptom.fault, symptom.where): symptom for symptom in symptoms
+        }
         news = self._follow(now_s, seen, unknown)
         worst, cause = Mode.RUNNING, None
         for case in self._cases.values():
             mode = self._mode_of(case)
-            if _SEVERITY[mode] > _SEVERITY[worst]:
+            if _RANK[mode] > _RANK[worst]:
                 worst, cause = mode, case
         if self.mode in (Mode.PARKING, Mode.RELEASED):  # there is no way back
             worst = self.mode
-        words = "" if cause is None else cause.sight.words
+        words = "" if cause is None else cause.symptom.words
         if worst is not self.mode:
-            news.append(f"{worst}: {words}" if words else worst)
+            news.append(Message(f"{worst}: {words}" if words else worst, SEVERITY_OF_MODE[worst]))
         self.mode = worst
         return Judgement(
             worst,
             words,
-            None if cause is None else cause.sight,
+            None if cause is None else cause.symptom,
             now_s if cause is None else cause.since_s,
             self._grips(now_s),
             tuple(news),
-            {_name(case.sight): case.sight.words for case in self._cases.values()},
+            {_name(case.symptom): case.symptom.words for case in self._cases.values()},
         )
 
     def park(self) -> None:
@@ -173,27 +186,28 @@ class Supervisor:
         self.mode = Mode.RELEASED
 
     def _follow(
-        self, now_s: float, seen: Mapping[tuple[Fault, str], Sight], unknown: Collection[Fault]
-    ) -> list[str]:
-        news: list[str] = []
-        for key, sight in seen.items():
+        self, now_s: float, seen: Mapping[tuple[Fault, str], Symptom], unknown: Collection[Fault]
+    ) -> list[Message]:
+        news: list[Message] = []
+        for key, symptom in seen.items():
             case = self._cases.get(key)
             if case is None:
-                news.append(f"{_name(sight)} ({sight.words})")
-            self._cases[key] = _Case(sight, now_s if case is None else case.since_s, now_s)
+                news.append(Message(f"{_name(symptom)} ({symptom.words})", Severity.WARNING))
+            self._cases[key] = _Case(symptom, now_s if case is None else case.since_s, now_s)
         for key, case in list(self._cases.items()):
             if key in seen:
                 continue
-            if case.sight.fault in unknown:
+            if case.symptom.fault in unknown:
                 self._cases[key] = case._replace(seen_s=now_s)
-            elif now_s - case.seen_s >= self._rules[case.sight.fault].clear_s - SAME_TIME_S:
+            elif now_s - case.seen_s >= self._rules[case.symptom.fault].clear_s - SAME_TIME_S:
                 del self._cases[key]
-                news.append(f"{_name(case.sight)} is over after {now_s - case.since_s:.1f} s")
+                text = f"{_name(case.symptom)} is over after {now_s - case.since_s:.1f} s"
+                news.append(Message(text, Severity.RECOVERED))
         return news
 
     def _mode_of(self, case: _Case) -> Mode:
         """By how long the fault had lasted when it was last seen: one that has gone grows no worse."""
-        rule = self._rules[case.sight.fault]
+        rule = self._rules[case.symptom.fault]
         age_s = case.seen_s - case.since_s + SAME_TIME_S
         if age_s < rule.tolerate_s:
             return Mode.DEGRADED
@@ -215,8 +229,8 @@ class Supervisor:
         return bool(due)
 
 
-_SEVERITY = {mode: place for place, mode in enumerate(Mode)}
+_RANK = {mode: place for place, mode in enumerate(Mode)}
 
 
-def _name(sight: Sight) -> str:
-    return f"{sight.fault}: {sight.where}" if sight.where else sight.fault
+def _name(symptom: Symptom) -> str:
+    return f"{symptom.fault}: {symptom.where}" if symptom.where else symptom.fault

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.bus.protocol import Errors
-from so101_robot.faults.fault import Fault, Sight
+from so101_robot.faults.fault import Fault, Symptom
 from so101_robot.guard.rules import NO_POSE, OVERLOADED, STALE_FRAME, STALE_STATE, GuardRule
 from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, named_servo
 
@@ -69,53 +69,53 @@ _FAULT_OF_RULE: Mapping[GuardRule, Fault] = {
 """Stops of the guard that are a fault of their own."""
 
 
-def servo_symptoms(state: "ArmState") -> list[Sight]:
+def servo_symptoms(state: "ArmState") -> list[Symptom]:
     """Silence, error bits and heat."""
-    sights: list[Sight] = []
+    symptoms: list[Symptom] = []
     for i in np.flatnonzero(~np.asarray(state.answered, np.bool_)):
-        sights.append(Sight("servo silent", JOINTS[i], f"{_servo(i)} does not answer"))
+        symptoms.append(Symptom("servo silent", JOINTS[i], f"{_servo(i)} does not answer"))
     for i in np.flatnonzero(state.errors):
         bits = Errors(int(state.errors[i]))
         for bit, fault in _FAULT_OF_BIT:
             if bits & bit:
                 name: Fault = "gripper overload" if fault == "overload" and i == GRIPPER else fault
-                sights.append(Sight(name, JOINTS[i], f"{_servo(i)} reports: {bits.describe()}"))
+                symptoms.append(Symptom(name, JOINTS[i], f"{_servo(i)} reports: {bits.describe()}"))
     if state.health is not None:
         heat = state.health.temperature_c
         for i in np.flatnonzero(heat >= WARM_C):  # NaN is not warm
-            sights.append(Sight("warm", JOINTS[i], f"{_servo(i)} is at {heat[i]:.0f} degrees Celsius"))
-    return sights
+            symptoms.append(Symptom("warm", JOINTS[i], f"{_servo(i)} is at {heat[i]:.0f} degrees Celsius"))
+    return symptoms
 
 
-def guard_symptoms(verdict: "Verdict", asked: NDArray[np.float64] | None) -> list[Sight]:
+def guard_symptoms(verdict: "Verdict", asked: NDArray[np.float64] | None) -> list[Symptom]:
     """Why the guard let nothing pass on this tick."""
     if verdict.stop is None:
         return []
     unnamed: Fault = "guard stops" if asked is None else "guard refuses the policy"
     if not verdict.interventions:
-        return [Sight(unnamed, "", verdict.stop)]
+        return [Symptom(unnamed, "", verdict.stop)]
     reason = verdict.interventions[0]
     where = "" if reason.rule in NO_POSE else reason.joint or ""
-    return [Sight(_FAULT_OF_RULE.get(reason.rule, unnamed), where, verdict.stop)]
+    return [Symptom(_FAULT_OF_RULE.get(reason.rule, unnamed), where, verdict.stop)]
 
 
-def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Symptom]:
     """What is wrong with an action (6,) that the guard can clamp, beside the goal (6,) in force."""
-    sights: list[Sight] = []
+    symptoms: list[Symptom] = []
     if asked.shape != goal.shape or not np.isfinite(asked).all():
-        return sights  # the guard's business
+        return symptoms  # the guard's business
     outside = np.maximum(guard.lower - asked, asked - guard.upper)
     if (worst := int(np.argmax(outside))) >= 0 and outside[worst] > OUT_OF_RANGE_DEG:
         words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.0f}, {outside[worst]:.0f} out of range"
-        sights.append(Sight("policy out of range", "", words))
+        symptoms.append(Symptom("policy out of range", "", words))
     away = np.abs(asked - goal)[:GRIPPER]  # a gripper goes from open to closed in one step, and may
     if (worst := int(np.argmax(away))) >= 0 and away[worst] > JUMP_DEG:
         words = f"the policy wants {JOINTS[worst]} to jump by {away[worst]:.0f} degrees"
-        sights.append(Sight("policy jumps", "", words))
-    return sights
+        symptoms.append(Symptom("policy jumps", "", words))
+    return symptoms
 
 
-def answer_symptoms(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Sight]:
+def answer_symptoms(coming: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Symptom]:
     """What is wrong with the actions (n, 6) of an answer that are about to be played.
 
     However an answer is joined to what was played before: a plan that jumps is led to its new place slowly, and its
@@ -125,8 +125,8 @@ def answer_symptoms(coming: NDArray[np.float64], goal: NDArray[np.float64], guar
         return []  # the guard's business
     outside = np.maximum(guard.lower - coming, coming - guard.upper).max(1)
     worst = coming[int(np.argmax(outside))]
-    sights = action_symptoms(coming[0], goal, guard) + action_symptoms(worst, worst, guard)
-    return list({sight.fault: sight for sight in sights}.values())
+    symptoms = action_symptoms(coming[0], goal, guard) + action_symptoms(worst, worst, guard)
+    return list({symptom.fault: symptom for symptom in symptoms}.values())
 
 
 class LeapCheck:
@@ -183,17 +183,17 @@ class PictureCheck:
     def __init__(self) -> None:
         self._seen: dict[str, _LastPicture] = {}
 
-    def see(self, frames: "Mapping[str, Frame]", position: NDArray[np.float64]) -> list[Sight]:
+    def see(self, frames: "Mapping[str, Frame]", position: NDArray[np.float64]) -> list[Symptom]:
         """What is wrong with the newest pictures, the arm being at `position` (6,)."""
-        sights: list[Sight] = []
+        symptoms: list[Symptom] = []
         for name, frame in frames.items():
             seen = self._look(name, frame, position)
             if seen.dark:
-                sights.append(Sight("camera dark", name, f"camera {name!r} has gone dark"))
+                symptoms.append(Symptom("camera dark", name, f"camera {name!r} has gone dark"))
             elif seen.frozen:
                 words = f"camera {name!r} sends the same picture although the arm has moved"
-                sights.append(Sight("camera frozen", name, words))
-        return sights
+                symptoms.append(Symptom("camera frozen", name, words))
+        return symptoms
 
     def _look(self, name: str, frame: "Frame", position: NDArray[np.float64]) -> _LastPicture:
         before = self._seen.get(name)

@@ -26,7 +26,7 @@ from so101_robot.errors import ConfigError, UnsafeActionError
 from so101_robot.guard.collision import Geometry, Shortened
 from so101_robot.guard.freshness import Freshness, Staleness
 from so101_robot.guard.limits import GuardLimits, ages_of, motion_of
-from so101_robot.guard.load_budgets import LoadAllowance, LoadBudgets
+from so101_robot.guard.load_limits import LoadAllowance, LoadLimits
 from so101_robot.guard.rig import Rig
 from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import GRIPPER, JOINTS
@@ -124,7 +124,7 @@ class Guard:
         self._ages = ages_of(limits, rig)
         self._state_fresh = Freshness(self._ages.state_s)
         self._frames_fresh: dict[str, Freshness] = {}
-        self._load_budgets = LoadBudgets(rig)
+        self._load_limits = LoadLimits(rig)
         workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
         gap_m = rig.self_gap_m if rig.self_collision else None
         self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
@@ -203,7 +203,7 @@ class Guard:
         stale = self._stale(
             state, frame_ages_s, now_s
         )  # also when there is a fault: it remembers time stamps
-        allowance = self._load_budgets.judge(state)
+        allowance = self._load_limits.judge(state)
         if self._parking and allowance.stop:
             allowance = allowance._replace(stop=False)
         reason = fault or stale or (_intervention(allowance) if allowance.stop else None)

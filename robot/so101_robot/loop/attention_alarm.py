@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.observers import Observers
-from so101_robot.loop.tick import Blindness, Observer, Tick
+from so101_robot.loop.tick import AttentionWarning, Observer, Tick
+from so101_robot.message import Message, Severity
 
 if TYPE_CHECKING:
     from so101_policy.attention.shares import AttentionShares
@@ -52,11 +53,11 @@ class AttentionAlarm:
         self._config = config
         self._forget()
 
-    def see(self, tick: Tick) -> tuple[Blindness | None, str]:
+    def see(self, tick: Tick) -> tuple[AttentionWarning | None, Message | None]:
         """The alarm on this tick, None while it is off; and what there is to say about it, once."""
         if tick.phase != "run":
             self._forget()
-            return None, ""
+            return None, None
         inference = None if tick.planned is None else tick.planned.inference
         if inference is not None:
             self._shares = inference.shares
@@ -68,10 +69,10 @@ class AttentionAlarm:
             self._since_s = tick.time_s
         for_s = tick.time_s - self._since_s
         if for_s < self._config.for_s - SAME_TIME_S:
-            return None, ""
+            return None, None
         begins, self._on = not self._on, True
-        blindness = Blindness(shares.state, shares.uniform.get("state", 0.0), for_s)
-        return blindness, self._told(blindness) if begins else ""
+        warning = AttentionWarning(shares.state, shares.uniform.get("state", 0.0), for_s)
+        return warning, self._begins(warning) if begins else None
 
     def _forget(self) -> None:
         self._shares: AttentionShares | None = None
@@ -83,22 +84,25 @@ class AttentionAlarm:
         threshold = max(self._config.share, shares.uniform.get("state", 0.0))
         return bool(shares.cameras) and isfinite(shares.state) and shares.state > threshold
 
-    def _told(self, blindness: Blindness) -> str:
-        return (
+    def _begins(self, warning: AttentionWarning) -> Message:
+        text = (
             f"attention alarm: the policy may be blind, the joint state has had more than {self._config.share:.0%} of "
-            f"its attention for {blindness.for_s:.1f} s (now {blindness.share:.0%}, uniform {blindness.uniform:.1%}); "
+            f"its attention for {warning.for_s:.1f} s (now {warning.share:.0%}, uniform {warning.uniform:.1%}); "
             "a hint, so101-reliance measures it"
         )
+        return Message(text, Severity.WARNING)
 
-    def _over(self, now_s: float) -> str:
+    def _over(self, now_s: float) -> Message | None:
         if not self._on or self._since_s is None:
-            return ""
+            return None
         now = "" if self._shares is None else f": the joint state has {self._shares.state:.0%}"
-        return f"attention alarm is over after {now_s - self._since_s:.1f} s{now}"
+        return Message(
+            f"attention alarm is over after {now_s - self._since_s:.1f} s{now}", Severity.RECOVERED
+        )
 
 
 class WithAttentionAlarm:
-    """Observers that are told about blindness too: in `Tick.blind` while it lasts, and in words once.
+    """Observers that are told of the warning too: in `Tick.blind` while it lasts, and in words once.
 
     One that fails is dropped as in `Observers`; if the alarm itself fails, it is off for the rest of the run and the
     others go on.
@@ -115,19 +119,20 @@ class WithAttentionAlarm:
             tick = self._marked(tick, self._alarm)
         self._observers.on_tick(tick)
 
-    def on_message(self, text: str) -> None:
-        self._observers.on_message(text)
+    def on_message(self, message: Message) -> None:
+        self._observers.on_message(message)
 
     def close(self) -> None:
         self._observers.close()
 
     def _marked(self, tick: Tick, alarm: AttentionAlarm) -> Tick:
         try:
-            blindness, news = alarm.see(tick)
+            warning, news = alarm.see(tick)
         except Exception as problem:  # the run log stands behind this, and must not be lost to an alarm
             self._alarm = None
-            news, blindness = f"the attention alarm failed and is off: {describe(problem)}", None
-            _log.warning(news)
-        if news:
+            news = Message(f"the attention alarm failed and is off: {describe(problem)}", Severity.WARNING)
+            warning = None
+            _log.warning(news.text)
+        if news is not None:
             self._observers.on_message(news)
-        return tick if blindness is None else replace(tick, blind=blindness)
+        return tick if warning is None else replace(tick, blind=warning)

@@ -33,6 +33,7 @@ from so101_robot.guard.kinematics import angles_of, forward
 from so101_robot.joints import JOINTS
 from so101_robot.loop.observers import Stopwatch
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message, Severity
 from so101_robot.motion.slow_motion import SlowMotion
 from so101_robot.motion.tolerances import AT_HOME
 from so101_robot.state import Arm
@@ -103,7 +104,7 @@ def end_safely(
     state: "ArmState | None",
     requests: Callable[[], int],
     on_tick: Callable[[Tick], None],
-    say: Callable[[str], None],
+    say: Callable[[Message], None],
 ) -> Ending:
     """Hold, go home, release; never raises.
 
@@ -123,7 +124,7 @@ def end_safely(
             return step()
         except Exception as problem:  # the next step must be tried whatever this one raised
             problems.append(f"{what}: {describe(problem)}")
-            say(problems[-1])
+            say(Message(problems[-1], Severity.ERROR))
             return False
 
     def hold() -> bool:
@@ -133,7 +134,7 @@ def end_safely(
     def go_home() -> bool:
         nonlocal state
         assert state is not None
-        say("going home")
+        say(Message("going home"))
         way = _HomeMotion(arm, guard, clock, config, period_s, numbers, state)
         try:
             way.go(release_now, on_tick)
@@ -141,7 +142,7 @@ def end_safely(
             state = way.state
         if far := way.far_from_home():
             problems.append(f"did not reach home: {far}")
-            say(problems[-1])
+            say(Message(problems[-1], Severity.ERROR))
         return not far
 
     at_home = reached = False
@@ -196,16 +197,16 @@ def _hold_and_wait(
     state: "ArmState",
     requests: Callable[[], int],
     on_tick: Callable[[Tick], None],
-    say: Callable[[str], None],
+    say: Callable[[Message], None],
     why: str,
 ) -> bool:
     """Wait beside an arm that holds; true when a person asked to release it. A servo that comes back is told to
     hold."""
     asked = requests()
     if wait_s > 0:
-        say(
-            f"{why}. Put a hand under it and press Ctrl-C to let it go; this ends in {wait_s:.0f} s and leaves it held"
-        )
+        what_to_do = "Put a hand under it and press Ctrl-C to let it go"
+        text = f"{why}. {what_to_do}; this ends in {wait_s:.0f} s and leaves it held"
+        say(Message(text, Severity.WARNING))
     restorer = ServoRestorer(arm)
     begin_s = due_s = clock.now_s()
     while requests() == asked and due_s - begin_s < wait_s:

@@ -28,7 +28,7 @@ from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
 from so101_robot.clock import Clock
 from so101_robot.errors import BusError, ConfigError, PortError, UnsafeActionError, describe
-from so101_robot.faults.fault import Fault, Mode, Sight
+from so101_robot.faults.fault import Fault, Mode, Symptom
 from so101_robot.faults.readings import Readings
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
 from so101_robot.faults.symptoms import action_symptoms, answer_symptoms, guard_symptoms
@@ -37,6 +37,7 @@ from so101_robot.loop.ending import Ending, EndingConfig, end_safely
 from so101_robot.loop.observers import Observers, Stopwatch
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Observer, Phase, Tick
+from so101_robot.message import Message, Severity
 from so101_robot.state import Arm
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Opened(NamedTuple):
     now_s: float
     late_s: float
     state: "ArmState"
-    sights: list[Sight]
+    symptoms: list[Symptom]
     watch: Stopwatch
 
 
@@ -156,7 +157,7 @@ class ControlLoop:
         self._goal: NDArray[np.float64] | None = None
         self._approach = Approach(guard, self._config.approach_speed, self._period_s, self._config.start_pose)
         self._playing_s = -math.inf
-        self._answer_symptoms: list[Sight] = []
+        self._answer_symptoms: list[Symptom] = []
         self._held_since_s: float | None = None
         self._grip_due = False
         self._observers_ms = 0.0
@@ -244,10 +245,11 @@ class ControlLoop:
         self._supervisor.park()
         moved = self._goal is not None
         why = describe(ended.error) if ended.error else self._stop.reason or ended.cause
-        self._observers.on_message(
+        text = (
             f"stopping ({why}): {'hold, go home, release' if moved else 'release'}; "
             f"Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
         )
+        self._observers.on_message(Message(text, Severity.ERROR if ended.error else Severity.INFO))
         ending = end_safely(
             self._arm,
             self._guard,
@@ -262,11 +264,12 @@ class ControlLoop:
             say=self._observers.on_message,
         )
         if ending.held:
-            self._observers.on_message(f"{ending.held}: its torque stays on")
+            self._observers.on_message(Message(f"{ending.held}: its torque stays on", Severity.WARNING))
         elif ending.released:
             self._supervisor.released()
             still = ", ".join(ending.torque_may_be_on)
-            self._observers.on_message(f"released{f', but torque may be on: {still}' if still else ''}")
+            text = f"released{f', but torque may be on: {still}' if still else ''}"
+            self._observers.on_message(Message(text, Severity.ERROR if still else Severity.INFO))
         self._observers.close()
         self._scheduler.close()
         return ending
@@ -293,32 +296,32 @@ class ControlLoop:
         self._clock.sleep_until(due_s)
         now_s = self._now_s = self._clock.now_s()
         watch, readings = Stopwatch(), self._readings
-        sights = readings.read(now_s)
+        symptoms = readings.read(now_s)
         state = readings.state
         assert state is not None  # or reading has raised
         watch.lap("read")
-        sights += readings.take_pictures()
+        symptoms += readings.take_pictures()
         watch.lap("frames")
-        return _Opened(now_s, now_s - due_s, state, sights, watch)
+        return _Opened(now_s, now_s - due_s, state, symptoms, watch)
 
     def _act_on(self, opened: "_Opened") -> None:
         """Raises the cause when the supervisor says that the run is over."""
         index, readings = self._index, self._readings
-        now_s, late_s, state, sights, watch = opened
+        now_s, late_s, state, symptoms, watch = opened
         planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
-        sights += readings.look_at_pictures(state)
+        symptoms += readings.look_at_pictures(state)
         watch.lap("frames")
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
         ages_s = {name: now_s - frame.captured_s for name, frame in readings.frames.items()}
         verdict = self._guard.check(judged, state, ages_s, now_s)
-        sights += trouble
-        sights += _not_yet_told(guard_symptoms(verdict, asked), sights)
+        symptoms += trouble
+        symptoms += _not_yet_told(guard_symptoms(verdict, asked), symptoms)
         if planned is None:
             self._playing_s = now_s
         else:
-            sights += self._plan_symptoms(planned, verdict, now_s, bool(sights))
-        judgement = self._supervisor.judge(now_s, sights, self._unknown(planned, verdict))
+            symptoms += self._plan_symptoms(planned, verdict, now_s, bool(symptoms))
+        judgement = self._supervisor.judge(now_s, symptoms, self._unknown(planned, verdict))
         self._judgement = judgement
         watch.lap("guard")
         sent = self._act(judgement, verdict, asked)
@@ -345,7 +348,9 @@ class ControlLoop:
         self._publish(tick)
         if judgement.mode is Mode.PARKING:
             raise self._end(judgement, now_s)
-        self._follow_hold(judgement, verdict, any(sight.fault in POLICY_FAULTS for sight in sights), now_s)
+        self._follow_hold(
+            judgement, verdict, any(symptom.fault in POLICY_FAULTS for symptom in symptoms), now_s
+        )
         now_index = int((self._clock.now_s() - self._begin_s) * self._config.fps + 0.5)
         self._index = max(index + 1, now_index)
 
@@ -353,7 +358,7 @@ class ControlLoop:
 
     def _plan(
         self, index: int, now_s: float, state: "ArmState"
-    ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Sight]]:
+    ) -> tuple[Planned | None, NDArray[np.float64] | None, list[Symptom]]:
         """What the scheduler plans (None during the approach), what is asked of the arm, and what is wrong with
         the policy."""
         way, holding = self._approach, self._supervisor.mode is Mode.HOLDING
@@ -367,7 +372,7 @@ class ControlLoop:
         except Exception as problem:  # whatever a policy raises, the arm holds first
             readings.raised["policy raises"] = problem
             self._scheduler.reset()
-            return NOTHING, None, [Sight("policy raises", "", f"the policy failed: {describe(problem)}")]
+            return NOTHING, None, [Symptom("policy raises", "", f"the policy failed: {describe(problem)}")]
         asked = planned.action
         first = asked if planned.end is None else planned.end
         if first is None or way.over or holding or not way.set_out(first, state):
@@ -376,11 +381,12 @@ class ControlLoop:
         return planned, way.asked(), []
 
     def _tell_the_way(self) -> None:
-        self._observers.on_message(
-            f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
-        )
+        text = f"going slowly to where the policy begins, {self._approach.duration_s:.1f} s"
+        self._observers.on_message(Message(text))
 
-    def _plan_symptoms(self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool) -> list[Sight]:
+    def _plan_symptoms(
+        self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool
+    ) -> list[Symptom]:
         """What is wrong with a plan that the guard lets pass, or with there being none."""
         if planned.action is not None:
             self._playing_s = now_s
@@ -397,7 +403,7 @@ class ControlLoop:
         waited_s = now_s - self._playing_s
         if waited_s <= LATE_S:
             return []
-        return [Sight("policy late", "", f"the policy has not answered for {waited_s:.1f} s")]
+        return [Symptom("policy late", "", f"the policy has not answered for {waited_s:.1f} s")]
 
     def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
         """The faults about which this tick says nothing."""
@@ -431,7 +437,7 @@ class ControlLoop:
         if self._approach.go_on():  # there: the policy looks anew
             self._scheduler.wait()
             self._scheduler.reset()
-            self._observers.on_message("there; the policy takes over")
+            self._observers.on_message(Message("there; the policy takes over"))
         return self._goal
 
     def _grip(self) -> None:
@@ -477,10 +483,11 @@ class ControlLoop:
         return problem or UnsafeActionError(f"the arm was held for {held_s:.1f} s: {judgement.words}")
 
     def _tell(self, judgement: Judgement, verdict: "Verdict", holds: bool) -> None:
-        for text in judgement.news:
-            self._observers.on_message(text)
+        for message in judgement.news:
+            self._observers.on_message(message)
         if holds and verdict.stop is not None and self._held_since_s is None:
-            self._observers.on_message(f"the guard holds the arm: {verdict.stop}")
+            text = f"the guard holds the arm: {verdict.stop}"
+            self._observers.on_message(Message(text, Severity.ERROR))
 
     def _publish(self, tick: Tick) -> None:
         started = time.perf_counter()
@@ -489,14 +496,14 @@ class ControlLoop:
         self._next_index = tick.index + 1
 
 
-def _not_yet_told(sights: list[Sight], told: list[Sight]) -> list[Sight]:
+def _not_yet_told(symptoms: list[Symptom], told: list[Symptom]) -> list[Symptom]:
     """Of what the guard says, what is not the consequence of a fault that is known."""
-    known: set[str] = {sight.fault for sight in told}
+    known: set[str] = {symptom.fault for symptom in told}
     silent = known & {"bus silent", "port gone", "servo silent"}
     blind = known & {"camera gone", "camera frozen", "camera dark", "camera swapped"}
     return [
-        sight
-        for sight in sights
-        if not (sight.fault in ("servo silent", "bus silent") and silent)
-        and not (sight.fault == "camera stalled" and blind)
+        symptom
+        for symptom in symptoms
+        if not (symptom.fault in ("servo silent", "bus silent") and silent)
+        and not (symptom.fault == "camera stalled" and blind)
     ]

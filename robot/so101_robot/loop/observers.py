@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from so101_robot.errors import describe
 from so101_robot.loop.tick import Observer, Tick
+from so101_robot.message import Message, Severity
 
 if TYPE_CHECKING:
     pass
@@ -44,8 +45,8 @@ class Observers:
     def on_tick(self, tick: Tick) -> None:
         self._tell(lambda observer: observer.on_tick(tick))
 
-    def on_message(self, text: str) -> None:
-        self._tell(lambda observer: observer.on_message(text))
+    def on_message(self, message: Message) -> None:
+        self._tell(lambda observer: observer.on_message(message))
 
     def close(self) -> None:
         self._tell(lambda observer: observer.close())
@@ -59,7 +60,7 @@ class Observers:
                 self._observers.remove(observer)
                 text = f"{observer.name} failed and is off for the rest of the run: {describe(problem)}"
                 _log.warning(text, exc_info=_log.isEnabledFor(logging.DEBUG))
-                self.on_message(text)
+                self.on_message(Message(text, Severity.WARNING))
                 self._tell_failure(ObserverFailure(observer.name, problem))
 
     def _tell_failure(self, failure: ObserverFailure) -> None:
@@ -81,7 +82,7 @@ class Background:
         self.name = observer.name
         self.dropped = 0
         self._observer = observer
-        self._queue: queue.Queue[Tick | str | None] = queue.Queue(capacity)
+        self._queue: queue.Queue[Tick | Message | None] = queue.Queue(capacity)
         self._problem: Exception | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=observer.name, daemon=True)
@@ -94,10 +95,10 @@ class Background:
         except queue.Full:
             self.dropped += 1
 
-    def on_message(self, text: str) -> None:
+    def on_message(self, message: Message) -> None:
         self._raise_problem()
         if not self._queue.full():  # only this thread puts, so there is room
-            self._queue.put_nowait(text)
+            self._queue.put_nowait(message)
 
     def close(self) -> None:
         if self._closed:
@@ -119,7 +120,7 @@ class Background:
             if self._problem is not None:
                 continue  # keep emptying the queue, so that `close` does not block
             try:
-                if isinstance(item, str):
+                if isinstance(item, Message):
                     self._observer.on_message(item)
                 else:
                     self._observer.on_tick(item)

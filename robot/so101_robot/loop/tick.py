@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.faults.fault import Mode
+from so101_robot.message import Message
 
 if TYPE_CHECKING:
     from so101_robot.guard.guard import Verdict
     from so101_robot.state import ArmState, Frame
 
 
-class Blindness(NamedTuple):
+class AttentionWarning(NamedTuple):
     """The alarm, while it is on."""
 
     share: float
@@ -62,7 +63,7 @@ class Tick:
     """What the supervisor said."""
     faults: dict[str, str] = field(default_factory=dict[str, str])
     """All that is wrong, `fault: where` -> words."""
-    blind: "Blindness | None" = None
+    blind: "AttentionWarning | None" = None
     """The policy may be blind; None while the alarm is off (`attention_alarm.py`)."""
 
     def frame_ages_s(self) -> dict[str, float]:
@@ -78,8 +79,8 @@ class Observer(Protocol):
 
     def on_tick(self, tick: Tick) -> None: ...
 
-    def on_message(self, text: str) -> None:
-        """A word for the person at the bench: what happens, what went wrong."""
+    def on_message(self, message: Message) -> None:
+        """For the person at the arm: what happens, what went wrong."""
         ...
 
     def close(self) -> None:

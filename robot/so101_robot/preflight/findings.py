@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     """The servo, joint, camera or input it is about; empty where the check says it all."""
     found: str
     asked: str = ""
-    """What was expected."""
+    """What was expected; the name is a key in stored findings."""
     possible: str = ""
     """What a person can do about it."""
     value: float | None = None
@@ -44,8 +44,8 @@ class Finding(NamedTuple):
     def text(self) -> str:
         """All but the name of the check, in one line: subject, found, expected, what to do."""
         about = f"{self.subject}: " if self.subject else ""
-        asked = f"; asked: {self.asked}" if self.asked else ""
-        return f"{about}{self.found}{asked}" + (f" - {self.possible}" if self.possible else "")
+        expected = f"; expected: {self.asked}" if self.asked else ""
+        return f"{about}{self.found}{expected}" + (f" - {self.possible}" if self.possible else "")
 
 
 class PreflightError(RobotError):
@@ -85,7 +85,7 @@ def as_table(findings: Sequence[Finding]) -> Table:
     """For a person, as `rich` prints it."""
     colours = {Level.OK: "green", Level.WARN: "yellow", Level.STOP: "bold red"}
     table = Table(title=f"pre-flight: {verdict(findings)}", title_justify="left")
-    for column in ("", "check", "what", "found", "asked", "possible"):
+    for column in ("", "check", "what", "found", "expected", "possible"):
         table.add_column(column, overflow="fold")
     for finding in findings:
         words = (finding.check, finding.subject, finding.found, finding.asked, finding.possible)

@@ -24,6 +24,7 @@ from lerobot.utils.constants import HF_LEROBOT_HOME
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 
 ROBOT_TYPE = "so101_follower"
 """What LeRobot's own SO-101 recordings say, so that datasets can be merged."""
@@ -106,7 +107,7 @@ class DatasetRecorder:
         self._dataset.add_frame(frame)
         self.frames += 1
 
-    def on_message(self, text: str) -> None:
+    def on_message(self, message: Message) -> None:
         """Words have no place in a dataset."""
 
     def close(self) -> None:

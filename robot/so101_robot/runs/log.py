@@ -27,6 +27,7 @@ from so101_policy.files import write_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.plain_data import Plain
 from so101_robot.runs.summary import summarise
 
@@ -78,8 +79,8 @@ class RunLog:
             record["messages"], self._messages = self._messages, []
         self._write(record)
 
-    def on_message(self, text: str) -> None:
-        self._messages.append(text)  # goes into the next tick's line
+    def on_message(self, message: Message) -> None:
+        self._messages.append(message.text)  # goes into the next tick's line
 
     def close(self) -> None:
         if not self._open:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from so101_robot.bus.identity import identities_of
 from so101_robot.errors import ConfigError, RobotError
+from so101_robot.message import Message
 from so101_robot.process import child
 from so101_robot.watchdog.process import Job
 from so101_robot.watchdog.slow_park import STEPS_PER_DEG, ArmFacts
@@ -130,7 +131,7 @@ class Watchdog:
     def on_tick(self, tick: "Tick") -> None:
         self.beat()
 
-    def on_message(self, text: str) -> None:
+    def on_message(self, message: Message) -> None:
         """Messages are for people."""
 
     def close(self) -> None:

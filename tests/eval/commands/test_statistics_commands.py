@@ -91,19 +91,19 @@ def test_names_are_exchanged_by_exchanging_counts():
     [
         (["21/20", "14/20"], "21/20: there cannot be more successes than episodes"),
         (["0/0", "14/20"], "0/0: nothing was tried"),
-        (["17", "14/20"], "'17': needed is SUCCESSES/EPISODES, such as 17/20"),
+        (["17", "14/20"], "'17': expected SUCCESSES/EPISODES, such as 17/20"),
         (["-1/20", "3/20"], "unrecognized arguments: -1/20"),
-        (["17/20"], "1 count(s): needed are two"),
-        (["17/20", "14/20", "3/20"], "3 count(s): needed are two"),
+        (["17/20"], "1 count(s): expected two"),
+        (["17/20", "14/20", "3/20"], "3 count(s): expected two"),
         ([], "nothing to compare"),
         (["17/20", "14/20", "--both", "16"], "both can succeed on 11 to 14 scenes"),
         (["17/20", "14/20", "--both", "12", "--neither", "2"], "cannot have both 12, neither 2"),
         (["17/20", "14/25", "--both", "12"], "17/20 and 14/25: pairs need as many episodes"),
         (["--both", "12"], "need --both, --only_first and --only_second"),
-        (["--both", "-1", "--only_first", "3", "--only_second", "2"], "both -1: needed is 0 or more"),
+        (["--both", "-1", "--only_first", "3", "--only_second", "2"], "both -1: expected 0 or more"),
         (["17/20", "14/20", "--watched"], "--watched needs pairs"),
-        (["17/20", "14/20", "--alpha", "5"], "alpha 5: needed is a number between 0 and 1"),
-        (["17/20", "14/20", "--power", "1"], "power 1: needed is a number between 0 and 1"),
+        (["17/20", "14/20", "--alpha", "5"], "alpha 5: expected a number between 0 and 1"),
+        (["17/20", "14/20", "--power", "1"], "power 1: expected a number between 0 and 1"),
     ],
 )
 def test_impossible_input_is_refused_in_one_line(
@@ -146,17 +146,17 @@ def test_planned_numbers_do_what_they_promise():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["--base", "60"], "--base 60: needed is 0 to 1, or 0% to 100%"),
-        (["--base", "most"], "--base 'most': needed is a share such as 0.15 or 15%"),
+        (["--base", "60"], "--base 60: expected 0 to 1, or 0% to 100%"),
+        (["--base", "most"], "--base 'most': expected a share such as 0.15 or 15%"),
         (
             ["--base", "0.9", "--difference", "0.2"],
             "base rate + difference 1.1: a probability is from 0 to 1",
         ),
         (["--difference", "0"], "no number of episodes shows a difference that is not there"),
-        (["--phi", "1.5"], "--phi 1.5: needed is 0"),
-        (["--episodes", "0"], "--episodes 0: needed is 1 or more"),
-        (["--power", "0"], "--power 0: needed is a number between 0 and 1"),
-        (["--alpha", "1"], "--alpha 1: needed is a number between 0 and 1"),
+        (["--phi", "1.5"], "--phi 1.5: expected 0"),
+        (["--episodes", "0"], "--episodes 0: expected 1 or more"),
+        (["--power", "0"], "--power 0: expected a number between 0 and 1"),
+        (["--alpha", "1"], "--alpha 1: expected a number between 0 and 1"),
     ],
 )
 def test_impossible_plans_are_refused_in_one_line(

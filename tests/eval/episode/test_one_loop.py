@@ -23,6 +23,7 @@ from so101_robot.commands.run_config import PolicyFlags, RunConfig
 from so101_robot.loop.loop import LoopConfig, Outcome
 from so101_robot.loop.stopping import StopRequests
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.mock.config import MockConfig
 
 TASK, SEED = "palletize-1", 3
@@ -98,7 +99,7 @@ def deployed(stage: Stage, policy: Hostile, folder: Path, **more: Any) -> How:
             if tick.phase != "home":
                 seen.append(tick)
 
-        def on_message(self, text: str) -> None: ...
+        def on_message(self, message: Message) -> None: ...
         def close(self) -> None: ...
 
     config = config_of(stage, **more)
@@ -153,7 +154,7 @@ def test_an_answer_that_is_too_late_is_the_same_fault_at_the_same_tick_in_both(s
         def on_tick(self, tick: Tick) -> None:
             note(tick, "run")
 
-        def on_message(self, text: str) -> None: ...
+        def on_message(self, message: Message) -> None: ...
         def close(self) -> None: ...
 
     settings: dict[str, Any] = {"inference_latency_s": 3.0}

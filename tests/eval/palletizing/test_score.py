@@ -19,7 +19,7 @@ from so101_eval.palletizing.scene.draw import draw
 from so101_eval.palletizing.scene.reset_data import PalletStart, Reset
 from so101_eval.palletizing.scene.scene import PalletizingScene
 from so101_eval.palletizing.scene.tasks import BOX_M, PALLET_M, PALLET_PLACE_M, Slot
-from so101_eval.palletizing.score.box_watch import BoxWatch, Hand, Sight
+from so101_eval.palletizing.score.box_watch import BoxState, BoxWatch, Hand
 from so101_eval.palletizing.score.contacts import Toucher
 from so101_eval.palletizing.score.missed_grasp import JawWatch
 from so101_eval.palletizing.score.placement import Placement, Pose, assign, in_world, measure, on_pallet
@@ -155,7 +155,7 @@ class Story:
             if held or near:
                 hand = Hand(hand_m if hand_stays else self.position.copy(), np.eye(3), 0.1)
             self.time_s += TICK_S
-            self.watch.see(self.time_s, Sight(pose, held, held or near, supported), hand)
+            self.watch.see(self.time_s, BoxState(pose, held, held or near, supported), hand)
         return self
 
     def place(self, lift_m: float = 0.05, let_go_m: float = 0.001) -> "Story":
@@ -314,8 +314,8 @@ def play(world: World, scorer: Scorer, reset: Reset, errors_mm: Sequence[float] 
             for tick in range(round(seconds * 30)):
                 moment_s = begin_s + tick / 30
                 scorer.observe(moment_s)
-                watch.see(moment_s + 0.001, Sight(pose, held, held, not held), hand)
-                watch.see(moment_s + 0.002, Sight(pose, held, held, not held), hand)
+                watch.see(moment_s + 0.001, BoxState(pose, held, held, not held), hand)
+                watch.see(moment_s + 0.002, BoxState(pose, held, held, not held), hand)
     return time_s
 
 

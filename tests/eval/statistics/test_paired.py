@@ -135,7 +135,7 @@ def test_pairs_are_counted_scene_by_scene():
 
 
 def test_impossible_pairs_are_refused():
-    with pytest.raises(StatisticsError, match="pairs 3: needed is 4 or more"):
+    with pytest.raises(StatisticsError, match="pairs 3: expected 4 or more"):
         tango(2, 2, 3)
     with pytest.raises(StatisticsError, match="first only -1"):
         mcnemar_exact(-1, 2)

@@ -261,4 +261,4 @@ def test_the_command_prints_its_tables_and_refuses_no_repetitions(
     assert null.main(["--repetitions", "20", "--seed", "3"]) == 0
     assert capsys.readouterr().out == said
     assert null.main(["--repetitions", "0"]) == 2
-    assert capsys.readouterr().err == "null_simulations: --repetitions 0: needed is 1 or more\n"
+    assert capsys.readouterr().err == "null_simulations: --repetitions 0: expected 1 or more\n"

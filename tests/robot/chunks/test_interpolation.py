@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.interpolation import Interpolated, ticks_per_action
-from so101_robot.chunks.scheduler import Mode, Planned, make_scheduler
+from so101_robot.chunks.scheduler import ChunkMode, Planned, make_scheduler
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Loop:
         self,
         policy_fps: float,
         fps: float,
-        mode: Mode = "synchronous",
+        mode: ChunkMode = "synchronous",
         *,
         latency_s: float = 0.0,
         length: int = 8,
@@ -95,7 +95,7 @@ def test_action_k_is_reached_at_the_end_of_window_k_and_the_way_there_is_straigh
 def test_no_tick_goes_farther_than_its_part_of_an_action(
     every: int, latency_ticks: int, asynchronous: bool
 ) -> None:
-    mode: Mode = "asynchronous" if asynchronous else "synchronous"
+    mode: ChunkMode = "asynchronous" if asynchronous else "synchronous"
     loop = Loop(10, 10 * every, mode, latency_s=latency_ticks / (10 * every), n_action_steps=4)
     commands = [loop.arm]
     for _ in range(20 * every):

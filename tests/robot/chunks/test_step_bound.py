@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Observation
-from so101_robot.chunks.scheduler import ChunkScheduler, Mode, Planned, make_scheduler
+from so101_robot.chunks.scheduler import ChunkMode, ChunkScheduler, Planned, make_scheduler
 from so101_robot.chunks.step_bound import SLOW_UNITS_S, StepBound, longest_steps
 from so101_robot.chunks.workers import InlineWorker
 
@@ -53,7 +53,7 @@ class Played(NamedTuple):
 
 
 def play(
-    chunks: Chunks, mode: Mode = "asynchronous", n_action_steps: int = 30, ticks: int = 600, **more: Any
+    chunks: Chunks, mode: ChunkMode = "asynchronous", n_action_steps: int = 30, ticks: int = 600, **more: Any
 ) -> Played:
     clock, answered = Clock(), list[NDArray[np.float64]]()
 
@@ -87,7 +87,7 @@ def smooth(disagreement: float, seed: int = 3, amplitude: float = 30.0) -> Chunk
 @pytest.mark.parametrize("mode", ["asynchronous", "ensembled"])
 @pytest.mark.parametrize("disagreement", [2.0, 10.0, 40.0])
 def test_no_tick_lacks_an_action_and_no_joint_jumps_where_smooth_plans_disagree(
-    mode: Mode, disagreement: float
+    mode: ChunkMode, disagreement: float
 ) -> None:
     played = play(smooth(disagreement), mode)
     first = next(tick for tick, each in enumerate(played.planned) if each.action is not None)
@@ -106,7 +106,7 @@ def test_no_tick_lacks_an_action_and_no_joint_jumps_where_smooth_plans_disagree(
     crossfade_s=st.floats(0.0, 0.5),
 )
 def test_whatever_the_plans_no_step_is_longer_than_those_inside(
-    mode: Mode, seed: int, latency_s: float, n_action_steps: int, crossfade_s: float
+    mode: ChunkMode, seed: int, latency_s: float, n_action_steps: int, crossfade_s: float
 ) -> None:
     generator = np.random.default_rng(seed)
 

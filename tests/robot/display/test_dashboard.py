@@ -15,13 +15,14 @@ from rich.console import Console
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.display.dashboard import Dashboard, choose_style, notable
-from so101_robot.display.style import BAD, GOOD, WARN, fault_style, headline, message_style
+from so101_robot.display.style import BAD, GOOD, MESSAGE_STYLES, WARN, fault_style, headline
 from so101_robot.display.view import Title, View, bar, export_svg, plain_line, render
-from so101_robot.faults.fault import Mode, Sight
+from so101_robot.faults.fault import Mode, Symptom
 from so101_robot.faults.supervisor import Supervisor
 from so101_robot.guard.guard import Intervention, Verdict
 from so101_robot.joints import JOINTS
-from so101_robot.loop.tick import Blindness, Tick
+from so101_robot.loop.tick import AttentionWarning, Tick
+from so101_robot.message import Message, Severity
 
 POSE = np.array([-12.3, -61.2, 48.9, 71.0, -3.1, 42.0])
 TITLE = Title(
@@ -107,7 +108,7 @@ def after(ticks: int) -> Dashboard:
 def test_everything_is_there_and_fits(width: int) -> None:
     dashboard = after(31)
     dashboard.on_message(
-        "the guard holds the arm: frame too old: wrist (0.533, allowed 0.5), and more than fits here"
+        Message("the guard holds the arm: frame too old: wrist (0.533, allowed 0.5), and more than fits here")
     )
     text = drawn(dashboard.view(), width)
     dashboard.close()
@@ -155,7 +156,7 @@ FAULTS = {
 def test_the_mode_and_the_newest_faults_are_shown_and_still_fit(width: int) -> None:
     dashboard = after(31)
     dashboard.on_tick(make_tick(31, mode=Mode.HOLDING, faults=FAULTS))
-    dashboard.on_message("holding: elbow_flex has not answered for 0.2 s")
+    dashboard.on_message(Message("holding: elbow_flex has not answered for 0.2 s", Severity.ERROR))
     text = drawn(dashboard.view(), width)
     line = plain_line(dashboard.view())
     dashboard.close()
@@ -186,21 +187,19 @@ def test_faults_are_red_while_the_arm_is_held_for_them_and_yellow_while_it_is_no
 
 def test_what_the_supervisor_says_is_coloured_by_its_severity() -> None:
     supervisor = Supervisor()
-    sight = Sight("camera frozen", "wrist", "the same picture")
+    symptom = Symptom("camera frozen", "wrist", "the same picture")
     told = [
-        message_style(text)
-        for time_s, sights in ((0.0, [sight]), (0.4, [sight]), (0.5, []))
-        for text in supervisor.judge(time_s, sights).news
+        MESSAGE_STYLES[message.severity]
+        for time_s, symptoms in ((0.0, [symptom]), (0.4, [symptom]), (0.5, []))
+        for message in supervisor.judge(time_s, symptoms).news
     ]
     assert told == [WARN, WARN, BAD, GOOD, GOOD]
-    assert message_style("at the first pose, the policy takes over") == ""
-    assert message_style("stopping (time is up): hold, go home, release") == ""
-    assert message_style("stopping (no servo answered): hold, go home, release") == BAD
+    assert set(MESSAGE_STYLES) == set(Severity)
 
 
 def test_a_policy_that_may_be_blind_is_told_as_a_hint_with_the_base_rate() -> None:
     dashboard = after(31)
-    dashboard.on_tick(make_tick(31, blind=Blindness(0.73, 0.05, 4.0)))
+    dashboard.on_tick(make_tick(31, blind=AttentionWarning(0.73, 0.05, 4.0)))
     text, line = drawn(dashboard.view(), 80), plain_line(dashboard.view())
     dashboard.on_tick(make_tick(32))
     assert "may be blind" not in drawn(dashboard.view(), 80)
@@ -240,14 +239,16 @@ def test_what_lasts_is_told_once() -> None:
     for index in range(2, 10):
         dashboard.on_tick(make_tick(index, verdict=speed))
     dashboard.close()
-    assert [text for _, text in dashboard.view().messages] == ["guard: speed of gripper, 9.0 -> 5.0"]
-    assert notable(make_tick(fault="lost"))["fault"] == "lost"
+    assert [message.text for _, message in dashboard.view().messages] == [
+        "guard: speed of gripper, 9.0 -> 5.0"
+    ]
+    assert notable(make_tick(fault="lost"))["fault"] == Message("lost", Severity.WARNING)
 
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
     stream = io.StringIO()
     dashboard = Dashboard(TITLE, live=False, stream=stream)
-    dashboard.on_message("going home")
+    dashboard.on_message(Message("going home"))
     dashboard.on_tick(make_tick(0))
     dashboard.close()
     lines = stream.getvalue().splitlines()
@@ -292,7 +293,7 @@ def test_a_live_dashboard_ends_with_its_last_picture() -> None:
     dashboard = Dashboard(TITLE, live=True, stream=stream)
     for index in range(12):
         dashboard.on_tick(make_tick(index))
-    dashboard.on_message("the last word")
+    dashboard.on_message(Message("the last word"))
     dashboard.close()
     assert "the last word" in stream.getvalue()
 

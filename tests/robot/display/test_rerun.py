@@ -12,12 +12,14 @@ from PIL import Image
 
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
-from so101_robot.display.rerun import HEALTH, RerunDisplay, coloured
+from so101_robot.commands.compose import RERUN, make_display
+from so101_robot.display.attention_pictures import coloured
 from so101_robot.errors import ConfigError
 from so101_robot.faults.fault import Mode
 from so101_robot.guard.guard import Intervention, Verdict
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message, Severity
 from so101_robot.state import Frame
 
 CAMERAS = {"front": (48, 64), "wrist": (64, 32)}
@@ -114,14 +116,19 @@ class Read:
         return [(time_s, values["scalars"][0]) for time_s, values in self.rows[path]]
 
 
+def rerun_module() -> Any:
+    """The display's module, which cannot be imported where Rerun is not installed."""
+    pytest.importorskip("rerun")
+    return RERUN.load()
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Read:
-    pytest.importorskip("rerun")
-    display = RerunDisplay(tuple(CAMERAS), tmp_path / "run.rrd")
+    display = rerun_module().RerunDisplay(tuple(CAMERAS), tmp_path / "run.rrd")
     display.on_tick(make_tick(0))
     display.on_tick(make_tick(1))
     display.on_tick(make_tick(2, planned=answered(2, observed=0)))
-    display.on_message("camera frozen: front (the same picture)")
+    display.on_message(Message("camera frozen: front (the same picture)", Severity.WARNING))
     display.on_tick(
         make_tick(
             3,
@@ -133,7 +140,7 @@ def written(tmp_path: Path) -> Read:
         )
     )
     display.on_tick(make_tick(4))
-    display.on_message("going home")
+    display.on_message(Message("going home"))
     display.on_tick(make_tick(5, phase="home", planned=None, frames={}, mode=Mode.PARKING))
     display.on_tick(make_tick(6, phase="home", planned=None, frames={}, mode=Mode.PARKING))
     display.close()
@@ -154,7 +161,7 @@ def test_joints_stand_three_times_at_their_tick(written: Read) -> None:
 
 
 def test_health_is_that_of_every_servo(written: Read) -> None:
-    for what, field in HEALTH.items():
+    for what, field in rerun_module().HEALTH.items():
         for number, joint in enumerate(JOINTS):
             (value,) = {value for _, value in written.curve(f"health/{what}/{joint}")}
             assert value == getattr(HEALTH_NOW, field)[number]
@@ -226,5 +233,5 @@ def test_all_cameras_share_one_scale_and_a_camera_of_unknown_size_is_left_out() 
 
 def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ConfigError, match=r"lerobot_policy_so101\[view\]"):
-        RerunDisplay(("front",))
+    with pytest.raises(ConfigError, match=r"--display needs Rerun, .*lerobot_policy_so101\[view\]"):
+        make_display(("front",), None)

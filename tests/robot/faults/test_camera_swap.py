@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from so101_robot.faults.camera_swap import PATIENCE, CameraSwapCheck
-from so101_robot.faults.fault import Sight
+from so101_robot.faults.fault import Symptom
 from so101_robot.state import Frame
 
 RNG = np.random.default_rng(0)
@@ -18,7 +18,7 @@ class Watched:
     def __init__(self) -> None:
         self.swaps, self.sequence = CameraSwapCheck(), 0
 
-    def see(self, **pictures: Picture) -> list[Sight]:
+    def see(self, **pictures: Picture) -> list[Symptom]:
         """New pictures with a little noise."""
         self.sequence += 1
         frames = {
@@ -41,7 +41,7 @@ def watched() -> Watched:
 def test_exchanged_pictures_are_seen_until_they_are_back(watched: Watched):
     for _ in range(3 * PATIENCE):
         seen = watched.see(front=WRIST, wrist=FRONT)
-        assert [(sight.fault, sight.where) for sight in seen] == [("camera swapped", "front, wrist")]
+        assert [(symptom.fault, symptom.where) for symptom in seen] == [("camera swapped", "front, wrist")]
     assert watched.see(front=FRONT, wrist=WRIST) == []
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from so101_robot.bus.protocol import Errors
-from so101_robot.faults.fault import Fault, Mode, Sight
+from so101_robot.faults.fault import Fault, Mode, Symptom
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
 from so101_robot.faults.symptoms import (
     LeapCheck,
@@ -20,10 +20,11 @@ from so101_robot.faults.symptoms import (
 )
 from so101_robot.guard.guard import Guard, GuardLimits, GuardRule, Intervention, Verdict
 from so101_robot.joints import JOINTS
+from so101_robot.message import Message, Severity
 from so101_robot.motion.slow_motion import SlowMotion
 from so101_robot.state import Frame
 
-SILENT = Sight("servo silent", "elbow_flex", "servo 3 (elbow_flex) does not answer")
+SILENT = Symptom("servo silent", "elbow_flex", "servo 3 (elbow_flex) does not answer")
 RULES: dict[Fault, Rule] = {
     **FAULT_RULES,
     "servo silent": Rule(tolerate_s=0.2, hold_s=1.0, clear_s=0.1),
@@ -31,12 +32,12 @@ RULES: dict[Fault, Rule] = {
 }
 
 
-def judged(supervisor: Supervisor, time_s: float, *sights: Sight, unknown: Any = ()) -> Judgement:
-    return supervisor.judge(time_s, sights, unknown)
+def judged(supervisor: Supervisor, time_s: float, *symptoms: Symptom, unknown: Any = ()) -> Judgement:
+    return supervisor.judge(time_s, symptoms, unknown)
 
 
-def modes(supervisor: Supervisor, times_s: Any, *sights: Sight) -> list[str]:
-    return [str(judged(supervisor, time_s, *sights).mode) for time_s in times_s]
+def modes(supervisor: Supervisor, times_s: Any, *symptoms: Symptom) -> list[str]:
+    return [str(judged(supervisor, time_s, *symptoms).mode) for time_s in times_s]
 
 
 @pytest.fixture
@@ -79,8 +80,8 @@ def test_a_flickering_fault_is_one_fault(supervisor: Supervisor):
 
 
 def test_the_worst_of_several_faults_decides_and_all_are_told(supervisor: Supervisor):
-    warm = Sight("warm", "gripper", "servo 6 (gripper) is at 61 degrees")
-    overload = Sight("overload", "elbow_flex", "overload")
+    warm = Symptom("warm", "gripper", "servo 6 (gripper) is at 61 degrees")
+    overload = Symptom("overload", "elbow_flex", "overload")
     assert judged(supervisor, 0.0, warm).mode is Mode.DEGRADED
     both = judged(supervisor, 0.1, warm, overload)
     assert (both.mode, both.words, both.cause) == (Mode.HOLDING, "overload", overload)
@@ -88,18 +89,18 @@ def test_the_worst_of_several_faults_decides_and_all_are_told(supervisor: Superv
 
 
 def test_what_is_borne_without_end_never_holds(supervisor: Supervisor):
-    grip = Sight("gripper overload", "gripper", "overload")
+    grip = Symptom("gripper overload", "gripper", "overload")
     assert set(modes(supervisor, range(0, 10_000, 100), grip)) == {"degraded"}
 
 
 def test_faults_without_a_patience_of_their_own_have_that_of_the_run():
-    broken = Sight("policy answers no pose", "", "nan")
+    broken = Symptom("policy answers no pose", "", "nan")
     assert modes(Supervisor(FAULT_RULES, 0.5), [0, 0.4, 0.5], broken) == ["holding", "holding", "parking"]
     assert modes(Supervisor(FAULT_RULES, 2.0), [0, 1.9, 2.0], broken) == ["holding", "holding", "parking"]
 
 
 def test_what_a_tick_cannot_tell_goes_on_as_it_was(supervisor: Supervisor):
-    broken = Sight("policy answers no pose", "", "nan")
+    broken = Symptom("policy answers no pose", "", "nan")
     judged(supervisor, 0.0, broken)
     assert judged(supervisor, 0.5, unknown=POLICY_FAULTS).mode is Mode.HOLDING
     assert judged(supervisor, 1.0, unknown=POLICY_FAULTS).mode is Mode.PARKING
@@ -107,7 +108,7 @@ def test_what_a_tick_cannot_tell_goes_on_as_it_was(supervisor: Supervisor):
 
 
 def test_an_answer_that_is_good_again_ends_the_hold_at_once(supervisor: Supervisor):
-    judged(supervisor, 0.0, Sight("policy answers no pose", "", "nan"))
+    judged(supervisor, 0.0, Symptom("policy answers no pose", "", "nan"))
     judged(supervisor, 0.4, unknown=POLICY_FAULTS)
     assert judged(supervisor, 0.5).mode is Mode.RUNNING
 
@@ -120,10 +121,10 @@ def test_there_is_no_way_back_from_parking_and_released(supervisor: Supervisor):
 
 
 def test_the_arm_is_gripped_when_a_fault_begins_that_asks_for_it(supervisor: Supervisor):
-    first, second = Sight("overload", "elbow_flex", "o"), Sight("overload", "wrist_flex", "o")
+    first, second = Symptom("overload", "elbow_flex", "o"), Symptom("overload", "wrist_flex", "o")
     grips = [
-        judged(supervisor, 0.1 * tick, *sights).grip
-        for tick, sights in enumerate(
+        judged(supervisor, 0.1 * tick, *symptoms).grip
+        for tick, symptoms in enumerate(
             [[SILENT], [first], [first], [first, second], [second], [], [], [first]]
         )
     ]
@@ -131,7 +132,7 @@ def test_the_arm_is_gripped_when_a_fault_begins_that_asks_for_it(supervisor: Sup
 
 
 def test_the_arm_is_gripped_again_while_the_fault_lasts(supervisor: Supervisor):
-    overload = Sight("overload", "elbow_flex", "o")
+    overload = Symptom("overload", "elbow_flex", "o")
     grips = [judged(supervisor, 0.1 * tick, overload).grip for tick in range(9)]
     assert grips == [True, False, False, False, False, True, False, False, False]
 
@@ -141,26 +142,32 @@ def test_every_beginning_and_end_and_change_of_mode_is_news_once(supervisor: Sup
     news += [judged(supervisor, time_s).news for time_s in (0.35, 0.45, 0.5)]
     who = "servo silent: elbow_flex"
     assert news == [
-        (f"{who} ({SILENT.words})", f"degraded: {SILENT.words}"),
+        (
+            Message(f"{who} ({SILENT.words})", Severity.WARNING),
+            Message(f"degraded: {SILENT.words}", Severity.WARNING),
+        ),
         (),
-        (f"holding: {SILENT.words}",),
+        (Message(f"holding: {SILENT.words}", Severity.ERROR),),
         (),
         (),
-        (f"{who} is over after 0.5 s", "running"),
+        (
+            Message(f"{who} is over after 0.5 s", Severity.RECOVERED),
+            Message("running", Severity.RECOVERED),
+        ),
         (),
     ]
 
 
-SIGHTS = st.lists(st.sampled_from([Sight(fault, "", fault) for fault in FAULT_RULES]), max_size=3)
+SYMPTOMS = st.lists(st.sampled_from([Symptom(fault, "", fault) for fault in FAULT_RULES]), max_size=3)
 
 
-@given(st.lists(st.tuples(st.floats(0.001, 1.0), SIGHTS), max_size=40))
-def test_the_same_sights_give_the_same_modes_and_only_known_ways_are_gone(story: list[Any]):
+@given(st.lists(st.tuples(st.floats(0.001, 1.0), SYMPTOMS), max_size=40))
+def test_the_same_symptoms_give_the_same_modes_and_only_known_ways_are_gone(story: list[Any]):
     both = Supervisor(), Supervisor()
     time_s, before = 0.0, Mode.RUNNING
-    for step_s, sights in story:
+    for step_s, symptoms in story:
         time_s += step_s
-        one, other = (judged(supervisor, time_s, *sights) for supervisor in both)
+        one, other = (judged(supervisor, time_s, *symptoms) for supervisor in both)
         assert one == other
         assert (before is Mode.PARKING) <= (one.mode is Mode.PARKING)
         assert one.mode is not Mode.RELEASED
@@ -186,7 +193,7 @@ def state(
 
 def test_every_error_bit_of_every_servo_is_a_fault():
     seen = servo_symptoms(state(errors=(0x01, 0x02, 0x04, 0x08, 0x20, 0x20)))
-    assert [(sight.fault, sight.where) for sight in seen] == list(
+    assert [(symptom.fault, symptom.where) for symptom in seen] == list(
         zip(
             ["voltage", "encoder fault", "too hot", "over-current", "overload", "gripper overload"],
             JOINTS,
@@ -194,7 +201,7 @@ def test_every_error_bit_of_every_servo_is_a_fault():
         )
     )
     both = servo_symptoms(state(errors=(Errors.OVERLOAD | Errors.OVERHEAT, 0, 0, 0, 0, 0)))
-    assert {sight.fault for sight in both} == {"overload", "too hot"}
+    assert {symptom.fault for symptom in both} == {"overload", "too hot"}
 
 
 def test_silence_and_heat_are_told_by_joint():
@@ -310,7 +317,7 @@ def test_every_rule_of_the_guard_has_one_fault():
         rule: guard_symptoms(Verdict(None, (Intervention(rule, None, 1.0, 2.0),), rule), None)
         for rule in GuardRule
     }
-    stops = [rule for rule, sights in known.items() if sights[0].fault == "guard stops"]
+    stops = [rule for rule, symptoms in known.items() if symptoms[0].fault == "guard stops"]
     assert stops == [
         *("limit", "speed", "acceleration", "step", "table", "workspace", "self-collision"),
         GuardRule.NO_START,

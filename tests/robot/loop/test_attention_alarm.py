@@ -12,6 +12,7 @@ from so101_robot.errors import ConfigError
 from so101_robot.guard.guard import Verdict
 from so101_robot.loop.attention_alarm import AttentionAlarm, AttentionAlarmConfig, WithAttentionAlarm
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 
 POSE = np.zeros(6)
 FPS = 10
@@ -63,8 +64,8 @@ class Notes:
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append(tick)
 
-    def on_message(self, text: str) -> None:
-        self.said.append((len(self.ticks), text))
+    def on_message(self, message: Message) -> None:
+        self.said.append((len(self.ticks), message.text))
 
     def close(self) -> None:
         self.closed = True
@@ -133,15 +134,15 @@ def test_only_the_time_counts_in_which_the_policy_drives() -> None:
     blind: list[int] = []
     phases = ["approach"] * 15 + ["run"] * 15 + ["home"] * 5
     for index, phase in enumerate(phases):
-        blindness, _ = alarm.see(tick(index, shares(0.9) if index in (0, 17) else None, phase))
-        if blindness is not None:
+        warning, _ = alarm.see(tick(index, shares(0.9) if index in (0, 17) else None, phase))
+        if warning is not None:
             blind.append(index)
     assert blind == [27, 28, 29]  # the answer of the approach is not played, and nothing is on the way home
 
 
 def test_while_nothing_is_played_the_last_answer_stands() -> None:
     alarm = AttentionAlarm(AttentionAlarmConfig())
-    assert alarm.see(tick(0, shares(0.9))) == (None, "")
+    assert alarm.see(tick(0, shares(0.9))) == (None, None)
     held = tick(10)
     object.__setattr__(held, "planned", NOTHING)
     assert alarm.see(held)[0] is not None

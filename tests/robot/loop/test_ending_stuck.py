@@ -89,7 +89,7 @@ class Scene:
             state=self.arm.read(),
             requests=lambda: sum(time_s <= self.clock.now_s() for time_s in self.ctrl_c_at_s),
             on_tick=self.ticks.append,
-            say=self.said.append,
+            say=lambda message: self.said.append(message.text),
         )
 
 

@@ -21,6 +21,7 @@ from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.loop.observers import Background, ObserverFailure
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
 from so101_robot.state import Frame
 
 START = np.array([10.0, -55.0, 55.0, 40.0, -10.0, 50.0])  # low enough to be let go anywhere
@@ -108,8 +109,8 @@ class Memory:
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append(tick)
 
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message.text)
 
     def close(self) -> None:
         self.closed = True

@@ -25,6 +25,7 @@ from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
 from so101_robot.loop.tick import Tick
+from so101_robot.message import Message, Severity
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.state import Frame
 
@@ -40,12 +41,14 @@ class Memory:
     def __init__(self) -> None:
         self.ticks: list[Tick] = []
         self.messages: list[str] = []
+        self.severities: dict[str, Severity] = {}
 
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append(tick)
 
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message.text)
+        self.severities[message.text] = message.severity
 
     def close(self) -> None: ...
 
@@ -218,6 +221,22 @@ def test_a_servo_that_never_comes_back_ends_the_run_and_the_others_go_home(bench
     last = bench.memory.ticks[-1]
     np.testing.assert_allclose(last.state.position[:5], bench.robot.home[:5], atol=5.0)
     assert outcome.ending.torque_may_be_on == ["gripper"]
+
+
+def test_how_serious_a_message_is_goes_with_it_to_the_observers(bench: Bench):
+    bench.run(duration_s=0.5)
+    (stopping,) = (text for text in bench.memory.messages if text.startswith("stopping"))
+    assert bench.memory.severities[stopping] is Severity.INFO
+
+
+def test_the_end_because_of_a_fault_is_told_as_an_error(bench: Bench):
+    bench.arm.add_fault({"fault": "silent_servo", "servo": 6, "at_s": 0.5, "for_s": 99})
+    bench.run(duration_s=20.0)
+    severity_of = {text.split(" ")[0]: severity for text, severity in bench.memory.severities.items()}
+    assert severity_of["stopping"] is Severity.ERROR
+    assert severity_of["holding:"] is Severity.ERROR
+    assert severity_of["degraded:"] is Severity.WARNING
+    assert bench.memory.severities["released, but torque may be on: gripper"] is Severity.ERROR
 
 
 def test_a_silent_bus_holds_and_goes_on(bench: Bench):

@@ -358,7 +358,9 @@ def test_the_message_and_the_table_say_what_to_do():
         Finding("ok", "heat", "servos", "25 C"),
         Finding("stop", "cameras", "front", "dark [1]", "a picture", "lens cap?"),
     ]
-    with pytest.raises(PreflightError, match=r"- cameras, front: dark \[1\]; asked: a picture - lens cap\?"):
+    with pytest.raises(
+        PreflightError, match=r"- cameras, front: dark \[1\]; expected: a picture - lens cap\?"
+    ):
         require(findings)
     require(findings[:1])
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115

@@ -24,7 +24,8 @@ from so101_robot.chunks.scheduler import Planned
 from so101_robot.errors import ConfigError
 from so101_robot.faults.fault import Mode
 from so101_robot.guard.guard import Intervention, Verdict
-from so101_robot.loop.tick import Blindness, Tick
+from so101_robot.loop.tick import AttentionWarning, Tick
+from so101_robot.message import Message
 from so101_robot.runs import log as runlog
 from so101_robot.runs.log import TICKS, RunLog, read_ticks, rounded, tick_record
 from so101_robot.runs.summary import in_words, mean_shares, percentiles, summarise
@@ -90,7 +91,7 @@ def strictly(line: str) -> dict[str, Any]:
 
 def test_a_tick_is_one_line_with_everything_that_happened(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "run", {"a": 1})
-    log.on_message("hello")
+    log.on_message(Message("hello"))
     log.on_tick(make_tick(0))
     log.close()
     record = strictly((tmp_path / "run" / "ticks.jsonl").read_text())
@@ -325,7 +326,7 @@ def answer(state: float) -> Planned:
 def test_the_summary_has_time_in_modes_faults_alarms_and_where_it_looked_when(tmp_path: Path) -> None:
     frozen, silent = {"camera frozen: front": "the same"}, {"servo silent: gripper": "nothing"}
     both = frozen | silent
-    blind = Blindness(0.8, 0.05, 1.0)
+    blind = AttentionWarning(0.8, 0.05, 1.0)
     changes = (
         Intervention("speed", "gripper", 3.0, 2.0),
         Intervention("speed", "wrist_roll", 3.0, 2.0),
@@ -347,7 +348,7 @@ def test_the_summary_has_time_in_modes_faults_alarms_and_where_it_looked_when(tm
     log = RunLog(tmp_path, {})
     for tick in ticks:
         log.on_tick(tick)
-    log.on_message("released")
+    log.on_message(Message("released"))
     log.close()
     summary = json.loads((tmp_path / "summary.json").read_text())
     tick_s = 1 / 30

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_eval.palletizing.scene.reset_data import Senses
+from so101_eval.palletizing.scene.reset_data import SensorDisturbance
 from so101_robot.joints import JOINTS
 
 BLACK_SPELL_S = 1.0
@@ -31,15 +31,15 @@ class Sensed(NamedTuple):
 
 
 class Disturbances:
-    """One attempt's worth. Nominal senses let everything through as it is (the same arrays)."""
+    """One attempt's worth. Nominal settings let everything through as it is (the same arrays)."""
 
-    def __init__(self, senses: Senses) -> None:
-        self.senses = senses
+    def __init__(self, settings: SensorDisturbance) -> None:
+        self.settings = settings
         self._joints_rng, self._drop_rng, self._black_rng = (
-            np.random.default_rng((senses.seed, i)) for i in range(3)
+            np.random.default_rng((settings.seed, i)) for i in range(3)
         )
-        self._positions: deque[NDArray[np.float64]] = deque(maxlen=senses.joint_delay_ticks + 1)
-        self._pictures: deque[Images] = deque(maxlen=senses.image_delay_ticks + 1)
+        self._positions: deque[NDArray[np.float64]] = deque(maxlen=settings.joint_delay_ticks + 1)
+        self._pictures: deque[Images] = deque(maxlen=settings.image_delay_ticks + 1)
         self._stuck_at: float | None = None
         self._seen: Images = {}
         self._black_order: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -54,7 +54,7 @@ class Disturbances:
 
     def act(self, time_s: float, action: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The action (6,) that reaches the robot now: the newest asked for a latency ago. None: none yet."""
-        latency_s = self.senses.action_latency_s
+        latency_s = self.settings.action_latency_s
         if latency_s == 0:
             return action
         self._late.append((time_s + latency_s, action.copy()))
@@ -66,21 +66,21 @@ class Disturbances:
 
     def joints(self, time_s: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
         """The part of `sense` for joints (6,)."""
-        senses = self.senses
+        settings = self.settings
         measured = self._unstick(time_s, position)
-        if any(senses.joint_bias_deg):
-            measured = measured + np.array(senses.joint_bias_deg)
-        if senses.joint_noise_deg:
-            measured = measured + self._joints_rng.normal(0.0, senses.joint_noise_deg, len(JOINTS))
+        if any(settings.joint_bias_deg):
+            measured = measured + np.array(settings.joint_bias_deg)
+        if settings.joint_noise_deg:
+            measured = measured + self._joints_rng.normal(0.0, settings.joint_noise_deg, len(JOINTS))
         self._positions.append(measured)
         return self._positions[0]
 
     def _unstick(self, time_s: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        senses = self.senses
-        if not senses.stuck_from_s <= time_s < senses.stuck_from_s + senses.stuck_s:
+        settings = self.settings
+        if not settings.stuck_from_s <= time_s < settings.stuck_from_s + settings.stuck_s:
             self._stuck_at = None
             return position
-        joint = JOINTS.index(senses.stuck_joint)
+        joint = JOINTS.index(settings.stuck_joint)
         if self._stuck_at is None:
             self._stuck_at = float(position[joint])
         stuck = position.copy()
@@ -91,36 +91,36 @@ class Disturbances:
 
     def pictures(self, time_s: float, images: Mapping[str, NDArray[np.uint8]]) -> Images:
         """The part of `sense` for pictures."""
-        senses, images = self.senses, dict(images)
-        if senses.frame_drop:
-            dropped = self._drop_rng.random(len(images)) < senses.frame_drop
+        settings, images = self.settings, dict(images)
+        if settings.frame_drop:
+            dropped = self._drop_rng.random(len(images)) < settings.frame_drop
             for (name, image), lost in zip(images.items(), dropped.tolist(), strict=True):
                 if not lost or name not in self._seen:
                     self._seen[name] = image
             images = dict(self._seen)
         self._pictures.append(images)
         images = self._pictures[0]
-        if senses.blur or senses.exposure_stops:
+        if settings.blur or settings.exposure_stops:
             images = {name: self._blurred(self._exposed(image)) for name, image in images.items()}
-        if senses.black_camera in images and self._is_black(time_s):
-            images = {**images, senses.black_camera: np.zeros_like(images[senses.black_camera])}
+        if settings.black_camera in images and self._is_black(time_s):
+            images = {**images, settings.black_camera: np.zeros_like(images[settings.black_camera])}
         return images
 
     def _exposed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """As a sensor does it: light times a power of two, clipped at full well."""
-        if not self.senses.exposure_stops:
+        if not self.settings.exposure_stops:
             return image
-        light = (np.arange(256) / 255.0) ** _GAMMA * 2.0**self.senses.exposure_stops
+        light = (np.arange(256) / 255.0) ** _GAMMA * 2.0**self.settings.exposure_stops
         curve = np.minimum(light, 1.0) ** (1 / _GAMMA) * 255 + 0.5
         return curve.astype(np.uint8)[image]
 
     def _blurred(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        sigma_px = self.senses.blur * image.shape[1]
+        sigma_px = self.settings.blur * image.shape[1]
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8) if sigma_px else image
 
     def _is_black(self, time_s: float) -> bool:
         """Spells on a grid of a second; of each twenty in a row the share that was asked for is black."""
-        share, spell = self.senses.black_share, int(time_s / BLACK_SPELL_S)
+        share, spell = self.settings.black_share, int(time_s / BLACK_SPELL_S)
         while spell >= len(self._black_order):
             self._black_order = np.append(self._black_order, self._black_rng.permutation(_BLOCK))
         return bool(self._black_order[spell] < share * _BLOCK)

@@ -27,7 +27,7 @@ from so101_eval.palletizing.scene.reset_data import (
     Light,
     PalletStart,
     Reset,
-    Senses,
+    SensorDisturbance,
 )
 from so101_eval.palletizing.scene.scenarios import NOMINAL, Knobs, load_scenario
 from so101_eval.palletizing.scene.tasks import (
@@ -49,7 +49,7 @@ __all__ = [
     "BoxStart",
     "PalletStart",
     "Reset",
-    "Senses",
+    "SensorDisturbance",
     "check_seed",
     "draw",
     "stream",
@@ -278,8 +278,8 @@ def _distractors(task: Task, knobs: Knobs, rng: np.random.Generator) -> tuple[Di
     return tuple(found[: knobs.distractors])
 
 
-def _senses(knobs: Knobs, rng: np.random.Generator) -> Senses:
-    return Senses(
+def _senses(knobs: Knobs, rng: np.random.Generator) -> SensorDisturbance:
+    return SensorDisturbance(
         joint_noise_deg=knobs.joint_noise_deg,
         joint_bias_deg=tuple(_either_way(rng, knobs.joint_bias_deg) for _ in JOINTS),
         stuck_joint=JOINTS[int(rng.integers(len(JOINTS) - 1))],

@@ -71,8 +71,8 @@ class Distractor:
 
 
 @dataclass(frozen=True)
-class Senses:
-    """What stands between the robot and who drives it; see `disturbances`."""
+class SensorDisturbance:
+    """What is changed between the robot and its policy: readings, pictures, latency; see `disturbances`."""
 
     joint_noise_deg: float
     joint_bias_deg: tuple[float, ...]
@@ -115,7 +115,8 @@ class Reset:
     table_look: str
     """One of `TABLE_LOOKS`."""
     distractors: tuple[Distractor, ...]
-    senses: Senses
+    senses: SensorDisturbance
+    """The name is a key in stored records."""
 
     def to_json(self) -> str:
         """One line; floats to the last bit."""

@@ -40,7 +40,7 @@ class Hand(NamedTuple):
     jaw_rad: float
 
 
-class Sight(NamedTuple):
+class BoxState(NamedTuple):
     """A box at one moment."""
 
     pose: Pose
@@ -97,102 +97,102 @@ class BoxWatch:
         """Where it lies or last lay."""
         return self._lay.position_m
 
-    def see(self, time_s: float, sight: Sight, hand: Hand, phase: str = "rest") -> None:
+    def see(self, time_s: float, box: BoxState, hand: Hand, phase: str = "rest") -> None:
         """A moment later. `phase` is what the arm is about, for what befalls a box that nobody holds."""
         self._phase = phase
-        between = float(np.linalg.norm(hand.middle_m - sight.pose.position_m)) < REACH_M
+        between = float(np.linalg.norm(hand.middle_m - box.pose.position_m)) < REACH_M
         if between:
             self.times.setdefault("reached", time_s)
-        self._hold(time_s, sight, hand)
+        self._hold(time_s, box, hand)
         if self.held:
-            self._carry(time_s, sight, hand)
+            self._carry(time_s, box, hand)
         else:
-            self._lie(time_s, sight, between)
+            self._lie(time_s, box, between)
 
     def stable(self, time_s: float) -> bool:
         """Let go of, and unmoved for two seconds."""
         since_s = self.unmoved_since_s
         return self.released_s is not None and since_s is not None and time_s - since_s >= STABLE_S - 1e-6
 
-    def _hold(self, time_s: float, sight: Sight, hand: Hand) -> None:
+    def _hold(self, time_s: float, box: BoxState, hand: Hand) -> None:
         """Enter and leave the jaws, after a debounce."""
-        same = sight.held == self.held
+        same = box.held == self.held
         self._touching = 0 if same else self._touching + 1
         if self._touching < DEBOUNCE:
             return
         self._touching = 0
-        self.held = sight.held
+        self.held = box.held
         if self.held:
             self.times.setdefault("grasped", time_s)
             self.unmoved_since_s, self._grip, self._release = None, None, None
             self._slipped = False
         else:
-            self._let_go(time_s, sight)
+            self._let_go(time_s, box)
 
-    def _carry(self, time_s: float, sight: Sight, hand: Hand) -> None:
-        height_m = sight.pose.position_m[2] - self.lying_m[2]
+    def _carry(self, time_s: float, box: BoxState, hand: Hand) -> None:
+        height_m = box.pose.position_m[2] - self.lying_m[2]
         if height_m > LIFT_M and not self.lifted:
             self.lifted = True
             self.times.setdefault("lifted", time_s)
         if not self.lifted:
             return
-        self.over_pallet = inside_footprint(self.pallet, sight.pose.position_m)
+        self.over_pallet = inside_footprint(self.pallet, box.pose.position_m)
         if self.over_pallet:
             self.times.setdefault("over_pallet", time_s)
-        if sight.held:
-            self._watch_grip(time_s, sight, hand)
+        if box.held:
+            self._watch_grip(time_s, box, hand)
 
-    def _watch_grip(self, time_s: float, sight: Sight, hand: Hand) -> None:
-        in_hand = hand.R_world_gripper.T @ (np.array(sight.pose.position_m) - hand.middle_m)
+    def _watch_grip(self, time_s: float, box: BoxState, hand: Hand) -> None:
+        in_hand = hand.R_world_gripper.T @ (np.array(box.pose.position_m) - hand.middle_m)
         # along the jaws' closing direction (x) a box moves when they open or the servos give: that is no slip
         if self._grip is None:
             self._grip = in_hand
         slid_m = float(np.linalg.norm((in_hand - self._grip)[1:]))
-        if slid_m > SLIP_M and not self._slipped and not sight.supported:
+        if slid_m > SLIP_M and not self._slipped and not box.supported:
             self._slipped = True
             self._note(time_s, "slip", "carry", f"{slid_m * 1000:.0f} mm in the jaws")
 
-    def _let_go(self, time_s: float, sight: Sight) -> None:
+    def _let_go(self, time_s: float, box: BoxState) -> None:
         if self.lifted:
             self.released_s = time_s
-            if inside_footprint(self.pallet, sight.pose.position_m):
+            if inside_footprint(self.pallet, box.pose.position_m):
                 self.times.setdefault("released", time_s)
-        elif sight.pose.position_m[2] > self.lying_m[2] + STILL_M:
+        elif box.pose.position_m[2] > self.lying_m[2] + STILL_M:
             self._note(time_s, "slip", "grasp", "lost before it was lifted")
         else:
             self._note(time_s, "missed_grasp", "grasp", "let go before it was lifted")
         self.lifted = self.over_pallet = False
-        self._release, self._settled = sight.pose, False
-        self._rest = _Rest(sight.pose, time_s)
+        self._release, self._settled = box.pose, False
+        self._rest = _Rest(box.pose, time_s)
         self._shoved = self._toppled = False
 
-    def _lie(self, time_s: float, sight: Sight, between: bool) -> None:
+    def _lie(self, time_s: float, box: BoxState, between: bool) -> None:
         """Free: stands still, is pushed, comes to rest again, topples."""
         if between and self._release is None:
-            self._lay = sight.pose  # what moves it now is a try, and nobody running into it
-        self._watch_pushes(time_s, sight)
-        if _moved(sight.pose, self._rest.pose):
-            self._rest = _Rest(sight.pose, time_s)
+            self._lay = box.pose  # what moves it now is a try, and nobody running into it
+        self._watch_pushes(time_s, box)
+        if _moved(box.pose, self._rest.pose):
+            self._rest = _Rest(box.pose, time_s)
             self._settled, self.unmoved_since_s = False, None
         elif not self._settled and time_s - self._rest.time_s >= SETTLE_S:
-            self._come_to_rest(sight)
+            self._come_to_rest(box)
 
-    def _watch_pushes(self, time_s: float, sight: Sight) -> None:
+    def _watch_pushes(self, time_s: float, box: BoxState) -> None:
         if self._release is not None:
             return  # it is being let go; `_judge_release` will tell
-        pushed_m = math.dist(sight.pose.position_m, self.lying_m)
+        pushed_m = math.dist(box.pose.position_m, self.lying_m)
         if pushed_m > SHOVE_M and not self._shoved:
             self._shoved = True
             self._note(time_s, "collision", self._phase, f"pushed by {pushed_m * 1000:.0f} mm")
-        if sight.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
+        if box.pose.tilt_rad > TOPPLE_RAD and not self._toppled:
             self._toppled = True
-            self._note(time_s, "topple", self._phase, _tilt(sight.pose))
+            self._note(time_s, "topple", self._phase, _tilt(box.pose))
 
-    def _come_to_rest(self, sight: Sight) -> None:
+    def _come_to_rest(self, box: BoxState) -> None:
         self._settled, self._shoved = True, False
-        self._lay, self.unmoved_since_s = sight.pose, self._rest.time_s
+        self._lay, self.unmoved_since_s = box.pose, self._rest.time_s
         if self._release is not None and self.released_s is not None:
-            self._judge_release(self.released_s, self._release, sight.pose)
+            self._judge_release(self.released_s, self._release, box.pose)
         self._release = None
 
     def _judge_release(self, time_s: float, before: Pose, after: Pose) -> None:

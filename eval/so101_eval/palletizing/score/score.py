@@ -15,7 +15,7 @@ import numpy as np
 
 from so101_eval.palletizing.scene.reset_data import Reset
 from so101_eval.palletizing.scene.tasks import SECONDS_PER_BOX, load_task
-from so101_eval.palletizing.score.box_watch import STABLE_S, BoxWatch, Hand, Sight
+from so101_eval.palletizing.score.box_watch import STABLE_S, BoxState, BoxWatch, Hand
 from so101_eval.palletizing.score.contacts import COLLISION_N, Toucher, Touches
 from so101_eval.palletizing.score.missed_grasp import JawWatch
 from so101_eval.palletizing.score.placement import Placement, Pose, assign, measure
@@ -83,8 +83,8 @@ class Scorer:
         phase = self.phase
         for watch in self.watches:
             i = watch.index
-            sight = Sight(self.pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
-            watch.see(self._time_s, sight, hand, phase)
+            box = BoxState(self.pose(i), touches.held[i], touches.fingers[i], touches.supported[i])
+            watch.see(self._time_s, box, hand, phase)
         self._watch_jaws(hand)
         self._watch_collisions(touches)
         self._carries.see(hand.middle_m, any(watch.held and watch.lifted for watch in self.watches))

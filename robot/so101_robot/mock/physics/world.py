@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.physics.model import GEAR_PREFIX, add_arm
+from so101_robot.mock.physics.table import TableScene
 
 SCENE_GROUP = "so101.scenes"
 
@@ -226,6 +227,4 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
 
 def table_scene() -> Scene:
     """Entry point `table`."""
-    from so101_robot.mock.physics.table import TableScene
-
     return TableScene()

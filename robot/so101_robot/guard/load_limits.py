@@ -50,7 +50,7 @@ class LoadAllowance(NamedTuple):
 FULL_SPEED = LoadAllowance()
 
 
-class LoadBudgets:
+class LoadLimits:
     """The budgets of six joints."""
 
     def __init__(self, rig: Rig) -> None:
