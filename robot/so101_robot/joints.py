@@ -16,6 +16,9 @@ STEPS_PER_TURN = 4096
 FULL_TURN_JOINT = "wrist_roll"
 """LeRobot calibrates this joint to the whole turn (0..4095) instead of a recorded range."""
 
+FULL_TURN_STOP_DEG = 160.0
+"""About where its printed stops are, to both sides of the middle: SO-101's model and drawings, 320 degrees in all."""
+
 
 def named_servo(servo_id: int) -> str:
     """A servo as messages name it: `servo 4 (wrist_flex)`; one that no SO-101 has is `servo 9`."""

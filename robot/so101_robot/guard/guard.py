@@ -29,7 +29,7 @@ from so101_robot.guard.limits import GuardLimits, ages_of, motion_of
 from so101_robot.guard.load_budgets import LoadAllowance, LoadBudgets
 from so101_robot.guard.rig import Rig
 from so101_robot.guard.rules import GuardRule
-from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.joints import FULL_TURN_JOINT, FULL_TURN_STOP_DEG, GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
@@ -110,11 +110,14 @@ class Guard:
         rules = [rig.joints[joint] for joint in JOINTS]
         margin = np.array([0.0 if i == GRIPPER else limits.margin_deg for i in range(len(JOINTS))])
         self._ends = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
+        stop = [_stop_of(joint) for joint in JOINTS]
         self.lower = np.maximum(
-            self._ends[0] + margin, [-np.inf if r.lower is None else r.lower for r in rules]
+            self._ends[0] + margin,
+            [-s if r.lower is None else r.lower for r, s in zip(rules, stop, strict=True)],
         )
         self.upper = np.minimum(
-            self._ends[1] - margin, [np.inf if r.upper is None else r.upper for r in rules]
+            self._ends[1] - margin,
+            [s if r.upper is None else r.upper for r, s in zip(rules, stop, strict=True)],
         )
         if not (self.lower < self.upper).all():  # also when a limit is NaN
             raise ConfigError(
@@ -272,6 +275,12 @@ class Guard:
             if found := fresh.judge(age_s, now_s):
                 reasons.append(Intervention(FRAME_RULES[found.why], name, found.found, found.allowed))
         return reasons[0] if reasons else None
+
+
+def _stop_of(joint: str) -> float:
+    """How far the joint can turn to either side, whatever its calibrated range is: LeRobot stores the whole turn for
+    one that has printed stops."""
+    return FULL_TURN_STOP_DEG if joint == FULL_TURN_JOINT else math.inf
 
 
 def _tightest(speed: float, step: float, acceleration: float) -> GuardRule:

@@ -311,6 +311,62 @@ def test_a_policy_that_answers_nan_never_reaches_the_servos(bench: Bench) -> Non
     assert all(np.isfinite(sent).all() for sent in bench.arm.sent)
 
 
+@pytest.mark.parametrize("nonsense", [500.0, 130.0, -130.0, np.nan, np.inf])
+@pytest.mark.parametrize("speed", [0.0, 30.0], ids=["no approach", "approach"])
+def test_not_one_step_is_driven_towards_nonsense(bench: Bench, nonsense: float, speed: float) -> None:
+    bench.target = START.copy()
+    bench.target[4] = nonsense
+    bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
+        actions=np.tile(bench.target, (20, 1)), shares=None, maps=None
+    )
+    outcome = bench.run(duration_s=60.0, approach_speed=speed)
+    assert isinstance(outcome.error, UnsafeActionError)
+    assert bench.arm.sent == []
+
+
+class Pushing(FakeArm):
+    """Its fifth joint gets no farther than its stop, and its gripper no farther than what it holds."""
+
+    STOP_DEG = 60.0
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        super().__init__(clock)
+        self.held_s: list[float] = []
+
+    def command(self, position: ArrayLike) -> NDArray[np.float64]:
+        goal = super().command(position)
+        self.position = goal.copy()
+        self.position[4] = min(goal[4], self.STOP_DEG)
+        self.position[5] = max(goal[5], 40.0)
+        return goal
+
+    def hold(self) -> Any:
+        super().hold()
+        self.held_s.append(self.clock.now_s())
+        return np.append(self.position[:5], self.sent[-1][5])
+
+
+@pytest.mark.parametrize("beyond", [30.0, 3.0])
+def test_an_arm_that_is_held_does_not_push_on_a_stop(bench: Bench, beyond: float) -> None:
+    bench.arm = arm = Pushing(bench.clock)
+    bench.target = START.copy()
+    bench.target[4], bench.target[5] = arm.STOP_DEG + beyond, 5.0
+    arm.camera_stalls_at_s = 104.0
+    bench.run(duration_s=6.0)
+    holding = [tick for tick in bench.memory.ticks if tick.mode == "holding"]
+    begun_s = holding[0].time_s
+    taken = [time_s - begun_s for time_s in arm.held_s]
+    if (
+        beyond < 5
+    ):  # it hangs below its goal, and would sink a little with each time that it is taken where it is
+        assert not [since_s for since_s in taken if since_s < 0.9]
+    else:
+        assert 0 < taken[0] < 0.5
+        assert len([since_s for since_s in taken if since_s < 0.9]) == 1
+        assert holding[-1].goal is not None
+        assert holding[-1].goal[4] == arm.STOP_DEG
+
+
 class Silence(Memory):
     """From tick 10 on servo 3 does not answer, for some ticks."""
 
@@ -347,7 +403,7 @@ def test_a_long_hold_makes_the_policy_look_again(bench: Bench) -> None:
 
 def test_the_step_after_a_hold_is_as_short_as_any_other(bench: Bench) -> None:
     def leap(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
-        far = START + (80 if bench.clock.time_s > 100.4 else 0)
+        far = np.clip(START + (80 if bench.clock.time_s > 100.4 else 0), -100, 100)
         return SimpleNamespace(actions=np.tile(far, (20, 1)), shares=None, maps=None)
 
     bench.predict = leap  # type: ignore[method-assign]
