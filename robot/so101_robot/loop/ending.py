@@ -108,8 +108,8 @@ def end_safely(
     """Hold, go home, release; never raises.
 
     `state` is the newest reading; None means that this run has not moved the arm: then it is only released.
-    `requests` counts how often a person has asked for the end; with the second one the arm is let go at once. It
-    is asked on every tick. The way home begins at the guard's last command, or else at `state`; its ticks are
+    `requests` counts how often a person (not the system) has asked for the end; with the second one the arm is let go
+    at once. It is asked on every tick. The way home begins at the guard's last command, or else at `state`; its ticks are
     numbered from `first_index` and have no frames.
     """
     problems: list[str] = []

@@ -487,6 +487,64 @@ def test_signals_ask_for_the_safe_ending_and_handlers_are_put_back(number: signa
     assert signal.getsignal(number) is before
 
 
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+@pytest.mark.parametrize("moment", ["approach", "run", "holding", "home"])
+@pytest.mark.parametrize(
+    ("signals", "home"),
+    [
+        ((INT,), True),
+        ((TERM,), True),
+        ((HUP,), True),
+        ((INT, TERM), True),  # what supervisors do, before they kill
+        ((INT, HUP), True),
+        ((TERM, TERM), True),
+        ((HUP, TERM), True),
+        ((TERM, INT), True),
+        ((HUP, TERM, INT), True),
+        ((INT, INT), False),
+        ((TERM, INT, INT), False),
+    ],
+    ids=lambda value: "-".join(s.name for s in value) if isinstance(value, tuple) else "",
+)
+def test_only_a_second_sigint_cuts_the_way_home_short(
+    bench: Bench, signals: tuple[signal.Signals, ...], home: bool, moment: str
+) -> None:
+    class Supervisor(Memory):
+        """Sends the first signal in the moment, and each of the others half a second after the one before."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.due_s = list(signals), np.inf
+
+        def on_tick(self, tick: Tick) -> None:
+            super().on_tick(tick)
+            if moment in (tick.phase, tick.mode) and self.due_s == np.inf:
+                self.due_s = tick.time_s + 0.3
+            if self.left and tick.time_s >= self.due_s:
+                os.kill(os.getpid(), self.left.pop(0))
+                self.due_s = tick.time_s + 0.5
+
+    bench.target = START + 20
+    bench.observers = [supervisor := Supervisor()]
+    if moment == "holding":
+        bench.arm.camera_stalls_at_s = 102.0
+    with stop_on_signals() as bench.stop:
+        speed = 30.0 if moment == "approach" else 0.0
+        outcome = bench.run(
+            duration_s=1.0 if moment == "home" else 60.0,
+            approach_speed=speed,
+            start_pose=(START + 20).tolist(),
+            ending=EndingConfig(speed=15.0),
+        )
+    assert supervisor.left == []
+    assert bench.stop.reason in ("Ctrl-C", "SIGTERM", "SIGHUP")
+    assert outcome.ending.at_home is home
+    assert np.allclose(bench.arm.position, HOME, atol=0.2) is home
+    assert not bench.arm.torque
+
+
 def test_a_loop_that_is_late_skips_ticks_and_keeps_their_numbers(bench: Bench) -> None:
     class Slow(Memory):
         def on_tick(self, tick: Tick) -> None:
