@@ -40,14 +40,17 @@ def drive(
         stop: asks for the end.
 
     Raises:
+        ConfigError: the arm must not go to its home or start pose; it was not moved.
         RobotError: the watchdog does not start; the arm was not moved.
     """
+    from so101_robot.commands.poses import require_poses
     from so101_robot.commands.reconnect import Reconnector
     from so101_robot.loop.loop import ControlLoop
     from so101_robot.process.realtime import realtime_runtime
     from so101_robot.watchdog.client import Watchdog, job_for
 
     assert robot.guard is not None  # since connect
+    require_poses(config, robot)
     with ExitStack() as stack:
         stack.callback(scheduler.close)
         clock = stack.enter_context(realtime_runtime(robot.clock))
