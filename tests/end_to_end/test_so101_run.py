@@ -91,11 +91,11 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
         (["--chunks.mode=sometimes"], "expected one of auto, synchronous"),
         (["--robot.type=aloha"], "so101-run drives so101"),
         (["--robot.cameras={front: {type: magic}}"], "possible are"),
-        (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "'width' is required"),
+        (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "camera 'front': 'width' and"),
         (["--robot.cameras={front: {"], "not YAML"),
         (["--robot.port=/dev/ttyACM0"], "--policy.path is missing"),
         (["--policy.path=x"], "--robot.port is missing"),
-        (["--robot.limits.joint_speed_deg_s=-3"], "has to be a number above 0"),
+        (["--robot.limits.joint_speed_deg_s=-3"], "expected a number above 0"),
     ],
 )
 def test_wrong_flags_are_one_readable_message(

@@ -67,6 +67,15 @@ class SO101Config(RobotConfig):
     """LeRobot's name and value."""
 
     def __post_init__(self) -> None:
+        for name, camera in self.cameras.items():
+            if missing := [
+                what for what in ("width", "height", "fps") if getattr(camera, what, None) is None
+            ]:
+                raise ConfigError(
+                    f"--robot.cameras: camera {name!r}: {' and '.join(map(repr, missing))} "
+                    f"{'is' if len(missing) == 1 else 'are'} required; give what the camera delivers, as in "
+                    "{type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}"
+                )
         super().__post_init__()
         if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):
             raise ConfigError(

@@ -189,7 +189,12 @@ class Guard:
         ]
 
     def check(
-        self, action: ArrayLike, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
+        self,
+        action: ArrayLike,
+        state: "ArmState",
+        frame_ages_s: Mapping[str, float],
+        now_s: float,
+        looked_s: float | None = None,
     ) -> Verdict:
         """Judge one action.
 
@@ -198,14 +203,14 @@ class Guard:
             state: the newest one.
             frame_ages_s: age of each camera's newest frame [s].
             now_s: on the clock of `state.time_s`.
+            looked_s: when the frames were that old: a read that takes long makes it later than `now_s`; None: `now_s`.
 
         Returns:
             The action that may be sent, clamped where needed, or a stop.
         """
         asked, fault = _as_pose(action, self.lower.shape)
-        stale = self._stale(
-            state, frame_ages_s, now_s
-        )  # also when there is a fault: it remembers time stamps
+        # also when there is a fault: it remembers time stamps
+        stale = self._stale(state, frame_ages_s, now_s, now_s if looked_s is None else looked_s)
         allowance = self._load_budgets.judge(state)
         if self._parking and allowance.stop:
             allowance = allowance._replace(stop=False)
@@ -258,7 +263,7 @@ class Guard:
         self._last, self._last_s = passed, now_s
 
     def _stale(
-        self, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
+        self, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float, looked_s: float
     ) -> Intervention | None:
         """The first reason not to trust what is known about arm and scene."""
         reasons: list[Intervention] = []
@@ -272,7 +277,7 @@ class Guard:
             fresh = self._frames_fresh.get(name)
             if fresh is None:
                 fresh = self._frames_fresh[name] = Freshness(self._ages.frame_s)
-            if found := fresh.judge(age_s, now_s):
+            if found := fresh.judge(age_s, looked_s):
                 reasons.append(Intervention(FRAME_RULES[found.why], name, found.found, found.allowed))
         return reasons[0] if reasons else None
 

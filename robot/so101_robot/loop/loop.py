@@ -118,6 +118,8 @@ class _Opened(NamedTuple):
     now_s: float
     late_s: float
     state: "ArmState"
+    looked_s: float
+    """When the pictures were taken over, which is after the arm was read."""
     sights: list[Sight]
     watch: Stopwatch
 
@@ -309,20 +311,21 @@ class ControlLoop:
         assert state is not None  # or reading has raised
         watch.lap("read")
         sights += readings.take_pictures()
+        looked_s = self._clock.now_s()
         watch.lap("frames")
-        return _Opened(now_s, now_s - due_s, state, sights, watch)
+        return _Opened(now_s, now_s - due_s, state, looked_s, sights, watch)
 
     def _act_on(self, opened: "_Opened") -> None:
         """Raises the cause when the supervisor says that the run is over."""
         index, readings = self._index, self._readings
-        now_s, late_s, state, sights, watch = opened
+        now_s, late_s, state, looked_s, sights, watch = opened
         planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
         sights += readings.look_at_pictures(state)
         watch.lap("frames")
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
-        ages_s = {name: now_s - frame.captured_s for name, frame in readings.frames.items()}
-        verdict = self._guard.check(judged, state, ages_s, now_s)
+        ages_s = {name: looked_s - frame.captured_s for name, frame in readings.frames.items()}
+        verdict = self._guard.check(judged, state, ages_s, now_s, looked_s)
         sights += trouble
         sights += _not_yet_told(guard_symptoms(verdict, asked), sights)
         if planned is None:

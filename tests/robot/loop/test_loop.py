@@ -1,5 +1,6 @@
 """The control loop and its ending, with an arm that keeps state and can be made to fail."""
 
+import itertools
 import os
 import signal
 from collections.abc import Mapping
@@ -485,6 +486,28 @@ def test_signals_ask_for_the_safe_ending_and_handlers_are_put_back(number: signa
         assert stop.requested
         assert stop.reason
     assert signal.getsignal(number) is before
+
+
+def test_a_picture_that_came_while_the_arm_was_read_is_not_from_the_future(bench: Bench) -> None:
+    """A retried request takes 65 ms; the picture was taken meanwhile."""
+    read, calls = bench.arm.read, itertools.count(1)
+
+    def slow() -> Any:
+        state = read()
+        bench.clock.time_s += 0.065 if next(calls) % 30 == 0 else 0.0
+        return state
+
+    bench.arm.read = slow  # type: ignore[method-assign]
+    outcome = bench.run(duration_s=4.0)
+    assert outcome.error is None
+    assert [tick.faults for tick in bench.memory.ticks if tick.faults] == []
+
+
+def test_a_picture_of_the_future_is_still_refused(bench: Bench) -> None:
+    bench.arm.frames = lambda: {  # type: ignore[method-assign]
+        "front": Frame(np.zeros((2, 2, 3), np.uint8), bench.clock.now_s() + 0.06, 1, None)
+    }
+    assert "from the future" in str(bench.run(duration_s=20.0).error)
 
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
