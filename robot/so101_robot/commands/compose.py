@@ -123,15 +123,18 @@ def chunk_mode(config: "RunConfig", policy: "ActPolicy") -> "Mode":
 def side_observers(
     config: "RunConfig", folder: Path, cameras: dict[str, tuple[int, int]]
 ) -> list["Background"]:
-    """Recorder and Rerun, each behind a queue. Raises ConfigError."""
+    """Recorder and Rerun, each behind a queue. Raises ConfigError.
+
+    The recorder first: it is closed first then, and does not wait for a viewer.
+    """
     from so101_robot.display import rerun as display
     from so101_robot.loop.observers import Background
     from so101_robot.runs import dataset as record
 
     side: list[Background] = []
-    if config.display != "off":
-        file = folder / "run.rrd" if config.display == "file" else None
-        side.append(Background(display.RerunDisplay(tuple(cameras), file), capacity=display.QUEUE_TICKS))
+    shown: display.RerunDisplay | None = None
+    if config.display != "off":  # before a dataset is begun: there may be no screen
+        shown = display.RerunDisplay(tuple(cameras), folder / "run.rrd" if config.display == "file" else None)
     if (wanted := config.record).repo_id:
         recorder = record.DatasetRecorder(
             wanted.repo_id,
@@ -142,6 +145,8 @@ def side_observers(
             resume=wanted.resume,
         )
         side.append(Background(recorder, capacity=record.QUEUE_TICKS))
+    if shown is not None:
+        side.append(Background(shown, capacity=display.QUEUE_TICKS))
     return side
 
 
