@@ -16,6 +16,14 @@ STEPS_PER_TURN = 4096
 FULL_TURN_JOINT = "wrist_roll"
 """LeRobot calibrates this joint to the whole turn (0..4095) instead of a recorded range."""
 
+FULL_TURN_STOP_DEG = 160.0
+"""About where its printed stops are, to both sides of the middle: SO-101's model and drawings, 320 degrees in all."""
+
+
+FOLDED = (0.0, -98.0, 92.0, 65.0, 0.0, 5.0)
+"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed. LeRobot units.
+Released there, the mock arm settles by less than 2 degrees."""
+
 
 def named_servo(servo_id: int) -> str:
     """A servo as messages name it: `servo 4 (wrist_flex)`; one that no SO-101 has is `servo 9`."""

@@ -91,7 +91,7 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
         (["--chunks.mode=sometimes"], "expected one of auto, synchronous"),
         (["--robot.type=aloha"], "so101-run drives so101"),
         (["--robot.cameras={front: {type: magic}}"], "possible are"),
-        (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "'width' is required"),
+        (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "camera 'front': 'width' and"),
         (["--robot.cameras={front: {"], "not YAML"),
         (["--robot.port=/dev/ttyACM0"], "--policy.path is missing"),
         (["--policy.path=x"], "--robot.port is missing"),

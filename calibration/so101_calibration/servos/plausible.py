@@ -11,6 +11,7 @@ from so101_robot.bus.registers import MODEL_NUMBER, VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS
 from so101_robot.preflight.findings import Finding, Level
+from so101_robot.preflight.supply import wrong_supplies
 
 NOMINAL_DEG: dict[str, float] = {
     "shoulder_pan": 220.0,
@@ -35,10 +36,6 @@ the second."""
 STILL_DEG = 5.0
 """A joint that travelled less than this did not move."""
 
-MINI_LIMIT = 90
-"""Max_Voltage_Limit [0.1 V]: the 7.4 V servo leaves the factory with 80, the 12 V servo with 140."""
-SUPPLY_V = {True: (4.5, 8.4), False: (9.0, 13.5)}
-"""What a 7.4 V servo (True) and a 12 V servo work with [V]: Feetech's data sheets, with 10 % for the supply."""
 SPREAD_V = 1.0
 """More than this between two servos at rest is a bad contact."""
 
@@ -180,23 +177,12 @@ def _firmware(rows: Registers) -> list[Finding]:
 
 def _supply(rows: Registers) -> list[Finding]:
     volts = [value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V for row in rows]
-    found = [finding for i, row in enumerate(rows) for finding in _servo_supply(i, row, volts[i])]
+    found = [_wrong("supply", _named(w.index), w.found, w.remedy) for w in wrong_supplies(rows)]
     if not found and max(volts) - min(volts) > SPREAD_V:
         lowest = volts.index(min(volts))
         text = f"{min(volts):.1f} V, while another servo has {max(volts):.1f} V"
         found.append(_wrong("supply", _named(lowest), text, "a bad contact in the cable to it"))
     return found
-
-
-def _servo_supply(index: int, row: Registers, volts: float) -> list[Finding]:
-    small = value_of(row, "Max_Voltage_Limit") < MINI_LIMIT
-    lowest, highest = SUPPLY_V[small]
-    if lowest <= volts <= highest:
-        return []
-    kind = "7.4 V" if small else "12 V"
-    why = "unplug it now: it damages the servo" if volts > highest else "the joint will be weak and let go"
-    text = f"a {kind} servo ({lowest:g} to {highest:g} V) that gets {volts:.1f} V"
-    return [_wrong("supply", _named(index), text, f"wrong or failing supply; {why}")]
 
 
 def _id(joint: str) -> int:

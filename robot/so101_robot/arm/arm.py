@@ -45,7 +45,7 @@ from so101_robot.errors import (
 )
 from so101_robot.guard import rig
 from so101_robot.guard.guard import Guard
-from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
 from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
@@ -159,7 +159,8 @@ class SO101(Robot):
         Works with servos that do not answer: those are told to hold the last pose that is known. Two kinds of
         joint do not follow that rule. One whose encoder has failed is held at the very position that it
         reports, since a motor that chases a goal with a frozen encoder never stops. One that reports more than
-        half a turn away from its goal has lost count and not moved: it keeps its goal.
+        half a turn away from its goal has lost count and not moved: it keeps its goal. A gripper keeps its goal too,
+        unless its current is too high: pressing on what it holds is its work.
 
         Returns:
             (6,) the pose that is held, in LeRobot units.
@@ -168,9 +169,11 @@ class SO101(Robot):
             PortError: the port is gone.
         """
         encoder_failed = np.zeros(len(JOINTS), np.bool_)
+        grips = True
         try:
             now = self.bus.read_state(False, self.clock.now_s())
             present, encoder_failed = now.position_steps, (now.errors & Errors.ENCODER) != 0
+            grips = not now.errors[GRIPPER] & Errors.OVERCURRENT
         except BusTimeoutError:
             if self._state is None and self._goal_steps is None:
                 raise
@@ -180,6 +183,7 @@ class SO101(Robot):
         if self._goal_steps is not None:
             away = np.abs(self._goal_steps - present)
             near = (away <= HOLD_AT_GOAL_DEG * STEPS_PER_TURN / 360) | (away > STEPS_PER_TURN / 2)
+            near[GRIPPER] |= grips
             steps = np.where(near & ~encoder_failed, self._goal_steps, steps)
         self.bus.write_goals(steps)
         self.bus.torque_on()

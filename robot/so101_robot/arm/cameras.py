@@ -61,6 +61,9 @@ class LeRobotFrames:
     `latest_timestamp`, under `frame_lock`); that is read here without waiting. A camera without these (from a
     plugin) is asked for its latest picture, and the time of the first look at a new one is taken.
 
+    Pictures are LeRobot's to the last byte: with `color_mode: bgr` blue is where red should be, as in a dataset that
+    was recorded so, and a policy that was trained on it expects that.
+
     `sequence` counts the pictures that were seen here; those that came and went between two looks are not
     counted.
 
@@ -108,7 +111,7 @@ class LeRobotFrames:
         if stamp != self._stamp or self._newest is None:
             self._check_size(image)
             sequence = self._newest.sequence + 1 if self._newest else 0
-            self._newest = Frame(self._as_rgb(image), now_s - age_s, sequence, None)
+            self._newest = Frame(image, now_s - age_s, sequence, None)
             self._stamp = stamp
         return self._newest
 
@@ -151,10 +154,6 @@ class LeRobotFrames:
                 f"camera {self._name!r} ({self.camera}) delivers {width}x{height} pictures; expected "
                 f"{self._expected()} - set --robot.cameras' width and height to what it delivers"
             )
-
-    def _as_rgb(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        mode = str(getattr(getattr(self._config, "color_mode", None), "value", "rgb"))
-        return image[..., ::-1] if mode == "bgr" and self._config.type == "opencv" else image
 
     def _expected(self) -> str:
         return f"{self._config.width}x{self._config.height} at {self._config.fps} Hz"

@@ -3,7 +3,6 @@
 LeRobot finds the class by this file's name: `config_arm.py` -> `arm.py`, `SO101Config` -> `SO101`.
 """
 
-import math
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,15 +12,16 @@ from lerobot.robots.config import RobotConfig
 
 from so101_robot.errors import ConfigError
 from so101_robot.guard.limits import GuardLimits
-from so101_robot.joints import JOINTS
+from so101_robot.joints import FOLDED, JOINTS
 from so101_robot.mock.config import MockConfig
 
 for _type in ("opencv", "realsense", "zmq"):  # importing its configuration makes a camera type known to flags
     import_module(f"lerobot.cameras.{_type}.configuration_{_type}")
 
-HOME = (0.0, -98.0, 92.0, 65.0, 0.0, 5.0)
-"""A folded pose from which nothing falls: upper arm back, forearm on it, gripper low and almost closed.
-Released there, the mock arm settles by less than 2 degrees."""
+HOME = FOLDED
+
+LARGEST = 360.0
+"""No joint value is beyond this [deg, percent]."""
 
 
 @RobotConfig.register_subclass("so101")
@@ -67,9 +67,21 @@ class SO101Config(RobotConfig):
     """LeRobot's name and value."""
 
     def __post_init__(self) -> None:
+        for name, camera in self.cameras.items():
+            if missing := [
+                what for what in ("width", "height", "fps") if getattr(camera, what, None) is None
+            ]:
+                raise ConfigError(
+                    f"--robot.cameras: camera {name!r}: {' and '.join(map(repr, missing))} "
+                    f"{'is' if len(missing) == 1 else 'are'} required; give what the camera delivers, as in "
+                    "{type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}"
+                )
         super().__post_init__()
-        if len(self.home) != len(JOINTS) or not all(math.isfinite(value) for value in self.home):
-            raise ConfigError(f"home = {self.home}; expected one number for each of {', '.join(JOINTS)}")
+        if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):
+            raise ConfigError(
+                f"--robot.home={self.home}: expected one number, at most {LARGEST:.0f} away from 0, for each of "
+                f"{', '.join(JOINTS)}"
+            )
         if self.health_every < 0:
             raise ConfigError(
                 f"health_every = {self.health_every}; expected 0 (never), 1 (every tick) or more"

@@ -128,7 +128,7 @@ REGISTERS: tuple[Register, ...] = (
     _ram(40, 1, "Torque_Enable", 0, "", "0 free, 1 on (holds where it is), 2 brake, 128: here is 2048"),
     _ram(41, 1, "Acceleration", 0, "100 steps/s^2", "0: Maximum_Acceleration * Acceleration_Multiplier"),
     _ram(42, 2, "Goal_Position", 0, "steps", "writing it turns the torque on", 15),
-    _ram(44, 2, "Goal_Time", 0, "0.1 %", "PWM mode: duty, positive to larger counts; else no effect", 10),
+    _ram(44, 2, "Goal_Time", 0, "0.1 %", "PWM mode: duty, positive to smaller counts; else no effect", 10),
     _ram(46, 2, "Goal_Velocity", 0, "steps/s", "50 steps/s if bit 2 of Phase is 0; 0: fastest", 15),
     _ram(48, 2, "Torque_Limit", 1000, "0.1 %", "bound of the duty; Max_Torque_Limit at power-up"),
     _ram(50, 5, "Reserved_50", 0, "", "plain memory"),

@@ -126,12 +126,18 @@ def chunk_mode(config: RunConfig, policy: "ActPolicy") -> ChunkMode:
 
 
 def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int, int]]) -> list[Background]:
-    """Recorder and Rerun, each behind a queue. Raises ConfigError."""
+    """Recorder and Rerun, each behind a queue. Raises ConfigError.
+
+    The recorder first: it is closed first then, and does not wait for a viewer.
+    """
     side: list[Background] = []
-    if config.display != "off":
-        side.append(make_display(tuple(cameras), folder / "run.rrd" if config.display == "file" else None))
+    shown: Background | None = None
+    if config.display != "off":  # before a dataset is begun: there may be no screen
+        shown = make_display(tuple(cameras), folder / "run.rrd" if config.display == "file" else None)
     if config.record.repo_id:
         side.append(make_recorder(config, cameras))
+    if shown is not None:
+        side.append(shown)
     return side
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from so101_policy.files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks.scheduler import Scheduler
+from so101_robot.commands.poses import require_poses
 from so101_robot.commands.reconnect import Reconnector
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
@@ -43,9 +44,11 @@ def drive(
         stop: asks for the end.
 
     Raises:
+        ConfigError: the arm must not go to its home or start pose; it was not moved.
         RobotError: the watchdog does not start; the arm was not moved.
     """
     assert robot.guard is not None  # since connect
+    require_poses(config, robot)
     with ExitStack() as stack:
         stack.callback(scheduler.close)
         clock = stack.enter_context(realtime_runtime(robot.clock))

@@ -32,7 +32,7 @@ from so101_robot.commands.replay_parts import (
     check_rate,
     on_steps,
 )
-from so101_robot.commands.run import conclude, exit_code
+from so101_robot.commands.run import conclude, exit_code, note_losses
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.view import Title
 from so101_robot.errors import ConfigError
@@ -129,11 +129,12 @@ def replay(
         observers = [run_log, compared, *compose.dashboard(config, title), *side]
         outcome = drive(config, robot, played, observers, folder, stop)
         summary = run_log.summary()
+    lost = note_losses(run_log, side, summary, NAME)
     if folder.exists():
         write_json(folder / "replay.json", compared.as_dict())
     conclude(outcome, summary, folder, side, NAME)
     print(compared.in_words())
-    return exit_code(outcome, stop)
+    return exit_code(outcome, stop, lost)
 
 
 def about(recording: Recording, config: RunConfig, argv: Sequence[str], robot: SO101) -> dict[str, Any]:

@@ -7,6 +7,7 @@ wrong while the arm is driven ends the run safely (`ending.py`): one message, ex
 ordinary end, exit code 0; pressed again during the way home it releases the arm at once, exit code 130.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from so101_policy.command_shell import FAILED, INTERRUPTED, OK, complain, in_words
+from so101_policy.files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
@@ -22,13 +24,16 @@ from so101_robot.commands import compose
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
-from so101_robot.errors import ConfigError
+from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.preflight.checks import preflight
-from so101_robot.runs.log import RunLog
+from so101_robot.runs.log import SUMMARY, RunLog
 from so101_robot.runs.summary import in_words as summary_in_words
+
+RECORDER = "recorder"
+"""The name of the observer that records a dataset."""
 
 DEMO_S = 20.0
 """How long a run without any arguments lasts: the task gives 15 s."""
@@ -97,13 +102,47 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()
+    lost = note_losses(run_log, side, summary)
     conclude(outcome, summary, run_log.folder, side)
-    return exit_code(outcome, stop)
+    return exit_code(outcome, stop, lost)
 
 
-def exit_code(outcome: Outcome, stop: StopRequests) -> int:
-    """0 for an ordinary end, Ctrl-C included."""
-    if outcome.error is not None or outcome.ending.torque_may_be_on:
+def note_losses(
+    run_log: RunLog, side: Sequence[Background], summary: dict[str, Any], command: str = RUN.name
+) -> bool:
+    """What was to be kept of the run and is not: in the summary, which is written again, and on the terminal.
+
+    Args:
+        run_log: closed.
+        side: closed.
+        summary: of the run; gets an entry `lost`.
+        command: for the messages.
+
+    Returns:
+        Whether a recording that was asked for is not whole.
+    """
+    lost = {each.name: describe(each.failure) for each in side if each.failure is not None}
+    if run_log.lost:
+        lost[run_log.name] = f"the last {run_log.lost} ticks could not be written"
+    if not lost:
+        return False
+    summary["lost"] = lost
+    with contextlib.suppress(OSError):  # the disk may still be full
+        write_json(run_log.folder / SUMMARY, summary)
+    for name, why in lost.items():
+        complain(command, f"{name} failed: {why}")
+    return bool({run_log.name, RECORDER} & lost.keys())
+
+
+def exit_code(outcome: Outcome, stop: StopRequests, lost: bool = False) -> int:
+    """0 for an ordinary end, Ctrl-C included.
+
+    Args:
+        outcome: of the run.
+        stop: how it was asked to end.
+        lost: a recording that was asked for is not whole.
+    """
+    if lost or outcome.error is not None or outcome.ending.torque_may_be_on:
         return FAILED
     return INTERRUPTED if stop.count > 1 else OK
 

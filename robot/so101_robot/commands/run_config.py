@@ -3,11 +3,10 @@
 The words under a field are what `so101-run --help` says of its flag.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from so101_robot.arm.config_arm import SO101Config
+from so101_robot.arm.config_arm import LARGEST, SO101Config
 from so101_robot.chunks.interpolation import MOST_HZ
 from so101_robot.chunks.scheduler import CHUNK_MODES, CROSSFADE_S
 from so101_robot.display.dashboard import STYLES
@@ -19,6 +18,9 @@ from so101_robot.preflight.checks import PreflightConfig
 from so101_robot.watchdog.client import WatchdogConfig
 
 DISPLAYS = ("off", "viewer", "file")
+
+LONGEST_S = 1e6
+"""Of a run that is to end by itself: 11 days [s]."""
 
 
 @dataclass
@@ -111,15 +113,20 @@ class RunConfig:
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)
         _in_range("--fps", self.fps, 1.0, MOST_HZ)
-        _in_range("--duration_s", self.duration_s or 0.0, 0.0, math.inf)
+        _in_range("--duration_s", self.duration_s or 0.0, 0.0, LONGEST_S)
         _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)
         _in_range("--inference_latency_s", self.inference_latency_s or 0.0, 0.0, 60.0)
         _in_range("--approach_speed", self.approach_speed, 0.0, 180.0)
         _in_range("--ending.speed", self.ending.speed, 1.0, 180.0)
         _in_range("--chunks.crossfade_s", self.chunks.crossfade_s, 0.0, 10.0)
         pose = self.start_pose
-        if pose is not None and not (len(pose) == len(JOINTS) and all(map(math.isfinite, pose))):
-            raise ConfigError(f"--start_pose={pose}: expected a number for each of {', '.join(JOINTS)}")
+        if pose is not None and not (
+            len(pose) == len(JOINTS) and all(abs(value) <= LARGEST for value in pose)
+        ):
+            raise ConfigError(
+                f"--start_pose={pose}: expected a number, at most {LARGEST:.0f} away from 0, for each of "
+                f"{', '.join(JOINTS)}"
+            )
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
         if self.policy.fps is not None:

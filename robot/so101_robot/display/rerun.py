@@ -15,9 +15,15 @@ Rerun is an optional extra; `commands/compose.py` loads this module when a displ
 behind `observers.Background`, like everything that may take longer than a tick.
 """
 
+import contextlib
 import logging
+import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import rerun as rr
 import rerun.blueprint as rrb
@@ -57,6 +63,57 @@ LEVELS = {
 }
 """Rerun's severities."""
 
+LOOPBACK = "127.0.0.1"
+"""Where the viewer listens. Rerun's own `spawn` opens a port for everybody on the network, who then see the cameras."""
+
+VIEWER_S = 20.0
+"""How long a viewer may take to open."""
+
+FLUSH_S = 5.0
+"""How long a viewer may take to get the rest of a run; it is given up then."""
+
+
+class Viewer(NamedTuple):
+    """A window that stays when the run is over."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    """On the loopback."""
+
+
+def open_viewer() -> Viewer:
+    """Open Rerun's viewer.
+
+    Raises:
+        ConfigError: there is no screen, or the viewer does not open.
+    """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise ConfigError(
+            "--display=viewer needs a screen, and there is none here (neither DISPLAY nor WAYLAND_DISPLAY is set); "
+            "--display=file writes run.rrd into the run folder, to be opened where there is one"
+        )
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = int(free.getsockname()[1])
+    # by this interpreter: the command `rerun` is not on the path of an environment that is not activated
+    command = [sys.executable, "-m", "rerun", "--bind", LOOPBACK, "--port", str(port)]
+    viewer = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # it stays when the run is over, and Ctrl-C is not for it
+    )
+    deadline_s = time.monotonic() + VIEWER_S
+    while time.monotonic() < deadline_s and viewer.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=0.2):
+            return Viewer(viewer, port)
+        time.sleep(0.05)
+    viewer.kill()
+    viewer.wait()
+    raise ConfigError(
+        f"Rerun's viewer did not open (`{' '.join(command)}`); --display=file writes the run into a file instead"
+    )
+
 
 class RerunDisplay:
     """Shows the run in a viewer of its own process, or writes it to `file` (*.rrd).
@@ -69,6 +126,7 @@ class RerunDisplay:
 
     def __init__(self, cameras: tuple[str, ...], file: Path | None = None) -> None:
         self._stream: Any = rr.RecordingStream("so101-run")
+        self._viewer: Viewer | None = None
         self._begin_s: float | None = None
         self._sequences: dict[str, int] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -77,7 +135,8 @@ class RerunDisplay:
         """Cameras over whose picture an attention map lies."""
         try:
             if file is None:
-                self._stream.spawn()
+                self._viewer = open_viewer()
+                self._stream.connect_grpc(f"rerun+http://{LOOPBACK}:{self._viewer.port}/proxy")
             else:
                 self._stream.save(file)
         except (OSError, RuntimeError) as problem:
@@ -111,8 +170,10 @@ class RerunDisplay:
         self._say(message)
 
     def close(self) -> None:
-        self._stream.flush()
-        self._stream.disconnect()
+        try:
+            self._stream.flush(timeout_sec=FLUSH_S)
+        finally:
+            self._stream.disconnect()
 
     def _set_time(self, time_s: float) -> None:
         assert self._begin_s is not None  # since the first tick

@@ -37,6 +37,7 @@ Fault = Literal[
     "policy raises",
     "policy answers no pose",
     "policy out of range",
+    "policy far out of range",
     "policy jumps",
     "guard refuses the policy",
     "guard stops",

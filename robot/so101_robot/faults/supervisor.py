@@ -74,6 +74,7 @@ FAULT_RULES: Mapping[Fault, Rule] = {
     "policy raises": Rule(),
     "policy answers no pose": Rule(),
     "policy out of range": Rule(tolerate_s=1.0, clear_s=0.2),
+    "policy far out of range": Rule(clear_s=0.2),
     "policy jumps": Rule(tolerate_s=0.5, clear_s=0.2),
     "guard refuses the policy": Rule(tolerate_s=0.1),
     "guard stops": Rule(tolerate_s=0.1),
@@ -84,6 +85,7 @@ POLICY_FAULTS: frozenset[Fault] = frozenset(
         "policy raises",
         "policy answers no pose",
         "policy out of range",
+        "policy far out of range",
         "policy jumps",
         "guard refuses the policy",
     )

@@ -51,6 +51,9 @@ OUT_OF_RANGE_DEG = 20.0
 """An action this far outside the limits was not meant for this arm; recordings rest on the ends, and a policy
 overshoots those by a few degrees."""
 
+FAR_OUT_DEG = 30.0
+"""An action this far outside is nonsense, and not one step is driven towards it. Degrees, percent of the gripper."""
+
 _FAULT_OF_BIT: tuple[tuple[Errors, Fault], ...] = (
     (Errors.OVERLOAD, "overload"),
     (Errors.OVERCURRENT, "over-current"),
@@ -99,17 +102,29 @@ def guard_symptoms(verdict: "Verdict", asked: NDArray[np.float64] | None) -> lis
     return [Symptom(_FAULT_OF_RULE.get(reason.rule, unnamed), where, verdict.stop)]
 
 
+def far_out_symptoms(asked: NDArray[np.float64], guard: "Guard") -> list[Symptom]:
+    """Whether an action (6,), wherever the arm is, is so far out of range that nothing of it may be driven."""
+    if asked.shape != guard.lower.shape or not np.isfinite(asked).all():
+        return []  # the guard's business
+    outside = np.maximum(guard.lower - asked, asked - guard.upper)
+    worst = int(np.argmax(outside))
+    if outside[worst] < FAR_OUT_DEG:
+        return []
+    words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.4g}, {outside[worst]:.4g} out of range"
+    return [Symptom("policy far out of range", "", words)]
+
+
 def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Symptom]:
     """What is wrong with an action (6,) that the guard can clamp, beside the goal (6,) in force."""
-    symptoms: list[Symptom] = []
     if asked.shape != goal.shape or not np.isfinite(asked).all():
-        return symptoms  # the guard's business
+        return []  # the guard's business
+    symptoms = far_out_symptoms(asked, guard)
     outside = np.maximum(guard.lower - asked, asked - guard.upper)
-    if (worst := int(np.argmax(outside))) >= 0 and outside[worst] > OUT_OF_RANGE_DEG:
+    if not symptoms and outside[worst := int(np.argmax(outside))] > OUT_OF_RANGE_DEG:
         words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.0f}, {outside[worst]:.0f} out of range"
         symptoms.append(Symptom("policy out of range", "", words))
     away = np.abs(asked - goal)[:GRIPPER]  # a gripper goes from open to closed in one step, and may
-    if (worst := int(np.argmax(away))) >= 0 and away[worst] > JUMP_DEG:
+    if away[worst := int(np.argmax(away))] > JUMP_DEG:
         words = f"the policy wants {JOINTS[worst]} to jump by {away[worst]:.0f} degrees"
         symptoms.append(Symptom("policy jumps", "", words))
     return symptoms
@@ -119,10 +134,12 @@ def answer_symptoms(coming: NDArray[np.float64], goal: NDArray[np.float64], guar
     """What is wrong with the actions (n, 6) of an answer that are about to be played.
 
     However an answer is joined to what was played before: a plan that jumps is led to its new place slowly, and its
-    first steps look sound.
+    first steps look sound. One that has NaN or infinity anywhere is not played up to there.
     """
-    if coming.ndim != 2 or coming.shape[1:] != goal.shape or not len(coming) or not np.isfinite(coming).all():
+    if coming.ndim != 2 or coming.shape[1:] != goal.shape or not len(coming):
         return []  # the guard's business
+    if not np.isfinite(coming).all():
+        return [Symptom("policy answers no pose", "", "the policy's answer has NaN or infinity in it")]
     outside = np.maximum(guard.lower - coming, coming - guard.upper).max(1)
     worst = coming[int(np.argmax(outside))]
     symptoms = action_symptoms(coming[0], goal, guard) + action_symptoms(worst, worst, guard)

@@ -29,7 +29,7 @@ from so101_robot.guard.limits import GuardLimits, ages_of, motion_of
 from so101_robot.guard.load_limits import LoadAllowance, LoadLimits
 from so101_robot.guard.rig import Rig
 from so101_robot.guard.rules import GuardRule
-from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.joints import FULL_TURN_JOINT, FULL_TURN_STOP_DEG, GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 
 if TYPE_CHECKING:
@@ -110,11 +110,14 @@ class Guard:
         rules = [rig.joints[joint] for joint in JOINTS]
         margin = np.array([0.0 if i == GRIPPER else limits.margin_deg for i in range(len(JOINTS))])
         self._ends = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
+        stop = [_stop_of(joint) for joint in JOINTS]
         self.lower = np.maximum(
-            self._ends[0] + margin, [-np.inf if r.lower is None else r.lower for r in rules]
+            self._ends[0] + margin,
+            [-s if r.lower is None else r.lower for r, s in zip(rules, stop, strict=True)],
         )
         self.upper = np.minimum(
-            self._ends[1] - margin, [np.inf if r.upper is None else r.upper for r in rules]
+            self._ends[1] - margin,
+            [s if r.upper is None else r.upper for r, s in zip(rules, stop, strict=True)],
         )
         if not (self.lower < self.upper).all():  # also when a limit is NaN
             raise ConfigError(
@@ -186,7 +189,12 @@ class Guard:
         ]
 
     def check(
-        self, action: ArrayLike, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
+        self,
+        action: ArrayLike,
+        state: "ArmState",
+        frame_ages_s: Mapping[str, float],
+        now_s: float,
+        looked_s: float | None = None,
     ) -> Verdict:
         """Judge one action.
 
@@ -195,14 +203,14 @@ class Guard:
             state: the newest one.
             frame_ages_s: age of each camera's newest frame [s].
             now_s: on the clock of `state.time_s`.
+            looked_s: when the frames were that old: a read that takes long makes it later than `now_s`; None: `now_s`.
 
         Returns:
             The action that may be sent, clamped where needed, or a stop.
         """
         asked, fault = _as_pose(action, self.lower.shape)
-        stale = self._stale(
-            state, frame_ages_s, now_s
-        )  # also when there is a fault: it remembers time stamps
+        # also when there is a fault: it remembers time stamps
+        stale = self._stale(state, frame_ages_s, now_s, now_s if looked_s is None else looked_s)
         allowance = self._load_limits.judge(state)
         if self._parking and allowance.stop:
             allowance = allowance._replace(stop=False)
@@ -255,7 +263,7 @@ class Guard:
         self._last, self._last_s = passed, now_s
 
     def _stale(
-        self, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float
+        self, state: "ArmState", frame_ages_s: Mapping[str, float], now_s: float, looked_s: float
     ) -> Intervention | None:
         """The first reason not to trust what is known about arm and scene."""
         reasons: list[Intervention] = []
@@ -269,9 +277,15 @@ class Guard:
             fresh = self._frames_fresh.get(name)
             if fresh is None:
                 fresh = self._frames_fresh[name] = Freshness(self._ages.frame_s)
-            if found := fresh.judge(age_s, now_s):
+            if found := fresh.judge(age_s, looked_s):
                 reasons.append(Intervention(FRAME_RULES[found.why], name, found.found, found.allowed))
         return reasons[0] if reasons else None
+
+
+def _stop_of(joint: str) -> float:
+    """How far the joint can turn to either side, whatever its calibrated range is: LeRobot stores the whole turn for
+    one that has printed stops."""
+    return FULL_TURN_STOP_DEG if joint == FULL_TURN_JOINT else math.inf
 
 
 def _tightest(speed: float, step: float, acceleration: float) -> GuardRule:

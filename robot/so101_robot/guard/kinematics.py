@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.joints import FOLDED, GRIPPER, JOINTS
 
 Floats = NDArray[np.float64]
 
@@ -98,6 +98,16 @@ def forward(joint_rad: ArrayLike) -> Pose:
     angles = np.asarray(joint_rad, np.float64)
     link_poses(angles, P_PARENT_LINK, R_PARENT_LINK, pose.position_m, pose.rotation)
     return pose
+
+
+def above_rest_m(joint: ArrayLike, also_rest: ArrayLike = FOLDED) -> float:
+    """How far the highest part of the arm at `joint` (6,) is above where it would end if it were let go [m].
+
+    That is taken to be its place in the folded pose, or in `also_rest` (6,), whichever is higher: a joint that lies
+    on something falls no farther.
+    """
+    now, folded, other = (forward(angles_of(pose)).position_m[:, 2] for pose in (joint, FOLDED, also_rest))
+    return float(np.max(now - np.maximum(folded, other)))
 
 
 @njit(cache=True)

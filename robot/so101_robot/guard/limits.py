@@ -3,7 +3,6 @@
 A flag that was given beats the file, the file beats the defaults. Given means: it differs from the default.
 """
 
-import math
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -13,6 +12,9 @@ from numpy.typing import NDArray
 from so101_robot.errors import ConfigError
 from so101_robot.guard.rig import Rig
 from so101_robot.joints import GRIPPER, JOINTS
+
+LARGEST = 1e6
+"""Of any limit: what is more was not meant, and would overflow in the arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ class GuardLimits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not (math.isfinite(value) and (value > 0 or (value == 0 and item.name == "margin_deg"))):
-                raise ConfigError(f"guard limit {item.name} = {value}; expected a number above 0")
+            if not (0 < value <= LARGEST or (value == 0 and item.name == "margin_deg")):
+                raise ConfigError(
+                    f"--robot.limits.{item.name}={value}: expected a number above 0, up to {LARGEST:g}"
+                )
 
 
 class Motion(NamedTuple):

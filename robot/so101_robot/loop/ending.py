@@ -29,7 +29,7 @@ from so101_robot.errors import ConfigError, RobotError, UnsafeActionError, descr
 from so101_robot.faults.fault import Mode
 from so101_robot.faults.servo_restore import ServoRestorer
 from so101_robot.guard.guard import Guard, Verdict
-from so101_robot.guard.kinematics import angles_of, forward
+from so101_robot.guard.kinematics import above_rest_m
 from so101_robot.joints import JOINTS
 from so101_robot.loop.observers import Stopwatch
 from so101_robot.loop.tick import Tick
@@ -49,7 +49,7 @@ PATIENCE_S = 1.0
 
 
 FALL_M = 0.025
-"""An arm of which no part is more than this above its place at home may be released: it does not fall far."""
+"""An arm of which no part is more than this above where it would end may be released: it does not fall far."""
 
 IF_STUCK = ("hold", "release")
 
@@ -109,9 +109,9 @@ def end_safely(
     """Hold, go home, release; never raises.
 
     `state` is the newest reading; None means that this run has not moved the arm: then it is only released.
-    `requests` counts how often a person has asked for the end; with the second one the arm is let go at once. It
-    is asked on every tick. The way home begins at the guard's last command, or else at `state`; its ticks are
-    numbered from `first_index` and have no frames.
+    `requests` counts how often a person (not the system) has asked for the end; with the second one the arm is let go
+    at once. It is asked on every tick. The way home begins at the guard's last command, or else at `state`; its ticks
+    are numbered from `first_index` and have no frames.
     """
     problems: list[str] = []
     numbers = itertools.count(first_index)
@@ -179,9 +179,9 @@ def end_safely(
 
 
 def _would_fall(arm: Arm, state: "ArmState") -> bool:
-    """Whether a part of the arm is well above where it is at home."""
-    now, home = (forward(angles_of(pose)).position_m[:, 2] for pose in (state.position, arm.home))
-    return bool(np.max(now - home) > FALL_M)
+    """Whether a part of the arm is well above where it would end. At home it may be let go: a home in the air is
+    refused before the start (`commands/poses.py`)."""
+    return above_rest_m(state.position, arm.home) > FALL_M
 
 
 def _in_the_air(problems: list[str]) -> str:

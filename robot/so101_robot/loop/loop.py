@@ -31,13 +31,15 @@ from so101_robot.errors import BusError, ConfigError, PortError, UnsafeActionErr
 from so101_robot.faults.fault import Fault, Mode, Symptom
 from so101_robot.faults.readings import Readings
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
-from so101_robot.faults.symptoms import action_symptoms, answer_symptoms, guard_symptoms
+from so101_robot.faults.symptoms import action_symptoms, answer_symptoms, far_out_symptoms, guard_symptoms
+from so101_robot.joints import GRIPPER
 from so101_robot.loop.approach import Approach
 from so101_robot.loop.ending import Ending, EndingConfig, end_safely
 from so101_robot.loop.observers import Observers, Stopwatch
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Observer, Phase, Tick
 from so101_robot.message import Message, Severity
+from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
 from so101_robot.state import Arm
 
 if TYPE_CHECKING:
@@ -53,6 +55,15 @@ over sooner."""
 LATE_S = 0.5
 """A policy that leaves the arm without an action for longer than this is late; synchronous chunks always leave
 it for the time of an inference."""
+
+HOLD_SETTLE_S = 0.3
+"""So long after it was stopped the arm has caught up with its last command (its lag is 0.13 s), and a joint that has
+not is against something. With the tick that sees it, the servo pushes for less than half a second."""
+
+NOT_KNOWN_WHERE: frozenset[Fault] = frozenset(
+    ("servo silent", "bus silent", "port gone", "position leaps", "encoder fault")
+)
+"""Faults with which the readings do not tell where the arm is."""
 
 Cause = Literal["time is up", "asked to stop", "error"]
 
@@ -108,6 +119,8 @@ class _Opened(NamedTuple):
     now_s: float
     late_s: float
     state: "ArmState"
+    looked_s: float
+    """When the pictures were taken over, which is after the arm was read."""
     symptoms: list[Symptom]
     watch: Stopwatch
 
@@ -159,7 +172,7 @@ class ControlLoop:
         self._playing_s = -math.inf
         self._answer_symptoms: list[Symptom] = []
         self._held_since_s: float | None = None
-        self._grip_due = False
+        self._grip_due = self._hold_settled = False
         self._observers_ms = 0.0
         self._last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
         self._begin_s = self._now_s = -math.inf
@@ -301,20 +314,21 @@ class ControlLoop:
         assert state is not None  # or reading has raised
         watch.lap("read")
         symptoms += readings.take_pictures()
+        looked_s = self._clock.now_s()
         watch.lap("frames")
-        return _Opened(now_s, now_s - due_s, state, symptoms, watch)
+        return _Opened(now_s, now_s - due_s, state, looked_s, symptoms, watch)
 
     def _act_on(self, opened: "_Opened") -> None:
         """Raises the cause when the supervisor says that the run is over."""
         index, readings = self._index, self._readings
-        now_s, late_s, state, symptoms, watch = opened
+        now_s, late_s, state, looked_s, symptoms, watch = opened
         planned, asked, trouble = self._plan(index, now_s, state)
         watch.lap("plan")
         symptoms += readings.look_at_pictures(state)
         watch.lap("frames")
         judged = asked if asked is not None else self._goal if self._goal is not None else state.position
-        ages_s = {name: now_s - frame.captured_s for name, frame in readings.frames.items()}
-        verdict = self._guard.check(judged, state, ages_s, now_s)
+        ages_s = {name: looked_s - frame.captured_s for name, frame in readings.frames.items()}
+        verdict = self._guard.check(judged, state, ages_s, now_s, looked_s)
         symptoms += trouble
         symptoms += _not_yet_told(guard_symptoms(verdict, asked), symptoms)
         if planned is None:
@@ -323,6 +337,8 @@ class ControlLoop:
             symptoms += self._plan_symptoms(planned, verdict, now_s, bool(symptoms))
         judgement = self._supervisor.judge(now_s, symptoms, self._unknown(planned, verdict))
         self._judgement = judgement
+        known = not any(symptom.fault in NOT_KNOWN_WHERE for symptom in symptoms)
+        self._grip_due = self._grip_due or judgement.grip or (known and self._pushes(state, now_s))
         watch.lap("guard")
         sent = self._act(judgement, verdict, asked)
         watch.lap("send")
@@ -375,8 +391,10 @@ class ControlLoop:
             return NOTHING, None, [Symptom("policy raises", "", f"the policy failed: {describe(problem)}")]
         asked = planned.action
         first = asked if planned.end is None else planned.end
-        if first is None or way.over or holding or not way.set_out(first, state):
+        if first is None or way.over or holding:
             return planned, asked, []
+        if far_out_symptoms(np.asarray(first), self._guard) or not way.set_out(first, state):
+            return planned, asked, []  # what is nonsense is not gone to slowly either
         self._tell_the_way()
         return planned, way.asked(), []
 
@@ -390,14 +408,16 @@ class ControlLoop:
         """What is wrong with a plan that the guard lets pass, or with there being none."""
         if planned.action is not None:
             self._playing_s = now_s
-            goal = self._goal
-            if goal is None or self._approach.under_way or verdict.stop is not None:
+            if self._approach.under_way or verdict.stop is not None:
                 self._answer_symptoms = []
                 return []
+            action = np.asarray(planned.action)
+            goal = action if self._goal is None else self._goal
             if planned.inference is not None:
                 coming = planned.inference.actions[planned.index_in_chunk :][: round(self._config.fps)]
                 self._answer_symptoms = answer_symptoms(coming, goal, self._guard)
-            return action_symptoms(np.asarray(planned.action), goal, self._guard) or self._answer_symptoms
+            symptoms = [*self._answer_symptoms, *action_symptoms(action, goal, self._guard)]
+            return list({symptom.fault: symptom for symptom in symptoms}.values())
         if wrong or self._supervisor.mode is Mode.HOLDING or math.isinf(self._playing_s):
             self._playing_s = now_s
         waited_s = now_s - self._playing_s
@@ -421,7 +441,6 @@ class ControlLoop:
         self, judgement: Judgement, verdict: "Verdict", asked: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
         """Send what passed, unless the arm is to hold; returns what was sent."""
-        self._grip_due = self._grip_due or judgement.grip
         if self._grip_due and self._goal is not None:
             self._grip()
             return None
@@ -439,6 +458,16 @@ class ControlLoop:
             self._scheduler.reset()
             self._observers.on_message(Message("there; the policy takes over"))
         return self._goal
+
+    def _pushes(self, state: "ArmState", now_s: float) -> bool:
+        """Whether a body joint that was stopped is still away from its goal, so that its servo pushes. Once a hold: a
+        joint that droops under a load would else sink a little each time. A gripper may push on what it holds."""
+        if self._held_since_s is None or self._hold_settled or self._goal is None:
+            return False
+        if now_s - self._held_since_s < HOLD_SETTLE_S:
+            return False
+        self._hold_settled = True
+        return bool((np.abs(self._goal - state.position)[:GRIPPER] > HOLD_AT_GOAL_DEG).any())
 
     def _grip(self) -> None:
         """Take the arm where it is; tried on every tick until it works."""
@@ -460,7 +489,7 @@ class ControlLoop:
             is_no_good: something is wrong with what the policy wants on this very tick.
         """
         if verdict.action is not None and judgement.mode is not Mode.HOLDING:
-            self._held_since_s = None
+            self._held_since_s, self._hold_settled = None, False
             return
         if self._held_since_s is None:
             self._held_since_s = now_s

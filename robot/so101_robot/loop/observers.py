@@ -81,6 +81,8 @@ class Background:
     def __init__(self, observer: Observer, *, capacity: int) -> None:
         self.name = observer.name
         self.dropped = 0
+        self.failure: Exception | None = None
+        """Why the observer did not get to its end; None: it did, or has not been closed yet."""
         self._observer = observer
         self._queue: queue.Queue[Tick | Message | None] = queue.Queue(capacity)
         self._problem: Exception | None = None
@@ -106,8 +108,13 @@ class Background:
         self._closed = True
         self._queue.put(None)
         self._thread.join()
+        try:
+            self._observer.close()  # also of one that has failed: it may have something to give back
+        except Exception as problem:
+            self.failure = self._problem or problem
+            raise
+        self.failure = self._problem
         self._raise_problem()
-        self._observer.close()
         if self.dropped:
             _log.warning("%s was too slow and missed %d ticks", self.name, self.dropped)
 

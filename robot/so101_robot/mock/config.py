@@ -8,6 +8,9 @@ from so101_robot.errors import ConfigError
 CAMERAS = ("front", "wrist")
 """The cameras that every scene has."""
 
+FASTEST = 1000.0
+"""Times real time; no machine gets there."""
+
 
 @dataclass
 class MockConfig:
@@ -43,7 +46,9 @@ class MockConfig:
             raise ConfigError(
                 f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second"
             )
-        if self.realtime_factor < 0:
+        if not 0 <= self.realtime_factor <= FASTEST:
             raise ConfigError(
-                f"real-time factor {self.realtime_factor}: must be 0 (as fast as possible) or more"
+                f"--robot.mock.realtime_factor={self.realtime_factor}: expected 0 (as fast as possible) to {FASTEST:g}"
             )
+        if self.seed < 0:
+            raise ConfigError(f"--robot.mock.seed={self.seed}: expected 0 or more")

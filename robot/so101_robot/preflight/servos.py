@@ -11,6 +11,7 @@ from so101_robot.bus.setup import Registers, value_of
 from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
+from so101_robot.preflight.supply import wrong_supplies
 
 if TYPE_CHECKING:
     from lerobot.motors import MotorCalibration
@@ -32,12 +33,17 @@ def check_servos(rows: Registers) -> list[Finding]:
 
 
 def check_supply(rows: Registers) -> list[Finding]:
-    """Voltages within each servo's own limits, and about equal along the bus."""
-    findings: list[Finding] = []
+    """Voltages that suit the servos, within each one's own limits, and about equal along the bus."""
+    wrong = wrong_supplies(rows)
+    findings = [
+        _stop("supply", w.index, w.found, f"{w.allowed_v[0]:g} to {w.allowed_v[1]:g} V", w.remedy)
+        for w in wrong
+    ]
+    told = {w.index for w in wrong}
     volts = [value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V for row in rows]
     for index, row in enumerate(rows):
         low, high = (value_of(row, f"{end}_Voltage_Limit") * VOLTAGE_UNIT_V for end in ("Min", "Max"))
-        if not low <= volts[index] <= high:
+        if index not in told and not low <= volts[index] <= high:
             remedy = "use the supply that the servos are made for; a sagging one is too weak"
             findings.append(
                 _stop("supply", index, f"{volts[index]:.1f} V", f"{low:.1f} to {high:.1f} V", remedy)

@@ -10,6 +10,7 @@ The observer belongs behind `observers.Background`: compressing pictures takes l
 episode is saved when the run is over; a crash loses at most that episode.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -81,6 +82,7 @@ class DatasetRecorder:
         _hush_helpers()
         self._task = task
         self._created = not resume
+        self._whole = True
         self.frames = 0
         if fps != int(fps):
             raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
@@ -98,6 +100,7 @@ class DatasetRecorder:
     def on_tick(self, tick: Tick) -> None:
         if tick.phase != "run" or tick.goal is None:
             return
+        self._whole = False
         frame: dict[str, Any] = {
             "action": tick.goal.astype(np.float32),
             "observation.state": np.asarray(tick.state.position, np.float32),
@@ -106,18 +109,38 @@ class DatasetRecorder:
         }
         self._dataset.add_frame(frame)
         self.frames += 1
+        self._whole = True
 
     def on_message(self, message: Message) -> None:
         """Words have no place in a dataset."""
 
     def close(self) -> None:
-        """Save the episode; a run without a single command leaves nothing behind."""
-        if self.frames:
-            # One video after the other: a pool of processes would be forked beside our threads.
-            self._dataset.save_episode(parallel_encoding=False)
-        self._dataset.finalize()
+        """Save the episode; a run without a single command leaves nothing behind.
+
+        An episode that could not be stored whole is given up, and those that were there before are kept.
+        """
+        if not self._whole:
+            self._give_up()
+            return
+        try:
+            if self.frames:
+                # One video after the other: a pool of processes would be forked beside our threads.
+                self._dataset.save_episode(parallel_encoding=False)
+            self._dataset.finalize()
+        except Exception:
+            self._give_up()
+            raise
         if not self.frames and self._created:
             shutil.rmtree(self.root)
+
+    def _give_up(self) -> None:
+        """Take back what there is of an episode. Whatever else fails on a full disk is beside the point by now."""
+        with contextlib.suppress(Exception):
+            self._dataset.clear_episode_buffer()
+        with contextlib.suppress(Exception):
+            self._dataset.finalize()
+        if self._created:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _hush_helpers() -> None:

@@ -61,6 +61,8 @@ class RunLog:
         self._messages: list[str] = []
         self._waiting: deque[bytes] = deque()
         self._troubled = False
+        self.lost = 0
+        """Lines that could not be written at the end."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / TICKS).exists():
@@ -91,6 +93,7 @@ class RunLog:
         problem = self._flush(len(self._waiting))
         os.close(self._ticks)
         if problem:
+            self.lost = len(self._waiting)
             raise OSError(
                 f"the last {len(self._waiting)} lines of {self.folder / TICKS} could not be written: {problem}"
             )

@@ -36,6 +36,8 @@ def summarise(records: Iterable[Record]) -> dict[str, Any]:
         course.see(record)
         if record["phase"] == "run":
             driving.see(record)
+        else:
+            driving.pause(record)
     return {
         **driving.figures(),
         **course.figures(),
@@ -48,7 +50,11 @@ class _Driving:
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self._wall: list[float] = []
+        self._before: Record | None = None
+        """The tick before, of whatever phase."""
+        self._intervals = 0
+        self._duration_s = self._wall_s = 0.0
+        """Between ticks that follow each other; the way to the first pose is not the policy's time."""
         self._stages: dict[str, list[float]] = {}
         self._latencies: list[float] = []
         self._shares: list[Record] = []
@@ -56,14 +62,21 @@ class _Driving:
         self._stops: Counter[str] = Counter()
         self._changes: dict[str, Counter[str]] = {}
         self._changed: Counter[str] = Counter()
-        self._first = self._last = -1
         self._playing = False
 
+    def pause(self, record: Record) -> None:
+        """A tick on which the policy does not drive."""
+        self._before = record
+
     def see(self, record: Record) -> None:
-        self._first = record["tick"] if self._first < 0 else self._first
-        self._last = record["tick"]
+        if (before := self._before) is not None:
+            self._counts["missed"] += record["tick"] - before["tick"] - 1
+            if before["phase"] == "run":
+                self._intervals += 1
+                self._duration_s += record["t"] - before["t"]
+                self._wall_s += record["unix_s"] - before["unix_s"]
+        self._before = record
         self.times.append(record["t"])
-        self._wall.append(record["unix_s"])
         for stage, value in {**record["stages_ms"], "late": record["late_ms"]}.items():
             self._stages.setdefault(stage, []).append(value)
         self._playing = self._playing or record["chunk"]["source"] == "chunk"
@@ -85,15 +98,13 @@ class _Driving:
             self._changes.setdefault(rule, Counter())[where] += 1
 
     def figures(self) -> dict[str, Any]:
-        times = self.times
-        duration_s = times[-1] - times[0] if times else 0.0
-        wall_s = self._wall[-1] - self._wall[0] if times else 0.0
+        duration_s = self._duration_s
         return {
-            "ticks": len(times),
+            "ticks": len(self.times),
             "duration_s": _round(duration_s, 3),
-            "wall_s": _round(wall_s, 3),
-            "rate_hz": _round((len(times) - 1) / duration_s, 3) if duration_s > 0 else None,
-            "missed_ticks": self._last - self._first + 1 - len(times) if times else 0,
+            "wall_s": _round(self._wall_s, 3),
+            "rate_hz": _round(self._intervals / duration_s, 3) if duration_s > 0 else None,
+            "missed_ticks": self._counts["missed"],
             "starved_ticks": self._counts["starved"],
             "stopped_ticks": self._counts["stopped"],
             "stops": dict(self._stops.most_common(10)),

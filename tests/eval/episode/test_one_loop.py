@@ -121,7 +121,7 @@ def judged(stage: Stage, policy: Hostile, **more: Any) -> tuple[How, Attempt]:
 @pytest.mark.parametrize(
     ("wrong", "fault", "failure", "exception"),
     [
-        (asks_500_degrees, "policy jumps", "stopped", None),
+        (asks_500_degrees, "policy far out of range", "stopped", None),
         (jumps_by_80, "policy jumps", "stopped", None),
         (answers_nan, "policy answers no pose", "nan", None),
         (raises, "policy raises", "policy_raised", "ZeroDivisionError"),

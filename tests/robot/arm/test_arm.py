@@ -21,7 +21,7 @@ from so101_robot.arm import cameras as arm_cameras
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import so101_bus
-from so101_robot.bus.protocol import Instruction
+from so101_robot.bus.protocol import Errors, Instruction
 from so101_robot.bus.so101_bus import SO101Bus
 from so101_robot.errors import (
     BusTimeoutError,
@@ -308,6 +308,22 @@ def test_a_joint_with_a_dead_encoder_is_held_where_it_says_it_is_and_not_at_a_go
     reported = robot.read().position[0]
     assert abs(robot.hold()[0] - reported) < 0.1
     assert abs(reported - RAISED[0] - 3.0) > 1.0
+    robot.disconnect()
+
+
+def test_a_gripper_that_holds_something_is_not_opened_by_holding_the_arm(
+    arm: TracedArm, monkeypatch: pytest.MonkeyPatch
+):
+    robot = connected(arm)
+    drive(robot, RAISED)
+    goal = RAISED.copy()
+    goal[5] = RAISED[5] - 25.0
+    sent = robot.command(goal)  # the jaws have not moved yet, as if there were a box between them
+    assert robot.hold()[5] == sent[5]
+    now = robot.bus.read_state(False, robot.clock.now_s())
+    now.errors[5] |= Errors.OVERCURRENT
+    monkeypatch.setattr(robot.bus, "read_state", lambda health, now_s: now)
+    assert robot.hold()[5] > sent[5] + 5.0
     robot.disconnect()
 
 

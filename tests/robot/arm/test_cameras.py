@@ -152,7 +152,7 @@ def test_a_camera_that_does_not_exist_is_reported_with_those_that_do():
         source.connect()
 
 
-def test_cameras_that_deliver_bgr_are_turned_to_rgb():
+def test_a_picture_in_bgr_is_the_one_that_lerobot_gives_and_records():
     config = OpenCVCameraConfig(index_or_path=0, width=6, height=4, fps=30, color_mode="bgr")  # pyright: ignore
     camera = TestCard(CONFIG)
     source = LeRobotFrames("front", camera, config)
@@ -160,7 +160,7 @@ def test_cameras_that_deliver_bgr_are_turned_to_rgb():
     camera.snap(0)
     assert camera.latest_frame is not None
     camera.latest_frame[..., 0] = 255
-    assert source.latest(0.0).image[0, 0].tolist() == [0, 0, 255]
+    assert source.latest(0.0).image[0, 0].tolist() == [255, 0, 0]
 
 
 def test_if_one_camera_fails_the_others_are_closed_again():

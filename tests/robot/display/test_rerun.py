@@ -1,6 +1,7 @@
 """Rerun's file, read back: everything on one time line, and the attention over the picture that it belongs to."""
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ from PIL import Image
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.commands.compose import RERUN, make_display
+from so101_robot.display import rerun
 from so101_robot.display.attention_pictures import coloured
+from so101_robot.display.rerun import RerunDisplay
 from so101_robot.errors import ConfigError
 from so101_robot.faults.fault import Mode
 from so101_robot.guard.guard import Intervention, Verdict
@@ -229,6 +232,65 @@ def test_all_cameras_share_one_scale_and_a_camera_of_unknown_size_is_left_out() 
     assert list(coloured(maps, {"a": (4, 6)})) == ["a"]
     nothing = coloured({"a": np.zeros((2, 2), np.float32)}, {"a": (4, 4)})["a"]
     assert nothing.max() < 10
+
+
+def test_without_a_screen_the_message_says_what_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(ConfigError, match=r"no(ne| screen).*--display=file"):
+        RerunDisplay(("front",))
+
+
+STAND_IN = """
+import socket, sys
+at = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+with socket.create_server((at["--bind"], int(at["--port"]))) as server:
+    server.accept()
+"""
+"""A viewer's command line, without a window."""
+
+
+def test_the_viewer_listens_on_the_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    popen = subprocess.Popen
+
+    def start(command: list[str], **more: Any) -> Any:
+        commands.append(command)
+        return popen([sys.executable, "-c", STAND_IN, *command[3:]], **more)
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(rerun.subprocess, "Popen", start)
+    process, port = rerun.open_viewer()
+    process.wait(timeout=20)
+    (command,) = commands
+    assert command[:3] == [sys.executable, "-m", "rerun"]
+    assert command[command.index("--bind") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == str(port)
+
+
+def test_a_viewer_that_does_not_open_is_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(
+        rerun.subprocess, "Popen", lambda command, **more: popen([sys.executable, "-c", "exit(1)"], **more)
+    )
+    with pytest.raises(ConfigError, match="did not open"):
+        rerun.open_viewer()
+
+
+def test_the_rest_of_a_run_is_given_up_when_the_viewer_does_not_take_it(tmp_path: Path) -> None:
+    display = RerunDisplay(("front",), tmp_path / "run.rrd")
+    asked: list[float] = []
+    flush = display._stream.flush  # pyright: ignore[reportPrivateUsage]
+
+    def bounded(*, timeout_sec: float = 1e38) -> None:
+        asked.append(timeout_sec)
+        flush(timeout_sec=timeout_sec)
+
+    display._stream.flush = bounded  # pyright: ignore[reportPrivateUsage]
+    display.close()
+    assert asked == [rerun.FLUSH_S]
+    assert rerun.FLUSH_S <= 10
 
 
 def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,8 +243,10 @@ def test_actions_that_jump_or_are_far_out_of_range_are_told(guard: Guard):
     assert [s.fault for s in action_symptoms(np.array([0, -50.0, 0, 0, 0, 0]), goal, guard)] == [
         "policy jumps"
     ]
-    out = action_symptoms(np.array([130.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard)
+    out = action_symptoms(np.array([129.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard)
     assert [s.fault for s in out] == ["policy out of range"]
+    far = action_symptoms(np.array([130.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard)
+    assert [s.fault for s in far] == ["policy far out of range"]
     assert action_symptoms(np.array([110.0, 0, 0, 0, 0, 0]), np.array([100.0, 0, 0, 0, 0, 0]), guard) == []
 
 

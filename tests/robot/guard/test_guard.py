@@ -67,6 +67,37 @@ def test_a_goal_beyond_the_calibrated_range_is_cut_to_it():
     ]
 
 
+@pytest.mark.parametrize(
+    ("calibrated", "in_file", "allowed"),
+    [((-180.0, 180.0), None, 160.0), ((-150.0, 150.0), None, 150.0), ((-180.0, 180.0), 165.0, 165.0)],
+    ids=["LeRobot's whole turn", "measured", "in the rig's file"],
+)
+def test_the_wrist_roll_is_not_led_onto_its_printed_stop(
+    calibrated: tuple[float, float], in_file: float | None, allowed: float
+):
+    lower, upper = LOWER.copy(), UPPER.copy()
+    lower[4], upper[4] = calibrated
+    roll = replace(DEFAULT_JOINTS["wrist_roll"], lower=in_file and -in_file, upper=in_file)
+    one = Guard(GuardLimits(), lower, upper, Rig(joints={**DEFAULT_JOINTS, "wrist_roll": roll}))
+    assert (one.lower[4], one.upper[4]) == (-allowed, allowed)
+    start = HOME.copy()
+    start[4] = allowed - 1
+    one.reset(start)
+    passed = one.check(start + np.array([0, 0, 0, 0, 5.0, 0]), state(), {}, 0.0).action
+    assert passed is not None
+    assert passed[4] == allowed
+
+
+def test_a_wrist_that_stands_beyond_may_come_back():
+    one = guard()
+    one.reset(HOME + np.array([0, 0, 0, 0, 172.0, 0]))
+    for tick, (asked, allowed) in enumerate(((175.0, 172.0), (170.0, 170.0))):
+        time_s = tick * TICK_S
+        passed = one.check(HOME + np.array([0, 0, 0, 0, asked, 0]), state(time_s), {}, time_s).action
+        assert passed is not None
+        assert passed[4] == allowed
+
+
 def test_the_margin_keeps_joints_off_their_ends_but_lets_the_gripper_close():
     one = guard(GuardLimits(margin_deg=3.0))
     one.reset([0, -96.0, 0, 0, 0, 1.0])

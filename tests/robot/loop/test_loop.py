@@ -1,5 +1,6 @@
 """The control loop and its ending, with an arm that keeps state and can be made to fail."""
 
+import itertools
 import os
 import signal
 from collections.abc import Mapping
@@ -312,6 +313,62 @@ def test_a_policy_that_answers_nan_never_reaches_the_servos(bench: Bench) -> Non
     assert all(np.isfinite(sent).all() for sent in bench.arm.sent)
 
 
+@pytest.mark.parametrize("nonsense", [500.0, 130.0, -130.0, np.nan, np.inf])
+@pytest.mark.parametrize("speed", [0.0, 30.0], ids=["no approach", "approach"])
+def test_not_one_step_is_driven_towards_nonsense(bench: Bench, nonsense: float, speed: float) -> None:
+    bench.target = START.copy()
+    bench.target[4] = nonsense
+    bench.predict = lambda state, images: SimpleNamespace(  # type: ignore[method-assign]
+        actions=np.tile(bench.target, (20, 1)), shares=None, maps=None
+    )
+    outcome = bench.run(duration_s=60.0, approach_speed=speed)
+    assert isinstance(outcome.error, UnsafeActionError)
+    assert bench.arm.sent == []
+
+
+class Pushing(FakeArm):
+    """Its fifth joint gets no farther than its stop, and its gripper no farther than what it holds."""
+
+    STOP_DEG = 60.0
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        super().__init__(clock)
+        self.held_s: list[float] = []
+
+    def command(self, position: ArrayLike) -> NDArray[np.float64]:
+        goal = super().command(position)
+        self.position = goal.copy()
+        self.position[4] = min(goal[4], self.STOP_DEG)
+        self.position[5] = max(goal[5], 40.0)
+        return goal
+
+    def hold(self) -> Any:
+        super().hold()
+        self.held_s.append(self.clock.now_s())
+        return np.append(self.position[:5], self.sent[-1][5])
+
+
+@pytest.mark.parametrize("beyond", [30.0, 3.0])
+def test_an_arm_that_is_held_does_not_push_on_a_stop(bench: Bench, beyond: float) -> None:
+    bench.arm = arm = Pushing(bench.clock)
+    bench.target = START.copy()
+    bench.target[4], bench.target[5] = arm.STOP_DEG + beyond, 5.0
+    arm.camera_stalls_at_s = 104.0
+    bench.run(duration_s=6.0)
+    holding = [tick for tick in bench.memory.ticks if tick.mode == "holding"]
+    begun_s = holding[0].time_s
+    taken = [time_s - begun_s for time_s in arm.held_s]
+    if (
+        beyond < 5
+    ):  # it hangs below its goal, and would sink a little with each time that it is taken where it is
+        assert not [since_s for since_s in taken if since_s < 0.9]
+    else:
+        assert 0 < taken[0] < 0.5
+        assert len([since_s for since_s in taken if since_s < 0.9]) == 1
+        assert holding[-1].goal is not None
+        assert holding[-1].goal[4] == arm.STOP_DEG
+
+
 class Silence(Memory):
     """From tick 10 on servo 3 does not answer, for some ticks."""
 
@@ -348,7 +405,7 @@ def test_a_long_hold_makes_the_policy_look_again(bench: Bench) -> None:
 
 def test_the_step_after_a_hold_is_as_short_as_any_other(bench: Bench) -> None:
     def leap(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
-        far = START + (80 if bench.clock.time_s > 100.4 else 0)
+        far = np.clip(START + (80 if bench.clock.time_s > 100.4 else 0), -100, 100)
         return SimpleNamespace(actions=np.tile(far, (20, 1)), shares=None, maps=None)
 
     bench.predict = leap  # type: ignore[method-assign]
@@ -430,6 +487,86 @@ def test_signals_ask_for_the_safe_ending_and_handlers_are_put_back(number: signa
         assert stop.requested
         assert stop.reason
     assert signal.getsignal(number) is before
+
+
+def test_a_picture_that_came_while_the_arm_was_read_is_not_from_the_future(bench: Bench) -> None:
+    """A retried request takes 65 ms; the picture was taken meanwhile."""
+    read, calls = bench.arm.read, itertools.count(1)
+
+    def slow() -> Any:
+        state = read()
+        bench.clock.time_s += 0.065 if next(calls) % 30 == 0 else 0.0
+        return state
+
+    bench.arm.read = slow  # type: ignore[method-assign]
+    outcome = bench.run(duration_s=4.0)
+    assert outcome.error is None
+    assert [tick.faults for tick in bench.memory.ticks if tick.faults] == []
+
+
+def test_a_picture_of_the_future_is_still_refused(bench: Bench) -> None:
+    bench.arm.frames = lambda: {  # type: ignore[method-assign]
+        "front": Frame(np.zeros((2, 2, 3), np.uint8), bench.clock.now_s() + 0.06, 1, None)
+    }
+    assert "from the future" in str(bench.run(duration_s=20.0).error)
+
+
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+@pytest.mark.parametrize("moment", ["approach", "run", "holding", "home"])
+@pytest.mark.parametrize(
+    ("signals", "home"),
+    [
+        ((INT,), True),
+        ((TERM,), True),
+        ((HUP,), True),
+        ((INT, TERM), True),  # what supervisors do, before they kill
+        ((INT, HUP), True),
+        ((TERM, TERM), True),
+        ((HUP, TERM), True),
+        ((TERM, INT), True),
+        ((HUP, TERM, INT), True),
+        ((INT, INT), False),
+        ((TERM, INT, INT), False),
+    ],
+    ids=lambda value: "-".join(s.name for s in value) if isinstance(value, tuple) else "",
+)
+def test_only_a_second_sigint_cuts_the_way_home_short(
+    bench: Bench, signals: tuple[signal.Signals, ...], home: bool, moment: str
+) -> None:
+    class Supervisor(Memory):
+        """Sends the first signal in the moment, and each of the others half a second after the one before."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.due_s = list(signals), np.inf
+
+        def on_tick(self, tick: Tick) -> None:
+            super().on_tick(tick)
+            if moment in (tick.phase, tick.mode) and self.due_s == np.inf:
+                self.due_s = tick.time_s + 0.3
+            if self.left and tick.time_s >= self.due_s:
+                os.kill(os.getpid(), self.left.pop(0))
+                self.due_s = tick.time_s + 0.5
+
+    bench.target = START + 20
+    bench.observers = [supervisor := Supervisor()]
+    if moment == "holding":
+        bench.arm.camera_stalls_at_s = 102.0
+    with stop_on_signals() as bench.stop:
+        speed = 30.0 if moment == "approach" else 0.0
+        outcome = bench.run(
+            duration_s=1.0 if moment == "home" else 60.0,
+            approach_speed=speed,
+            start_pose=(START + 20).tolist(),
+            ending=EndingConfig(speed=15.0),
+        )
+    assert supervisor.left == []
+    assert bench.stop.reason in ("Ctrl-C", "SIGTERM", "SIGHUP")
+    assert outcome.ending.at_home is home
+    assert np.allclose(bench.arm.position, HOME, atol=0.2) is home
+    assert not bench.arm.torque
 
 
 def test_a_loop_that_is_late_skips_ticks_and_keeps_their_numbers(bench: Bench) -> None:

@@ -555,10 +555,11 @@ def test_a_policy_that_leaves_the_arms_range_at_once_is_found_though_its_plan_is
     bench.predict = predict  # type: ignore[method-assign]
     outcome = bench.run(duration_s=20.0, max_stop_s=0.5)
     assert isinstance(outcome.error, UnsafeActionError)
-    first = bench.first("policy out of range")
+    first = bench.first("policy far out of range")
     assert first.time_s < AT_S + 0.6  # the answer that was being played, the latency, and a tick
-    assert first.sent is not None
-    assert abs(first.sent[1] - bench.start[1]) < 5  # long before the arm is anywhere near
+    assert (first.sent, first.mode) == (None, Mode.HOLDING)
+    assert first.goal is not None
+    assert abs(first.goal[1] - bench.start[1]) < 5  # long before the arm is anywhere near
     assert bench.running[-1].time_s < AT_S + 3
 
 

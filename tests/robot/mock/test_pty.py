@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import socket
 import termios
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from so101_robot.errors import ConfigError
 from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.plant import IdealPlant
+from so101_robot.mock.serve.command import _camera_port  # pyright: ignore[reportPrivateUsage]
 from so101_robot.mock.serve.terminal import PtyServer
 from terminals import Terminal
 
@@ -144,6 +146,32 @@ def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Terminal
         time.sleep(0.01)
     assert running.server.behind_s >= 0.4
     assert running.arm.now_us - before_us < 1_000_000 * PATIENCE_S
+
+
+def test_the_link_of_a_killed_mock_arm_is_taken_over_and_any_other_is_not(tmp_path: Path) -> None:
+    link, other = tmp_path / "arm", tmp_path / "other"
+    link.symlink_to("/dev/pts/99999")  # as kill -9 leaves it
+    running = Terminal(link=link)
+    try:
+        assert os.readlink(link) == running.server.path
+        with pytest.raises(ConfigError, match="exists already"):
+            Terminal(link=link)
+        assert os.readlink(link) == running.server.path
+    finally:
+        running.close()
+    other.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="exists already"):
+        Terminal(link=other)
+    assert other.is_symlink()
+
+
+def test_a_second_mock_arm_takes_the_next_camera_port() -> None:
+    first = _camera_port(None)
+    with socket.create_server(("127.0.0.1", first)):
+        second = _camera_port(None)
+        assert second > first
+        assert _camera_port(first) == first  # asked for: refused later, and not replaced
+    assert _camera_port(0) == 0
 
 
 def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_path: Path) -> None:

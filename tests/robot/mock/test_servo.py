@@ -272,10 +272,19 @@ def test_pwm_mode_applies_goal_time_as_duty() -> None:
     bench.write("Goal_Time", -400)
     assert bench["Torque_Enable"] == 1
     bench.run(5)
-    assert bench.duty[0] == -0.4
+    assert bench.duty[0] == 0.4  # measured on real servos: positive goes to smaller counts
     bench.write("Goal_Time", 1000)
     bench.run(5)
-    assert bench.duty[0] == 0.97
+    assert bench.duty[0] == -0.97
+
+
+@pytest.mark.parametrize("lock", [0, 1])
+@pytest.mark.parametrize(("written", "kept"), [(0, 0), (253, 253), (254, 1), (255, 1)])
+def test_an_id_that_no_servo_can_have_is_not_taken(lock: int, written: int, kept: int) -> None:
+    servos = Servos([1])
+    servos.set(0, "Lock", lock)
+    servos.write(0, BY_NAME["ID"].address, bytes([written]))
+    assert servos.ids == (kept,)
 
 
 def test_step_mode_moves_by_the_goal() -> None:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from so101_calibration.servos.plausible import of_servos
 from so101_policy.errors import CheckpointError, PolicyError
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
@@ -87,6 +88,31 @@ def test_a_servo_that_is_not_well_is_named(check: Any, changes: dict[str, int], 
     assert words in findings[0].found
     assert findings[0].asked
     assert "bus" in findings[0].subject or findings[0].subject == "servo 3 (elbow_flex)"
+
+
+@pytest.mark.parametrize(
+    ("volts", "limits", "servos"),
+    [
+        (50, [140] * 6, [1, 2, 3, 4, 5, 6]),  # 12 V servos on 5 V
+        (74, [140] * 6, [1, 2, 3, 4, 5, 6]),
+        (120, [140, 140, 140, 140, 140, 80], [6]),  # one 7.4 V servo among 12 V ones
+        (74, [80, 80, 80, 80, 80, 140], [6]),
+        (120, [80] * 6, [1, 2, 3, 4, 5, 6]),
+        (120, [140] * 6, []),
+        (74, [80] * 6, []),
+    ],
+)
+def test_a_supply_that_is_not_the_servos_stops_a_run_as_it_stops_a_calibration(
+    volts: int, limits: list[int], servos: list[int]
+):
+    read = rows()
+    read[:, registers.BY_NAME["Present_Voltage"].address] = volts
+    read[:, registers.BY_NAME["Max_Voltage_Limit"].address] = limits
+    stops = [finding for finding in check_supply(read) if finding.level == "stop"]
+    assert [int(finding.subject.split()[1]) for finding in stops] == servos
+    calibrating = [finding for finding in of_servos(read) if finding.check == "supply"]
+    assert [finding.subject for finding in calibrating] == [finding.subject for finding in stops]
+    assert all(finding.found and finding.asked and finding.possible for finding in stops)
 
 
 def test_a_voltage_at_its_limit_is_within():

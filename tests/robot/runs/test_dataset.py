@@ -1,18 +1,24 @@
 """The episode as LeRobot's dataset: what was really sent is what is stored."""
 
+import errno
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
 from so101_robot.chunks.scheduler import Planned
+from so101_robot.commands.run import note_losses
 from so101_robot.errors import ConfigError
 from so101_robot.guard.guard import Verdict
 from so101_robot.joints import JOINTS
+from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.tick import Tick
 from so101_robot.runs.dataset import DatasetRecorder
+from so101_robot.runs.log import RunLog
 from so101_robot.state import Frame
 
 CAMERAS = {"front": (48, 64), "wrist": (64, 64)}
@@ -86,6 +92,55 @@ def test_a_second_run_adds_an_episode_only_when_asked(tmp_path: Path) -> None:
         record(tmp_path / "set", ticks)
     record(tmp_path / "set", ticks, resume=True)
     assert read(tmp_path / "set").num_episodes == 2
+
+
+@pytest.mark.parametrize("where", ["add_frame", "save_episode"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_full_disk_costs_this_episode_and_no_other_and_is_an_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    resume: bool,
+) -> None:
+    ticks = [make_tick(i) for i in range(1, 4)]
+    if resume:
+        record(tmp_path / "set", ticks)
+    log = RunLog(tmp_path / "run", {})
+    recorder = DatasetRecorder(
+        "me/test", tmp_path / "set", task="pick", fps=30, cameras=CAMERAS, resume=resume
+    )
+    side = Background(recorder, capacity=10)
+
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LeRobotDataset, where, full)
+    observers = Observers([log, side])
+    for tick in ticks:
+        observers.on_tick(tick)
+    observers.close()
+    Observers([side]).close()  # as a run does at its end, for one that was dropped
+    summary = log.summary()
+    assert note_losses(log, [side], summary)
+    assert "No space left" in capsys.readouterr().err
+    assert "No space left" in json.loads((tmp_path / "run" / "summary.json").read_text())["lost"]["recorder"]
+    monkeypatch.undo()
+    if resume:
+        assert read(tmp_path / "set").num_episodes == 1
+        record(tmp_path / "set", ticks, resume=True)
+        assert read(tmp_path / "set").num_episodes == 2
+    else:
+        assert not (tmp_path / "set").exists()
+
+
+def test_nothing_is_said_of_a_run_that_was_kept(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "run", {})
+    log.on_tick(make_tick(1))
+    log.close()
+    summary = log.summary()
+    assert not note_losses(log, [], summary)
+    assert "lost" not in summary
 
 
 def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:

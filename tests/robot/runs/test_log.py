@@ -280,6 +280,19 @@ def test_a_log_that_would_fill_the_memory_is_given_up(
         fill()
 
 
+def test_the_way_to_the_first_pose_is_neither_missed_nor_the_policys_time(tmp_path: Path) -> None:
+    phases = ["run"] + ["approach"] * 60 + ["run"] * 31 + ["home"] * 10
+    log = RunLog(tmp_path, {})
+    for index, phase in enumerate(phases):
+        planned = None if phase in ("approach", "home") else make_tick(0).planned
+        log.on_tick(make_tick(index, phase=phase, planned=planned))
+    log.close()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["ticks"], summary["missed_ticks"]) == (32, 0)
+    assert summary["duration_s"] == pytest.approx(1.0, abs=0.01)
+    assert summary["rate_hz"] == pytest.approx(30.0, abs=0.1)
+
+
 def test_the_summary_counts_what_the_lines_say(tmp_path: Path) -> None:
     hold = Planned(None, None, "hold", -1, -1, float("nan"))
     stop = Verdict(None, (), "frame too old")

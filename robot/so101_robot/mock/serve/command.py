@@ -1,6 +1,7 @@
 """`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal."""
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import signal
@@ -27,6 +28,12 @@ from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServer
 
 __all__ = ["MockProcess", "main"]
 
+
+CAMERA_PORT = 5555
+"""LeRobot's default for cameras over ZeroMQ."""
+
+MOST_ARMS = 50
+"""So many ports are tried before the system chooses one."""
 
 EXAMPLES = """
   so101-mock                                # prints the port and commands to
@@ -94,7 +101,11 @@ def parser() -> Parser:
     )
     wire.add_argument("--no_pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
     cameras = parser.add_argument_group("cameras")
-    cameras.add_argument("--camera_port", type=int, default=5555, help="0 takes any free one (default: 5555)")
+    cameras.add_argument(
+        "--camera_port",
+        type=int,
+        help=f"0 takes any free one (default: {CAMERA_PORT}, or the next that is free)",
+    )
     cameras.add_argument("--no_cameras", action="store_true", help="serve the bus only")
     cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
@@ -136,12 +147,23 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
     return MockServerConfig(
         mock=mock,
         port_link=options.port_link,
-        camera_port=None if options.no_cameras else options.camera_port,
+        camera_port=None if options.no_cameras else _camera_port(options.camera_port),
         calibration_dir=options.calibration_dir,
         robot_id=options.id,
         pace=not options.no_pace,
         hand=options.hand,
     )
+
+
+def _camera_port(asked: int | None) -> int:
+    """The one that was asked for, else the first free one: a second mock arm does not need to be told where."""
+    if asked is not None:
+        return asked
+    for port in range(CAMERA_PORT, CAMERA_PORT + MOST_ARMS):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    return 0
 
 
 class _Stop:

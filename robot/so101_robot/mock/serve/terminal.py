@@ -52,7 +52,7 @@ class PtyServer:
         pace: hold every reply back until its last byte would have left the wire; off, replies leave at once.
 
     Raises:
-        ConfigError: `link` exists already or cannot be made.
+        ConfigError: `link` exists already (unless it is what a killed mock arm has left) or cannot be made.
     """
 
     SLICE_TICKS = 4
@@ -82,6 +82,8 @@ class PtyServer:
         self._termios2 = bytearray(_TERMIOS2_SIZE)
         self._speed = b""
         self.path = ""
+        if link is not None and _is_stale(link):
+            link.unlink()  # of a mock arm that was killed: its terminal has gone
         if link is not None and os.path.lexists(link):
             raise ConfigError(f"--port_link {link}: exists already; choose another name or remove it")
         self._open()
@@ -254,3 +256,8 @@ class PtyServer:
 def _wake_precisely() -> None:
     """Ask the kernel to end this thread's short sleeps on time (it may delay them by 50 us otherwise)."""
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
+
+
+def _is_stale(link: Path) -> bool:
+    """Whether it is a link to a terminal that there is no more."""
+    return link.is_symlink() and os.readlink(link).startswith("/dev/pts/") and not link.exists()

@@ -57,6 +57,7 @@ BOOT_TICKS = 300
 
 FREE, DRIVE, BRAKE = 0, 1, 2
 POSITION_MODE, VELOCITY_MODE, PWM_MODE, STEP_MODE = 0, 1, 2, 3
+LAST_ID = 253
 
 VOLTAGE = int(Errors.VOLTAGE)
 ENCODER = int(Errors.ENCODER)
@@ -242,7 +243,7 @@ def _wanted_duty(regs: Bytes, s: np.record) -> int:
     elif mode == VELOCITY_MODE:
         duty = _velocity_duty(regs, s)
     elif mode == PWM_MODE:
-        duty = -_signed(regs, at.GOAL_PWM, 10)  # [?] positive towards larger counts, as in velocity mode
+        duty = _signed(regs, at.GOAL_PWM, 10)  # as measured: positive to smaller counts, unlike velocity mode
     limit = min(_word(regs, at.TORQUE_LIMIT), MAX_DUTY)
     return min(max(duty, -limit), limit)
 
@@ -453,11 +454,14 @@ def write(registers: Bytes, saved: Bytes, servos: NDArray[np.void], i: int, addr
     Returns how many half-words of flash were programmed: EEPROM bytes that changed while Lock was 0.
     """
     regs, image, s = registers[i], saved[i], servos[i]
+    servo_id = regs[at.ID]
     mode, offset, phase, locked = regs[at.MODE], _offset(regs), regs[at.PHASE], regs[at.LOCK]
     end = min(address + data.shape[0], SIZE)
     for k in range(address, end):
         if WRITABLE[k]:
             regs[k] = data[k - address]
+    if regs[at.ID] > LAST_ID:
+        regs[at.ID] = servo_id  # 254 is everybody's and 255 the packet's header: no servo takes them
     if regs[at.BAUD] > 7:
         regs[at.BAUD] = 0
     if regs[at.MAX_ACCELERATION]:
