@@ -125,7 +125,7 @@ def mean_of(policy: "ActPolicy", feature: str, size: int) -> NDArray[np.float64]
     """(size,) the feature's mean in the training data. Raises `ConfigError` where the checkpoint has none."""
     from lerobot.processor import NormalizerProcessorStep
 
-    from so101_policy.checkpoint_files import read_processors, steps_of
+    from so101_policy.checkpoint.reader import read_processors, steps_of
 
     config: Any = policy.policy.config
     for step in steps_of(read_processors(policy.path, config, "cpu")[0], NormalizerProcessorStep):

@@ -17,7 +17,8 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
-from so101_policy.checkpoint_files import CONFIG, PROCESSORS, WEIGHTS, find_checkpoint, read_config
+from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, WEIGHTS
+from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config
 from so101_policy.model.configuration_regularized_act import (
     GROUP_NORM_BACKBONES,
     ModelError,

@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from so101_policy.checkpoint_files import Postprocessor, Preprocessor
+from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.errors import StoppedError, TrainError
 from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
