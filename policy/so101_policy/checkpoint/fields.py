@@ -86,6 +86,15 @@ OPTIONAL: Mapping[str, Rule] = {
 """Fields that have a default that does no harm."""
 
 
+OURS = "regularized_act"
+NEEDED_OF_OURS: Mapping[str, Rule] = {
+    "isolation": _YES_OR_NO,
+    "state_dropout": _number(0, 1),
+    "camera_dropout": _number(0, 1),
+}
+"""Fields of our regularizer that decide about the actions of a trained policy, too."""
+
+
 def is_number(value: Any) -> bool:
     """A finite number, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -101,10 +110,21 @@ def objections(fields: Mapping[str, Any]) -> list[str]:
     for name, (right, expected) in {**NEEDED, **OPTIONAL}.items():
         if name in fields and not right(fields[name]):
             found.append(f"{name} is {shown(fields[name])}, expected {expected}")
+    if fields.get("type") == OURS:
+        found += _regularizer(fields.get("regularizer"))
     found += features(fields.get("input_features"), "input_features")
     found += features(fields.get("output_features"), "output_features")
     found += modes(fields.get("normalization_mapping"), "normalization_mapping")
     return found or list(_together(fields))
+
+
+def _regularizer(value: Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"regularizer is {shown(value)}, expected its settings" if value else "regularizer is missing"
+        return
+    for name, (right, expected) in NEEDED_OF_OURS.items():
+        if not right(setting := cast(dict[str, Any], value).get(name)):
+            yield f"regularizer.{name} is {shown(setting)}, expected {expected}"
 
 
 def features(value: Any, name: str) -> list[str]:
@@ -166,9 +186,12 @@ def _together(fields: Mapping[str, Any]) -> Iterator[str]:
         for name, feature in fields[side].items():
             if feature["type"] not in possible:
                 yield f"{side}.{name} is of type {feature['type']}, expected {' or '.join(possible)}"
+    if "action" not in fields["output_features"]:
+        yield "has no output 'action'"
+        return
     if (pose := fields.get("start_pose")) is None:
         return
-    joints = fields["output_features"].get("action", {}).get("shape", [0])[0]
+    joints = fields["output_features"]["action"]["shape"][0]
     if not (
         isinstance(pose, list)
         and len(cast(list[Any], pose)) == joints

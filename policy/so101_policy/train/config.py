@@ -146,6 +146,7 @@ class SO101TrainConfig(TrainPipelineConfig):
         if self.resume and self.checkpoint_path is not None:
             self.checkpoint_path = self.checkpoint_path.resolve()
             self.output_dir = self.checkpoint_path.parent.parent
+            look_at(find_checkpoint(self.checkpoint_path))
         self._check_policy()
 
     def _resolve_pretrained_from_cli(self) -> None:

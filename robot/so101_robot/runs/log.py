@@ -191,8 +191,16 @@ def _inference_record(inference: Inference) -> dict[str, Any]:
         "observed_tick": inference.observed_tick,
         "latency_ms": _number(inference.latency_s * 1e3, 3),
         "compute_ms": _number(inference.compute_s * 1e3, 3),
-        "shares": None if inference.shares is None else rounded(inference.shares.as_dict(), 6),
+        "shares": _shares_record(inference),
     }
+
+
+def _shares_record(inference: Inference) -> dict[str, Any] | None:
+    """None also where a policy answered NaN: then nothing was looked at."""
+    shares = inference.shares
+    if shares is None or not math.isfinite(shares.vision):
+        return None
+    return rounded(shares.as_dict(), 6)
 
 
 def _verdict_record(verdict: "Verdict") -> dict[str, Any] | str:
