@@ -132,7 +132,7 @@ def read_config(folder: Path, device: str) -> PreTrainedConfig:
         config.validate_features()
     except (DraccusException, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise CheckpointError(
-            f"{folder / CONFIG} is not a valid configuration of type {kind}: {printable(first_line(error))}"
+            f"{folder / CONFIG} is not a valid configuration of type {kind}: {_reason(error)}"
         ) from error
     if config.action_feature is None:
         raise CheckpointError(f"{folder / CONFIG} has no output {ACTION!r}")
@@ -205,6 +205,16 @@ def read_processors(
             f"the processors of {folder} cannot be read: {printable(first_line(error))}"
         ) from error
     return preprocess, postprocess
+
+
+def _reason(error: BaseException) -> str:
+    """Where it was wrong, and what was wrong at the bottom: draccus says one in the first error and one in the last."""
+    lines = [first_line(error)]
+    while isinstance(error, DraccusException) and error.__cause__ is not None:
+        error = error.__cause__
+    if (last := first_line(error)) not in lines[0]:
+        lines.append(last)
+    return printable(": ".join(lines))
 
 
 def _sides(config: Any) -> dict[str, Any]:
