@@ -59,6 +59,9 @@ Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
 PLACES_IN_FOLDER = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
 """Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
 
+SCHEDULES = "attention_regularizer."
+"""Of the names of what the regularizer keeps between steps of training."""
+
 NO_MODEL = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
 """What building a model ends in where its configuration contradicts itself. (NotImplementedError is a RuntimeError.)"""
 
@@ -155,7 +158,7 @@ def read_weights(folder: Path, config: PreTrainedConfig) -> ACTPolicy:
     except (*NO_MODEL, SafetensorError, OSError) as error:
         reason = printable(" ".join(str(error).split())[:300])
         raise CheckpointError(f"{path} does not fit the {CONFIG} beside it: {reason}") from error
-    if wrong := [name for name, weight in policy.state_dict().items() if not _is_finite(weight)]:
+    if wrong := [name for name, weight in _acting(policy).items() if not _is_finite(weight)]:
         more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         raise CheckpointError(f"{path}: weights are not finite: {', '.join(wrong[:MOST_NAMED])}{more}")
     return policy
@@ -251,6 +254,11 @@ def _tensors_of(folder: Path, policy_class: type[ACTPolicy], config: Any) -> dic
             f"no model can be built from {folder / CONFIG}: {printable(first_line(error))}"
         ) from error
     return {n: Tensor(tuple(x.shape), x.dtype.is_floating_point) for n, x in policy.state_dict().items()}
+
+
+def _acting(policy: ACTPolicy) -> dict[str, torch.Tensor]:
+    """The weights that decide about actions. (A schedule of training begins at infinity.)"""
+    return {name: weight for name, weight in policy.state_dict().items() if not name.startswith(SCHEDULES)}
 
 
 def _is_finite(weight: torch.Tensor) -> bool:
