@@ -198,9 +198,11 @@ def _inference_record(inference: Inference) -> dict[str, Any]:
 def _shares_record(inference: Inference) -> dict[str, Any] | None:
     """None also where a policy answered NaN: then nothing was looked at."""
     shares = inference.shares
-    if shares is None or not math.isfinite(shares.vision):
+    if shares is None:
         return None
-    return rounded(shares.as_dict(), 6)
+    values = shares.as_dict()
+    known = all(math.isfinite(value) for value in values.values() if isinstance(value, float))
+    return rounded(values, 6) if known else None
 
 
 def _verdict_record(verdict: "Verdict") -> dict[str, Any] | str:
