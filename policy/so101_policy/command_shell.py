@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Protocol, cast
 
 from so101_policy.command_flags import flags_in, nearest, spelled_now, unknown_flag
-from so101_policy.errors import CommandLineError, SO101Error
+from so101_policy.errors import CommandLineError, SO101Error, printable
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -174,8 +174,8 @@ class Command:
 
 
 def complain(name: str, text: str, code: int = FAILED) -> int:
-    """One message to standard error; returns the exit code."""
-    print(f"{name}: {text}", file=sys.stderr, flush=True)
+    """One message to standard error, with nothing in it that steers a terminal; returns the exit code."""
+    print(f"{name}: {printable(text)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -43,3 +43,14 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text from outside as a terminal may show it: what steers the terminal is spelled out, line ends stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value from outside in a message: on one line, short, and without anything that steers a terminal."""
+    text = printable(repr(value))
+    return text if len(text) <= most else text[:most] + " ..."

@@ -20,7 +20,7 @@ from so101_eval.errors import ConfigError
 from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
-from so101_policy.checkpoint_files import read_processors, steps_of
+from so101_policy.checkpoint.reader import read_processors, steps_of
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from so101_eval.episode.episode import FPS
 from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
+from so101_policy.checkpoint.plain_json import read_json
+from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
@@ -166,7 +169,7 @@ def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | Non
         str(policy.path.absolute()),
         without,
         float(own_fps or fps or FPS),
-        _train_config(policy.path).get("seed"),
+        _seed(policy.path),
         _dataset(policy.path),
         policy.cameras,
     )
@@ -255,16 +258,20 @@ def _some(values: Sequence[int], most: int = 5) -> str:
 def _train_config(folder: Path) -> dict[str, Any]:
     """What LeRobot's training wrote beside the weights, nothing where it did not."""
     try:
-        data = json.loads((folder / "train_config.json").read_text())
-    except (OSError, ValueError):
+        return read_json(file_in(folder, TRAIN_CONFIG))
+    except CheckpointError:
         return {}
-    return cast(dict[str, Any], data) if isinstance(data, dict) else {}
+
+
+def _seed(folder: Path) -> int | None:
+    seed = _train_config(folder).get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def _dataset(folder: Path) -> str | None:
     dataset = _train_config(folder).get("dataset")
     root = dataset.get("root") if isinstance(dataset, dict) else None
-    return None if root is None else str(Path(root).absolute())
+    return str(Path(root).absolute()) if isinstance(root, str) else None
 
 
 def _recipe_sha256(folder: Path) -> str:

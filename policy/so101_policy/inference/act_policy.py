@@ -28,12 +28,13 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Maps, maps_of
 from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout, camera_name
-from so101_policy.checkpoint_files import (
-    WEIGHTS,
+from so101_policy.checkpoint.folder import WEIGHTS
+from so101_policy.checkpoint.reader import (
     Postprocessor,
     Preprocessor,
     check_device,
     find_checkpoint,
+    look_at,
     read_config,
     read_processors,
     read_weights,
@@ -147,6 +148,7 @@ class ActPolicy:
         check_engine(engine)
         check_device(device)
         folder = find_checkpoint(path)
+        look_at(folder)  # all of it, before anything is built
         config = read_config(folder, device)
         policy = read_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)

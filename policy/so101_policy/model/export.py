@@ -17,7 +17,8 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
-from so101_policy.checkpoint_files import CONFIG, PROCESSORS, WEIGHTS, find_checkpoint, read_config
+from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, WEIGHTS
+from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
 from so101_policy.model.configuration_regularized_act import (
     GROUP_NORM_BACKBONES,
     ModelError,
@@ -50,7 +51,8 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
         weights = load_file(source / WEIGHTS)
         save_file({n: x for n, x in weights.items() if not n.startswith(TRAINING_ONLY)}, written / WEIGHTS)
         for file in source.glob("policy_*processor*"):
-            shutil.copy2(file, written)
+            if file.suffix in READ:  # these were looked at
+                shutil.copy2(file, written)
         written.rename(target)
     return target
 
@@ -76,10 +78,11 @@ def _refuse_what_stock_cannot_do(source: Path, config: PreTrainedConfig) -> None
     for name in (WEIGHTS, *PROCESSORS):
         if not (source / name).is_file():
             raise ModelError(f"{source} has no {name}, so an export would be incomplete")
+    look_at(source)
 
 
 def _write_config(source: Path, written: Path) -> None:
     known = {field.name for field in fields(ACTConfig)}
-    asked = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+    asked = read_fields(source)
     stock = {"type": "act"} | {name: value for name, value in asked.items() if name in known}
     (written / CONFIG).write_text(json.dumps(stock, indent=4) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.checkpoint_files import Preprocessor, read_processors
+from so101_policy.checkpoint.reader import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
 from so101_policy.frames.build import resize
 from so101_policy.inference.act_policy import ENVIRONMENT, ActPolicy

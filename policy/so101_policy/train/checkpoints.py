@@ -29,19 +29,25 @@ from lerobot.utils.constants import (
     TRAINING_STATE_DIR,
 )
 from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from so101_policy.checkpoint_files import Postprocessor, Preprocessor
-from so101_policy.errors import StoppedError, TrainError
+from so101_policy.checkpoint.folder import look_at_files
+from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
+from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
 PROGRESS = "so101_training.json"
 WRITING, SET_ASIDE = ".writing-", "set-aside-"
+
+
+RESTORE_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What LeRobot and torch end in where a state is damaged, or of another model. (RecursionError is a RuntimeError.)"""
 
 
 @dataclass
@@ -177,13 +183,14 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
         TrainError: the folder is not a checkpoint that can be resumed.
     """
     state = checkpoint / TRAINING_STATE_DIR
+    look_at_files(state)
     try:
         load_training_state(checkpoint, trained.optimizer, trained.scheduler)
         if rank > 0:
             flat = load_file(state / _random_states_of(rank))
             deserialize_rng_state(flat)
-    except (OSError, KeyError, ValueError) as problem:
-        raise TrainError(f"{checkpoint} cannot be resumed: {problem}") from problem
+    except RESTORE_ERRORS as problem:
+        raise TrainError(f"{checkpoint} cannot be resumed: {first_line(problem)}") from problem
     return read_progress(checkpoint)
 
 
@@ -198,7 +205,7 @@ def read_progress(checkpoint: Path) -> Progress:
         if (state / PROGRESS).is_file():
             return Progress(**json.loads((state / PROGRESS).read_text()))
         stored = json.loads((state / "training_step.json").read_text())
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
         raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
     processes = stored.get("num_processes") or 1
     return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)

@@ -4,7 +4,6 @@ A run is described by one dataclass that is written beside every checkpoint, so 
 compared. What LeRobot can do and this trainer cannot is refused here, before anything is read or written.
 """
 
-import json
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from lerobot.configs.train import TrainPipelineConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
-from so101_policy.checkpoint_files import CONFIG, find_checkpoint
+from so101_policy.checkpoint.reader import find_checkpoint, look_at
 from so101_policy.errors import TrainError
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.regularizer.config import RegularizerConfig
@@ -147,10 +146,12 @@ class SO101TrainConfig(TrainPipelineConfig):
         if self.resume and self.checkpoint_path is not None:
             self.checkpoint_path = self.checkpoint_path.resolve()
             self.output_dir = self.checkpoint_path.parent.parent
+            look_at(find_checkpoint(self.checkpoint_path))
         self._check_policy()
 
     def _resolve_pretrained_from_cli(self) -> None:
-        if not (path := parser.get_path_arg("policy")) or not self._as_regularized(path):
+        path = parser.get_path_arg("policy")
+        if not path or not self._as_regularized(path):
             super()._resolve_pretrained_from_cli()
         if self.policy is not None:
             self.policy.push_to_hub = self.policy.push_to_hub and self.policy.repo_id is not None
@@ -162,7 +163,7 @@ class SO101TrainConfig(TrainPipelineConfig):
         flags = parser.get_yaml_overrides("policy") + (parser.get_cli_overrides("policy") or [])
         wanted = [flag.replace("--regularizer.", "--") for flag in flags if flag.startswith("--regularizer.")]
         folder = find_checkpoint(path)
-        if not wanted or json.loads((folder / CONFIG).read_text())["type"] != "act":
+        if look_at(folder)["type"] != "act" or not wanted:  # before LeRobot reads it
             return False
         others = [flag for flag in flags if not flag.startswith("--regularizer.")]
         act = PreTrainedConfig.from_pretrained(folder, cli_overrides=others)

@@ -15,7 +15,7 @@ from lerobot.transforms import ImageTransforms, ImageTransformsConfig
 from lerobot.utils.constants import ACTION
 from torch import Tensor
 
-from so101_policy.checkpoint_files import Preprocessor, steps_of
+from so101_policy.checkpoint.reader import Preprocessor, steps_of
 
 MAX_LEVEL = 255.0
 """Of a uint8 image; LeRobot's frames are 0 to 1."""

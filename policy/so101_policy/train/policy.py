@@ -17,7 +17,7 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.policies.factory import get_policy_class
 from lerobot.processor import RenameObservationsProcessorStep
 
-from so101_policy.checkpoint_files import (
+from so101_policy.checkpoint.reader import (
     find_checkpoint,
     read_config,
     read_processors,

@@ -37,7 +37,7 @@ def check_same_run(config: SO101TrainConfig, checkpoint: Path) -> None:
     path = checkpoint / PRETRAINED_MODEL_DIR / TRAIN_CONFIG_NAME
     try:
         before = json.loads(path.read_text())
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise TrainError(f"{path} cannot be read: {problem}") from problem
     now = json.loads(json.dumps(config.to_dict(), default=str))
     if found := list(_differences(dict(_flat(before)), dict(_flat(now)))):

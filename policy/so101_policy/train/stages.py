@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from so101_policy.checkpoint_files import find_checkpoint
+from so101_policy.checkpoint.reader import find_checkpoint
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig

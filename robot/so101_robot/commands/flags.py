@@ -69,7 +69,7 @@ def _parse_file(file: str, flags: dict[str, str]) -> RunConfig:
     """With a configuration file, whose fields may have the names that they had before."""
     try:
         given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
         raise ConfigError(f"--config_path={file}: {problem}") from problem
     if not isinstance(given, dict) or not OLD_FIELDS.keys() & given.keys():
         return _parse(flags)

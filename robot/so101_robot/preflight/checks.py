@@ -16,6 +16,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
+from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.errors import PolicyError
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.preflight import (
@@ -85,7 +86,7 @@ def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> lis
     joints = tuple(robot.action_features)
 
     def statistics() -> preflight_policy.Statistics:
-        return preflight_policy.read_statistics(policy.path)
+        return read_statistics(policy.path)
 
     def ranges() -> list[Finding]:
         return preflight_policy.check_ranges(statistics(), *robot.joint_limits(), robot.read().position)

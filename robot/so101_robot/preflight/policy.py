@@ -5,17 +5,14 @@ the joints were then. They are read from LeRobot's files (numpy is enough, nothi
 with what this robot says of itself: degrees, gripper percent, calibrated ranges, present pose.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from so101_policy.errors import CheckpointError
+from so101_policy.checkpoint.scaling import Statistics
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
@@ -33,9 +30,6 @@ the positions of a joint that goes to and fro between two ends lie within two.""
 STILL = 0.01
 """A joint that varied by less than this in training [deg or percent, standard deviation] is amplified beyond
 sense: the normaliser divides by it."""
-
-Statistics = Mapping[str, Mapping[str, NDArray[np.float64]]]
-"""Feature -> name of the statistic (mean, std, min, max, ...) -> values."""
 
 
 class Policy(Protocol):
@@ -56,25 +50,6 @@ class Span(NamedTuple):
     highest: NDArray[np.float64]
     exact: bool
     """Smallest and largest as stored; false: `NORMAL_SPREAD` about the mean."""
-
-
-def read_statistics(folder: Path) -> Statistics:
-    """The statistics in the normalisers of a LeRobot checkpoint.
-
-    Raises:
-        CheckpointError: the files are not there or cannot be read.
-    """
-    found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    try:
-        for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
-            steps: list[Any] = json.loads((folder / name).read_text(encoding="utf-8"))["steps"]
-            files = [step["state_file"] for step in steps if "normalizer" in step.get("registry_name", "")]
-            for key, values in (item for file in files for item in load_file(folder / file).items()):
-                feature, _, statistic = key.rpartition(".")
-                found.setdefault(feature, {})[statistic] = values.astype(np.float64)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"the normalisation statistics of {folder} cannot be read: {error}") from error
-    return found
 
 
 def check_policy(

@@ -195,8 +195,18 @@ def _inference_record(inference: Inference) -> dict[str, Any]:
         "observed_tick": inference.observed_tick,
         "latency_ms": _number(inference.latency_s * 1e3, 3),
         "compute_ms": _number(inference.compute_s * 1e3, 3),
-        "shares": None if inference.shares is None else rounded(inference.shares.as_dict(), 6),
+        "shares": _shares_record(inference),
     }
+
+
+def _shares_record(inference: Inference) -> dict[str, Any] | None:
+    """None also where a policy answered NaN: then nothing was looked at."""
+    shares = inference.shares
+    if shares is None:
+        return None
+    values = shares.as_dict()
+    known = all(math.isfinite(value) for value in values.values() if isinstance(value, float))
+    return rounded(values, 6) if known else None
 
 
 def _verdict_record(verdict: "Verdict") -> dict[str, Any] | str:

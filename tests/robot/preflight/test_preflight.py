@@ -13,6 +13,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from so101_calibration.servos.plausible import of_servos
+from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.errors import CheckpointError, PolicyError
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
@@ -24,7 +25,7 @@ from so101_robot.preflight import checks as preflight_module
 from so101_robot.preflight.cameras import check_cameras
 from so101_robot.preflight.checks import CHECKS, PreflightConfig, further_checks, preflight, run_checks
 from so101_robot.preflight.findings import Finding, PreflightError, as_json, as_table, require, verdict
-from so101_robot.preflight.policy import check_ranges, check_statistics, read_statistics
+from so101_robot.preflight.policy import check_ranges, check_statistics
 from so101_robot.preflight.servos import (
     check_calibration,
     check_errors,
@@ -284,7 +285,8 @@ def write_checkpoint(folder: Path) -> Path:
     """The processor files of a LeRobot checkpoint."""
     for name, step in (("pre", "normalizer_processor"), ("post", "unnormalizer_processor")):
         state = f"policy_{name}processor_step_0_{step}.safetensors"
-        steps = [{"registry_name": "device_processor"}, {"registry_name": step, "state_file": state}]
+        steps = [{"registry_name": "to_batch_processor"}] if name == "pre" else []
+        steps += [{"registry_name": "device_processor"}, {"registry_name": step, "state_file": state}]
         (folder / f"policy_{name}processor.json").write_text(json.dumps({"steps": steps}))
         flat = {f"{feature}.{k}": v for feature, values in STATISTICS.items() for k, v in values.items()}
         save_file({key: np.asarray(value, np.float32) for key, value in flat.items()}, folder / state)
@@ -297,8 +299,15 @@ def test_statistics_are_read_from_a_checkpoints_files(tmp_path: Path):
     np.testing.assert_allclose(found["action"]["max"], GOOD["max"])
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "strange"])
-def test_a_damaged_checkpoint_is_one_readable_message(tmp_path: Path, damage: str):
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("missing", "has no policy_postprocessor.json"),
+        ("cut", "normalizer_processor.safetensors cannot be read"),
+        ("strange", "policy_preprocessor.json is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_readable_message(tmp_path: Path, damage: str, expected: str):
     write_checkpoint(tmp_path)
     if damage == "missing":
         (tmp_path / "policy_postprocessor.json").unlink()
@@ -306,7 +315,7 @@ def test_a_damaged_checkpoint_is_one_readable_message(tmp_path: Path, damage: st
         next(tmp_path.glob("*.safetensors")).write_bytes(b"abc")
     else:
         (tmp_path / "policy_preprocessor.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=expected):
         read_statistics(tmp_path)
 
 

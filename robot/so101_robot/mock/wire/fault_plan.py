@@ -98,7 +98,7 @@ class FaultPlan:
                 raise ConfigError(f"cannot read the fault plan {source}: {error}") from None
         try:
             plan: Any = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"the fault plan is not YAML: {error}") from None
         return cls._from_data(plan, seed)
 

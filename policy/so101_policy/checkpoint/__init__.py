@@ -1,0 +1,2 @@
+"""What a checkpoint says is looked at before it acts: files, settings, processors,
+statistics, weights."""

@@ -1,0 +1,354 @@
+"""The reader of checkpoints: found, looked at, then read, or one readable `CheckpointError`.
+
+Every command reads checkpoints here, from a folder or from the hub's cache. What is read is read by LeRobot's own
+classes. What is added is looking before. LeRobot imports and calls what a processor's description names, leaves a
+feature without statistics unscaled, fills missing weights with random ones, fetches backbone weights from the network
+only to overwrite them, and answers a damaged file with a stack trace.
+"""
+
+import contextlib
+import copy
+import io
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import draccus
+import torch
+from draccus.utils import DraccusException
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.factory import get_policy_class
+from lerobot.processor import PolicyAction, PolicyProcessorPipeline, ProcessorStep
+from lerobot.processor.converters import (
+    batch_to_transition,
+    policy_action_to_transition,
+    transition_to_batch,
+    transition_to_policy_action,
+)
+from lerobot.utils.constants import ACTION
+from lerobot.utils.import_utils import register_third_party_plugins
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from so101_policy.checkpoint.fields import objections
+from so101_policy.checkpoint.folder import (
+    CONFIG,
+    POSTPROCESSOR,
+    PREPROCESSOR,
+    PROCESSORS,
+    WEIGHTS,
+    file_in,
+    look_at_files,
+)
+from so101_policy.checkpoint.plain_json import read_json
+from so101_policy.checkpoint.scaling import check_scaling
+from so101_policy.checkpoint.steps import Description, read_description
+from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, read_tensors
+from so101_policy.errors import CheckpointError, first_line, printable, shown
+
+Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
+"""LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""
+
+Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
+"""LeRobot's: normalised actions -> the robot's units, on the processor."""
+
+PLACES_IN_FOLDER = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
+"""Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
+
+SCHEDULES = "attention_regularizer."
+"""Of the names of what the regularizer keeps between steps of training."""
+
+NO_MODEL = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
+"""What building a model ends in where its configuration contradicts itself. (NotImplementedError is a RuntimeError.)"""
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The folder with config.json that `path` means: that folder, one inside it, or a hub id `user/name`.
+
+    Raises:
+        CheckpointError: nothing is there; names what is nearest.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        given = given.parent
+    if given.is_dir():
+        return _checkpoint_inside(given)
+    if _may_be_hub_id(path):
+        return _from_hub(str(path))
+    raise CheckpointError(f"there is no checkpoint {given}{_nearest(given)}")
+
+
+def check_device(device: str) -> None:
+    """Raises CheckpointError, naming the devices of this machine, where torch cannot use `device`."""
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise CheckpointError(f"there is no device {device!r}; {_devices()}") from error
+    backend = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.mps}.get(asked.type)
+    if asked.type != "cpu" and (backend is None or (asked.index or 0) >= backend.device_count()):
+        raise CheckpointError(f"device {device!r} is not available; {_devices()}")
+
+
+def look_at(folder: Path) -> dict[str, Any]:
+    """All that can be found out about a checkpoint without loading it; returns the fields of its configuration.
+
+    For callers that hand the folder to LeRobot. What this module reads, it has looked at.
+
+    Raises:
+        CheckpointError: see `fields`, `steps` and `scaling`.
+    """
+    look_at_files(folder)
+    fields = read_fields(folder)
+    for name in PROCESSORS:
+        check_scaling(folder, name, read_description(folder, name), fields)
+    return fields
+
+
+def read_fields(folder: Path) -> dict[str, Any]:
+    """config.json, of an ACT or of a plugin's subclass of it, every field found right by itself.
+
+    Raises:
+        CheckpointError: names the fields that are not, and what is expected.
+    """
+    path = file_in(folder, CONFIG)
+    fields = read_json(path)
+    kind = fields.get("type")
+    _check_type(folder, kind)
+    if found := objections(fields):
+        more = f" (and {len(found) - MOST_NAMED} more)" if len(found) > MOST_NAMED else ""
+        raise CheckpointError(f"{path}: {'; '.join(found[:MOST_NAMED])}{more}")
+    return fields
+
+
+def read_config(folder: Path, device: str) -> PreTrainedConfig:
+    """The policy's configuration, of ACT or of a plugin's subclass of it, set to `device`."""
+    fields = read_fields(folder)
+    kind = fields.pop("type")
+    fields["device"] = device
+    config_class = cast(type[PreTrainedConfig], PreTrainedConfig.get_choice_class(kind))
+    try:
+        config: Any = draccus.decode(config_class, fields)
+        config.validate_features()
+    except (DraccusException, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a valid configuration of type {kind}: {_reason(error)}"
+        ) from error
+    if config.action_feature is None:
+        raise CheckpointError(f"{folder / CONFIG} has no output {ACTION!r}")
+    config.pretrained_backbone_weights = None  # they are in the file; LeRobot would download them first
+    return config
+
+
+def read_weights(folder: Path, config: PreTrainedConfig) -> ACTPolicy:
+    """The policy with its weights, every one of them from the file and finite, in eval mode.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, of another size, or not finite; or no model can be built.
+    """
+    path = file_in(folder, WEIGHTS)
+    policy_class = cast(type[ACTPolicy], get_policy_class(config.type))
+    check_tensors(path, read_tensors(path), _tensors_of(folder, policy_class, config))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # LeRobot prints here, into whatever is on the screen
+            policy = policy_class.from_pretrained(folder, config=config, strict=True)
+    except (*NO_MODEL, SafetensorError, OSError) as error:
+        reason = printable(" ".join(str(error).split())[:300])
+        raise CheckpointError(f"{path} does not fit the {CONFIG} beside it: {reason}") from error
+    if wrong := [name for name, weight in _acting(policy).items() if not _is_finite(weight)]:
+        more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        raise CheckpointError(f"{path}: weights are not finite: {', '.join(wrong[:MOST_NAMED])}{more}")
+    return policy
+
+
+def read_processors(
+    folder: Path, config: PreTrainedConfig, device: str
+) -> tuple[Preprocessor, Postprocessor]:
+    """LeRobot's pre- and postprocessor with the statistics of the dataset, all of them there.
+
+    They are built from descriptions that were looked at (`steps.py`), in memory: LeRobot opens no file and looks
+    nothing up, so nothing else can be meant than what was looked at.
+
+    Raises:
+        CheckpointError: a step that may not be, statistics that are missing or are no numbers.
+    """
+    wanted = _sides(config)
+    found = {name: read_description(folder, name) for name in PROCESSORS}
+    for name, description in found.items():
+        check_scaling(folder, name, description, wanted)
+    try:
+        preprocess = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]].from_config(
+            found[PREPROCESSOR].raw,
+            state_dict=_states(found[PREPROCESSOR]),
+            overrides={"device_processor": {"device": device}},
+            to_transition=batch_to_transition,
+            to_output=transition_to_batch,
+        )
+        postprocess = PolicyProcessorPipeline[PolicyAction, PolicyAction].from_config(
+            found[POSTPROCESSOR].raw,
+            state_dict=_states(found[POSTPROCESSOR]),
+            overrides={"device_processor": {"device": "cpu"}},
+            to_transition=policy_action_to_transition,
+            to_output=transition_to_policy_action,
+        )
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        raise CheckpointError(
+            f"the processors of {folder} cannot be read: {printable(first_line(error))}"
+        ) from error
+    return preprocess, postprocess
+
+
+def _reason(error: BaseException) -> str:
+    """Where it was wrong, and what was wrong at the bottom: draccus says one in the first error and one in the last."""
+    lines = [first_line(error)]
+    while isinstance(error, DraccusException) and error.__cause__ is not None:
+        error = error.__cause__
+    if (last := first_line(error)) not in lines[0]:
+        lines.append(last)
+    return printable(": ".join(lines))
+
+
+def _sides(config: Any) -> dict[str, Any]:
+    """A configuration's features and scaling as its file has them."""
+    return {
+        "normalization_mapping": {
+            str(getattr(k, "value", k)): mode.name for k, mode in config.normalization_mapping.items()
+        },
+        **{
+            side: {
+                k: {"type": x.type.name, "shape": list(x.shape)}
+                for k, x in (getattr(config, side) or {}).items()
+            }
+            for side in ("input_features", "output_features")
+        },
+    }
+
+
+def _states(description: Description) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        step.state_file.stem: load_file(step.state_file)
+        for step in description.steps
+        if step.state_file is not None
+    }
+
+
+def _tensors_of(folder: Path, policy_class: type[ACTPolicy], config: Any) -> dict[str, Tensor]:
+    """What a model of this configuration has, built without memory for its numbers."""
+    try:
+        with torch.device("meta"):
+            policy = policy_class(copy.copy(config))
+    except NO_MODEL as error:
+        raise CheckpointError(
+            f"no model can be built from {folder / CONFIG}: {printable(first_line(error))}"
+        ) from error
+    return {n: Tensor(tuple(x.shape), x.dtype.is_floating_point) for n, x in policy.state_dict().items()}
+
+
+def _acting(policy: ACTPolicy) -> dict[str, torch.Tensor]:
+    """The weights that decide about actions. (A schedule of training begins at infinity.)"""
+    return {name: weight for name, weight in policy.state_dict().items() if not name.startswith(SCHEDULES)}
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    """Without a copy of it: NaN and infinity are in its ends."""
+    if not weight.numel() or not weight.dtype.is_floating_point:
+        return True
+    low, high = torch.aminmax(weight)
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def steps_of[S: ProcessorStep](pipeline: Preprocessor | Postprocessor, kind: type[S]) -> list[S]:
+    """The steps of a LeRobot processor that are of one class."""
+    return [step for step in pipeline.steps if isinstance(step, kind)]
+
+
+def _checkpoint_inside(given: Path) -> Path:
+    candidates = [given / place for place in PLACES_IN_FOLDER]
+    for steps in (given, given / "checkpoints"):  # without `last`: the highest step, 000500/pretrained_model
+        numbered = sorted((p for p in _children(steps) if p.name.isdigit()), key=lambda p: -int(p.name))
+        candidates += [p / "pretrained_model" for p in numbered]
+    for folder in candidates:
+        if (folder / CONFIG).is_file():
+            return folder
+    raise CheckpointError(
+        f"no checkpoint in {given}: looked for {CONFIG} there, in pretrained_model and in checkpoints/last; "
+        f"the folder holds {_list(_children(given))}"
+    )
+
+
+def _children(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _list(paths: Sequence[Path], most: int = 8) -> str:
+    names = sorted(path.name for path in paths)
+    return ", ".join(names[:most] + ["..."] * (len(names) > most)) or "nothing"
+
+
+def _nearest(path: Path) -> str:
+    """What a person may have meant: like-named neighbours in the last folder of `path` that exists."""
+    missing = path.absolute()
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    neighbours = [p for p in _children(missing.parent) if not p.name.startswith(".")]
+    if close := get_close_matches(missing.name, [p.name for p in neighbours], n=3, cutoff=0.5):
+        return "; did you mean " + " or ".join(str(missing.parent / name) for name in close) + "?"
+    return f"; {missing.parent} holds {_list(neighbours)}"
+
+
+def _may_be_hub_id(path: str | Path) -> bool:
+    """`user/name`, where no local folder `user` suggests a slip in a path instead."""
+    user, _, name = str(path).partition("/")
+    return bool(user and name) and "/" not in name and user[0] not in ".~" and not Path(user).exists()
+
+
+def _from_hub(repo_id: str) -> Path:
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, HFValidationError) as error:  # the hub's other errors derive from OSError
+        raise CheckpointError(
+            f"there is no folder {repo_id}, and the hub id {repo_id} is not in the local cache and could not be "
+            f"downloaded: {first_line(error)}"
+        ) from error
+
+
+def _devices() -> str:
+    found = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    found += [f"xpu:{index}" for index in range(torch.xpu.device_count())]
+    return f"this machine has {', '.join(found)}"
+
+
+def _check_type(folder: Path, kind: Any) -> None:
+    if kind is not None and not isinstance(kind, str):
+        raise CheckpointError(
+            f"{folder / CONFIG}: type is {shown(kind)}, expected the name of a policy's type"
+        )
+    if kind not in PreTrainedConfig.get_known_choices():
+        register_third_party_plugins()
+    if kind is None or kind not in PreTrainedConfig.get_known_choices():
+        raise CheckpointError(
+            f"{folder} is a checkpoint of type {shown(kind)}, which neither LeRobot nor an installed plugin knows"
+        )
+    try:
+        is_act = issubclass(get_policy_class(kind), ACTPolicy)
+    except (ImportError, ValueError) as error:  # its own dependencies are not installed: then it is not ACT
+        raise CheckpointError(
+            f"{folder} is a checkpoint of type {shown(kind)}: {first_line(error)}"
+        ) from error
+    if not is_act:
+        raise CheckpointError(
+            f"{folder} is a checkpoint of type {shown(kind)}, not of ACT or a subclass of it"
+        )
