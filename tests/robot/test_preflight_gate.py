@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from so101_robot.arm.arm import SO101
+from so101_robot.cli import REPLAY, RUN
 from so101_robot.commands import replay, run
 from so101_robot.commands.run_config import RunConfig
-from so101_robot.preflight import checks as preflight
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 
 pytestmark = pytest.mark.timeout(600)
 """All that is imported for a run takes 20 s of a free core, and whoever comes first waits for it."""
 
-STOP = Finding("stop", "servos", "servo 3", "it is on fire", "no fire", "put it out")
+STOP = Finding(Level.STOP, "servos", "servo 3", "it is on fire", "no fire", "put it out")
 QUICK = [
     "--robot.mock.width=96",
     "--robot.mock.height=96",
@@ -44,8 +44,8 @@ def touched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_so101_run_drives_nothing(
     touched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(preflight, "preflight", lambda *_: [STOP])
-    code = run.main([*QUICK, "--duration_s=0.2", f"--out={tmp_path / 'run'}"])
+    monkeypatch.setattr(run, "preflight", lambda *_: [STOP])
+    code = RUN.main([*QUICK, "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"])
     assert (code, touched) == (2, [])
     assert "the pre-flight check says no, and the arm was not moved" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -67,7 +67,7 @@ def test_so101_replay_drives_nothing(
     ]
     (recorded / "ticks.jsonl").write_text("\n".join(lines) + "\n")
     monkeypatch.setattr(replay, "findings", lambda *_: [STOP])
-    code = replay.main([str(recorded), *QUICK, f"--out={tmp_path / 'again'}"])
+    code = REPLAY.main([str(recorded), *QUICK, f"--output_dir={tmp_path / 'again'}"])
     assert (code, touched) == (2, [])
     assert "the pre-flight check says no, and the arm was not moved" in capsys.readouterr().err
     assert not (tmp_path / "again").exists()
