@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
@@ -131,7 +131,7 @@ def test_a_port_that_comes_back_is_taken_up_again(robot: SO101, tmp_path: Path):
 class Dog:
     """In the watchdog's place; knows in which order the observers were told."""
 
-    told = list[str]()
+    told: ClassVar[list[str]] = []
     name = "watchdog"
 
     def __init__(self, job: object) -> None:
