@@ -189,3 +189,14 @@ def test_keys_count_at_once_on_a_terminal_and_not_before_the_question() -> None:
 
 def test_a_calibration_has_all_joints_in_lerobots_order(line: Line) -> None:
     assert tuple(compare.stored(line.rows())) == JOINTS
+
+
+def test_what_an_earlier_write_left_is_looked_at_before_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = tmp_path / "left.json"
+    journal_path(left).write_text("no journal")
+    here = ["--robot.port=mock", "--robot.id=left", f"--robot.calibration_dir={tmp_path}", "--yes"]
+    assert CALIBRATE.main(["servos", *here, f"--from={FROM_EEPROM}"]) != 0
+    assert "should be the journal of a calibration and is not" in capsys.readouterr().err
+    assert not left.exists()
