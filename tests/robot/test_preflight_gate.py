@@ -45,7 +45,7 @@ def test_so101_run_drives_nothing(
     touched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(run, "preflight", lambda *_: [STOP])
-    code = RUN.main([*QUICK, "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"])
+    code = RUN.main([*QUICK, "--policy.engine=plain", "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"])
     assert (code, touched) == (2, [])
     assert "the pre-flight check says no, and the arm was not moved" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
