@@ -167,3 +167,16 @@ def test_the_watchdog_watches_before_the_first_tick_and_hears_each_before_anybod
     watch = Watch(lambda tick: Dog.told.append("others"))
     driven(robot, tmp_path, watch, ending=EndingConfig(home=False))
     assert Dog.told == ["watches", "beat", *["tick", "others"] * TICKS, "goodbye", "left"]
+
+
+def test_servos_that_are_overloaded_do_not_keep_the_arm_from_going_home(
+    robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert robot.guard is not None
+    budgets = robot.guard._load_budgets  # pyright: ignore[reportPrivateUsage]
+    judge, overloaded = budgets.judge, list[bool]()
+    monkeypatch.setattr(budgets, "judge", lambda state: judge(state)._replace(stop=bool(overloaded)))
+    watch = Watch(lambda tick: overloaded.append(True) if tick.index == TICKS - 1 else None)
+    outcome = driven(robot, tmp_path, watch)
+    assert outcome.ending.at_home
+    assert watch.phase("home")[0].sent is not None
