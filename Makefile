@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-newest check format bench faults help-texts pictures constraints clean
+.PHONY: help run test test-slow test-newest check format mutants bench faults help-texts pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,6 +38,9 @@ check: .venv/.dev ## style, types and layers
 format: .venv/.dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutants: .venv/.dev ## break the wiring on purpose, one line at a time: which tests notice? (ARGS="fence drift" chooses by name)
+	$(BIN)/python tests/mutants/run.py $(ARGS)
 
 # some of them use experiments/, which is not installed
 bench pictures: export PYTHONPATH = .

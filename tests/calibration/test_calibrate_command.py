@@ -15,6 +15,7 @@ from so101_calibration.errors import ImplausibleError, InputEndedError
 from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare
+from so101_calibration.servos.journal import journal_path
 from so101_calibration.servos.line import Line
 from so101_calibration.servos.steps import MIDDLE
 from so101_calibration.servos.terminal import Terminal
@@ -189,3 +190,14 @@ def test_keys_count_at_once_on_a_terminal_and_not_before_the_question() -> None:
 
 def test_a_calibration_has_all_joints_in_lerobots_order(line: Line) -> None:
     assert tuple(compare.stored(line.rows())) == JOINTS
+
+
+def test_what_an_earlier_write_left_is_looked_at_before_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = tmp_path / "left.json"
+    journal_path(left).write_text("no journal")
+    here = ["--robot.port=mock", "--robot.id=left", f"--robot.calibration_dir={tmp_path}", "--yes"]
+    assert CALIBRATE.main(["servos", *here, f"--from={servos.FROM_EEPROM}"]) != 0
+    assert "should be the journal of a calibration and is not" in capsys.readouterr().err
+    assert not left.exists()

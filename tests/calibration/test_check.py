@@ -11,6 +11,7 @@ from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.cli import CALIBRATE
 from so101_calibration.errors import ServoError
 from so101_calibration.servos import compare, motion_test
+from so101_calibration.servos.journal import journal_path
 from so101_calibration.servos.line import Line, open_line
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
@@ -147,3 +148,38 @@ def test_only_a_failure_ends_the_command_with_1(
     )
     assert CALIBRATE.main(["check", "--robot.port=mock", "--no_motion", "--json"]) == code
     assert json.loads(capsys.readouterr().out)["verdict"] == ("fail" if code else "warn")  # motion: not tried
+
+
+class Answers:
+    """A person whose answer to every question is this."""
+
+    def __init__(self, answer: bool) -> None:
+        self._answer = answer
+
+    def say(self, text: str) -> None: ...
+
+    def confirm(self, question: str) -> bool:
+        return self._answer
+
+
+@pytest.mark.parametrize("answer", [False, True])
+def test_nothing_moves_without_a_yes(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    asked_to_move: list[bool] = []
+    monkeypatch.setattr(check.servos, "operator_for", lambda *_: Answers(answer))
+    monkeypatch.setattr(check, "examine", lambda line, calibration, move: asked_to_move.append(move) or [])
+    monkeypatch.setattr(camera_rates, "examine", lambda cameras, mock: [])
+    assert CALIBRATE.main(["check", "--robot.port=mock", "--json"]) == 0
+    assert asked_to_move == [answer]
+
+
+def test_a_calibration_that_was_cut_off_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(camera_rates, "examine", lambda cameras, mock: [])
+    monkeypatch.setattr(check, "examine", lambda line, calibration, move: [])
+    journal_path(tmp_path / "left.json").write_text("{}")
+    here = [f"--robot.calibration_dir={tmp_path}", "--no_motion", "--json"]
+    assert CALIBRATE.main(["check", "--robot.port=mock", "--robot.id=right", *here]) == 0
+    capsys.readouterr()
+    assert CALIBRATE.main(["check", "--robot.port=mock", "--robot.id=left", *here]) == 1
+    assert "was cut off while it was written" in capsys.readouterr().out

@@ -234,6 +234,7 @@ def test_a_run_leaves_a_folder_and_a_dataset(
     sent = [tick["sent"] for tick in running if tick["sent"] is not None]
     assert dataset.num_frames == len(sent)
     assert dataset[0]["action"].tolist() == pytest.approx(sent[0], abs=1e-3)
+    assert dataset[0]["task"] == "look"
 
 
 def test_the_same_seed_gives_the_same_run(checkpoint: Path, tmp_path: Path) -> None:

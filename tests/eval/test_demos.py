@@ -306,6 +306,23 @@ def test_at_a_lower_rate_a_frame_has_what_is_seen_at_its_start_and_what_is_asked
     assert slow.record["recovery"] is bool(recovery)
 
 
+def test_of_a_recovery_the_dataset_has_what_the_expert_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked, sent = list[Any](), list[Any]()
+    push = Recovering.__call__
+
+    def noted(self: Recovering, observation: Observation) -> Any:
+        sent.append(push(self, observation))
+        asked.append(self.clean)
+        return sent[-1]
+
+    monkeypatch.setattr(Recovering, "__call__", noted)
+    with open_stage(SLOW) as stage:
+        episode = play(dataclasses.replace(SLOW, recovery=1.0, fps=30), stage, FIRST)
+    clean, pushed = (np.array([x for x in seen if x is not None], np.float32) for seen in (asked, sent))
+    assert np.array_equal(episode.action, clean)
+    assert np.abs(pushed - clean).max() > 1.0
+
+
 def test_straight_lines_between_the_actions_of_a_lower_rate_do_the_task():
     with open_stage(SLOW) as stage:
         action = play(SLOW, stage, FIRST).action.astype(np.float64)

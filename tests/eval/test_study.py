@@ -1,7 +1,9 @@
 """A study's bookkeeping: its folder, its trainings as processes, its table. The trainings themselves are played by a
 script that leaves what so101-train leaves."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,13 @@ from so101_eval.cli import STUDY
 from so101_eval.errors import ConfigError, StudyError
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.plan import Plan
-from so101_eval.evaluation.policy_specs import parse_policies
+from so101_eval.evaluation.policy_specs import EPISODES, parse_policies
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS
 from so101_eval.study import command as study
-from so101_eval.study import training
+from so101_eval.study import probing, training
 from so101_eval.study.command import Place
 from so101_eval.study.design import VARIANTS, Design
-from so101_eval.study.probing import Findings
+from so101_eval.study.probing import RELIANCE, Findings
 from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
 from so101_eval.study.training import TrainRun, command, runs_of, train_all
 
@@ -73,14 +75,16 @@ def test_a_folder_belongs_to_its_design_and_refuses_another(tmp_path: Path):
         Design(variants=QUICK.variants, train_seeds=QUICK.train_seeds, steps=50).settle(tmp_path / "study")
 
 
-def test_a_study_of_version_0_1_0_says_arms_where_it_is_variants_now(tmp_path: Path):
+def test_a_study_of_version_0_1_0_says_arms_where_it_is_variants_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     QUICK.settle(tmp_path / "study")
     file = tmp_path / "study" / "design.json"
     file.write_text(file.read_text().replace('"variants"', '"arms"'))
     assert '"arms"' in file.read_text()
     QUICK.settle(tmp_path / "study")
-    with pytest.raises(ConfigError, match="there is no variant 'phase9'"):
-        study._design(study.parser().parse_args(["--variants", "phase9"]))  # the flag of then
+    assert STUDY.main([f"--output_dir={tmp_path / 'new'}", "--arms", "phase9"]) == 2  # the flag of then
+    assert "there is no variant 'phase9'" in capsys.readouterr().err
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path):
@@ -253,3 +257,49 @@ def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, mon
     fresh = Design(first_scene=1000, episodes=3, scenarios=())
     study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))
     assert [plan.seeds for plan in played] == [range(1000, 1003)]
+
+
+def test_policies_are_not_judged_on_scenes_that_they_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = tmp_path / "data" / EPISODES
+    seen.parent.mkdir(parents=True)
+    seen.write_text(json.dumps({"seed": 1001}) + "\n")
+    learned = replace(parse_policies(["baseline=expert"])[0], dataset=str(tmp_path / "data"))
+    monkeypatch.setattr(study, "parse_policies", lambda named, fps: (learned,))
+    monkeypatch.setattr(run_folder, "run", lambda *_: pytest.fail("it was played"))
+    fresh = Design(first_scene=1000, episodes=3, scenarios=())
+    with pytest.raises(ConfigError, match="baseline was trained on 1 of these scenes"):
+        study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))
+
+
+def test_the_command_stops_after_the_stage_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+    stages = {name: lambda *_, name=name: done.append(name) for name in study.STAGES}
+    monkeypatch.setattr(study, "STAGES", stages)
+    assert study.main([f"--output_dir={tmp_path / 'study'}", "--until=probes"]) == 0
+    assert done == ["demonstrations", "training", "probes"]
+    assert study.main([f"--output_dir={tmp_path / 'study'}"]) == 0
+    assert done[3:] == list(stages)
+
+
+def test_findings_belong_to_the_weights_that_they_were_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = TrainRun("baseline", 0, tmp_path / "training" / "baseline-s0")
+    run.checkpoint.mkdir(parents=True)
+    weights = run.checkpoint / "model.safetensors"
+    (run.folder / "metrics.jsonl").write_text(json.dumps({"step": 40, "heldout_l1": 0.1}) + "\n")
+    calls: list[list[str]] = []
+
+    def probes(arguments: list[str]) -> None:
+        calls.append(arguments)
+        run.reliance.mkdir(exist_ok=True)
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        (run.reliance / RELIANCE).write_text(json.dumps({"policies": [{"sha256": sha256}]}))
+
+    monkeypatch.setattr(probing.reliance_command, "main", probes)
+    for content, expected in ((b"first", 1), (b"first", 1), (b"trained on", 2)):
+        weights.write_bytes(content)
+        probing.probe(run, tmp_path / "data")
+        assert len(calls) == expected

@@ -111,6 +111,7 @@ def pytest(root: Path, tests: Iterable[str], args: Sequence[str]) -> tuple[int, 
     """Exit code and output of the fast suite's `tests` in the copy at `root`."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(root / name) for name in PACKAGES)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["OMP_NUM_THREADS"] = "1"  # the copies share the cores
     command = [
         sys.executable,
         "-m",

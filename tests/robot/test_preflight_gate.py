@@ -13,12 +13,12 @@ from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY, RUN
 from so101_robot.commands import replay, run
 from so101_robot.commands.run_config import RunConfig
-from so101_robot.preflight.findings import Finding
+from so101_robot.preflight.findings import Finding, Level
 
 pytestmark = pytest.mark.timeout(600)
 """All that is imported for a run takes 20 s of a free core, and whoever comes first waits for it."""
 
-STOP = Finding("stop", "servos", "servo 3", "it is on fire", "no fire", "put it out")
+STOP = Finding(Level.STOP, "servos", "servo 3", "it is on fire", "no fire", "put it out")
 QUICK = [
     "--robot.mock.width=96",
     "--robot.mock.height=96",
@@ -45,7 +45,7 @@ def test_so101_run_drives_nothing(
     touched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(run, "preflight", lambda *_: [STOP])
-    code = RUN.main([*QUICK, "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"])
+    code = RUN.main([*QUICK, "--policy.engine=plain", "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"])
     assert (code, touched) == (2, [])
     assert "the pre-flight check says no, and the arm was not moved" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

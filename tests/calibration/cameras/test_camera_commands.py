@@ -119,6 +119,20 @@ def test_the_front_camera_is_placed_by_a_board_that_lies_and_by_touched_corners(
     assert np.linalg.norm(touched.placed.sd_mm) > np.linalg.norm(lies.placed.sd_mm)
 
 
+def test_a_camera_is_placed_by_pictures_of_another_size_than_its_lens_was_calibrated_with(
+    command: Command, views: Path, tmp_path: Path
+) -> None:
+    command("intrinsics", "--images", views)
+    render(tmp_path / "small.png", X_CAMERA_BOARD)
+    large = cv2.resize(pictures.read(tmp_path / "small.png"), (640, 480), interpolation=cv2.INTER_CUBIC)
+    pictures.write(tmp_path / "large.png", np.asarray(large, np.uint8))
+    code, text = command("front", "--images", tmp_path / "large.png", "--board_mm", 120, 100, -90)
+    assert code == 0, text
+    pose = kept(tmp_path).pose
+    assert pose is not None
+    assert pose_difference(pose.placed.X, X_BASE_BOARD @ inverse(X_CAMERA_BOARD))[0] < 4
+
+
 def test_the_wrist_camera_is_placed_on_the_hand_from_pictures_and_joints(
     command: Command, views: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,16 @@ def test_two_boxes_are_palletized_with_nothing_for_the_guard_to_change(two: Stag
         assert box.error_mm < PLACED_MM
 
 
+def test_every_scene_has_a_style_of_its_own(one: Stage):
+    def style_of(seed: int) -> Style:
+        reset = draw("palletize-1", seed=seed)
+        one.lay_out(reset)
+        return Expert(one.world, one.robot, reset).style
+
+    assert style_of(3) != style_of(4)
+    assert style_of(3) == style_of(3)
+
+
 def test_the_work_goes_through_the_phases_in_order(one: Stage):
     watched = watch(one, draw("palletize-1", seed=3))
     order = [phase for i, phase in enumerate(watched.phases) if i == 0 or watched.phases[i - 1] != phase]

@@ -120,6 +120,14 @@ def test_training_and_inference_use_the_same_mask(
         torch.testing.assert_close(p_BSS.sum(-1), torch.ones(p_BSS.shape[:2]))
 
 
+def test_training_is_isolated_as_inference_is(isolated: RegularizedACTPolicy, make_batch: MakeBatch):
+    isolated.config.use_vae = False  # so that both see a latent of zeros
+    batch = make_batch(isolated.config)
+    expected = isolated.loss_terms(batch).l1_sum
+    isolated.train()
+    torch.testing.assert_close(isolated.loss_terms(batch).l1_sum, expected)
+
+
 def test_it_is_on_in_evaluation_of_the_loss_and_in_gradients_of_training(
     isolated: RegularizedACTPolicy, make_batch: MakeBatch
 ):

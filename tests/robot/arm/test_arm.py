@@ -24,6 +24,7 @@ from so101_robot.bus import so101_bus
 from so101_robot.bus.protocol import Errors, Instruction
 from so101_robot.bus.so101_bus import SO101Bus
 from so101_robot.errors import (
+    BusError,
     BusTimeoutError,
     CalibrationError,
     CameraError,
@@ -32,6 +33,7 @@ from so101_robot.errors import (
     UnsafeActionError,
 )
 from so101_robot.guard.guard import Guard, GuardLimits
+from so101_robot.guard.rig import DEFAULT_JOINTS, JointRules, Rig, save
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink, LockstepSerial
@@ -197,6 +199,13 @@ def test_a_missing_servo_is_named_and_the_arm_is_not_touched(arm: TracedArm):
     assert arm.changes == []
 
 
+def test_servos_of_another_kind_are_named_and_the_arm_is_not_touched(arm: TracedArm):
+    arm.servos.set(2, "Model_Number", 1029)
+    with pytest.raises(BusError, match=r"servo 3 \(elbow_flex\)"):
+        connected(arm)
+    assert arm.changes == []
+
+
 def test_a_camera_that_does_not_open_leaves_the_arm_untouched(arm: TracedArm):
     camera = {"type": "opencv", "index_or_path": "/dev/video99", "width": 64, "height": 48, "fps": 30}
     robot = SO101(
@@ -296,6 +305,25 @@ def test_holding_a_moving_arm_stops_it_and_holding_again_does_not_let_it_sink(ar
         robot.hold()
         arm.advance_to(arm.now_us + 100_000)
     np.testing.assert_allclose(robot.read().position, before, atol=1.5)
+    robot.disconnect()
+
+
+def test_after_a_hold_the_guard_goes_on_from_where_the_arm_is_held(arm: TracedArm):
+    robot = connected(arm)
+    drive(robot, RAISED)  # past the guard: it still takes the arm to be where it was connected
+    held = robot.hold()
+    assert robot.guard is not None
+    np.testing.assert_array_equal(robot.guard.last_command, held)
+    robot.disconnect()
+
+
+def test_the_limits_of_the_rigs_file_reach_the_guard(arm: TracedArm, tmp_path: Path):
+    file = tmp_path / "rig.yaml"
+    rules = {**DEFAULT_JOINTS, "shoulder_pan": JointRules(lower=-5.0, upper=5.0)}
+    save(Rig(joints=rules), file)
+    robot = connected(arm, rig=file)
+    assert robot.guard is not None
+    assert (robot.guard.lower[0], robot.guard.upper[0]) == (-5.0, 5.0)
     robot.disconnect()
 
 
@@ -449,6 +477,15 @@ def test_an_action_through_lerobot_passes_the_guard(arm: TracedArm):
     assert arm.register("Torque_Enable") == [1] * 6
     with pytest.raises(UnsafeActionError, match=r"lacks gripper\.pos"):
         robot.send_action({key: value for key, value in far.items() if key != "gripper.pos"})
+    robot.disconnect()
+
+
+def test_an_action_that_the_guard_stops_takes_the_arm_where_it_is(arm: TracedArm):
+    robot = connected(arm)
+    assert arm.register("Torque_Enable") == [0] * 6
+    with pytest.raises(UnsafeActionError, match="the guard stopped the arm"):
+        robot.send_action({f"{joint}.pos": math.nan for joint in JOINTS})
+    assert arm.register("Torque_Enable") == [1] * 6
     robot.disconnect()
 
 

@@ -11,10 +11,12 @@ import pytest
 from checkpoints import untrained
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_robot.chunks.planning import Playing
 from so101_robot.cli import RUN
-from so101_robot.commands.compose import policy_fps
-from so101_robot.commands.run_config import PolicyFlags, RunConfig
+from so101_robot.commands.compose import playing, policy_fps, with_alarm
+from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
 from so101_robot.errors import ConfigError
+from so101_robot.loop import attention_alarm
 from so101_robot.runs.log import read_ticks
 
 
@@ -92,3 +94,22 @@ def test_a_user_who_contradicts_the_checkpoint_is_told() -> None:
     policy = cast("Any", SimpleNamespace(fps=10.0, path=Path("p")))
     with pytest.raises(ConfigError, match=r"leave --policy\.fps out"):
         policy_fps(RunConfig(policy=PolicyFlags(fps=30.0)), policy)
+
+
+def test_what_the_flags_say_about_chunks_is_how_the_policy_is_played() -> None:
+    policy = cast(Any, SimpleNamespace(fps=10.0, path="x", n_action_steps=50, temporal_ensemble_coeff=0.2))
+    config = RunConfig(
+        policy=PolicyFlags(n_action_steps=7),
+        chunks=ChunkFlags("synchronous", 0.5),
+        fps=20.0,
+        inference_latency_s=0.3,
+    )
+    assert playing(config, policy) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5)
+
+
+def test_the_attention_alarm_goes_by_the_runs_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(attention_alarm, "AttentionAlarm", made.append)
+    config = RunConfig(blind=attention_alarm.AttentionAlarmConfig(share=0.3, for_s=9.0))
+    with_alarm(config, [])
+    assert made == [config.blind]

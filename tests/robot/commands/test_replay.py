@@ -17,11 +17,13 @@ from so101_robot.bus.units import Scale
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.cli import REPLAY
 from so101_robot.commands import replay
+from so101_robot.commands.drive import drive
 from so101_robot.commands.replay_parts import Played, check_calibration, check_goals, check_rate, on_steps
 from so101_robot.commands.run_config import RunConfig
-from so101_robot.errors import ConfigError
+from so101_robot.errors import ConfigError, UnsafeActionError
 from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
+from so101_robot.loop.loop import Outcome
 from so101_robot.loop.stopping import StopRequests
 from so101_robot.runs.log import read_ticks
 from so101_robot.runs.read import Recording, read_recording
@@ -194,6 +196,18 @@ def test_the_mock_arm_gets_the_goals_of_the_run_and_the_distance_is_true(
     assert all(joint["max"] < 0.5 for joint in third["joints"].values())  # the same arm does the same
     repeated = [tick for tick in read_ticks(tmp_path / "third" / "ticks.jsonl") if tick.get("phase") == "run"]
     assert [tick["sent"] for tick in repeated] == [tick["sent"] for tick in played]  # to the step
+
+
+def test_a_replay_that_goes_wrong_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stuck(*arguments: Any) -> Outcome:
+        return drive(*arguments)._replace(error=UnsafeActionError("the arm is stuck"))
+
+    monkeypatch.setattr(replay, "drive", stuck)
+    first = write(tmp_path / "run", ticks()[:5])
+    assert REPLAY.main([str(first), *QUICK, f"--output_dir={tmp_path / 'again'}"]) == 1
+    assert "the arm is stuck" in capsys.readouterr().err
 
 
 # looking first

@@ -371,6 +371,12 @@ def test_a_check_that_is_skipped_says_so_and_one_that_fails_stops():
     assert [f.found for f in run_checks(checks, ["all"])] == ["not looked at"] * 2
 
 
+def test_what_is_skipped_is_not_looked_at(robot: SO101, tmp_path: Path):
+    findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)), ["cameras"])
+    assert [finding.found for finding in findings if finding.check == "cameras"] == ["not looked at"]
+    assert {finding.check for finding in findings if finding.found == "not looked at"} == {"cameras"}
+
+
 def test_a_check_of_another_package_that_fails_is_a_stop_and_hides_no_other(
     robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
