@@ -182,6 +182,10 @@ def test_before_a_run_the_cameras_that_are_remembered_are_compared(robot: SO101)
         assert (finding.level, finding.subject, finding.asked) == (level, "front", "as in me/boxes"), finding
         assert f"moved {shift_px}." in finding.found
         assert ("turn the camera" in finding.possible) == (level != "ok")
+    wider = Limits(warn_px=4.0, no_go_px=8.0)
+    remembered.write(place, background_of(robot, 3)._replace(limits=wider))
+    (finding,) = preflight_drift.check(robot)
+    assert finding.level == "ok", "the limits that are remembered decide"
     remembered.write(place, background_of(robot, size=2))
     (finding,) = preflight_drift.check(robot)
     assert finding.level == "stop"
