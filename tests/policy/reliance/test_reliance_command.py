@@ -76,7 +76,13 @@ def checkpoint(folder: Path, camera: str = "front", joints: int = 6, blind: bool
         torch.nn.init.zeros_(policy.model.encoder_img_feat_input_proj.weight)
     policy.save_pretrained(folder)
     features = {**config.input_features, **config.output_features}
-    statistics = {name: {"mean": torch.zeros(1), "std": torch.ones(1)} for name in features}
+    shapes = {
+        name: (3, 1, 1) if feature.type is FeatureType.VISUAL else feature.shape
+        for name, feature in features.items()
+    }
+    statistics = {
+        name: {"mean": torch.zeros(shape), "std": torch.ones(shape)} for name, shape in shapes.items()
+    }
     for processor in make_act_pre_post_processors(config, statistics):
         processor.save_pretrained(folder)
     return folder

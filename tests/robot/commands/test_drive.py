@@ -14,6 +14,7 @@ from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import Planned
+from so101_robot.commands import drive as driving
 from so101_robot.commands.drive import drive, loop_config
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.loop.ending import EndingConfig
@@ -21,7 +22,6 @@ from so101_robot.loop.loop import LoopConfig, Outcome
 from so101_robot.loop.stopping import StopRequests
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.watchdog import client
 
 FAST = MockConfig(width=16, height=12, renderer="ray", realtime_factor=0.0)
 SECONDS = 0.5
@@ -161,8 +161,8 @@ class Dog:
 def test_the_watchdog_watches_before_the_first_tick_and_hears_each_before_anybody_else(
     robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(client, "Watchdog", Dog)
-    monkeypatch.setattr(client, "job_for", lambda robot, config, report: "the job")
+    monkeypatch.setattr(driving, "Watchdog", Dog)
+    monkeypatch.setattr(driving, "job_for", lambda robot, config, report: "the job")
     Dog.told.clear()
     watch = Watch(lambda tick: Dog.told.append("others"))
     driven(robot, tmp_path, watch, ending=EndingConfig(home=False))
@@ -173,7 +173,7 @@ def test_servos_that_are_overloaded_do_not_keep_the_arm_from_going_home(
     robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert robot.guard is not None
-    budgets = robot.guard._load_budgets  # pyright: ignore[reportPrivateUsage]
+    budgets = robot.guard._load_limits  # pyright: ignore[reportPrivateUsage]
     judge, overloaded = budgets.judge, list[bool]()
     monkeypatch.setattr(budgets, "judge", lambda state: judge(state)._replace(stop=bool(overloaded)))
     watch = Watch(lambda tick: overloaded.append(True) if tick.index == TICKS - 1 else None)
