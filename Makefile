@@ -10,7 +10,6 @@ unexport PYTHONDONTWRITEBYTECODE
 # own in .tools/
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && command -v uv || echo .tools/bin/uv)
 BIN := .venv/bin
-OR_NONE = || [ $$? -eq 5 ] # pytest found no such test: ARGS may name a few files
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -18,9 +17,13 @@ help: ## this list
 run: .venv/.run ## bring up the mock arm and let a small ACT policy drive it (ARGS="--help" shows the options)
 	$(BIN)/so101-run $(ARGS)
 
-test: .venv/.dev ## the tests, without hardware: most side by side, then those that need real time
-	$(BIN)/pytest -q -m "not slow and not real_time" -n logical --maxprocesses 4 --dist loadfile $(ARGS) $(OR_NONE)
-	$(BIN)/pytest -q -m "not slow and real_time" $(ARGS) $(OR_NONE)
+# What measures real time mostly waits, so it runs beside the rest, but one test after the other (tests/conftest.py).
+test: .venv/.dev ## the tests, without hardware
+	@log=$$(mktemp); trap 'kill $$real_time 2>/dev/null; rm -f $$log' EXIT; \
+	$(BIN)/pytest -q -m "not slow and real_time" $(ARGS) >$$log 2>&1 & real_time=$$!; \
+	$(BIN)/pytest -q -m "not slow and not real_time" -n logical --maxprocesses 4 --dist loadfile $(ARGS); rest=$$?; \
+	wait $$real_time; timed=$$?; echo "tests that need real time:"; cat $$log; \
+	for code in $$rest $$timed; do case $$code in 0|5) ;; *) exit $$code ;; esac; done # 5: ARGS name no such test
 
 test-slow: .venv/.dev ## the tests that take minutes
 	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)

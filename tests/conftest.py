@@ -47,7 +47,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs most files side by side, and then these, one after the other."""
+    """`make test` runs most files side by side, and these one after the other in a process of their own."""
     for item in items:
         if item.path.name in REAL_TIME:
             item.add_marker(pytest.mark.real_time)
