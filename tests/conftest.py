@@ -19,7 +19,10 @@ REAL_TIME = (
     "test_calibrate_command.py",
     "test_scheduler.py",
     "test_conformance_lerobot.py",
+    "test_conformance_sdk.py",
     "test_dashboard.py",
+    "test_fault_table.py",
+    "test_golden_traces.py",
     "test_killed.py",
     "test_lerobot_accepts.py",
     "test_lerobot_journey.py",
@@ -47,7 +50,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs most files side by side, and these one after the other in a process of their own."""
+    """`make test` runs most files side by side, and then these, one after the other."""
     for item in items:
         if item.path.name in REAL_TIME:
             item.add_marker(pytest.mark.real_time)

@@ -7,9 +7,10 @@ that decide about an action are asked for.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from so101_policy.errors import shown
+from so101_policy.plain_data import Plain
 
 MOST_ACTIONS, MOST_WIDTH, MOST_LAYERS, MOST_JOINTS = 10_000, 16_384, 64, 256
 """Far beyond any policy that was ever trained for an arm."""
@@ -26,19 +27,19 @@ MODES = ("MIN_MAX", "MEAN_STD", "IDENTITY", "QUANTILES", "QUANTILE10")
 _MODE = f"one of {', '.join(MODES)} for one of {', '.join(FEATURE_TYPES)}"
 ACTIVATIONS = ("relu", "gelu", "glu")
 
-type Rule = tuple[Callable[[Any], bool], str]
+type Rule = tuple[Callable[[Plain], bool], str]
 """Whether a value is right, and what is expected, in words."""
 
 
 def _whole(least: int, most: int) -> Rule:
-    def right(value: Any) -> bool:
+    def right(value: Plain) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
     return right, f"a whole number from {least} to {most}"
 
 
 def _number(least: float, most: float, *, null: bool = False) -> Rule:
-    def right(value: Any) -> bool:
+    def right(value: Plain) -> bool:
         return (null and value is None) or (is_number(value) and least <= value <= most)
 
     return right, f"a number from {least:g} to {most:g}" + (" or null" if null else "")
@@ -95,7 +96,7 @@ NEEDED_OF_OURS: Mapping[str, Rule] = {
 """Fields of our regularizer that decide about the actions of a trained policy, too."""
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Plain) -> TypeGuard[float]:
     """A finite number, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -118,7 +119,7 @@ def objections(fields: Mapping[str, Any]) -> list[str]:
     return found or list(_together(fields))
 
 
-def _regularizer(value: Any) -> Iterator[str]:
+def _regularizer(value: Plain) -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"regularizer is {shown(value)}, expected its settings" if value else "regularizer is missing"
         return
@@ -127,7 +128,7 @@ def _regularizer(value: Any) -> Iterator[str]:
             yield f"regularizer.{name} is {shown(setting)}, expected {expected}"
 
 
-def features(value: Any, name: str) -> list[str]:
+def features(value: Plain, name: str) -> list[str]:
     """Objections to a mapping of features: type and shape of each."""
     if not isinstance(value, dict) or len(cast(dict[str, Any], value)) > MOST_NAMES:
         return [f"{name} is {shown(value)}, expected names with a type and a shape each"]
@@ -138,7 +139,7 @@ def features(value: Any, name: str) -> list[str]:
     ]
 
 
-def modes(value: Any, name: str) -> list[str]:
+def modes(value: Plain, name: str) -> list[str]:
     """Objections to what says how a kind of feature is scaled."""
     if not isinstance(value, dict):
         return [
@@ -151,7 +152,7 @@ def modes(value: Any, name: str) -> list[str]:
     ]
 
 
-def _feature(name: str, feature: Any) -> Iterator[str]:
+def _feature(name: str, feature: Plain) -> Iterator[str]:
     if len(name) > MOST_NAME or not name.isprintable():
         yield f"{shown(name)} is not a name of a feature"
         return
@@ -200,5 +201,5 @@ def _together(fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"start_pose is {shown(pose)}, expected {joints} numbers from {-MOST_TURN:g} to {MOST_TURN:g}"
 
 
-def _is_turn(value: Any) -> bool:
+def _is_turn(value: Plain) -> bool:
     return is_number(value) and abs(value) <= MOST_TURN

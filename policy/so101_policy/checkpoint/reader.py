@@ -20,6 +20,7 @@ from draccus.utils import DraccusException
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from lerobot.configs import PreTrainedConfig
+from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import get_policy_class
 from lerobot.processor import PolicyAction, PolicyProcessorPipeline, ProcessorStep
@@ -49,6 +50,7 @@ from so101_policy.checkpoint.scaling import check_scaling
 from so101_policy.checkpoint.steps import Description, read_description
 from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, read_tensors
 from so101_policy.errors import CheckpointError, first_line, printable, shown
+from so101_policy.plain_data import Plain
 
 Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 """LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""
@@ -124,12 +126,12 @@ def read_fields(folder: Path) -> dict[str, Any]:
     return fields
 
 
-def read_config(folder: Path, device: str) -> PreTrainedConfig:
+def read_config(folder: Path, device: str) -> ACTConfig:
     """The policy's configuration, of ACT or of a plugin's subclass of it, set to `device`."""
     fields = read_fields(folder)
     kind = fields.pop("type")
     fields["device"] = device
-    config_class = cast(type[PreTrainedConfig], PreTrainedConfig.get_choice_class(kind))
+    config_class = cast(type[ACTConfig], PreTrainedConfig.get_choice_class(kind))
     try:
         config: Any = draccus.decode(config_class, fields)
         config.validate_features()
@@ -143,7 +145,7 @@ def read_config(folder: Path, device: str) -> PreTrainedConfig:
     return config
 
 
-def read_weights(folder: Path, config: PreTrainedConfig) -> ACTPolicy:
+def read_weights(folder: Path, config: ACTConfig) -> ACTPolicy:
     """The policy with its weights, every one of them from the file and finite, in eval mode.
 
     Raises:
@@ -164,9 +166,7 @@ def read_weights(folder: Path, config: PreTrainedConfig) -> ACTPolicy:
     return policy
 
 
-def read_processors(
-    folder: Path, config: PreTrainedConfig, device: str
-) -> tuple[Preprocessor, Postprocessor]:
+def read_processors(folder: Path, config: ACTConfig, device: str) -> tuple[Preprocessor, Postprocessor]:
     """LeRobot's pre- and postprocessor with the statistics of the dataset, all of them there.
 
     They are built from descriptions that were looked at (`steps.py`), in memory: LeRobot opens no file and looks
@@ -220,7 +220,7 @@ def _reason(error: BaseException) -> str:
     return printable(": ".join(lines))
 
 
-def _sides(config: Any) -> dict[str, Any]:
+def _sides(config: ACTConfig) -> dict[str, Any]:
     """A configuration's features and scaling as its file has them."""
     return {
         "normalization_mapping": {
@@ -244,7 +244,7 @@ def _states(description: Description) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def _tensors_of(folder: Path, policy_class: type[ACTPolicy], config: Any) -> dict[str, Tensor]:
+def _tensors_of(folder: Path, policy_class: type[ACTPolicy], config: ACTConfig) -> dict[str, Tensor]:
     """What a model of this configuration has, built without memory for its numbers."""
     try:
         with torch.device("meta"):
@@ -331,7 +331,7 @@ def _devices() -> str:
     return f"this machine has {', '.join(found)}"
 
 
-def _check_type(folder: Path, kind: Any) -> None:
+def _check_type(folder: Path, kind: Plain) -> None:
     if kind is not None and not isinstance(kind, str):
         raise CheckpointError(
             f"{folder / CONFIG}: type is {shown(kind)}, expected the name of a policy's type"

@@ -13,6 +13,7 @@ from so101_policy.checkpoint.fields import features, is_number, modes
 from so101_policy.checkpoint.folder import POSTPROCESSOR, PREPROCESSOR, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.errors import CheckpointError, shown
+from so101_policy.plain_data import Plain
 
 RENAME, BATCH, DEVICE = "rename_observations_processor", "to_batch_processor", "device_processor"
 NORMALIZE, UNNORMALIZE = "normalizer_processor", "unnormalizer_processor"
@@ -76,7 +77,7 @@ def read_description(folder: Path, file: str) -> Description:
     return Description(raw, steps)
 
 
-def _step(folder: Path, file: str, entry: Any) -> Step:
+def _step(folder: Path, file: str, entry: Plain) -> Step:
     path, allowed = folder / file, ALLOWED[file]
     if not isinstance(entry, dict):
         raise CheckpointError(f"{path} has a step {shown(entry)}, expected a registry_name and a config")
@@ -121,7 +122,7 @@ def _objections(name: str, config: Mapping[str, Any]) -> Iterator[str]:
             yield from rule(config[key], key)
 
 
-def _renames(value: Any, key: str) -> list[str]:
+def _renames(value: Plain, key: str) -> list[str]:
     right = isinstance(value, dict) and all(
         isinstance(new, str) and new.isprintable() and old.isprintable()
         for old, new in cast(dict[str, Any], value).items()
@@ -129,16 +130,16 @@ def _renames(value: Any, key: str) -> list[str]:
     return [] if right else [f"{key} is {shown(value)}, expected old names with new ones"]
 
 
-def _device(value: Any, key: str) -> list[str]:
+def _device(value: Plain, key: str) -> list[str]:
     right = isinstance(value, str) and value.isprintable() and len(value) < 32
     return [] if right else [f"{key} is {shown(value)}, expected a device such as cpu"]
 
 
-def _float_type(value: Any, key: str) -> list[str]:
+def _float_type(value: Plain, key: str) -> list[str]:
     return [] if value in (None, "float32") else [f"{key} is {shown(value)}, expected null or float32"]
 
 
-def _eps(value: Any, key: str) -> list[str]:
+def _eps(value: Plain, key: str) -> list[str]:
     right = is_number(value) and 0 < value <= MOST_EPS
     return [] if right else [f"{key} is {shown(value)}, expected a number above 0 and up to {MOST_EPS:g}"]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from so101_policy.plain_data import Plain
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
-from so101_robot.plain_data import Plain
 
 SUFFIX = ".limits.yaml"
 

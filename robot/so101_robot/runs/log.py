@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from so101_policy.files import write_json
+from so101_policy.plain_data import Plain
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
-from so101_robot.plain_data import Plain
 from so101_robot.runs.summary import summarise
 
 if TYPE_CHECKING:

@@ -267,6 +267,7 @@ PHASES = (Phase.explicit, Phase.generate)  # a seed cannot be made smaller in a 
 common = {"deadline": None, "phases": PHASES, "suppress_health_check": list(HealthCheck), "database": None}
 
 
+@pytest.mark.timeout(600)  # half a minute of a free core
 @settings(max_examples=200, derandomize=True, **common)
 @given(seed=st.integers(0, 2**32))
 def test_two_hundred_mutants_are_refused_in_one_message_or_act(valid: Path, seed: int):

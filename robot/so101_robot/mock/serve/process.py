@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from so101_policy.plain_data import Plain
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
-from so101_robot.plain_data import Plain
 from so101_robot.process import child
 
 Option = bool | int | float | str | Path | None

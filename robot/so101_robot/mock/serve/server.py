@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from so101_policy.plain_data import Plain
 from so101_robot.bus import protocol
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
@@ -25,7 +26,6 @@ from so101_robot.mock.physics.hand import CalibrationHelper, Hand
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.wire import Wire
-from so101_robot.plain_data import Plain
 
 HAND_WATCH_US = 10_000
 """How often the helping hand looks at the arm [us of simulated time]."""

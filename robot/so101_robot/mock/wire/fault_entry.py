@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from so101_policy.plain_data import Plain
 from so101_robot.bus.protocol import Instruction
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_kinds import KINDS, Kind, Level, Options
-from so101_robot.plain_data import Plain
 
 _COMMON = ("fault", "at_s", "for_s", "every")
 _FIELDS = {

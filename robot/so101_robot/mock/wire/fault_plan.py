@@ -36,11 +36,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from so101_policy.plain_data import Plain
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_entry import Fault, read_fault
 from so101_robot.mock.wire.fault_kinds import Answer, Hit, Level, Strain, Undo
-from so101_robot.plain_data import Plain
 
 EXAMPLE = Path(__file__).with_name("example_faults.yaml")
 
