@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from so101_eval.episode.episode import FPS
 from so101_eval.expert.expert import Expert
-from so101_eval.palletizing.scene.draw import SUITE, Reset, stream
+from so101_eval.palletizing.scene.draw import Reset, stream
 from so101_robot.chunks.inference import Observation
 from so101_robot.joints import GRIPPER, JOINTS
 
@@ -36,12 +36,12 @@ def recovers(share: float, seed: int) -> bool:
 
     It follows from the seed alone; a seed that recovers at some share does at every larger one.
     """
-    return bool(stream(SUITE, "recovery share", seed).uniform() < share)
+    return bool(stream("recovery share", seed).uniform() < share)
 
 
 def start_off(reset: Reset) -> Reset:
     """The same scene with the arm in another pose."""
-    off_rad = stream(reset.suite, "recovery", reset.seed).uniform(-START_OFF_RAD, START_OFF_RAD, len(JOINTS))
+    off_rad = stream("recovery", reset.seed).uniform(-START_OFF_RAD, START_OFF_RAD, len(JOINTS))
     off_rad[GRIPPER] = 0.0
     return dataclasses.replace(reset, arm_rad=tuple((np.array(reset.arm_rad) + off_rad).tolist()))
 
@@ -53,7 +53,7 @@ class Recovering:
         self.expert = expert
         self.clean: Vector | None = None
         """(6,) what the expert asked for on this tick."""
-        self._rng = stream(reset.suite, "wobble", reset.seed)
+        self._rng = stream("wobble", reset.seed)
         self._noise = np.zeros(len(JOINTS))
         self._share = 0.0
 

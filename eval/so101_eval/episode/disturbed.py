@@ -6,6 +6,7 @@ somebody looks at them. Those of a scenario that loses, delays or blackens pictu
 first time that somebody looks: such pictures depend on the ones before, and the loop's supervisor has to see each.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -25,12 +26,19 @@ class DisturbedArm:
         robot: connected; it stays the caller's.
         disturbance: what disturbs it.
         fps: ticks per second; noise and delays are drawn by the tick.
+        before_read: told the time since the first reading [s], before each one: what happens around the arm.
     """
 
-    def __init__(self, robot: SO101, disturbance: SensorDisturbance, fps: float) -> None:
+    def __init__(
+        self,
+        robot: SO101,
+        disturbance: SensorDisturbance,
+        fps: float,
+        before_read: Callable[[float], None] = lambda _: None,
+    ) -> None:
         if robot.mock is None:
             raise ConfigError("only the mock arm can be disturbed")
-        self._robot, self._mock, self._fps = robot, robot.mock, fps
+        self._robot, self._mock, self._fps, self._before_read = robot, robot.mock, fps, before_read
         self._disturbances = Disturbances(disturbance)
         self._every_tick = bool(
             disturbance.image_delay_ticks or disturbance.frame_drop or disturbance.black_share
@@ -53,6 +61,7 @@ class DisturbedArm:
         if self._begin_s is None:
             self._begin_s = now_s
         self._time_s = round((now_s - self._begin_s) * self._fps) / self._fps
+        self._before_read(self._time_s)
         self.measured = state = self._robot.read()
         return state._replace(position=self._disturbances.joints(self._time_s, state.position))
 

@@ -26,6 +26,7 @@ from so101_eval.episode.disturbed import DisturbedArm
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import Reset
+from so101_eval.palletizing.scene.happenings import Happenings
 from so101_eval.palletizing.scene.scene import PalletizingScene, lay_out
 from so101_eval.palletizing.scene.tasks import Task
 from so101_eval.palletizing.score.box_watch import STABLE_S
@@ -114,6 +115,8 @@ class Attempt(NamedTuple):
     """Class of the exception behind that fault, for a policy that raised."""
     ending: str
     """What became of the arm after the score was read: skipped, home, or not home."""
+    happened: dict[str, float]
+    """What was done to the scene in the middle of it, and when [s]; see `Happenings`."""
 
 
 class Stage:
@@ -244,9 +247,11 @@ class EpisodeRun:
         robot = stage.robot
         assert robot.guard is not None  # it is connected
         self._stage, self._reset, self._go_home = stage, reset, go_home
-        self.arm = DisturbedArm(robot, reset.senses, FPS)
+        scorer = Scorer(stage.world, reset)
+        self._happenings = Happenings(stage.world, reset, scorer.box_moved, scorer.pallet_moved)
+        self.arm = DisturbedArm(robot, reset.senses, FPS, self._happenings.tick)
         stop = StopRequests()
-        self._judge = _Judge(Scorer(stage.world, reset), self.arm, planner, stop)
+        self._judge = _Judge(scorer, self.arm, planner, stop)
         self._watch = _Watch([self._judge.on_tick, *on_tick], stop)
         self.loop = ControlLoop(
             self.arm,
@@ -294,6 +299,7 @@ class EpisodeRun:
                 fault,
                 None if raised is None else type(raised).__name__,
                 _in_words(outcome.ending, self._go_home),
+                dict(self._happenings.happened),
             )
         return self._attempt
 

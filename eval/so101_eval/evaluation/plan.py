@@ -116,13 +116,13 @@ class Plan:
 
 
 def parse_cells(text: str, level: int = LEVEL) -> tuple[tuple[str, int], ...]:
-    """`nominal,camera-pose,box-start-outside:3` -> scenarios and levels; `all` for every scenario.
+    """`nominal,camera-pose,box-start-outside:3` -> scenarios and levels; `all` for every one that an arm can be in.
 
     Raises:
         ConfigError: no such scenario or level, or one that is there twice.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
-    words = [name for word in words for name in (SCENARIOS if word == ALL else (word,))]
+    words = [name for word in words for name in (_possible() if word == ALL else (word,))]
     cells = tuple(_cell(word, level) for word in words)
     if twice := sorted({f"{name}:{level}" for name, level in cells if cells.count((name, level)) > 1}):
         raise ConfigError(f"--scenarios: {', '.join(twice)} is there twice")
@@ -138,7 +138,11 @@ def _cell(word: str, level: int) -> tuple[str, int]:
         raise ConfigError(f"--scenarios {word}: {own!r} is no level; possible are 0, 1, 2, 3")
     chosen = int(own) if colon else 0 if name == NOMINAL else level
     scenario.knobs(chosen)
-    return name, chosen
+    return scenario.name, chosen
+
+
+def _possible() -> list[str]:
+    return [name for name, scenario in SCENARIOS.items() if scenario.possible]
 
 
 @cache
@@ -261,4 +265,5 @@ class Player:
             fault=attempt.fault,
             exception=attempt.exception,
             ending=attempt.ending,
+            happened=attempt.happened,
         )

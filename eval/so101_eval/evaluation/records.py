@@ -101,6 +101,8 @@ class EpisodeRecord:
     """Class of what the policy raised, where that ended it."""
     ending: str | None = None
     """What became of the arm after the score was read: skipped, home or not home; None: not recorded."""
+    happened: dict[str, float] | None = None
+    """What was done to the scene in the middle of it, and when [s]; None: not recorded."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -148,7 +150,7 @@ class EpisodeRecord:
 
 
 _FIELDS = {field.name for field in fields(EpisodeRecord)}
-_SINCE_0_2 = {"start", "end", "fault", "exception", "ending"}
+_SINCE_0_2 = {"start", "end", "fault", "exception", "ending", "happened"}
 """Records of before do not have these."""
 
 

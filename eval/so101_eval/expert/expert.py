@@ -1,18 +1,20 @@
 """A scripted arm that palletizes: the teacher of demonstrations, and proof that a task can be done.
 
-It drives the robot as a policy does, one joint target a tick from the measured joint angles, and passes the
-same guard and the same wire. Only its eyes are better: where boxes and pallet are it reads from the world.
+It drives the robot as a policy does, one joint target a tick, and passes the same guard and the same wire. Only its
+senses are better: where boxes, pallet and its own hand are it reads from the world, and it knows by how much the
+servos' zeros are off. What is recorded of it holds only what is measured.
 
 The recipe, box by box: go over the box with open jaws, a face towards the fixed jaw; down; close, which slides
 the box onto the fixed pad; up; carry it over its slot; down, with a look from just above at how it hangs in
 the jaws; let go; back off from the pad; up. A box that is not in the jaws after lifting, or is lost on the way,
-is tried once more.
+is tried once more. When the box or the pallet was moved meanwhile, it goes there instead.
 
 Every seed has its own pace, height and bow of the path (`Style`), so that demonstrations are not one motion.
 """
 
 import itertools
 import math
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,8 @@ from so101_eval.expert.grips import Box, room_m, ways
 from so101_eval.expert.ik import ROLL, Grasp, Vector, gripper_rad
 from so101_eval.expert.mover import Motion, Mover, Style, azimuth_rad
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
+from so101_eval.palletizing.scene.happenings import pallet_now
+from so101_eval.palletizing.scene.reset_data import PalletStart
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import PALLET_M, Slot, Task, load_task
 from so101_eval.palletizing.score.placement import in_world
@@ -53,6 +57,10 @@ BACK_OFF_M = 0.0020
 """Fixed pad from the box before the fingers rise: friction would lift the box's edge."""
 
 TRIES = 2
+MOVED_M = 0.004
+"""A box or a pallet that is this far from where it was planned for was moved."""
+MOST_CHASES = 3
+"""So often the arm goes after a box that is moved before it closes its jaws."""
 ALONG_M = 0.020
 """A box that is farther than this below the pads, on the way, is not between them."""
 SPREAD_M = 0.045
@@ -85,8 +93,8 @@ class Expert:
     def __init__(self, world: World, robot: SO101, reset: Reset) -> None:
         self._world, self._reset = world, reset
         self._slots = load_task(reset.task).slots
-        self.style = Style.draw(stream(reset.suite, "expert", reset.seed))
-        self.mover = Mover(robot, self.style)
+        self.style = Style.draw(stream("expert", reset.seed))
+        self.mover = Mover(robot, self.style, reset.zero_error_rad)
         self._stands: dict[Slot, int] = {}
         self._waiting = [i for i, box in enumerate(reset.boxes) if box.present]
         self._work = self._palletize()
@@ -95,7 +103,7 @@ class Expert:
 
     def __call__(self, observation: Observation) -> Vector | None:
         """The joint target (6,) for this tick in LeRobot units; None when the work is done."""
-        self.mover.sense(observation.state)
+        self.mover.sense(self._world.data.qpos[self._world.joint_qpos])
         reference_rad = next(self._work, None)
         return None if reference_rad is None else self.mover.goal(reference_rad)
 
@@ -114,30 +122,47 @@ class Expert:
     def _bring(self, index: int, slot: Slot) -> Motion:
         self._waiting.remove(index)
         for _ in range(TRIES):
-            pick, place = self._choose(index, slot)
-            yield from self._grasp(index, pick)
+            place = yield from self._grasp(index, slot)
             if self._holds(index):
-                self.phase = "carry"
-                yield from self.mover.over(self._above(place))
+                yield from self._carry(index, slot, place)
             if self._holds(index):
                 yield from self._set_down(index, slot)
                 self._stands[slot] = index
                 return
             yield from self._give_up()
 
-    def _grasp(self, index: int, pick: Grasp) -> Motion:
+    def _grasp(self, index: int, slot: Slot) -> Generator[Vector, None, Grasp]:
+        """Take the box, wherever it is moved before the jaws close; returns how it is to be set down."""
         box, mover = self._reset.boxes[index], self.mover
-        beside = pick.shifted(along_m=-PICK_CLEARANCE_M, up_m=self.style.deeper_m)
-        self.phase = "reach"
-        yield from mover.over(self._above(beside), gripper_rad(box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M))
-        self.phase = "descend"
-        yield from mover.line(beside)
-        yield from mover.settle()
+        for _ in range(MOST_CHASES):
+            seen_m = self._box(index).centre_m
+            pick, place = self._choose(index, slot)
+            beside = pick.shifted(along_m=-PICK_CLEARANCE_M, up_m=self.style.deeper_m)
+            self.phase = "reach"
+            yield from mover.over(self._above(beside), gripper_rad(box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M))
+            if math.dist(self._box(index).centre_m, seen_m) > MOVED_M:
+                continue
+            self.phase = "descend"
+            yield from mover.line(beside)
+            yield from mover.settle()
+            if math.dist(self._box(index).centre_m, seen_m) <= MOVED_M:
+                break
+            yield from mover.line(self._above(mover.here()))
         self.phase = "close"
         yield from mover.close(box.edge_m)
         self.phase = "lift"
         mover.tracker.load_kg = box.mass_kg
         yield from mover.line(self._above(mover.here()))
+        return place
+
+    def _carry(self, index: int, slot: Slot, place: Grasp) -> Motion:
+        """Over the slot, also when the pallet is moved on the way."""
+        self.phase = "carry"
+        pallet = self._pallet
+        yield from self.mover.over(self._above(place))
+        if self._pallet != pallet and self._holds(index):
+            way_m = (self._pallet.x_m - pallet.x_m, self._pallet.y_m - pallet.y_m, 0.0)
+            yield from self.mover.over(self._above(Grasp(place.position_m + way_m, place.yaw_rad)))
 
     def _set_down(self, index: int, slot: Slot) -> Motion:
         mover = self.mover
@@ -226,8 +251,13 @@ class Expert:
         """A box that stands in its slot, on what stands below."""
         below = self._stands.get(slot._replace(layer=slot.layer - 1))
         ground_m = PALLET_M[2] if below is None else self._box(below).top_m
-        x_m, y_m = in_world(self._reset.pallet, slot.u_m, slot.v_m)
-        return Box(np.array([x_m, y_m, ground_m + edge_m / 2]), self._reset.pallet.yaw_rad, edge_m)
+        pallet = self._pallet
+        x_m, y_m = in_world(pallet, slot.u_m, slot.v_m)
+        return Box(np.array([x_m, y_m, ground_m + edge_m / 2]), pallet.yaw_rad, edge_m)
+
+    @property
+    def _pallet(self) -> PalletStart:
+        return pallet_now(self._world, self._reset)
 
     def _holds(self, index: int) -> bool:
         """Whether the box has come along, seen from its height on the way."""

@@ -5,7 +5,7 @@ mover knows the arm and nothing of boxes.
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,26 +72,34 @@ class Mover:
     """Makes motions of a connected robot; sends nothing itself.
 
     Every motion starts where the reference is when it begins, so motions are run one after the other.
+
+    Args:
+        robot: connected; its calibration and gains are read.
+        style: how it moves.
+        zero_error_rad: (6,) how much more than the truth each encoder reads; () for none.
     """
 
-    def __init__(self, robot: SO101, style: Style) -> None:
+    def __init__(self, robot: SO101, style: Style, zero_error_rad: Sequence[float] = ()) -> None:
         self.arm = ArmModel()
         self.style = style
         self.measured_rad: Vector = np.zeros(GRIPPER + 1)
-        """(6,) as of this tick."""
+        """(6,) where the joints are on this tick."""
         self.here_rad: Vector = self.measured_rad
         """(6,) the reference of the last tick."""
         self.jaws_rad = 0.0
         """Where the jaws are going, beside whatever the arm does."""
         self._units = JointUnits(robot.bus.scale)
+        self._zero_error_rad = np.zeros(GRIPPER + 1)
+        if zero_error_rad:
+            self._zero_error_rad[:] = zero_error_rad
         self._law = ServoLaw(robot.config.position_p_coefficient)
         self.tracker = Tracker(self.arm, self._law)
 
     # tick by tick
 
-    def sense(self, position: Vector) -> None:
-        """What the joints measure now (6,), LeRobot units. Before each step of a motion."""
-        self.measured_rad = self._units.to_rad(position)
+    def sense(self, joint_rad: Vector) -> None:
+        """Where the joints are now (6,) [rad]. Before each step of a motion."""
+        self.measured_rad = joint_rad.copy()
 
     def start(self) -> None:
         """Take the measured pose as the reference."""
@@ -101,7 +109,8 @@ class Mover:
     def goal(self, reference_rad: Vector) -> Vector:
         """The joint target (6,) in LeRobot units for a motion's step."""
         self.here_rad = reference_rad
-        return self._units.to_joint(self.tracker.goal(reference_rad, self.measured_rad))
+        goal_rad = self.tracker.goal(reference_rad, self.measured_rad)
+        return self._units.to_joint(goal_rad + self._zero_error_rad)
 
     def here(self) -> Grasp:
         """The grasp frame of the reference."""

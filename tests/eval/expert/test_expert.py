@@ -12,7 +12,7 @@ from so101_eval.episode.episode import Attempt, Stage
 from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.expert import Expert, run_expert
 from so101_eval.expert.mover import HOLD_DUTY, Style
-from so101_eval.palletizing.scene.draw import SUITE, Reset, draw, stream
+from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_robot.loop.tick import Tick
 
@@ -137,7 +137,7 @@ def test_boxes_that_are_not_there_are_not_grasped(two: Stage):
 
 
 def test_every_seed_moves_in_its_own_way_and_always_in_the_same():
-    styles = [Style.draw(stream(SUITE, "expert", seed)) for seed in (1, 2, 1)]
+    styles = [Style.draw(stream("expert", seed)) for seed in (1, 2, 1)]
     assert styles[0] == styles[2]
     assert len({style.pace for style in styles}) == len({style.bow_m for style in styles}) == 2
 

@@ -182,7 +182,7 @@ def test_start_bands_lie_inside_at_and_outside_of_the_border(task: str) -> None:
 
 def test_boxes_that_do_not_fit_are_an_error_and_not_an_endless_loop() -> None:
     with pytest.raises(LayoutError, match="12 boxes do not fit 48 mm apart"):
-        lay_out_boxes(PICK_AREA, 12, stream("v1", "layout", 0))
+        lay_out_boxes(PICK_AREA, 12, stream("layout", 0))
 
 
 def test_a_pallet_that_is_shifted_is_off_by_as_much_as_it_says() -> None:

@@ -1,7 +1,7 @@
 """How an attempt starts: drawing a `Reset`.
 
 `draw` is a pure function of (suite, task, scenario, level, seed). Every factor has a random stream of its own,
-keyed by the suite, the factor and the seed and by nothing else, and a scenario only says how far its factors
+keyed by the factor and the seed and by nothing else, and a scenario only says how far its factors
 may go. So switching one factor on does not move the others, a perturbed attempt pairs with the nominal one of
 the same seed, and the levels of a scenario go the same way, farther each.
 """
@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from so101_eval.errors import ConfigError, LayoutError
-from so101_eval.palletizing.scene.layout import TRIES, lay_out_boxes
+from so101_eval.palletizing.scene.layout import TRIES, lay_out_boxes, slots_in_reach
+from so101_eval.palletizing.scene.moves import draw_moves
 from so101_eval.palletizing.scene.materials import BOX_RGB
 from so101_eval.palletizing.scene.reset_data import (
     BOX_LOOKS,
@@ -22,6 +23,7 @@ from so101_eval.palletizing.scene.reset_data import (
     PALLET_LOOKS,
     TABLE_LOOKS,
     BoxStart,
+    Bump,
     CameraShift,
     Distractor,
     Light,
@@ -29,7 +31,8 @@ from so101_eval.palletizing.scene.reset_data import (
     Reset,
     SensorDisturbance,
 )
-from so101_eval.palletizing.scene.scenarios import NOMINAL, Knobs, load_scenario
+from so101_eval.palletizing.scene.safe_pose import safe_pose_rad
+from so101_eval.palletizing.scene.scenarios import IN_SUITE_V1, NOMINAL, Knobs, load_scenario
 from so101_eval.palletizing.scene.tasks import (
     BOX_FRICTION,
     BOX_KG,
@@ -55,8 +58,12 @@ __all__ = [
     "stream",
 ]
 
-SUITE = "v1"
-"""Names the rules in this file: a change that draws other scenes from the same seeds gets a new name."""
+SUITE = "v2"
+"""Names the rules in this file: a change that draws other scenes from the same seeds gets a new name. v2: the levels of
+`camera-pose` are those of a desk, what it was is `camera-moved`; all other scenes are as in v1, and records of the two
+are not counted together all the same."""
+SUITES = ("v1", SUITE)
+"""Those that can be drawn."""
 
 EVAL_SEEDS = range(1_000_000)
 """Seeds for judging. No demonstration may use one."""
@@ -65,8 +72,8 @@ DEMO_SEEDS = range(1_000_000, 2_000_000)
 
 WRIST_SHIFT_SHARE = 0.1
 """Of what the front camera is moved: the wrist camera sits on a printed mount, not on a stand."""
-PALLET_REACH_M = (0.115, 0.240)
-"""[m] from the pan axis: where every slot can be reached at the height of the second layer."""
+BUMP_S = (1.0, 5.0)
+"""When a camera is bumped: while a box is being fetched or brought."""
 
 
 def check_seed(seed: int, use: str) -> int:
@@ -83,9 +90,9 @@ def check_seed(seed: int, use: str) -> int:
     return seed
 
 
-def stream(suite: str, factor: str, seed: int) -> np.random.Generator:
-    """The random numbers of one factor for one seed."""
-    entropy = int.from_bytes(hashlib.sha256(f"{suite}/{factor}".encode()).digest()[:16])
+def stream(factor: str, seed: int) -> np.random.Generator:
+    """The random numbers of one factor for one seed, in every suite."""
+    entropy = int.from_bytes(hashlib.sha256(f"v1/{factor}".encode()).digest()[:16])
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(seed,)))
 
 
@@ -99,30 +106,36 @@ def draw(
         LayoutError: the boxes do not fit where the scenario wants them.
     """
     task = load_task(task) if isinstance(task, str) else task
-    knobs = load_scenario(scenario).knobs(level)
-    if suite != SUITE:
-        raise ConfigError(f"there is no suite {suite!r}; this version draws {SUITE!r}")
+    if suite not in SUITES:
+        raise ConfigError(f"there is no suite {suite!r}; this version draws {' and '.join(SUITES)}")
+    meant = IN_SUITE_V1.get(scenario, scenario) if suite == "v1" else scenario
+    knobs = load_scenario(meant).knobs(level)
     if seed not in EVAL_SEEDS and seed not in DEMO_SEEDS:
         raise ConfigError(f"seed {seed}: possible are {EVAL_SEEDS.start} to {DEMO_SEEDS.stop - 1}")
-    streams = {factor: stream(suite, factor, seed) for factor in _FACTORS}
+    streams = {factor: stream(factor, seed) for factor in _FACTORS}
+    boxes, pallet = _boxes(task, knobs, streams), _pallet(task, knobs, streams)
     return Reset(
         suite, task.name, scenario, level, seed,
-        boxes=_boxes(task, knobs, streams),
-        pallet=_pallet(task, knobs, streams),
+        boxes=boxes,
+        pallet=pallet,
         surface_friction=BOX_FRICTION * _span(streams["surface"], knobs.friction),
-        arm_rad=_arm(knobs, streams["arm"]),
+        arm_rad=_arm(knobs, streams["arm"], streams["anywhere"]),
         servo_strength=tuple(_span(streams["servos"], knobs.servo_strength) for _ in JOINTS),
         light=_light(knobs, streams["light"]),
         cameras=_cameras(knobs, streams["camera"]),
         table_look=_table(knobs, streams["table_look"]),
         distractors=_distractors(task, knobs, streams["distractors"]),
         senses=_senses(knobs, streams["senses"]),
+        zero_error_rad=_zero_error(knobs, streams["zeros"]),
+        moves=draw_moves(task, knobs, boxes, pallet, streams["moves"]),
+        bump=_bump(knobs, streams["bump"]),
     )  # fmt: skip
 
 
 _FACTORS = (
     *("layout", "yaw", "size", "mass", "friction", "colour", "print", "missing", "pallet", "pallet_look"),
     *("surface", "arm", "servos", "light", "camera", "table_look", "distractors", "senses"),
+    *("anywhere", "zeros", "moves", "bump"),
 )
 
 type _Streams = dict[str, np.random.Generator]
@@ -204,26 +217,32 @@ def _pallet(task: Task, knobs: Knobs, streams: _Streams) -> PalletStart:
             direction_rad = rng.uniform(-math.pi, math.pi)
             dx_m, dy_m = (knobs.pallet_shift_m * f(direction_rad) for f in (math.cos, math.sin))
         pallet = PalletStart(PALLET_PLACE_M[0] + float(dx_m), PALLET_PLACE_M[1] + float(dy_m), yaw_rad, look)
-        if all(PALLET_REACH_M[0] <= reach_m <= PALLET_REACH_M[1] for reach_m in _slot_reach_m(task, pallet)):
+        if slots_in_reach(task, pallet):
             return pallet
     raise LayoutError(f"no pallet {knobs.pallet_shift_m} m off its place can be reached")
 
 
-def _slot_reach_m(task: Task, pallet: PalletStart) -> list[float]:
-    cos, sin = math.cos(pallet.yaw_rad), math.sin(pallet.yaw_rad)
-    return [
-        math.dist(
-            (pallet.x_m + cos * slot.u_m - sin * slot.v_m, pallet.y_m + sin * slot.u_m + cos * slot.v_m),
-            PAN_AXIS_M,
-        )
-        for slot in task.slots
-    ]
-
-
-def _arm(knobs: Knobs, rng: np.random.Generator) -> tuple[float, ...]:
+def _arm(knobs: Knobs, rng: np.random.Generator, anywhere: np.random.Generator) -> tuple[float, ...]:
     """The home pose, joints of the arm off it; the jaws start as they are."""
+    if knobs.start_anywhere:
+        return safe_pose_rad(anywhere, knobs.start_anywhere)
     off_rad = [_either_way(rng, knobs.start_pose_rad, knobs.start_pose_within) for _ in JOINTS[:-1]]
     return (*(home + off for home, off in zip(HOME_POSE_RAD[:-1], off_rad, strict=True)), HOME_POSE_RAD[-1])
+
+
+def _zero_error(knobs: Knobs, rng: np.random.Generator) -> tuple[float, ...]:
+    if not knobs.zero_error_deg:
+        return ()
+    return tuple(_either_way(rng, math.radians(knobs.zero_error_deg)) for _ in JOINTS)
+
+
+def _bump(knobs: Knobs, rng: np.random.Generator) -> Bump | None:
+    if not knobs.bump_shift_m:
+        return None
+    at_s, camera = float(rng.uniform(*BUMP_S)), CAMERAS[int(rng.integers(len(CAMERAS)))]
+    share = WRIST_SHIFT_SHARE if camera == "wrist" else 1.0
+    shift_m = _vector(rng, knobs.bump_shift_m * share)
+    return Bump(at_s, camera, CameraShift(shift_m, _vector(rng, math.radians(knobs.bump_turn_deg))))
 
 
 def _light(knobs: Knobs, rng: np.random.Generator) -> Light:

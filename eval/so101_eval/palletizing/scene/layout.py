@@ -1,15 +1,19 @@
 """Where boxes lie at the start: uniform over the pick area, or in a band along its border, apart from each other."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from so101_eval.errors import LayoutError
-from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea
+from so101_eval.palletizing.scene.reset_data import PalletStart
+from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea, Task
 
 TRIES = 50  # of a whole layout, and of a point for each box
 LIFT_REACH_M = (0.110, 0.240)
 """[m] from the pan axis: where a box can be lifted over its neighbours (0.09 to 0.24 m at 60 mm height)."""
+PALLET_REACH_M = (0.115, 0.240)
+"""[m] from the pan axis: where every slot can be reached at the height of the second layer."""
 PICK_SIDE_M = 0.010  # [m] boxes stay on their side of the table: y above this
 
 
@@ -31,13 +35,35 @@ def lay_out_boxes(
         for _ in range(TRIES * count):
             low_m, high_m = band_m if band_m and len(placed) < band_boxes else inside
             point = _point(area, max(high_m, 0.0), rng)
-            if low_m <= area.beyond_m(*point) <= high_m and _may_lie(area, point, placed):
+            if low_m <= area.beyond_m(*point) <= high_m and may_lie(area, point, placed):
                 placed.append(point)
                 if len(placed) == count:
                     return placed
     raise LayoutError(
         f"{count} boxes do not fit {area.separation_m * 1000:.0f} mm apart in the band {band_m} [m]"
     )
+
+
+def slots_in_reach(task: Task, pallet: PalletStart) -> bool:
+    """Whether the arm reaches every slot of the task on a pallet that lies there."""
+    cos, sin = math.cos(pallet.yaw_rad), math.sin(pallet.yaw_rad)
+    near_m, far_m = PALLET_REACH_M
+    return all(
+        near_m
+        <= math.dist(
+            (pallet.x_m + cos * slot.u_m - sin * slot.v_m, pallet.y_m + sin * slot.u_m + cos * slot.v_m),
+            PAN_AXIS_M,
+        )
+        <= far_m
+        for slot in task.slots
+    )
+
+
+def may_lie(area: PickArea, point: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
+    """Whether a box there can be lifted, and is apart from the others."""
+    radius_m = math.dist(point, PAN_AXIS_M)
+    reachable = LIFT_REACH_M[0] <= radius_m <= LIFT_REACH_M[1] and point[1] >= PICK_SIDE_M
+    return reachable and all(math.dist(point, other) >= area.separation_m for other in others)
 
 
 def _point(area: PickArea, around_m: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -50,9 +76,3 @@ def _point(area: PickArea, around_m: float, rng: np.random.Generator) -> tuple[f
         PAN_AXIS_M[0] + radius_m * math.cos(azimuth_rad),
         PAN_AXIS_M[1] + radius_m * math.sin(azimuth_rad),
     )
-
-
-def _may_lie(area: PickArea, point: tuple[float, float], placed: list[tuple[float, float]]) -> bool:
-    radius_m = math.dist(point, PAN_AXIS_M)
-    reachable = LIFT_REACH_M[0] <= radius_m <= LIFT_REACH_M[1] and point[1] >= PICK_SIDE_M
-    return reachable and all(math.dist(point, other) >= area.separation_m for other in placed)

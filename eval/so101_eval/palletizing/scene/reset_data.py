@@ -94,8 +94,29 @@ class SensorDisturbance:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """What somebody moves while the arm works, once in an attempt: the moment before the hand is there."""
+
+    near_m: float
+    """It happens when the middle between the pads is first this near: to the middle of a box that nobody has
+    touched, or, with a box in the jaws, to the pallet's middle (from above)."""
+    boxes_m: tuple[tuple[float, float], ...] = ()
+    """Way of each box, of which the first that the hand comes near to is moved; none: no box is."""
+    pallet_m: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bump:
+    """A camera that is moved in the middle of an attempt, and stays so."""
+
+    at_s: float
+    camera: str
+    shift: CameraShift
+
+
+@dataclass(frozen=True)
 class Reset:
-    """Everything that an attempt starts from."""
+    """Everything that an attempt starts from, and what is going to happen in it."""
 
     suite: str
     task: str
@@ -117,6 +138,10 @@ class Reset:
     distractors: tuple[Distractor, ...]
     senses: SensorDisturbance
     """The name is a key in stored records."""
+    zero_error_rad: tuple[float, ...] = ()
+    """(6,) how much more than the truth each encoder reads; () for none."""
+    moves: Moves | None = None
+    bump: Bump | None = None
 
     def to_json(self) -> str:
         """One line; floats to the last bit."""

@@ -69,6 +69,10 @@ class Knobs:
     """Each joint starts off its home by this much, either way ..."""
     start_pose_within: bool = False
     """... or by anything up to it."""
+    start_anywhere: float = 0.0
+    """The arm starts this share of the way from its home to some other pose that is safe, any at all."""
+    zero_error_deg: float = 0.0
+    """Each servo's zero is off by this much, either way: what is measured and what is commanded shift together."""
     servo_strength: Range = (1.0, 1.0)
     """Stall torque of each servo against nominal."""
     joint_noise_deg: float = 0.0
@@ -91,6 +95,14 @@ class Knobs:
     """One camera is black for this share of the time, in spells of a second."""
     action_latency_s: float = 0.0
     """Actions reach the arm so much later."""
+    box_moved_m: float = 0.0
+    """A box is moved this far while the hand comes near."""
+    pallet_moved_m: float = 0.0
+    """The pallet is, while the first box is being brought."""
+    bump_shift_m: float = 0.0
+    """One camera is moved by this much in the middle of the attempt (the wrist camera by a tenth) ..."""
+    bump_turn_deg: float = 0.0
+    """... and turned by this much."""
     boxes_missing: int = 0
     """So many boxes are not there: does the policy grasp all the same? 3 is all of them."""
 
@@ -106,6 +118,8 @@ class Scenario:
     severities: tuple[Knobs, Knobs, Knobs]
     source: str = "own choice"
     """Of level 2."""
+    possible: bool = True
+    """Whether a real arm can be in it. Those that it cannot be in are no part of `all`."""
 
     def knobs(self, level: int) -> Knobs:
         """Raises `ConfigError` for a level that does not exist."""
@@ -123,8 +137,11 @@ def _axis(name: str, description: str, visual: bool, source: str = "own choice",
 _COLOSSEUM = "The Colosseum, arXiv 2402.08191"
 _FACTOR_WORLD = "Factor World, arXiv 2307.03659"
 _LIBERO = "LIBERO-Plus, arXiv 2510.13626"
+_MOVED_M = (0.015, 0.025, 0.040)
 _HERE = (True, True, True)
 _TWO = (2, 2, 2)
+_DESK_SHIFT_M, _DESK_TURN_DEG = (0.005, 0.010, 0.020), (0.5, 1.0, 2.0)
+"""What happens to cameras on a desk."""
 _WIDER_SHIFT = {"camera_shift_m": (0.02, 0.05, 0.10), "camera_turn_deg": (1.0, 3.0, 6.0)}
 
 _AXES = (
@@ -133,7 +150,21 @@ _AXES = (
         "light-direction", "key light from elsewhere", True, _FACTOR_WORLD, light_turn_deg=(20.0, 60.0, 150.0)
     ),
     _axis("light-colour", "warmer or colder light", True, _COLOSSEUM, light_tint=(0.06, 0.14, 0.25)),
-    _axis("camera-pose", "cameras moved and turned", True, _COLOSSEUM, **_WIDER_SHIFT),
+    _axis(
+        "camera-pose",
+        "cameras moved and turned, as on a desk",
+        True,
+        camera_shift_m=_DESK_SHIFT_M,
+        camera_turn_deg=_DESK_TURN_DEG,
+    ),
+    _axis("camera-moved", "cameras moved and turned, far", True, _COLOSSEUM, **_WIDER_SHIFT),
+    _axis(
+        "camera-bumped",
+        "one camera moved and turned in the middle of the attempt",
+        True,
+        bump_shift_m=_DESK_SHIFT_M,
+        bump_turn_deg=_DESK_TURN_DEG,
+    ),
     _axis(
         "camera-pose-plain",
         "cameras moved, and no background that tells where they are",
@@ -168,6 +199,15 @@ _AXES = (
         start_band_m=((0.005, 0.015), (0.015, 0.030), (0.030, 0.050)),
         start_band_boxes=_TWO,
     ),
+    _axis(
+        "box-everywhere",
+        "boxes start anywhere in the demonstrated area and up to 10, 20, 30 mm around it",
+        False,
+        start_band_m=((-1.0, 0.010), (-1.0, 0.020), (-1.0, 0.030)),
+        start_band_boxes=(8, 8, 8),
+    ),
+    _axis("box-moved", "a box is moved while the hand approaches", False, box_moved_m=_MOVED_M),
+    _axis("pallet-moved", "the pallet is moved while a box is brought", False, pallet_moved_m=_MOVED_M),
     _axis("pallet-shift", "pallet 10, 20, 40 mm off", False, pallet_shift_m=(0.010, 0.020, 0.040)),
     _axis("pallet-yaw", "pallet turned 5, 10, 20 degrees", False, pallet_yaw_rad=(0.0873, 0.1745, 0.3491)),
     _axis(
@@ -196,8 +236,24 @@ _AXES = (
         _LIBERO,
         start_pose_rad=(0.0349, 0.0873, 0.1745),
     ),
+    _axis("start-anywhere", "the arm starts in any safe pose", False, start_anywhere=(1 / 3, 2 / 3, 1.0)),
+    _axis(
+        "calibration-error",
+        "every servo's zero is off, as after a horn that slipped or a calibration by another hand",
+        False,
+        zero_error_deg=(0.5, 1.0, 2.0),
+    ),
     _axis("joint-noise", "noise on measured joints", False, joint_noise_deg=(0.5, 1.0, 2.0)),
-    _axis("joint-bias", "constant error of measured joints", False, joint_bias_deg=(1.0, 2.0, 4.0)),
+    replace(
+        _axis(
+            "sensor-bias",
+            "constant error of measured joints, but not of commanded ones: arms do not do this (calibration-error is "
+            "what they do)",
+            False,
+            joint_bias_deg=(1.0, 2.0, 4.0),
+        ),
+        possible=False,
+    ),
     _axis("joint-stuck", "one encoder stands still for a while", False, stuck_s=(0.5, 2.0, 1e3)),
     _axis("joint-delay", "measured joints come late", False, joint_delay_ticks=(1, 3, 5)),
     _axis("image-blur", "pictures out of focus", False, blur=(0.006, 0.012, 0.025)),
@@ -274,7 +330,7 @@ _OTHERS = (
     _combined(
         "another-room",
         "other light, table and cameras",
-        ("light-intensity", "light-direction", "light-colour", "camera-pose", "table-texture"),
+        ("light-intensity", "light-direction", "light-colour", "camera-moved", "table-texture"),
     ),
     _combined(
         "other-boxes",
@@ -301,8 +357,15 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 
+ALIASES: Mapping[str, str] = {"joint-bias": "sensor-bias"}
+"""Old name -> new name."""
+IN_SUITE_V1: Mapping[str, str] = {"camera-pose": "camera-moved"}
+"""Names that meant another scenario in the first suite."""
+
+
 def load_scenario(name: str) -> Scenario:
-    """The scenario of that name. Raises `ConfigError` that lists those that exist."""
+    """The scenario of that name, old or new. Raises `ConfigError` that lists those that exist."""
+    name = ALIASES.get(name, name)
     if name not in SCENARIOS:
         raise ConfigError(f"there is no scenario {name!r}; available: {', '.join(SCENARIOS)}")
     return SCENARIOS[name]

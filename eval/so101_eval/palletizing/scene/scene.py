@@ -85,13 +85,13 @@ class PalletizingScene:
         model.geom("table").matid[0] = _table_material(model, reset.table_look)
         _light(model, reset.light)
         for name in CAMERAS:
-            _shift_camera(model, name, reset.cameras[name])
+            shift_camera(model, name, reset.cameras[name])
         for thing in reset.distractors:
             _place_distractor(model, thing)
 
 
 def lay_out(arm: MockArm, scene: PalletizingScene, reset: Reset) -> None:
-    """Switch a mock arm off and on in the scene of `reset`: boxes, servos' strength, arm held at its start.
+    """Switch a mock arm off and on in the scene of `reset`: boxes, servos' strength and zeros, arm held at its start.
 
     The arm's world must have been built with `scene`. The servos stand under torque, as those of an arm that
     somebody has just homed; the same reset gives the same state, bit for bit.
@@ -102,6 +102,8 @@ def lay_out(arm: MockArm, scene: PalletizingScene, reset: Reset) -> None:
     arm.plant.fit_motors(
         [MotorParameters(stall_torque_nm=STALL_TORQUE_NM * factor) for factor in reset.servo_strength]
     )
+    if reset.zero_error_rad:
+        arm.plant.slip(reset.zero_error_rad)
     arm.plant.reset()
     hold(arm)
 
@@ -179,7 +181,8 @@ def _light(model: mujoco.MjModel, light: Light) -> None:
         vector[:2] = cos * x - sin * y, sin * x + cos * y
 
 
-def _shift_camera(model: mujoco.MjModel, name: str, shift: CameraShift) -> None:
+def shift_camera(model: mujoco.MjModel, name: str, shift: CameraShift) -> None:
+    """Move and turn a camera from where it is."""
     camera = model.camera(name)
     R_parent_camera = np.empty(9)
     mujoco.mju_quat2Mat(R_parent_camera, camera.quat)

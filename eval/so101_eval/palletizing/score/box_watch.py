@@ -97,6 +97,10 @@ class BoxWatch:
         """Where it lies or last lay."""
         return self._lay.position_m
 
+    def moved(self, pose: Pose) -> None:
+        """Somebody else moved it, and it lies there at rest: that is no push of the arm's."""
+        self._lay, self._rest = pose, self._rest._replace(pose=pose)
+
     def see(self, time_s: float, box: BoxState, hand: Hand, phase: str = "rest") -> None:
         """A moment later. `phase` is what the arm is about, for what befalls a box that nobody holds."""
         self._phase = phase

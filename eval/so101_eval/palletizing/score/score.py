@@ -13,7 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from so101_eval.palletizing.scene.reset_data import Reset
+from so101_eval.palletizing.scene.reset_data import PalletStart, Reset
 from so101_eval.palletizing.scene.tasks import SECONDS_PER_BOX, load_task
 from so101_eval.palletizing.score.box_watch import STABLE_S, BoxState, BoxWatch, Hand
 from so101_eval.palletizing.score.contacts import COLLISION_N, Toucher, Touches
@@ -41,6 +41,7 @@ class Scorer:
 
     def __init__(self, world: World, reset: Reset) -> None:
         self._world, self._data, self.reset = world, world.data, reset
+        self._pallet = reset.pallet
         self.task = load_task(reset.task)
         model = world.model
         self._box_qpos = [model.joint(f"box/{i}").qposadr[0] for i in range(len(reset.boxes))]
@@ -90,6 +91,18 @@ class Scorer:
         self._carries.see(hand.middle_m, any(watch.held and watch.lifted for watch in self.watches))
         self._watch_progress()
         self._ticks += 1
+
+    def box_moved(self, box: int) -> None:
+        """Somebody else moved that box."""
+        for watch in self.watches:
+            if watch.index == box:
+                watch.moved(self.pose(box))
+
+    def pallet_moved(self, pallet: PalletStart) -> None:
+        """The pallet is there now."""
+        self._pallet = pallet
+        for watch in self.watches:
+            watch.pallet = pallet
 
     def abort(self, kind: str, detail: str = "") -> None:
         """The attempt ended otherwise: an action that is not a number (`nan`), a stop by the guard.
@@ -169,14 +182,14 @@ class Scorer:
 
     def _fits(self, edge_m: float, pose: Pose) -> bool:
         """Whether a box stands in some slot as it should."""
-        return any(measure(pose, edge_m, slot, self.reset.pallet).good for slot in self.task.slots)
+        return any(measure(pose, edge_m, slot, self._pallet).good for slot in self.task.slots)
 
     def _standing(self) -> dict[int, tuple[int, Placement]]:
         """Box -> the slot that it counts for, and how it stands there."""
         boxes = [watch.index for watch in self.watches]
         table = [
             [
-                measure(self.pose(i), self.reset.boxes[i].edge_m, slot, self.reset.pallet)
+                measure(self.pose(i), self.reset.boxes[i].edge_m, slot, self._pallet)
                 for slot in self.task.slots
             ]
             for i in boxes

@@ -193,6 +193,11 @@ class MujocoPlant:
         self._second_tick = False
         self._sense(0.0)
 
+    def slip(self, by_rad: Sequence[float]) -> None:
+        """Turn the horns on their shafts: every encoder reads `by_rad` (6,) [rad] more than before at the same joint
+        angle, while the registers stay as they were calibrated. Call `reset` after it."""
+        self._zero_steps = self._zero_steps + np.asarray(by_rad) * STEPS_PER_RAD
+
     def tick(self, duty: NDArray[np.float64], bridge: NDArray[np.int8]) -> None:
         motors = self.drivetrain
         np.take(self._qvel, self._gear_dof, out=self._rotor_rad_s)
