@@ -39,7 +39,7 @@ EXAMPLES = """
   so101-demos --task=palletize-4 --episodes=50 --output_dir=data/varied \\
       --scenario=randomised --level=2 --num_workers=4
   so101-demos --task=palletize-2 --episodes=50 --output_dir=data/mixed \\
-      --fps=10 --recovery=0.5 --seed=1000
+      --fps=10 --recovery=0.5 --moved=0.3 --seed=1000
 """
 
 NOTES = """\
@@ -143,6 +143,20 @@ def parser() -> Parser:
         default=0.0,
         metavar="SHARE",
         help="episodes that start off the nominal path, are pushed off it, and find back: all, or this share",
+    )
+    add(
+        "--moved",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SHARE",
+        help="episodes in which a box or the pallet is moved while the hand comes near, and the expert follows",
+    )
+    add(
+        "--teleop",
+        action="store_true",
+        help="as a person moves a leader arm: uneven speed, pauses, past the box and back, idle at both ends",
     )
     add("--keep_failures", action="store_true", help="episodes in which the expert failed, too")
     add("--shadows", action="store_true", help="better pictures, four times the rendering cost")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_eval.demos.changes import chosen, with_a_move
 from so101_eval.demos.recovery import Recovering, recovers, start_off
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import FPS, Stage
@@ -66,6 +67,8 @@ def open_stage(settings: Settings) -> Stage:
 def draw_demo(settings: Settings, seed: int) -> Reset:
     """How the episode of that demonstration seed starts. Raises `ConfigError` for other seeds."""
     reset = draw(settings.task, settings.scenario, settings.level, check_seed(seed, "demo"))
+    if chosen(settings.moved, "moved share", seed):
+        reset = with_a_move(reset)
     return start_off(reset) if recovers(settings.recovery, seed) else reset
 
 
@@ -75,7 +78,7 @@ def play(settings: Settings, stage: Stage, seed: int) -> Episode:
     recovery = recovers(settings.recovery, seed)
 
     def make(stage: Stage) -> Scripted:
-        expert = Expert(stage.world, stage.robot, reset)
+        expert = Expert(stage.world, stage.robot, reset, settings.teleop)
         film.recovering = Recovering(expert, reset) if recovery else None
         film.script = Scripted(film.recovering or expert)
         return film.script
@@ -85,6 +88,7 @@ def play(settings: Settings, stage: Stage, seed: int) -> Episode:
         "seed": seed,
         "success": attempt.score.success,
         "recovery": recovery,
+        "happened": attempt.happened,
         "frames": len(film.states),
         "state_hash": attempt.state_hash,
         "reset": json.loads(reset.to_json()),

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_eval.demos.changes import chosen
 from so101_eval.episode.episode import FPS
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, stream
@@ -32,11 +33,8 @@ type Vector = NDArray[np.float64]
 
 
 def recovers(share: float, seed: int) -> bool:
-    """Whether that seed's episode is one of the `share` that are recoveries.
-
-    It follows from the seed alone; a seed that recovers at some share does at every larger one.
-    """
-    return bool(stream("recovery share", seed).uniform() < share)
+    """Whether that seed's episode is one of the `share` that are recoveries."""
+    return chosen(share, "recovery share", seed)
 
 
 def start_off(reset: Reset) -> Reset:

@@ -26,6 +26,10 @@ class Settings:
     fps: int = int(FPS)
     recovery: float = 0.0
     """Share of the episodes that start off the nominal path and are pushed off it."""
+    moved: float = 0.0
+    """Share of the episodes in which a box or the pallet is moved while the hand comes near."""
+    teleop: bool = False
+    """As a person would do it."""
     keep_failures: bool = False
     shadows: bool = False
 
@@ -45,8 +49,10 @@ class Settings:
                 raise ConfigError(
                     f"--{name} {pixels}: video needs an even number of pixels, {LEAST_PIXELS} to {MOST_PIXELS}"
                 )
-        if not 0.0 <= self.recovery <= 1.0:
-            raise ConfigError(f"--recovery {self.recovery}: possible is a share of the episodes, 0 to 1")
+        for name in ("recovery", "moved"):
+            share = getattr(self, name)
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"--{name} {share}: possible is a share of the episodes, 0 to 1")
         if self.episodes < 1:
             raise ConfigError(f"--episodes {self.episodes}: expected 1 or more")
         if self.seed < 0 or self.seed + self.episodes > len(DEMO_SEEDS):

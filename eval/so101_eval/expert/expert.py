@@ -15,6 +15,7 @@ Every seed has its own pace, height and bow of the path (`Style`), so that demon
 import itertools
 import math
 from collections.abc import Generator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from so101_eval.episode.scripted import Scripted
 from so101_eval.expert.grips import Box, room_m, ways
 from so101_eval.expert.ik import ROLL, Grasp, Vector, gripper_rad
 from so101_eval.expert.mover import Motion, Mover, Style, azimuth_rad
+from so101_eval.expert.tempo import Tempo
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.happenings import pallet_now
 from so101_eval.palletizing.scene.reset_data import PalletStart
@@ -56,10 +58,13 @@ RELEASE_RAD, RELEASE_M = 0.16, 0.0125
 BACK_OFF_M = 0.0020
 """Fixed pad from the box before the fingers rise: friction would lift the box's edge."""
 
+AIR_M, AIR_GAP_M, AIR_TICKS = 0.022, 0.012, 10
+"""A grasp of air: how high above the right one, how far the jaws close, and for how long."""
+
 TRIES = 2
 MOVED_M = 0.004
 """A box or a pallet that is this far from where it was planned for was moved."""
-MOST_CHASES = 3
+MOST_CHASES = 4
 """So often the arm goes after a box that is moved before it closes its jaws."""
 ALONG_M = 0.020
 """A box that is farther than this below the pads, on the way, is not between them."""
@@ -88,12 +93,18 @@ class Expert:
         world: the world in which the arm stands, for its eyes.
         robot: connected; its calibration and gains are read, nothing is sent.
         reset: what was laid out: the task, the pallet's place, the seed.
+        by_hand: as a person would do it with a leader arm: with pauses, at an uneven speed, past the box and back,
+            idle before and after, and with a grasp of air now and then.
     """
 
-    def __init__(self, world: World, robot: SO101, reset: Reset) -> None:
+    def __init__(self, world: World, robot: SO101, reset: Reset, by_hand: bool = False) -> None:
         self._world, self._reset = world, reset
         self._slots = load_task(reset.task).slots
         self.style = Style.draw(stream("expert", reset.seed))
+        self._tempo: Tempo | None = None
+        if by_hand:
+            self.style = self.style.by_hand(stream("by hand", reset.seed))
+            self._tempo = Tempo(stream("tempo", reset.seed))
         self.mover = Mover(robot, self.style, reset.zero_error_rad)
         self._stands: dict[Slot, int] = {}
         self._waiting = [i for i, box in enumerate(reset.boxes) if box.present]
@@ -104,7 +115,7 @@ class Expert:
     def __call__(self, observation: Observation) -> Vector | None:
         """The joint target (6,) for this tick in LeRobot units; None when the work is done."""
         self.mover.sense(self._world.data.qpos[self._world.joint_qpos])
-        reference_rad = next(self._work, None)
+        reference_rad = next(self._work, None) if self._tempo is None else self._tempo(self._work)
         return None if reference_rad is None else self.mover.goal(reference_rad)
 
     # the work
@@ -139,10 +150,14 @@ class Expert:
             pick, place = self._choose(index, slot)
             beside = pick.shifted(along_m=-PICK_CLEARANCE_M, up_m=self.style.deeper_m)
             self.phase = "reach"
-            yield from mover.over(self._above(beside), gripper_rad(box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M))
+            yield from self._over(beside, gripper_rad(box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M))
             if math.dist(self._box(index).centre_m, seen_m) > MOVED_M:
                 continue
             self.phase = "descend"
+            if self.style.grasps_air and not self._stands:
+                self.style = replace(self.style, grasps_air=False)
+                yield from self._grasp_air(beside)
+                continue
             yield from mover.line(beside)
             yield from mover.settle()
             if math.dist(self._box(index).centre_m, seen_m) <= MOVED_M:
@@ -154,6 +169,27 @@ class Expert:
         mover.tracker.load_kg = box.mass_kg
         yield from mover.line(self._above(mover.here()))
         return place
+
+    def _over(self, beside: Grasp, jaws_rad: float) -> Motion:
+        """Above the box; past it and back, where that is the style."""
+        above, past_m = self._above(beside), self.style.past_m
+        if past_m:
+            way_m = above.position_m - self.mover.here().position_m
+            way_m[2] = 0.0
+            way_m *= past_m / max(float(np.linalg.norm(way_m)), past_m)
+            yield from self.mover.over(Grasp(above.position_m + way_m, above.yaw_rad), jaws_rad)
+        yield from self.mover.over(above, jaws_rad)
+
+    def _grasp_air(self, beside: Grasp) -> Motion:
+        """Close above the box, and open again."""
+        yield from self.mover.line(beside.shifted(up_m=AIR_M))
+        self.phase = "close"
+        jaws_rad = float(self.mover.measured_rad[GRIPPER])
+        self.mover.jaws_rad = gripper_rad(AIR_GAP_M)
+        yield from self.mover.wait(AIR_TICKS)
+        self.mover.jaws_rad = jaws_rad
+        yield from self.mover.wait(AIR_TICKS)
+        yield from self.mover.line(self._above(self.mover.here()))
 
     def _carry(self, index: int, slot: Slot, place: Grasp) -> Motion:
         """Over the slot, also when the pallet is moved on the way."""

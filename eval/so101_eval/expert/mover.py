@@ -6,7 +6,7 @@ mover knows the arm and nothing of boxes.
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,10 @@ STILL_GRIPPER_RAD = 0.004
 JAW_RAD_PER_TICK = 0.12
 """The jaws' goal moves no faster; the guard allows 0.19."""
 
+PAST_M = (0.0, 0.015)
+GRASPS_AIR = 0.15
+"""Share of a person's attempts in which the first grasp goes wrong."""
+
 SETTLE_TICKS = 15
 SETTLED_RAD = np.radians([0.5, 0.3, 0.3, 0.3, 0.5])
 """Errors at which the arm has arrived: for pan and roll as much as the play of their gears lets them swing."""
@@ -57,15 +61,25 @@ class Style:
     """The way bends outwards by this in the middle: rather inwards, where the arm can hold its fingers higher."""
     deeper_m: float = 0.0
     """The pads grasp a box this much above its middle, or below."""
+    past_m: float = 0.0
+    """It goes this far past the box, and back."""
+    grasps_air: bool = False
+    """It closes its jaws above the first box, and tries once more."""
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "Style":
+        """As scripts move."""
         return Style(
             pace=float(rng.uniform(0.85, 1.15)),
             higher_m=float(rng.uniform(-0.003, 0.003)),
             bow_m=float(rng.uniform(-0.016, 0.006)),
             deeper_m=float(rng.uniform(-0.0015, 0.0015)),
         )
+
+    def by_hand(self, rng: np.random.Generator) -> "Style":
+        """The same in the hands of a person."""
+        past_m, grasps_air = float(rng.uniform(*PAST_M)), bool(rng.uniform() < GRASPS_AIR)
+        return replace(self, past_m=past_m, grasps_air=grasps_air)
 
 
 class Mover:

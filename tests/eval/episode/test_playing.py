@@ -119,7 +119,7 @@ def test_pictures_are_rendered_once_a_chunk_and_not_on_every_tick(
 def test_the_policy_sees_joints_through_their_disturbance(stage: Stage):
     clear, biased, playing = Waving(), Waving(), Playing(30.0, 30.0, "synchronous", 4, 0.0)
     play(stage, clear, playing, 2)
-    play(stage, biased, playing, 2, "joint-bias", 3)
+    play(stage, biased, playing, 2, "sensor-bias", 3)
     np.testing.assert_allclose(np.abs(biased.asked[0][0] - clear.asked[0][0]), 4.0, atol=0.1)
 
 

@@ -55,7 +55,7 @@ def test_noise_has_the_spread_it_says_and_repeats_with_the_seed() -> None:
 
 
 def test_a_bias_is_constant_and_as_drawn() -> None:
-    biased = draw("palletize-1", "joint-bias", 3, 3).senses
+    biased = draw("palletize-1", "sensor-bias", 3, 3).senses
     assert np.abs(biased.joint_bias_deg).tolist() == [4.0] * 6
     np.testing.assert_allclose(
         sensed(Disturbances(biased), ramp()) - ramp(), np.tile(biased.joint_bias_deg, (120, 1))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from so101_eval.errors import ConfigError, LayoutError, RecordError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS, check_seed, draw, stream
-from so101_eval.palletizing.scene.layout import lay_out_boxes
+from so101_eval.palletizing.scene.layout import lay_out_boxes, may_lie
+from so101_eval.palletizing.scene.moves import STAYS
 from so101_eval.palletizing.scene.reset_data import Reset
 from so101_eval.palletizing.scene.scenarios import SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import (
@@ -23,6 +24,8 @@ from so101_eval.palletizing.scene.tasks import (
     TASKS,
     load_task,
 )
+from so101_robot.guard.collision import Geometry
+from so101_robot.guard.kinematics import RAD_PER_UNIT, ZERO_RAD
 
 CELLS = st.tuples(
     st.sampled_from(sorted(TASKS)),
@@ -36,6 +39,8 @@ CHANGES: dict[str, set[str]] = {
     "light-direction": {"light.turn_rad"},
     "light-colour": {"light.tint"},
     "camera-pose": {"cameras"},
+    "camera-moved": {"cameras"},
+    "camera-bumped": {"bump"},
     "camera-pose-plain": {"cameras", "table_look"},
     "table-texture": {"table_look"},
     "pallet-texture": {"pallet.look"},
@@ -45,6 +50,9 @@ CHANGES: dict[str, set[str]] = {
     "box-start-inside": {"boxes.x_m", "boxes.y_m"},
     "box-start-edge": {"boxes.x_m", "boxes.y_m"},
     "box-start-outside": {"boxes.x_m", "boxes.y_m"},
+    "box-everywhere": {"boxes.x_m", "boxes.y_m"},
+    "box-moved": {"moves"},
+    "pallet-moved": {"moves"},
     "pallet-shift": {"pallet.x_m", "pallet.y_m"},
     "pallet-yaw": {"pallet.yaw_rad"},
     "box-size": {"boxes.edge_m"},
@@ -52,7 +60,9 @@ CHANGES: dict[str, set[str]] = {
     "friction": {"boxes.friction", "surface_friction"},
     "home-pose": {"arm_rad"},
     "joint-noise": {"senses.joint_noise_deg"},
-    "joint-bias": {"senses.joint_bias_deg"},
+    "start-anywhere": {"arm_rad"},
+    "calibration-error": {"zero_error_rad"},
+    "sensor-bias": {"senses.joint_bias_deg"},
     "joint-stuck": {"senses.stuck_s"},
     "joint-delay": {"senses.joint_delay_ticks"},
     "image-blur": {"senses.blur"},
@@ -149,7 +159,7 @@ def test_levels_go_the_same_way_farther_each() -> None:
         shifts = [
             draw("palletize-2", "camera-pose", level, seed).cameras["front"].shift_m for level in (1, 2, 3)
         ]
-        np.testing.assert_allclose(np.array(shifts[2]) / 0.10, np.array(shifts[0]) / 0.02, atol=1e-12)
+        np.testing.assert_allclose(np.array(shifts[2]) / 0.020, np.array(shifts[0]) / 0.005, atol=1e-12)
         masses = [
             draw("palletize-2", "box-mass", level, seed).boxes[0].mass_kg - 0.020 for level in (1, 2, 3)
         ]
@@ -209,10 +219,69 @@ def test_demonstration_and_evaluation_seeds_are_disjoint_and_that_is_checked() -
 def test_what_cannot_be_drawn_says_what_can() -> None:
     with pytest.raises(ConfigError, match=r"seed -1: possible are 0 to 1999999"):
         draw("palletize-2", seed=-1)
-    with pytest.raises(ConfigError, match=r"no suite 'v0'; this version draws 'v1'"):
+    with pytest.raises(ConfigError, match=r"no suite 'v0'; this version draws v1 and v2"):
         draw("palletize-2", suite="v0")
     with pytest.raises(ConfigError, match="no level -1"):
         draw("palletize-2", "friction", -1)
+
+
+def test_the_first_suite_is_still_drawn_as_it_was() -> None:
+    for scenario in ("nominal", "camera-pose", "joint-bias"):
+        before = draw("palletize-2", scenario, 2, 7, suite="v1")
+        assert (before.suite, before.scenario) == ("v1", scenario)
+        now = {"camera-pose": "camera-moved", "joint-bias": "sensor-bias"}.get(scenario, scenario)
+        again = dataclasses.replace(draw("palletize-2", now, 2, 7), suite="v1", scenario=scenario)
+        assert before == again
+    assert np.linalg.norm(draw("palletize-2", "camera-pose", 2, 7, "v1").cameras["front"].shift_m) == (
+        pytest.approx(0.050)
+    )
+    assert np.linalg.norm(draw("palletize-2", "camera-pose", 2, 7).cameras["front"].shift_m) == (
+        pytest.approx(0.010)
+    )
+
+
+def test_a_zero_error_is_as_large_as_it_says_in_every_joint_and_goes_either_way() -> None:
+    errors_deg = np.degrees(
+        [draw("palletize-2", "calibration-error", 3, seed).zero_error_rad for seed in range(20)]
+    )
+    np.testing.assert_allclose(np.abs(errors_deg), 2.0)
+    assert (np.sign(errors_deg).min(axis=0) == -1).all()
+    assert (np.sign(errors_deg).max(axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("task", ["palletize-1-small", "palletize-1", "palletize-4", "palletize-8"])
+def test_what_is_moved_ends_where_the_arm_can_deal_with_it(task: str) -> None:
+    area = load_task(task).pick_area
+    for seed in range(20):
+        for level, length_m in ((1, 0.015), (3, 0.040)):
+            reset = draw(task, "box-moved", level, seed)
+            assert reset.moves is not None
+            assert 0.060 <= reset.moves.near_m <= 0.090
+            for i, (box, way_m) in enumerate(zip(reset.boxes, reset.moves.boxes_m, strict=True)):
+                if way_m == STAYS:
+                    assert len(reset.boxes) == 8  # no room
+                    continue
+                end = box.x_m + way_m[0], box.y_m + way_m[1]
+                assert math.hypot(*way_m) == pytest.approx(length_m)
+                others = [(b.x_m, b.y_m) for k, b in enumerate(reset.boxes) if k != i]
+                assert may_lie(area, end, others)
+                if level == 1 and not others:
+                    assert area.beyond_m(*end) <= 0
+            pallet = draw(task, "pallet-moved", level, seed)
+            assert pallet.moves is not None
+            assert pallet.moves.pallet_m is not None
+            assert math.hypot(*pallet.moves.pallet_m) == pytest.approx(length_m)
+
+
+def test_any_safe_pose_is_clear_of_table_and_arm_and_not_always_the_same() -> None:
+    geometry = Geometry(0.05, None, -0.002)
+    poses = [
+        draw("palletize-1", "start-anywhere", level, seed).arm_rad for seed in range(30) for level in (1, 3)
+    ]
+    for pose_rad in poses:
+        assert not geometry.violations((np.array(pose_rad) - ZERO_RAD) / RAD_PER_UNIT)
+    assert np.ptp([pose[0] for pose in poses]) > 1.0  # the arm looks to both sides
+    assert np.ptp([pose[3] for pose in poses]) > 1.0  # and does not always point down
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "unknown", "kind", "word"])

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from so101_eval.errors import ConfigError
+from so101_eval.evaluation.plan import parse_cells
 from so101_eval.palletizing.scene.scenarios import LEVELS, SCENARIOS, Knobs, changed, load_scenario
 
 AXES_OF_THE_ISSUE = {
@@ -12,7 +13,9 @@ AXES_OF_THE_ISSUE = {
     *("table-texture", "pallet-texture", "box-colour", "box-texture", "distractors"),
     *("box-start-inside", "box-start-edge", "box-start-outside", "pallet-shift", "pallet-yaw"),
     *("box-size", "box-mass", "friction", "home-pose"),
-    *("joint-noise", "joint-bias", "joint-stuck", "joint-delay"),
+    *("camera-moved", "camera-bumped", "box-moved", "pallet-moved", "box-everywhere"),
+    *("start-anywhere", "calibration-error"),
+    *("joint-noise", "sensor-bias", "joint-stuck", "joint-delay"),
     *("image-blur", "image-exposure", "image-drop", "image-delay", "image-black"),
     *("action-latency", "catch-trial", "randomised"),
 }
@@ -59,6 +62,15 @@ def test_a_combination_turns_the_knobs_of_its_parts_at_the_same_level() -> None:
                 expected |= changed(part.knobs(level))
             assert changed(combination.knobs(level)) == expected
         assert combination.visual == all(part.visual for part in parts)
+
+
+def test_what_no_arm_can_be_in_has_a_name_that_says_so_and_is_not_played_by_default() -> None:
+    assert load_scenario("joint-bias") is load_scenario("sensor-bias")
+    assert [name for name, scenario in SCENARIOS.items() if not scenario.possible] == ["sensor-bias"]
+    assert "arms do not do this" in load_scenario("sensor-bias").description
+    played = [name for name, _ in parse_cells("all")]
+    assert set(SCENARIOS) - set(played) == {"sensor-bias"}
+    assert parse_cells("joint-bias") == (("sensor-bias", 2),)
 
 
 def test_an_unknown_scenario_and_a_level_that_does_not_exist_say_what_does() -> None:

@@ -18,11 +18,18 @@ from so101_robot.mock.cameras.render import Renderer, open_renderer
 from so101_robot.mock.physics.world import REST_POSE_RAD, World
 
 TASK = "palletize-4"
-VISUAL = sorted(name for name, scenario in SCENARIOS.items() if scenario.visual and name != "nominal")
-SENSES = sorted(
-    name for name in SCENARIOS if name.startswith(("joint-", "image-", "action-")) or name == "bad-senses"
+LATER = {"box-moved", "pallet-moved", "camera-bumped"}
+"""What happens in the middle of an attempt."""
+VISUAL = sorted(
+    name for name, scenario in SCENARIOS.items() if scenario.visual and name not in {"nominal", *LATER}
 )
-PHYSICAL = sorted(set(SCENARIOS) - set(VISUAL) - set(SENSES) - {"nominal"})
+SENSES = sorted(
+    name
+    for name in SCENARIOS
+    if name.startswith(("joint-", "image-", "action-"))
+    or name in ("bad-senses", "sensor-bias", "calibration-error")
+)
+PHYSICAL = sorted(set(SCENARIOS) - set(VISUAL) - set(SENSES) - LATER - {"nominal"})
 SEED = 5
 
 

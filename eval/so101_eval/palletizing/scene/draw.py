@@ -14,8 +14,8 @@ import numpy as np
 
 from so101_eval.errors import ConfigError, LayoutError
 from so101_eval.palletizing.scene.layout import TRIES, lay_out_boxes, slots_in_reach
-from so101_eval.palletizing.scene.moves import draw_moves
 from so101_eval.palletizing.scene.materials import BOX_RGB
+from so101_eval.palletizing.scene.moves import draw_moves
 from so101_eval.palletizing.scene.reset_data import (
     BOX_LOOKS,
     CAMERAS,

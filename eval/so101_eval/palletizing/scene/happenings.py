@@ -1,7 +1,7 @@
 """What happens on the table while the arm works: somebody moves a box or the pallet, or bumps into a camera.
 
-Looked at once per control tick, before anything is measured on it, so that a tick's pictures and readings are all of
-before or all of after. What is moved is there between one tick and the next, at rest.
+Looked at once per control tick, before anything is measured on it. What is moved is there between one tick and the
+next, at rest, and in the cameras' next pictures.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_eval.palletizing.scene.moves import STAYS
 from so101_eval.palletizing.scene.reset_data import PalletStart, Reset
 from so101_eval.palletizing.scene.scene import shift_camera
 from so101_robot.mock.physics.world import World
@@ -57,7 +58,8 @@ class Happenings:
         if moves is None or self.happened:
             return
         if moves.pallet_m is None:
-            near = next((i for i in self._untouched() if self._hand_to(i) < moves.near_m), None)
+            movable = (i for i in self._untouched() if moves.boxes_m[i] != STAYS)
+            near = next((i for i in movable if self._hand_to(i) < moves.near_m), None)
             if near is not None:
                 self._move_box(near, moves.boxes_m[near])
                 self._note(f"box {near} moved", time_s)

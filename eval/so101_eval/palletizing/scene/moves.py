@@ -13,9 +13,11 @@ from so101_eval.palletizing.scene.scenarios import Knobs
 from so101_eval.palletizing.scene.tasks import Task
 
 NEAR_M = (0.060, 0.090)
-"""How near the hand is when something is moved: a policy that plays chunks of a second has planned the grasp by then."""
+"""How near the hand is when something is moved: a policy that plays chunks of a second has planned the grasp."""
 DIRECTIONS = 64
 """Directions that are tried, in the order in which they were drawn. All levels of a scenario try the same ones."""
+
+STAYS = (0.0, 0.0)
 
 type Way = tuple[float, float]
 """(dx, dy) [m]"""
@@ -27,7 +29,8 @@ def draw_moves(
     """What is moved, where to, and how near the hand is then; None: nothing.
 
     A box ends inside the pick area if any direction leads there (the small area is too narrow for the far levels),
-    otherwise as near to it as can be; it can be lifted there, and is apart from the others. A pallet ends where all its
+    otherwise as near to it as can be; it can be lifted there, and is apart from the others. One for which there is no
+    room stays where it is, and another is moved. A pallet ends where all its
     slots can be reached.
 
     Raises:
@@ -40,7 +43,10 @@ def draw_moves(
     if knobs.pallet_moved_m:
         return Moves(near_m, pallet_m=_pallet_way(task, pallet, _ways(knobs.pallet_moved_m, directions_rad)))
     ways = _ways(knobs.box_moved_m, directions_rad)
-    return Moves(near_m, tuple(_box_way(task, boxes, i, ways) for i in range(len(boxes))))
+    boxes_m = tuple(_box_way(task, boxes, i, ways) for i in range(len(boxes)))
+    if all(way == STAYS for way in boxes_m):
+        raise LayoutError(f"there is no room to move any box by {knobs.box_moved_m * 1000:.0f} mm")
+    return Moves(near_m, boxes_m)
 
 
 def _ways(length_m: float, directions_rad: Sequence[float]) -> list[Way]:
@@ -55,9 +61,7 @@ def _box_way(task: Task, boxes: Sequence[BoxStart], index: int, ways: Sequence[W
         return max(area.beyond_m(box.x_m + way[0], box.y_m + way[1]), 0.0)
 
     possible = [way for way in ways if may_lie(area, (box.x_m + way[0], box.y_m + way[1]), others)]
-    if not possible:
-        raise LayoutError(f"box {index} cannot be moved by {math.hypot(*ways[0]) * 1000:.0f} mm")
-    return min(possible, key=beyond_m)  # the first of those that are equally good
+    return min(possible, key=beyond_m, default=STAYS)  # the first of those that are equally good
 
 
 def _pallet_way(task: Task, pallet: PalletStart, ways: Sequence[Way]) -> Way:
