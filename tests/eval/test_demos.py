@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pexpect
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -22,13 +24,13 @@ from so101_eval.demos import command as demos_command
 from so101_eval.demos import players, staging
 from so101_eval.demos.dataset import EPISODES
 from so101_eval.demos.episode import Episode, draw_demo, from_png, open_stage, play
-from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
+from so101_eval.demos.folder import SETTINGS, STAGING, prepare, write_settings
 from so101_eval.demos.recovery import START_OFF_RAD, WOBBLE_DEG, Recovering, recovers
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome
 from so101_eval.episode.episode import Stage
 from so101_eval.episode.scripted import Scripted
-from so101_eval.errors import EvalError
+from so101_eval.errors import ConfigError, EvalError
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, Reset, draw
 from so101_robot.chunks.inference import Observation
@@ -284,6 +286,51 @@ def test_recovery_is_for_all_episodes_or_for_a_share_of_them(
     monkeypatch.setattr(demos_command, "make_dataset", lambda settings, *_: told.append(settings))
     assert DEMOS.main(command(tmp_path / "set", *asked)) == 0
     assert told[0].recovery == share
+
+
+def test_in_a_share_of_the_episodes_something_is_moved_and_the_place_it_is_moved_to_is_recorded():
+    settings = Settings("palletize-1", 1, moved=0.5)
+    moves = [draw_demo(settings, FIRST + i).moves for i in range(40)]
+    there = [move for move in moves if move is not None]
+    assert 10 < len(there) < 30
+    assert {move.pallet_m is None for move in there} == {True, False}
+    assert all(draw_demo(Settings("palletize-1", 1), FIRST + i).moves is None for i in range(5))
+
+
+@pytest.mark.parametrize("flag", ["--moved", "--teleop"])
+def test_moved_and_teleop_reach_the_episodes_that_are_recorded(flag: str, tmp_path: Path):
+    out = tmp_path / "set"
+    assert DEMOS.main(command(out, flag, "--episodes", "1")) == 0
+    (line,) = (out / "meta" / EPISODES).read_text().splitlines()
+    record = json.loads(line)
+    assert record["success"]
+    plain = play(Settings("palletize-1", 1, width=16, height=16), stage_of_one(), FIRST)
+    if flag == "--moved":
+        assert set(record["happened"]) <= {"box 0 moved", "pallet moved"}
+        assert record["happened"]
+        assert record["reset"]["moves"]
+    else:
+        (table,) = (out / "data").rglob("*.parquet")
+        states = np.stack(pq.read_table(table)["observation.state"].to_pylist())
+        assert np.ptp(states[:15], axis=0).max() < 1.0  # idle at first
+        assert record["frames"] > len(plain.state) + 15
+
+
+@cache
+def stage_of_one() -> Stage:
+    return open_stage(Settings("palletize-1", 1, width=16, height=16))
+
+
+def test_a_dataset_that_an_older_version_began_goes_on(tmp_path: Path):
+    settings = Settings("palletize-1", 2)
+    old = dataclasses.asdict(settings)
+    for name in ("moved", "teleop"):
+        del old[name]
+    (tmp_path / STAGING).mkdir()
+    (tmp_path / STAGING / SETTINGS).write_text(json.dumps(old))
+    assert prepare(settings, tmp_path)
+    with pytest.raises(ConfigError, match=r"--moved 0.0 \(now 0.5\)"):
+        prepare(dataclasses.replace(settings, moved=0.5), tmp_path)
 
 
 SLOW = Settings("palletize-1", 1, width=16, height=16, fps=10)

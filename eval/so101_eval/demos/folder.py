@@ -53,6 +53,8 @@ def _compare(settings: Settings, out: Path, stored: Path) -> None:
         raise ConfigError(
             f"{stored} cannot be read ({error}); choose another --output_dir, or remove {out}"
         ) from error
+    # what a version before did not know was at its default
+    theirs = {field.name: field.default for field in dataclasses.fields(Settings)} | theirs
     ours = dataclasses.asdict(settings)
     differing = [
         f"--{name.replace('_', '-')} {theirs.get(name)} (now {value})"

@@ -28,9 +28,10 @@ from so101_eval.expert.mover import Motion, Mover, Style, azimuth_rad
 from so101_eval.expert.tempo import Tempo
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.happenings import pallet_now
+from so101_eval.palletizing.scene.layout import LIFT_REACH_M
 from so101_eval.palletizing.scene.reset_data import PalletStart
 from so101_eval.palletizing.scene.scenarios import NOMINAL
-from so101_eval.palletizing.scene.tasks import PALLET_M, Slot, Task, load_task
+from so101_eval.palletizing.scene.tasks import PALLET_M, PAN_AXIS_M, Slot, Task, load_task
 from so101_eval.palletizing.score.placement import in_world
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks.inference import Observation
@@ -64,7 +65,7 @@ AIR_M, AIR_GAP_M, AIR_TICKS = 0.022, 0.012, 10
 TRIES = 2
 MOVED_M = 0.004
 """A box or a pallet that is this far from where it was planned for was moved."""
-MOST_CHASES = 4
+MOST_CHASES = 3
 """So often the arm goes after a box that is moved before it closes its jaws."""
 ALONG_M = 0.020
 """A box that is farther than this below the pads, on the way, is not between them."""
@@ -145,13 +146,15 @@ class Expert:
     def _grasp(self, index: int, slot: Slot) -> Generator[Vector, None, Grasp]:
         """Take the box, wherever it is moved before the jaws close; returns how it is to be set down."""
         box, mover = self._reset.boxes[index], self.mover
-        for _ in range(MOST_CHASES):
+        chases = 0
+        while True:
             seen_m = self._box(index).centre_m
             pick, place = self._choose(index, slot)
             beside = pick.shifted(along_m=-PICK_CLEARANCE_M, up_m=self.style.deeper_m)
             self.phase = "reach"
             yield from self._over(beside, gripper_rad(box.edge_m + PICK_CLEARANCE_M + PICK_OPEN_M))
-            if math.dist(self._box(index).centre_m, seen_m) > MOVED_M:
+            if chases < MOST_CHASES and self._was_moved(index, seen_m):
+                chases += 1
                 continue
             self.phase = "descend"
             if self.style.grasps_air and not self._stands:
@@ -160,8 +163,9 @@ class Expert:
                 continue
             yield from mover.line(beside)
             yield from mover.settle()
-            if math.dist(self._box(index).centre_m, seen_m) <= MOVED_M:
+            if chases == MOST_CHASES or not self._was_moved(index, seen_m):
                 break
+            chases += 1
             yield from mover.line(self._above(mover.here()))
         self.phase = "close"
         yield from mover.close(box.edge_m)
@@ -169,6 +173,12 @@ class Expert:
         mover.tracker.load_kg = box.mass_kg
         yield from mover.line(self._above(mover.here()))
         return place
+
+    def _was_moved(self, index: int, seen_m: Vector) -> bool:
+        """The box lies elsewhere now, where the arm can take it."""
+        now_m = self._box(index).centre_m
+        near_m, far_m = LIFT_REACH_M
+        return math.dist(now_m, seen_m) > MOVED_M and near_m <= math.dist(now_m[:2], PAN_AXIS_M) <= far_m
 
     def _over(self, beside: Grasp, jaws_rad: float) -> Motion:
         """Above the box; past it and back, where that is the style."""

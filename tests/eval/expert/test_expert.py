@@ -1,7 +1,8 @@
 """The scripted expert: it does the task through the wire, recovers, varies, and lives within the protections."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from so101_eval.episode.episode import Attempt, Stage
 from so101_eval.episode.scripted import Scripted
+from so101_eval.expert import mover
 from so101_eval.expert.expert import Expert, run_expert
+from so101_eval.expert.motion import JointUnits
 from so101_eval.expert.mover import HOLD_DUTY, Style
+from so101_eval.expert.tempo import MOST_SPEED, Tempo
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_robot.loop.tick import Tick
@@ -167,17 +171,57 @@ def test_the_wrist_never_reaches_for_a_target_at_the_height_of_the_boxes(two: St
     """On its way between boxes and pallet the arm stays above them."""
     watched = watch(two, draw("palletize-2", seed=10))
     low_m = math.inf
-    arm = Expert(two.world, two.robot, watched.attempt.reset)
+    arm, units = Expert(two.world, two.robot, watched.attempt.reset), JointUnits(two.robot.bus.scale)
     for tick, phase in zip(watched.ticks, watched.phases, strict=True):
         if phase in ("carry", "reach") and tick.index > 60:
-            height_m = float(fingertip_m(arm, tick.state.position)[2])
+            height_m = float(fingertip_m(arm, units.to_rad(tick.state.position))[2])
             low_m = min(low_m, height_m)
     assert low_m > 0.040
 
 
-def fingertip_m(expert: Expert, position: NDArray[np.float64]) -> NDArray[np.float64]:
-    expert.mover.sense(position)
+def fingertip_m(expert: Expert, joint_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    expert.mover.sense(joint_rad)
     return expert.mover.arm.place(expert.mover.measured_rad)[0]
+
+
+def line(ticks: int) -> Generator[NDArray[np.float64]]:
+    """A joint that moves by one a tick."""
+    for tick in range(ticks):
+        yield np.full(6, float(tick))
+
+
+def test_a_persons_tempo_goes_all_the_way_unevenly_with_pauses_and_stands_still_at_both_ends():
+    tempo, work = Tempo(np.random.default_rng(3)), line(600)
+    at: list[float] = []
+    while (reference := tempo(work)) is not None:
+        at.append(float(reference[0]))
+    steps = np.diff(at)
+    idle = round(0.6 * 30)
+    assert set(at[:idle]) == {0.0}
+    assert set(at[-idle:]) == {599.0}
+    moving = steps[(steps > 0) & (np.arange(len(steps)) < len(steps) - 60)]
+    assert steps.min() >= 0.0
+    assert moving.max() <= MOST_SPEED + 1e-9
+    assert np.std(moving) > 0.1
+    paused = np.flatnonzero(steps[45:-45] == 0)
+    assert len(paused) > 6
+    assert len(at) > 700  # slower than the script
+
+
+def test_by_hand_the_box_gets_there_too_after_a_grasp_of_air(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mover, "GRASPS_AIR", 1.0)
+    reset, phases = draw("palletize-1-straight", seed=3), list[str]()
+    with Stage("palletize-1-straight") as stage:
+        experts: list[Expert] = []
+
+        def make(stage: Stage) -> Scripted:
+            experts.append(Expert(stage.world, stage.robot, reset, by_hand=True))
+            return Scripted(experts[0])
+
+        attempt = stage.attempt(reset, make, lambda _: phases.append(experts[0].phase))
+    assert attempt.score.success, attempt.score.failure
+    closings = sum(b == "close" != a for a, b in pairwise(phases))
+    assert closings == 2
 
 
 @pytest.mark.slow
