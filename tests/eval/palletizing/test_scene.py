@@ -249,6 +249,26 @@ def test_laying_out_again_after_a_crash_gives_the_same_state_bit_for_bit(arm: Mo
     assert {*hashes, other.state_hash()} == {hashes[0]}
 
 
+@pytest.mark.parametrize(
+    ("scenario", "lines_px"), [("camera-pose", (1.2, 2.3, 4.6)), ("camera-moved", (4.0, 10.2, 20.7))]
+)
+def test_a_camera_that_moved_shows_a_box_as_far_off_as_the_scenario_says(
+    scenario: str, lines_px: tuple[float, ...], world: World
+) -> None:
+    def seen_px(level: int, seed: int) -> NDArray[np.float64]:
+        """Where the front camera of 96 lines has the first box."""
+        reset = draw(TASK, scenario, level, seed)
+        put(world, reset)
+        camera = world.data.camera("front")
+        box_m = camera.xmat.reshape(3, 3).T @ (world.data.body("box/0").xpos - camera.xpos)
+        focal_px = 48 / math.tan(math.radians(world.model.camera("front").fovy[0]) / 2)
+        return focal_px * box_m[:2] / -box_m[2]
+
+    for level, expected_px in enumerate(lines_px, start=1):
+        off_px = [np.linalg.norm(seen_px(level, seed) - seen_px(0, seed)) for seed in range(40)]
+        assert np.mean(off_px) == pytest.approx(expected_px, rel=0.15)
+
+
 def test_strength_of_the_servos_reaches_the_motors(arm: MockArm) -> None:
     assert arm.world is not None
     assert isinstance(arm.world.scene, PalletizingScene)
