@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from so101_calibration import files
@@ -24,6 +23,8 @@ from so101_calibration.servos import compare, journal, motion_test, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
 from so101_policy.command_flags import Parser
+from so101_policy.errors import first_line
+from so101_policy.plain_data import parse_yaml
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
@@ -215,9 +216,9 @@ def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
     if text is None:
         return {}
     try:
-        cameras: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--robot.cameras: {error}") from error
+        cameras: Any = parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"--robot.cameras: {first_line(error)}") from error
     if not isinstance(cameras, dict) or not all(isinstance(value, dict) for value in cameras.values()):
         raise UsageError(
             "--robot.cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}"
