@@ -16,21 +16,21 @@ from rich.console import Console
 from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.errors import CalibrateError, FileError, UsageError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.report import as_json, graded, show
 from so101_calibration.servos import command as servos
-from so101_calibration.servos import compare, journal, motion_test, plausible
+from so101_calibration.servos import compare, journal, motion_test
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
 from so101_policy.command_flags import Parser
 from so101_policy.errors import first_line
 from so101_policy.plain_data import parse_yaml
+from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
-from so101_robot.preflight import servos as preflight_servos
 from so101_robot.preflight.findings import Finding, Level, verdict
+from so101_robot.preflight.judgement import servo_judgements
 
 STDOUT = Path("-")
 
@@ -94,7 +94,8 @@ def run(options: argparse.Namespace) -> int:
         move = not options.no_motion and operator.confirm(
             f"Each joint will move {motion_test.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
         )
-        findings = [*_unfinished(options), *examine(line, calibration, move)]
+        path = None if options.id is None else servos.path_for(options)
+        findings = [*_unfinished(options), *examine(line, calibration, move, path)]
     findings += camera_rates.examine(cameras, mock)
     text = json.dumps(as_json(findings), indent=1) + "\n"
     if to_stdout:
@@ -106,13 +107,16 @@ def run(options: argparse.Namespace) -> int:
     return 1 if verdict(findings) is Level.STOP else 0
 
 
-def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool) -> list[Finding]:
+def examine(
+    line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool, path: Path | None = None
+) -> list[Finding]:
     """Everything about the servos.
 
     Args:
         line: to the servos.
         calibration: of the file; None if there is none.
         move: whether joints may be moved.
+        path: the file, which need not exist; None if none was named.
     """
     try:
         rows = line.rows()
@@ -120,20 +124,22 @@ def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move
         return [Finding(Level.STOP, "servos", "", str(error))]
     findings = [
         Finding(Level.OK, "servos", "", "1 to 6 answer"),
-        *_health(rows),
-        *_calibrated(calibration, rows),
+        *_judged(calibration, rows, path),
         _cycles(line),
     ]
     if not move:
         return [*findings, Finding(Level.WARN, "motion", "", "not tried")]
+    if any(value_of(row, "Operating_Mode") for row in rows):
+        text = "not tried, because not every servo is in the mode that follows positions"
+        return [*findings, Finding(Level.WARN, "motion", "", text)]
     if verdict(findings) is Level.STOP:
         return [*findings, Finding(Level.WARN, "motion", "", "not tried, because something above failed")]
     return [*findings, *_motions(line, compare.stored(rows))]
 
 
-def _summary(check: str, problems: Sequence[str], fine: str) -> Finding:
+def _summary(check: str, problems: Sequence[Finding], fine: str) -> Finding:
     """All problems of one check as one finding; `fine` is what is said without any."""
-    return Finding(Level.STOP if problems else Level.OK, check, "", "; ".join(problems) or fine)
+    return Finding(verdict(problems), check, "", "; ".join(finding.text for finding in problems) or fine)
 
 
 def _unfinished(options: argparse.Namespace) -> Iterator[Finding]:
@@ -142,15 +148,18 @@ def _unfinished(options: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(Level.STOP, "calibration", "", message)
 
 
-def _health(rows: Registers) -> Iterator[Finding]:
-    """What servos report about themselves: kind and supply as the guided calibration judges them, the rest as the
-    pre-flight of `so101-run` does."""
-    found = plausible.of_servos(rows)
-    for kind in ("model", "firmware", "supply"):
-        yield _summary(kind, [finding.text for finding in found if finding.check == kind], "as it should be")
-    yield from preflight_servos.check_heat(rows)
-    yield from preflight_servos.check_errors(rows)
-    yield from preflight_servos.check_settings(rows)
+def _judged(
+    file: Mapping[str, JointCalibration] | None, rows: Registers, path: Path | None
+) -> Iterator[Finding]:
+    """What servos and calibration are, by the judgement of the pre-flight; and what the servos measure."""
+    found = {name: judge() for name, judge in servo_judgements(rows, None, "servos").items()}
+    for kind in ("model", "firmware"):
+        yield _summary(
+            kind, [finding for finding in found["servos"] if finding.kind == kind], "as it should be"
+        )
+    yield _summary("supply", _troubles(found["supply"]), "as it should be")
+    for name in ("heat", "errors", "settings"):
+        yield from found[name]
     for joint, row in zip(JOINTS, rows, strict=True):
         for name, value, unit in (
             ("voltage", value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V, "V"),
@@ -158,24 +167,25 @@ def _health(rows: Registers) -> Iterator[Finding]:
         ):  # measured here, judged above
             text = f"{value:.4g} {unit}"
             yield Finding(Level.OK, f"{joint} {name}", "", text, value=round(value, 1), unit=unit)
-
-
-def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Finding]:
-    stored = compare.stored(rows)
-    problems = [finding.text for finding in plausible.of_calibration(stored)] + compare.outside(stored, rows)
-    yield _summary("calibration in the servos", problems, "plausible")
-    check = "calibration file"
+    in_servos = _troubles([*found["calibration"], *found["sizes"]])
+    yield _summary("calibration in the servos", in_servos, "plausible")
     if file is None:
-        yield Finding(Level.WARN, check, "", "none was named (--robot.id), or there is no such file")
+        older = None if path is None else older_file(path)
+        text = "none was named (--robot.id), or there is no such file"
+        if older is not None:
+            text += (
+                f"; {older} is one, where an earlier LeRobot kept it: `so101-calibrate servos --from={older}`"
+            )
+        yield Finding(Level.WARN, "calibration file", "", text)
         return
-    if sorted(file) != sorted(JOINTS):
-        yield Finding(Level.STOP, check, "", plausible.of_calibration(file)[0].text)
-        return
-    different = [
-        f"{d.joint} ({d.zero_deg:+.1f} deg)" for d in compare.differences(file, stored) if not d.same
-    ]
-    problems = [f"differs from the servos: {', '.join(different)}"] if different else []
-    yield _summary(check, problems, "is the one in the servos")
+    of_file = servo_judgements(rows, file, path or "the file")
+    in_file = _troubles([*of_file["calibration"](), *of_file["sizes"]()])
+    told = {finding.text for finding in in_servos}
+    yield _summary("calibration file", [f for f in in_file if f.text not in told], "is the one in the servos")
+
+
+def _troubles(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level is not Level.OK]
 
 
 def _cycles(line: Line) -> Finding:

@@ -12,13 +12,13 @@ import pytest
 from so101_calibration import files
 from so101_calibration.cli import CALIBRATE
 from so101_calibration.errors import ImplausibleError, InputEndedError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare
 from so101_calibration.servos.journal import journal_path
 from so101_calibration.servos.line import Line
 from so101_calibration.servos.steps import MIDDLE
 from so101_calibration.servos.terminal import Terminal
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
@@ -64,7 +64,7 @@ def test_an_arm_that_stands_where_it_cannot_is_another_arm(
     arm.plant._steps[5] = 500  # type: ignore[attr-defined]
     arm.advance_to(arm.now_us + 50_000)
     assert servos.check(line, path, operator, as_json=False) == 1
-    assert "gripper (servo 6) is 81 deg outside its range" in operator.text
+    assert "servo 6 (gripper): it is at 500, 81 deg outside its range" in operator.text
     assert "ends [deg]" in operator.text  # not eaten as markup
 
 

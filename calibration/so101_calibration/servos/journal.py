@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from so101_calibration import files
 from so101_calibration.errors import CalibrateError, FileError, InterruptedWriteError
-from so101_calibration.homing import Calibration
 from so101_calibration.servos.line import LOCK, TORQUE, Line
 from so101_policy.files import sync
 from so101_robot.bus import registers
+from so101_robot.bus.calibration import Calibration
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.bus.setup import MULTI_TURN, Registers, value_of
 from so101_robot.errors import RobotError

@@ -46,9 +46,9 @@ from so101_robot.errors import (
     ConfigError,
     UnsafeActionError,
 )
-from so101_robot.guard import rig
+from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
-from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
+from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
 from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
@@ -456,6 +456,8 @@ class SO101(Robot):
         limits, found = rig.find(beside, self.config.rig)
         if found is not None:
             logger.info("%s: limits of the rig from %s", self, found)
+        if beside is not None:
+            limits = measured_ends.applied(limits, beside, self.calibration[FULL_TURN_JOINT].homing_offset)
         self.guard = Guard(self.config.limits, *self.joint_limits(), limits)
         self.guard.reset(state.position)
 
@@ -490,8 +492,8 @@ class SO101(Robot):
         if (older := calibrations.older_file(self.calibration_fpath)) is not None:
             return (
                 f"{older} is one of this name, where an earlier LeRobot kept it. Take it over, into servos and file, "
-                f"with `so101-calibrate servos {arm} --from={shlex.quote(str(older))}`, which asks first; calibrating again "
-                "would move the zeros that datasets and policies know"
+                f"with `so101-calibrate servos {arm} --from={shlex.quote(str(older))}`, which asks first; calibrating "
+                "again would move the zeros that datasets and policies know"
             )
         return (
             f"calibrate the arm with `so101-calibrate servos {arm}`; it also puts a file that you have into the servos "

@@ -1,9 +1,9 @@
 """A calibration as numbers: how it is read from LeRobot's file, what its angles mean, and where two of them differ.
 
 LeRobot's file is JSON: joint -> id, drive_mode, homing_offset, range_min, range_max. An STS3215 reads
-`present = (raw - Homing_Offset) mod 4096`, where `raw` is the encoder's own count; 0 degrees is the middle of the range.
-`drive_mode` is in the file alone, no servo has it: 1 turns the sign around, so of the gripper, which is in percent, the
-larger count is closed. LeRobot ignores it for joints in degrees, and so does `units`.
+`present = (raw - Homing_Offset) mod 4096`, where `raw` is the encoder's own count; 0 degrees is the middle of the
+range. `drive_mode` is in the file alone, no servo has it: 1 turns the sign around, so the gripper, which is in percent,
+is closed at the larger count. LeRobot ignores it for joints in degrees, and so does `units`.
 
 Sources: LeRobot 0.6.1 (`SerialMotorsBus._normalize`); the sign of the offset as measured on servos with firmware 3.10.
 """
@@ -203,15 +203,13 @@ def neighbours(path: Path) -> str:
     forgotten or misspelt. Empty where there is none."""
     here = _names(path.parent)
     phrases = [f"that folder has {here} (choose one with --robot.id)"] if here else []
-    phrases += [
-        f"{folder}, of an earlier LeRobot, has {names}"
-        for folder in _older_folders(path)
-        if (names := _names(folder))
-    ]
+    for folder in _older_folders(path):
+        if names := _names(folder):
+            phrases.append(f"{folder}, of an earlier LeRobot, has {names}")
     oldest = next((place for place in OLDEST_FILES if place.is_file()), None)
     if oldest is not None:
         phrases.append(
-            f"{oldest} is of LeRobot before June 2025, and its angles mean something else: it is of no use here"
+            f"{oldest} is of LeRobot before June 2025, whose angles mean something else: of no use here"
         )
     return "; ".join(phrases)
 

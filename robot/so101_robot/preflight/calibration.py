@@ -11,7 +11,7 @@ from so101_robot.bus import calibration as calibrations
 from so101_robot.bus.calibration import DEG_PER_STEP, LARGEST_OFFSET, Calibration, JointCalibration
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
-from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
 
@@ -95,7 +95,7 @@ def wrong_sizes(calibration: Calibration) -> list[Finding]:
     return [finding for joint in JOINTS for finding in _size(joint, calibration[joint])]
 
 
-def size(joint: str, span_deg: float, check: str = SIZES) -> tuple[str, str] | None:
+def size(joint: str, span_deg: float) -> tuple[str, str] | None:
     """The kind, `small` or `large`, and what was found, where a range of `span_deg` is not that of this joint."""
     share, nominal = span_deg / NOMINAL_DEG[joint], NOMINAL_DEG[joint]
     if SMALLEST <= share <= LARGEST:
@@ -128,7 +128,7 @@ def outside(calibration: Calibration, rows: Registers) -> list[Finding]:
                 Finding(
                     Level.STOP,
                     CALIBRATION,
-                    _named(name),
+                    named_servo(SERVO_IDS[JOINTS.index(name)]),
                     found,
                     asked,
                     ANOTHER_ARM,
@@ -158,8 +158,8 @@ def _range(joint: str, row: JointCalibration) -> list[Finding]:
     if joint == FULL_TURN_JOINT or not whole_turn:
         return []
     found = (
-        f"range {row.range_min}..{row.range_max} is a whole turn, which this joint cannot make: it crossed the encoder's "
-        "wrap while it was recorded"
+        f"range {row.range_min}..{row.range_max} is a whole turn, which this joint cannot make: it crossed the "
+        "encoder's wrap while it was recorded"
     )
     return [_stop("wrap", joint, found, "calibrate again")]
 
@@ -199,10 +199,6 @@ def _registers(rows: Registers) -> list[Finding]:
         for joint, word in zip(JOINTS, words, strict=True)
         if word > 0x0FFF
     ]
-
-
-def _named(joint: str) -> str:
-    return f"{joint} (servo {SERVO_IDS[JOINTS.index(joint)]})"
 
 
 def _stop(kind: str, subject: str, found: str, possible: str = "") -> Finding:

@@ -46,5 +46,7 @@ def judge_rate(
     if not (bad or poor):
         return Finding(Level.OK, check, subject, found, value=rate, unit="1/s")
     asked = "even gaps" if share >= SLOW or not expected_fps else f"{expected_fps:g} frames/s, as configured"
-    remedy = "give it a USB port of its own, more light, or a smaller size; or configure the rate that it delivers"
+    remedy = (
+        "give it a USB port of its own, more light, or a smaller size; or configure the rate that it delivers"
+    )
     return Finding(Level.STOP if bad else Level.WARN, check, subject, found, asked, remedy, rate, "1/s")

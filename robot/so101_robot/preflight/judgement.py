@@ -1,7 +1,7 @@
-"""The one judgement of servos and calibration: what `so101-run` looks at before it moves is what `so101-calibrate` tells.
+"""The one judgement of servos and calibration, for `so101-run` before it moves and for `so101-calibrate`.
 
-Whatever one of them calls wrong, the other does not call right, and in the same words. Each check is a function without
-arguments, so that a trouble in one hides no other.
+What one of them calls wrong the other does not call right, and both say it in the same words. Each check is a function
+without arguments, so that a trouble in one hides no other.
 """
 
 from collections.abc import Callable

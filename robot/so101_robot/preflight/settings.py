@@ -1,8 +1,8 @@
 """The settings of servos: what somebody left in their registers, and what that does to an arm. Pure functions.
 
-A value passes when an arm can work with it, whoever wrote it: Feetech's factory, LeRobot or this project. A setting that
-connecting writes anyway (`bus.setup.settings`) never stops a run; that it was wrong is worth a word all the same, since
-other programs find it like that.
+A value passes when an arm can work with it, whoever wrote it: Feetech's factory, LeRobot or this project. A setting
+that connecting writes anyway (`bus.setup.settings`) never stops a run; that it was wrong is worth a word all the same,
+since other programs find it like that.
 """
 
 from typing import NamedTuple

@@ -9,9 +9,9 @@ import pytest
 
 from so101_calibration import files
 from so101_calibration.errors import FileError, InterruptedWriteError, ServoError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import compare, journal
 from so101_calibration.servos.line import Line
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.errors import PortError
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm
