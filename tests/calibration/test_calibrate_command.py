@@ -1,5 +1,6 @@
 """The command: comparing and restoring, one readable message for a mistake, and a script at its prompts."""
 
+import contextlib
 import json
 import os
 import threading
@@ -201,3 +202,59 @@ def test_what_an_earlier_write_left_is_looked_at_before_anything_else(
     assert CALIBRATE.main(["servos", *here, f"--from={servos.FROM_EEPROM}"]) != 0
     assert "should be the journal of a calibration and is not" in capsys.readouterr().err
     assert not left.exists()
+
+
+def test_from_eeprom_keeps_the_drive_mode_that_only_the_file_has(
+    line: Line, path: Path, file: dict[str, JointCalibration]
+) -> None:
+    mirrored = file | {"gripper": file["gripper"]._replace(drive_mode=1)}
+    path.write_text(files.dump(mirrored))
+    operator = Scripted()
+    assert servos.check(line, path, operator, as_json=False) == 0
+    assert "drive_mode 1" in operator.text  # shown, and no difference: a servo has none
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert "0 of 30 registers differ" in operator.text
+    assert "gripper keeps drive_mode 1" in operator.text
+    assert files.read(path) == mirrored
+
+
+def test_from_eeprom_without_a_file_says_which_drive_mode_it_takes(
+    line: Line, path: Path, operator: Scripted
+) -> None:
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert "servos do not store drive_mode" in operator.text
+    assert files.read(path)["gripper"].drive_mode == 0
+
+
+def test_from_eeprom_takes_the_drive_mode_that_an_earlier_lerobot_kept_elsewhere(
+    line: Line, tmp_path: Path, operator: Scripted
+) -> None:
+    path = tmp_path / "so_follower" / "arm.json"
+    rows = compare.stored(line.rows())
+    rows["gripper"] = rows["gripper"]._replace(drive_mode=1)
+    files.write_whole(tmp_path / "so100_follower" / "arm.json", files.dump(rows))
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert files.read(path)["gripper"].drive_mode == 1
+
+
+def test_a_calibration_of_an_earlier_lerobot_is_named_and_taken_over_on_demand(
+    arm: MockArm,
+    line: Line,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, old = (tmp_path / folder / "arm.json" for folder in ("so_follower", "so101_follower"))
+    files.write_whole(old, files.dump(compare.stored(line.rows())))
+    line.name = "/dev/arm"
+    monkeypatch.setattr(servos, "open_line", lambda port, mock: contextlib.nullcontext(line))
+    flags = ["--robot.port=/dev/arm", "--robot.id=arm", f"--robot.calibration_dir={path.parent}"]
+    assert CALIBRATE.main(["servos", *flags, "--check"]) == 2
+    said = capsys.readouterr().err
+    assert f"there is no calibration at {path}; {old} is one of this name" in said
+    take_over = said.split("`")[1].split()
+    assert take_over[:2] == ["so101-calibrate", "servos"]
+    assert not path.exists()
+    assert CALIBRATE.main([*take_over[1:], "--yes"]) == 0
+    assert files.read(path) == files.read(old)
+    assert CALIBRATE.main(["servos", *flags, "--check"]) == 0

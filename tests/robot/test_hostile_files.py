@@ -20,6 +20,11 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from so101_calibration import files
+from so101_calibration.cameras import rig_file
+from so101_calibration.cameras.intrinsics import Intrinsics
+from so101_calibration.cameras.lock_settings import Lock
+from so101_calibration.cameras.poses import Placed
+from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_policy.errors import SO101Error
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
@@ -130,10 +135,29 @@ def _faults(path: Path) -> Callable[[], None]:
     return play
 
 
+def _cameras(path: Path) -> Callable[[], None]:
+    cameras = rig_file.load(path)
+
+    def write_again() -> None:
+        rig_file.dump(cameras)
+
+    return write_again
+
+
+CAMERAS = {
+    "front": RigCamera(
+        Intrinsics((640, 480), 600.0, 600.0, 320.0, 240.0, view_rms_px=(0.2, 0.3)),
+        CameraPose("base", Placed(np.eye(4), np.ones(3), np.ones(3), 0.4, 12)),
+        (Lock("exposure", 100.0, 100.0, True, ""),),
+        dict.fromkeys(("intrinsics", "pose", "locks"), "2026-01-01"),
+    )
+}
+
 FILES: dict[str, tuple[str, Callable[[Path], Callable[[], None]]]] = {
     "arm.json": (json.dumps(calibration_fields(), indent=4), _calibration),
     "arm.limits.yaml": (rig.in_yaml(Rig(workspace_m=((-0.1, 0.4), (-0.3, 0.3), (0.0, 0.5)))), _limits),
     "arm.ends.yaml": (measured_ends.in_yaml(MeasuredEnds(-312, -158.7, 161.2)), _ends),
+    "arm.cameras.yaml": (rig_file.dump(CAMERAS), _cameras),
     "plan.yaml": (EXAMPLE.read_text(), _faults),
 }
 """name -> its text, and what reads it and gives what acts on it."""

@@ -78,7 +78,7 @@ def load(path: Path) -> dict[str, RigCamera]:
     for name, row in rows:
         try:
             cameras[str(name)] = _camera(row)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             what = f"{type(error).__name__} {first_line(error)}"
             raise FileError(f"{path} is not a file of cameras: {shown(name)}: {what}") from error
     return cameras

@@ -291,7 +291,7 @@ def _keep_roll_ends(ends: MeasuredEnds | None, path: Path, operator: Operator) -
 
 def _take_over(older: Path, line: Line, path: Path) -> str:
     """The calibration that an earlier LeRobot kept elsewhere, and the command that puts it in place."""
-    arm = f"--robot.port={line.name} --robot.id={path.stem}"
+    arm = f"--robot.port={shlex.quote(line.name)} --robot.id={path.stem}"
     if path.parent != files.lerobot_folder():
         arm += f" --robot.calibration_dir={shlex.quote(str(path.parent))}"
     return (

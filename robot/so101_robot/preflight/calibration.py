@@ -35,11 +35,12 @@ FEW_STEPS = 100
 """This near to both ends of the encoder's turn a range is the whole turn."""
 
 ANOTHER_ARM = (
-    "its horn was moved, or this is another arm's calibration: move it by hand, with the arm switched off"
+    "move it by hand, with the arm switched off; if it cannot get there, its horn was moved, or this is another arm's "
+    "calibration"
 )
 OTHER_STOPS = (
-    "calibrate again; an arm that is built with other stops: --allow={kind} (so101-calibrate), --preflight.skip=sizes "
-    "(so101-run)"
+    "calibrate again; for an arm that is built with other stops: --allow={kind} (so101-calibrate), "
+    '--preflight.skip="[sizes]" (so101-run)'
 )
 
 
