@@ -33,6 +33,8 @@ from so101_robot.preflight.findings import Finding, Level, verdict
 from so101_robot.preflight.judgement import servo_judgements
 
 STDOUT = Path("-")
+FILE = "calibration file"
+"""Name of an item of the report."""
 
 EXAMPLES = """
   so101-calibrate check --robot.port=/dev/ttyACM0 --robot.id=my_arm
@@ -94,8 +96,7 @@ def run(options: argparse.Namespace) -> int:
         move = not options.no_motion and operator.confirm(
             f"Each joint will move {motion_test.AMPLITUDE_DEG:g} deg from where it is. Is the arm clear?"
         )
-        path = None if options.id is None else servos.path_for(options)
-        findings = [*_unfinished(options), *examine(line, calibration, move, path)]
+        findings = [*_unfinished(options), *examine(line, calibration, move)]
     findings += camera_rates.examine(cameras, mock)
     text = json.dumps(as_json(findings), indent=1) + "\n"
     if to_stdout:
@@ -107,16 +108,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if verdict(findings) is Level.STOP else 0
 
 
-def examine(
-    line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool, path: Path | None = None
-) -> list[Finding]:
+def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move: bool) -> list[Finding]:
     """Everything about the servos.
 
     Args:
         line: to the servos.
         calibration: of the file; None if there is none.
         move: whether joints may be moved.
-        path: the file, which need not exist; None if none was named.
     """
     try:
         rows = line.rows()
@@ -124,7 +122,7 @@ def examine(
         return [Finding(Level.STOP, "servos", "", str(error))]
     findings = [
         Finding(Level.OK, "servos", "", "1 to 6 answer"),
-        *_judged(calibration, rows, path),
+        *_judged(calibration, rows),
         _cycles(line),
     ]
     if not move:
@@ -143,14 +141,17 @@ def _summary(check: str, problems: Sequence[Finding], fine: str) -> Finding:
 
 
 def _unfinished(options: argparse.Namespace) -> Iterator[Finding]:
-    message = None if options.id is None else journal.unfinished(servos.path_for(options))
-    if message:
+    """What is the matter with the file itself: a write that was cut off, or it is where an earlier LeRobot kept it."""
+    if options.id is None:
+        return
+    path = servos.path_for(options)
+    if message := journal.unfinished(path):
         yield Finding(Level.STOP, "calibration", "", message)
+    if not path.exists() and (older := older_file(path)) is not None:
+        yield Finding(Level.WARN, FILE, "", servos.take_over(older, options.port, path))
 
 
-def _judged(
-    file: Mapping[str, JointCalibration] | None, rows: Registers, path: Path | None
-) -> Iterator[Finding]:
+def _judged(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Finding]:
     """What servos and calibration are, by the judgement of the pre-flight; and what the servos measure."""
     found = {name: judge() for name, judge in servo_judgements(rows, None, "servos").items()}
     for kind in ("model", "firmware"):
@@ -170,18 +171,12 @@ def _judged(
     in_servos = _troubles([*found["calibration"], *found["sizes"]])
     yield _summary("calibration in the servos", in_servos, "plausible")
     if file is None:
-        older = None if path is None else older_file(path)
-        text = "none was named (--robot.id), or there is no such file"
-        if older is not None:
-            text += (
-                f"; {older} is one, where an earlier LeRobot kept it: `so101-calibrate servos --from={older}`"
-            )
-        yield Finding(Level.WARN, "calibration file", "", text)
+        yield Finding(Level.WARN, FILE, "", "none was named (--robot.id), or there is no such file")
         return
-    of_file = servo_judgements(rows, file, path or "the file")
+    of_file = servo_judgements(rows, file, FILE)
     in_file = _troubles([*of_file["calibration"](), *of_file["sizes"]()])
     told = {finding.text for finding in in_servos}
-    yield _summary("calibration file", [f for f in in_file if f.text not in told], "is the one in the servos")
+    yield _summary(FILE, [f for f in in_file if f.text not in told], "is the one in the servos")
 
 
 def _troubles(findings: Sequence[Finding]) -> list[Finding]:

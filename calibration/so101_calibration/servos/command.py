@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str]) -> int:
     """The guided flow, then the question, then the write."""
     if not path.exists() and (older := older_file(path)) is not None:
-        operator.say(f"Note: {_take_over(older, line, path)}")
+        operator.say(f"Note: {take_over(older, line.name, path)}")
     found = guided.guide(line, line.rows(), operator, allowed)
     code = _propose(line, found.calibration, path, operator, allowed)
     if code == 0:
@@ -152,7 +152,7 @@ def check(line: Line, path: Path, operator: Operator, as_json: bool) -> int:
     if unfinished:
         raise InterruptedWriteError(unfinished)
     if not path.exists() and (older := older_file(path)) is not None:
-        raise FileError(f"there is no calibration at {path}; {_take_over(older, line, path)}")
+        raise FileError(f"there is no calibration at {path}; {take_over(older, line.name, path)}")
     rows, file = line.rows(), files.read(path)
     if strange := of_joints(file):
         raise ImplausibleError(f"{path}: {strange[0].text}")
@@ -289,9 +289,9 @@ def _keep_roll_ends(ends: MeasuredEnds | None, path: Path, operator: Operator) -
     )
 
 
-def _take_over(older: Path, line: Line, path: Path) -> str:
+def take_over(older: Path, port: str, path: Path) -> str:
     """The calibration that an earlier LeRobot kept elsewhere, and the command that puts it in place."""
-    arm = f"--robot.port={shlex.quote(line.name)} --robot.id={path.stem}"
+    arm = f"--robot.port={shlex.quote(port)} --robot.id={path.stem}"
     if path.parent != files.lerobot_folder():
         arm += f" --robot.calibration_dir={shlex.quote(str(path.parent))}"
     return (

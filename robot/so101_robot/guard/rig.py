@@ -150,15 +150,15 @@ def find(calibration: Path | None, asked: Path | None = None) -> tuple[Rig, Path
 def load(path: Path) -> Rig:
     """The limits in a file. Raises `ConfigError` that says what is wrong with it, and what is possible."""
     try:
-        content: Any = parse_yaml(
-            read_text(path), finite=False
-        )  # each number is held against its bounds below
+        text = read_text(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no file {path}; `python -m so101_robot.guard.rig {path}` writes one to start from"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {first_line(error)}") from error
+    try:
+        content: Any = parse_yaml(text, finite=False)  # each number is held against its bounds below
     except ValueError as error:
         raise ConfigError(f"{path}: {first_line(error)}") from error
     try:

@@ -7,7 +7,6 @@ since other programs find it like that.
 
 from typing import NamedTuple
 
-from so101_robot.bus.registers import BAUD_RATES
 from so101_robot.bus.setup import MULTI_TURN, Gains, Registers, settings, value_of
 from so101_robot.joints import SERVO_IDS, named_servo
 from so101_robot.preflight.findings import Finding, Level
@@ -92,7 +91,7 @@ def _of_servo(index: int, row: Registers) -> list[Finding]:
 
 
 def _bits(index: int, row: Registers) -> list[Finding]:
-    """The registers whose bits count one by one, and the speed that the next start has."""
+    """The registers whose bits count one by one."""
     findings: list[Finding] = []
     phase, unloading = value_of(row, "Phase"), value_of(row, "Unloading_Condition")
     if phase & MULTI_TURN:
@@ -104,12 +103,6 @@ def _bits(index: int, row: Registers) -> list[Finding]:
     if unloading & PROTECTIONS != PROTECTIONS:
         found = f"Unloading_Condition is {unloading}: heat, current or overload does not make it let go"
         findings.append(_finding(Level.WARN, index, found, f"bits {PROTECTIONS} set", EEPROM))
-    if (code := value_of(row, "Baud_Rate")) != 0:
-        speed = f"{BAUD_RATES[code]:,} baud" if code < len(BAUD_RATES) else f"code {code}"
-        found = f"Baud_Rate is {code}: from its next start on it answers at {speed}"
-        findings.append(
-            _finding(Level.WARN, index, found, "0 (1,000,000)", "repair it with `so101-calibrate ids`")
-        )
     return findings
 
 

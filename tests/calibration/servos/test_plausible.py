@@ -62,7 +62,7 @@ def test_a_sound_arm_has_no_findings(line: Line) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "volts", "words"),
-    [(80, 12.0, "7.4 V servo .* 12.0 V .* unplug it now"), (140, 5.0, "12 V servo .* 5.0 V .* weak")],
+    [(80, 12.0, "7.4 V servo .* 12.0 V.* unplug it now"), (140, 5.0, "12 V servo .* 5.0 V.* weak")],
 )
 def test_the_wrong_supply_is_told_by_the_kind_of_servo(
     arm: MockArm, line: Line, limit: int, volts: float, words: str

@@ -139,7 +139,12 @@ FAULTS = [
         "servo 5 (wrist_roll): Protection_Current is 0: ",
         servos={(4, "Protection_Current"): 0},
     ),
-    Fault("baud", WARN, "servo 2 (shoulder_lift): Baud_Rate is 3: ", servos={(1, "Baud_Rate"): 3}),
+    Fault(
+        "dead zone",
+        WARN,
+        "servo 2 (shoulder_lift): CW_Dead_Zone is 60: ",
+        servos={(1, "CW_Dead_Zone"): 60},
+    ),
     Fault(
         "speed",
         WARN,

@@ -101,7 +101,7 @@ class FaultPlan:
     @classmethod
     def _from_text(cls, text: str, seed: int | None) -> "FaultPlan":
         try:
-            plan: Any = parse_yaml(text)
+            plan: Any = parse_yaml(text, finite=False)  # each number is held against its bounds below
         except ValueError as error:
             raise ConfigError(f"the fault plan cannot be read: {first_line(error)}") from None
         return cls._from_data(plan, seed)
