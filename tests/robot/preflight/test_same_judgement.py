@@ -67,7 +67,7 @@ def hot(plant: IdealPlant) -> None:
 
 
 def elsewhere(plant: IdealPlant) -> None:
-    plant._steps[5] = 500
+    plant._steps[5] = 500  # pyright: ignore[reportPrivateUsage]
 
 
 STOP, WARN = Level.STOP, Level.WARN
