@@ -12,6 +12,6 @@ Everything else is reached through the command `so101-calibrate`, see docs/calib
 from so101_calibration.errors import CalibrateError
 from so101_calibration.files import path_of as calibration_path
 from so101_calibration.files import read as read_calibration
-from so101_calibration.homing import Calibration, JointCalibration
+from so101_robot.bus.calibration import Calibration, JointCalibration
 
 __all__ = ["CalibrateError", "Calibration", "JointCalibration", "calibration_path", "read_calibration"]

@@ -11,27 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.errors import CalibrateError, FileError, UsageError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.report import as_json, graded, show
 from so101_calibration.servos import command as servos
-from so101_calibration.servos import compare, journal, motion_test, plausible
+from so101_calibration.servos import compare, journal, motion_test
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
 from so101_policy.command_flags import Parser
+from so101_policy.errors import first_line
+from so101_policy.plain_data import parse_yaml
+from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
-from so101_robot.preflight import servos as preflight_servos
 from so101_robot.preflight.findings import Finding, Level, verdict
+from so101_robot.preflight.judgement import servo_judgements
 
 STDOUT = Path("-")
+FILE = "calibration file"
+"""Name of an item of the report."""
 
 EXAMPLES = """
   so101-calibrate check --robot.port=/dev/ttyACM0 --robot.id=my_arm
@@ -119,37 +122,45 @@ def examine(line: Line, calibration: Mapping[str, JointCalibration] | None, move
         return [Finding(Level.STOP, "servos", "", str(error))]
     findings = [
         Finding(Level.OK, "servos", "", "1 to 6 answer"),
-        *_health(rows),
-        *_calibrated(calibration, rows),
+        *_judged(calibration, rows),
         _cycles(line),
     ]
     if not move:
         return [*findings, Finding(Level.WARN, "motion", "", "not tried")]
+    if any(value_of(row, "Operating_Mode") for row in rows):
+        text = "not tried, because not every servo is in the mode that follows positions"
+        return [*findings, Finding(Level.WARN, "motion", "", text)]
     if verdict(findings) is Level.STOP:
         return [*findings, Finding(Level.WARN, "motion", "", "not tried, because something above failed")]
     return [*findings, *_motions(line, compare.stored(rows))]
 
 
-def _summary(check: str, problems: Sequence[str], fine: str) -> Finding:
+def _summary(check: str, problems: Sequence[Finding], fine: str) -> Finding:
     """All problems of one check as one finding; `fine` is what is said without any."""
-    return Finding(Level.STOP if problems else Level.OK, check, "", "; ".join(problems) or fine)
+    return Finding(verdict(problems), check, "", "; ".join(finding.text for finding in problems) or fine)
 
 
 def _unfinished(options: argparse.Namespace) -> Iterator[Finding]:
-    message = None if options.id is None else journal.unfinished(servos.path_for(options))
-    if message:
+    """What is the matter with the file itself: a write that was cut off, or it is where an earlier LeRobot kept it."""
+    if options.id is None:
+        return
+    path = servos.path_for(options)
+    if message := journal.unfinished(path):
         yield Finding(Level.STOP, "calibration", "", message)
+    if not path.exists() and (older := older_file(path)) is not None:
+        yield Finding(Level.WARN, FILE, "", servos.take_over(older, options.port, path))
 
 
-def _health(rows: Registers) -> Iterator[Finding]:
-    """What servos report about themselves: kind and supply as the guided calibration judges them, the rest as the
-    pre-flight of `so101-run` does."""
-    found = plausible.of_servos(rows)
-    for kind in ("model", "firmware", "supply"):
-        yield _summary(kind, [finding.text for finding in found if finding.check == kind], "as it should be")
-    yield from preflight_servos.check_heat(rows)
-    yield from preflight_servos.check_errors(rows)
-    yield from preflight_servos.check_settings(rows)
+def _judged(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Finding]:
+    """What servos and calibration are, by the judgement of the pre-flight; and what the servos measure."""
+    found = {name: judge() for name, judge in servo_judgements(rows, None, "servos").items()}
+    for kind in ("model", "firmware"):
+        yield _summary(
+            kind, [finding for finding in found["servos"] if finding.kind == kind], "as it should be"
+        )
+    yield _summary("supply", _troubles(found["supply"]), "as it should be")
+    for name in ("heat", "errors", "settings"):
+        yield from found[name]
     for joint, row in zip(JOINTS, rows, strict=True):
         for name, value, unit in (
             ("voltage", value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V, "V"),
@@ -157,24 +168,19 @@ def _health(rows: Registers) -> Iterator[Finding]:
         ):  # measured here, judged above
             text = f"{value:.4g} {unit}"
             yield Finding(Level.OK, f"{joint} {name}", "", text, value=round(value, 1), unit=unit)
-
-
-def _calibrated(file: Mapping[str, JointCalibration] | None, rows: Registers) -> Iterator[Finding]:
-    stored = compare.stored(rows)
-    problems = [finding.text for finding in plausible.of_calibration(stored)] + compare.outside(stored, rows)
-    yield _summary("calibration in the servos", problems, "plausible")
-    check = "calibration file"
+    in_servos = _troubles([*found["calibration"], *found["sizes"]])
+    yield _summary("calibration in the servos", in_servos, "plausible")
     if file is None:
-        yield Finding(Level.WARN, check, "", "none was named (--robot.id), or there is no such file")
+        yield Finding(Level.WARN, FILE, "", "none was named (--robot.id), or there is no such file")
         return
-    if sorted(file) != sorted(JOINTS):
-        yield Finding(Level.STOP, check, "", plausible.of_calibration(file)[0].text)
-        return
-    different = [
-        f"{d.joint} ({d.zero_deg:+.1f} deg)" for d in compare.differences(file, stored) if not d.same
-    ]
-    problems = [f"differs from the servos: {', '.join(different)}"] if different else []
-    yield _summary(check, problems, "is the one in the servos")
+    of_file = servo_judgements(rows, file, FILE)
+    in_file = _troubles([*of_file["calibration"](), *of_file["sizes"]()])
+    told = {finding.text for finding in in_servos}
+    yield _summary(FILE, [f for f in in_file if f.text not in told], "is the one in the servos")
+
+
+def _troubles(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level is not Level.OK]
 
 
 def _cycles(line: Line) -> Finding:
@@ -215,9 +221,9 @@ def _cameras(text: str | None) -> dict[str, dict[str, Any]]:
     if text is None:
         return {}
     try:
-        cameras: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--robot.cameras: {error}") from error
+        cameras: Any = parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"--robot.cameras: {first_line(error)}") from error
     if not isinstance(cameras, dict) or not all(isinstance(value, dict) for value in cameras.values()):
         raise UsageError(
             "--robot.cameras: expected is {name: {type: opencv, index_or_path: 0, width: .., ..}, ..}"

@@ -8,11 +8,12 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
 
 from so101_calibration.errors import FileError
-from so101_calibration.homing import Calibration, JointCalibration
+from so101_policy.errors import first_line
 from so101_policy.files import write_text
+from so101_robot.bus import calibration
+from so101_robot.bus.calibration import Calibration, JointCalibration
 
 FOLDER = ("robots", "so_follower")
 """Below LeRobot's calibration folder: its name for an SO-101 that follows."""
@@ -39,41 +40,17 @@ def lerobot_folder() -> Path:
 def read(path: Path) -> dict[str, JointCalibration]:
     """A calibration file. Raises FileError: it is not there (names those that are), or is not a calibration."""
     try:
-        text = path.read_text()
+        return calibration.read(path)
     except OSError as error:
-        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
-        raise FileError(f"no calibration at {path} ({error.strerror}); found there: {names}") from error
-    try:
-        return parse(text)
+        names = calibration.neighbours(path) or "no other calibration is there"
+        raise FileError(f"no calibration at {path} ({error.strerror}); {names}") from error
     except ValueError as error:
-        raise FileError(f"{path} is not a calibration file: {error}") from error
+        raise FileError(f"{path} is not a calibration file: {first_line(error)}") from error
 
 
-def parse(text: str) -> dict[str, JointCalibration]:
-    """The calibration in LeRobot's JSON. Raises ValueError that names what is missing."""
-    joints: Any = json.loads(text)
-    if not isinstance(joints, dict):
-        raise ValueError("it has no joints")
-    rows = cast("dict[str, Any]", joints)
-    return {name: _joint(name, fields) for name, fields in rows.items()}
-
-
-def dump(calibration: Calibration) -> str:
+def dump(rows: Calibration) -> str:
     """LeRobot's JSON."""
-    return json.dumps({name: joint._asdict() for name, joint in calibration.items()}, indent=4)
-
-
-def _joint(name: str, fields: Any) -> JointCalibration:
-    wanted = JointCalibration._fields
-    if not isinstance(fields, dict):
-        raise ValueError(f"{name} is not an object with {', '.join(wanted)}")
-    values = cast("dict[str, Any]", fields)
-    if set(values) != set(wanted):
-        raise ValueError(f"{name} has {', '.join(values) or 'nothing'}; expected are {', '.join(wanted)}")
-    wrong = [key for key in wanted if type(values[key]) is not int]
-    if wrong:
-        raise ValueError(f"{name}: {wrong[0]} = {values[wrong[0]]!r} is not a whole number")
-    return JointCalibration(**values)
+    return json.dumps({name: joint._asdict() for name, joint in rows.items()}, indent=4)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The mathematics of homing: encoder counts to a LeRobot calibration and back. Pure functions on integers.
+"""The mathematics of homing: from encoder counts to a LeRobot calibration. Pure functions on integers.
 
 An STS3215 reads `present = (raw - Homing_Offset) mod 4096`, where `raw` is the encoder's own count. LeRobot stores the
 offset in 11 bits and a sign, records the range of `present` that a joint covers, and calls the middle of that range
@@ -11,55 +11,13 @@ Sources: LeRobot 0.6.1 (`FeetechMotorsBus._get_half_turn_homings`, `SerialMotors
 table for the register; the sign of the offset as measured on servos with firmware 3.10.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
+from so101_robot.bus.calibration import DEG_PER_STEP, LARGEST_OFFSET, JointCalibration, wrapped
+from so101_robot.guard.measured_ends import MeasuredEnds
 from so101_robot.joints import FULL_TURN_JOINT, STEPS_PER_TURN
-
-HALF_TURN = STEPS_PER_TURN // 2
+from so101_robot.preflight.calibration import size
 
 HOME_STEPS = 2047
 """What a servo reads in the middle of its joint's range: LeRobot's `int(4095 / 2)`."""
-
-LARGEST_OFFSET = 2047
-"""What Homing_Offset holds: 11 bits and a sign."""
-
-DEG_PER_STEP = 360 / (STEPS_PER_TURN - 1)
-"""LeRobot's degrees of a step: its turn has 4095."""
-
-
-class JointCalibration(NamedTuple):
-    """One joint of a calibration, the fields of LeRobot's `MotorCalibration`."""
-
-    id: int
-    drive_mode: int
-    homing_offset: int
-    range_min: int
-    range_max: int
-
-    @property
-    def middle(self) -> float:
-        """What the servo reads at 0 degrees (of the gripper: half open)."""
-        return (self.range_min + self.range_max) / 2
-
-    @property
-    def span_deg(self) -> float:
-        """Width of the range [deg]."""
-        return (self.range_max - self.range_min) * DEG_PER_STEP
-
-
-Calibration = Mapping[str, JointCalibration]
-"""Joint by joint."""
-
-
-def raw_of(present: int, homing_offset: int, mode: int = 0) -> int:
-    """The raw encoder count, 0..4095, of a reading. In modes 1 and 2 (velocity, PWM) the reading is the raw count."""
-    return (present + (homing_offset if mode in (0, 3) else 0)) % STEPS_PER_TURN
-
-
-def wrapped(steps: float) -> float:
-    """`steps` brought into -2048 (included) to 2048 (excluded): the short way round."""
-    return (steps + HALF_TURN) % STEPS_PER_TURN - HALF_TURN
 
 
 def homing_for(middle_raw: int) -> int:
@@ -71,12 +29,12 @@ def homing_for(middle_raw: int) -> int:
     return max(-LARGEST_OFFSET, int(wrapped(middle_raw - HOME_STEPS)))
 
 
-def joint_from_range(servo_id: int, low: int, high: int) -> JointCalibration:
+def joint_from_range(servo_id: int, low: int, high: int, drive_mode: int = 0) -> JointCalibration:
     """The calibration of a joint whose ends are at unrolled raw counts `low` and `high`."""
     middle = (low + high) // 2
     offset = homing_for(middle % STEPS_PER_TURN)
     reads = (middle - offset) % STEPS_PER_TURN
-    return JointCalibration(servo_id, 0, offset, reads + low - middle, reads + high - middle)
+    return JointCalibration(servo_id, drive_mode, offset, reads + low - middle, reads + high - middle)
 
 
 def full_turn_joint(servo_id: int, middle_raw: int) -> JointCalibration:
@@ -84,21 +42,23 @@ def full_turn_joint(servo_id: int, middle_raw: int) -> JointCalibration:
     return JointCalibration(servo_id, 0, homing_for(middle_raw), 0, STEPS_PER_TURN - 1)
 
 
-def zero_raw(joint: JointCalibration) -> float:
-    """The raw count at which a joint is at 0 degrees."""
-    return (joint.middle + joint.homing_offset) % STEPS_PER_TURN
+def roll_ends(row: JointCalibration, zero: int, low: int, high: int) -> MeasuredEnds | None:
+    """The stops of the wrist's roll as angles; None where they are not known.
 
+    A person who rolls the wrist a part of the way shows that it is the right servo, and meets no stops.
 
-def zero_shift_deg(ours: JointCalibration, theirs: JointCalibration) -> float:
-    """By how many degrees a joint reads more under `theirs` than under `ours`, in the same pose."""
-    return wrapped(zero_raw(ours) - zero_raw(theirs)) * DEG_PER_STEP
-
-
-def end_shifts_deg(ours: JointCalibration, theirs: JointCalibration) -> tuple[float, float]:
-    """How far the lower and the upper end of `theirs` are above those of `ours`, at the joint [deg]."""
-    lower = theirs.range_min + theirs.homing_offset - ours.range_min - ours.homing_offset
-    upper = theirs.range_max + theirs.homing_offset - ours.range_max - ours.homing_offset
-    return wrapped(lower) * DEG_PER_STEP, wrapped(upper) * DEG_PER_STEP
+    Args:
+        row: its calibration.
+        zero: the unrolled raw count of the pose of homing.
+        low, high: unrolled raw counts between which it was rolled, and rested.
+    """
+    if size(FULL_TURN_JOINT, (high - low) * DEG_PER_STEP):
+        return None
+    reads = (zero - row.homing_offset) % STEPS_PER_TURN
+    lower_deg, upper_deg = ((reads + end - zero - row.middle) * DEG_PER_STEP for end in (low, high))
+    if not -180 <= lower_deg < 0 < upper_deg <= 180:
+        return None
+    return MeasuredEnds(row.homing_offset, lower_deg, upper_deg)
 
 
 class Track:

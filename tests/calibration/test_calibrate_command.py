@@ -1,5 +1,6 @@
 """The command: comparing and restoring, one readable message for a mistake, and a script at its prompts."""
 
+import contextlib
 import json
 import os
 import threading
@@ -12,13 +13,13 @@ import pytest
 from so101_calibration import files
 from so101_calibration.cli import CALIBRATE
 from so101_calibration.errors import ImplausibleError, InputEndedError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare
 from so101_calibration.servos.journal import journal_path
 from so101_calibration.servos.line import Line
 from so101_calibration.servos.steps import MIDDLE
 from so101_calibration.servos.terminal import Terminal
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
@@ -64,7 +65,7 @@ def test_an_arm_that_stands_where_it_cannot_is_another_arm(
     arm.plant._steps[5] = 500  # type: ignore[attr-defined]
     arm.advance_to(arm.now_us + 50_000)
     assert servos.check(line, path, operator, as_json=False) == 1
-    assert "gripper (servo 6) is 81 deg outside its range" in operator.text
+    assert "servo 6 (gripper): it is at 500, 81 deg outside its range" in operator.text
     assert "ends [deg]" in operator.text  # not eaten as markup
 
 
@@ -201,3 +202,59 @@ def test_what_an_earlier_write_left_is_looked_at_before_anything_else(
     assert CALIBRATE.main(["servos", *here, f"--from={servos.FROM_EEPROM}"]) != 0
     assert "should be the journal of a calibration and is not" in capsys.readouterr().err
     assert not left.exists()
+
+
+def test_from_eeprom_keeps_the_drive_mode_that_only_the_file_has(
+    line: Line, path: Path, file: dict[str, JointCalibration]
+) -> None:
+    mirrored = file | {"gripper": file["gripper"]._replace(drive_mode=1)}
+    path.write_text(files.dump(mirrored))
+    operator = Scripted()
+    assert servos.check(line, path, operator, as_json=False) == 0
+    assert "drive_mode 1" in operator.text  # shown, and no difference: a servo has none
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert "0 of 30 registers differ" in operator.text
+    assert "gripper keeps drive_mode 1" in operator.text
+    assert files.read(path) == mirrored
+
+
+def test_from_eeprom_without_a_file_says_which_drive_mode_it_takes(
+    line: Line, path: Path, operator: Scripted
+) -> None:
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert "servos do not store drive_mode" in operator.text
+    assert files.read(path)["gripper"].drive_mode == 0
+
+
+def test_from_eeprom_takes_the_drive_mode_that_an_earlier_lerobot_kept_elsewhere(
+    line: Line, tmp_path: Path, operator: Scripted
+) -> None:
+    path = tmp_path / "so_follower" / "arm.json"
+    rows = compare.stored(line.rows())
+    rows["gripper"] = rows["gripper"]._replace(drive_mode=1)
+    files.write_whole(tmp_path / "so100_follower" / "arm.json", files.dump(rows))
+    assert servos.restore(line, "eeprom", path, operator, set()) == 0
+    assert files.read(path)["gripper"].drive_mode == 1
+
+
+def test_a_calibration_of_an_earlier_lerobot_is_named_and_taken_over_on_demand(
+    arm: MockArm,
+    line: Line,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, old = (tmp_path / folder / "arm.json" for folder in ("so_follower", "so101_follower"))
+    files.write_whole(old, files.dump(compare.stored(line.rows())))
+    line.name = "/dev/arm"
+    monkeypatch.setattr(servos, "open_line", lambda port, mock: contextlib.nullcontext(line))
+    flags = ["--robot.port=/dev/arm", "--robot.id=arm", f"--robot.calibration_dir={path.parent}"]
+    assert CALIBRATE.main(["servos", *flags, "--check"]) == 2
+    said = capsys.readouterr().err
+    assert f"there is no calibration at {path}; {old} is one of this name" in said
+    take_over = said.split("`")[1].split()
+    assert take_over[:2] == ["so101-calibrate", "servos"]
+    assert not path.exists()
+    assert CALIBRATE.main([*take_over[1:], "--yes"]) == 0
+    assert files.read(path) == files.read(old)
+    assert CALIBRATE.main(["servos", *flags, "--check"]) == 0

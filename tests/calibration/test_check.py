@@ -83,7 +83,7 @@ def test_a_file_that_is_not_in_the_servos_fails_with_degrees(arm: MockArm, line:
     file["elbow_flex"] = file["elbow_flex"]._replace(homing_offset=114)
     item = by_name(check.examine(line, file, move=False))["calibration file"]
     assert item.level is Level.STOP
-    assert "elbow_flex (+10.0 deg)" in item.text
+    assert "elbow_flex: homing_offset 114, in the servo 0 (its zero is off by +10.0 deg)" in item.text
 
 
 def test_a_silent_servo_is_the_only_finding(arm: MockArm, line: Line) -> None:

@@ -10,7 +10,7 @@ from lerobot.utils.constants import HF_LEROBOT_CALIBRATION
 
 from so101_calibration import files
 from so101_calibration.errors import FileError
-from so101_calibration.homing import JointCalibration
+from so101_robot.bus.calibration import JointCalibration
 
 ONE = {"gripper": JointCalibration(6, 0, -1437, 1500, 2800)}
 
@@ -32,7 +32,7 @@ def test_the_folder_is_lerobots() -> None:
 
 def test_a_missing_file_names_those_that_are_there(path: Path) -> None:
     (path.parent / "left.json").write_text("{}")
-    with pytest.raises(FileError, match="found there: left"):
+    with pytest.raises(FileError, match="that folder has left"):
         files.read(path)
 
 

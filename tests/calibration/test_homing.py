@@ -4,17 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from so101_calibration.homing import (
-    DEG_PER_STEP,
-    JointCalibration,
-    Track,
-    end_shifts_deg,
-    full_turn_joint,
-    homing_for,
-    joint_from_range,
-    raw_of,
-    zero_shift_deg,
-)
+from so101_calibration.homing import Track, full_turn_joint, homing_for, joint_from_range, roll_ends
+from so101_robot.bus.calibration import DEG_PER_STEP, JointCalibration, end_shifts_deg, raw_of, zero_shift_deg
 
 
 def present(raw: int, offset: int) -> int:
@@ -99,3 +90,17 @@ def test_a_new_beginning_keeps_the_count_and_forgets_the_ends() -> None:
     for k in range(10):
         track.add(1 + k * 0.02, 110)
     assert (track.low, track.high, track.travel_deg) == (4200 + 6, 4200 + 6, 6 * DEG_PER_STEP)
+
+
+@pytest.mark.parametrize("zero", [0, 1000, 2047, 4095, 9000])
+def test_the_ends_of_the_roll_are_angles_from_its_zero(zero: int) -> None:
+    row = full_turn_joint(5, zero % 4096)
+    ends = roll_ends(row, zero, zero - 1800, zero + 1850)
+    assert ends is not None
+    angles = [(present(zero + k, row.homing_offset) - row.middle) * DEG_PER_STEP for k in (-1800, 1850)]
+    assert [ends.lower_deg, ends.upper_deg] == pytest.approx(angles)
+
+
+@pytest.mark.parametrize("span", [(-600, 600), (100, 3500), (-3000, 3000)])
+def test_a_roll_that_met_no_stops_has_no_ends(span: tuple[int, int]) -> None:
+    assert roll_ends(full_turn_joint(5, 2000), 2000, 2000 + span[0], 2000 + span[1]) is None

@@ -13,12 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from so101_calibration import files
 from so101_calibration.cameras.intrinsics import PARAMETERS, Intrinsics
 from so101_calibration.cameras.lock_settings import Lock
 from so101_calibration.cameras.poses import Placed, transform
 from so101_calibration.errors import FileError
+from so101_policy.errors import first_line, shown
+from so101_policy.plain_data import parse_yaml, read_text
 
 VERSION = 1
 HEADER = """\
@@ -57,17 +60,28 @@ def path_of(calibration: Path) -> Path:
 def load(path: Path) -> dict[str, RigCamera]:
     """The cameras by name; none if there is no file. Raises FileError for a file of another kind."""
     try:
-        found: Any = yaml.safe_load(path.read_text())
+        found: Any = parse_yaml(read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read: {first_line(error)}") from error
     try:
         if found["version"] != VERSION:
-            raise FileError(f"{path} is of version {found['version']}; this program knows version {VERSION}")
-        return {str(name): _camera(row) for name, row in found["cameras"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise FileError(f"{path} is not a file of cameras: {type(error).__name__} {error}") from error
+            version = shown(found["version"])
+            raise FileError(f"{path} is of version {version}; this program knows version {VERSION}")
+        rows = found["cameras"].items()
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FileError(
+            f"{path} is not a file of cameras: expected a table with version and cameras"
+        ) from error
+    cameras: dict[str, RigCamera] = {}
+    for name, row in rows:
+        try:
+            cameras[str(name)] = _camera(row)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            what = f"{type(error).__name__} {first_line(error)}"
+            raise FileError(f"{path} is not a file of cameras: {shown(name)}: {what}") from error
+    return cameras
 
 
 def update(
@@ -168,11 +182,17 @@ def _camera(row: dict[str, Any]) -> RigCamera:
     return RigCamera(intrinsics, _pose(row["pose"]) if "pose" in row else None, locks, dates)
 
 
+def _vector(key: str, values: Any) -> NDArray[np.float64]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"{key} = {shown(values)}; expected three numbers")
+    return np.array([float(value) for value in values])
+
+
 def _pose(row: dict[str, Any]) -> CameraPose:
     if row["frame"] not in FRAMES:
-        raise ValueError(f"frame {row['frame']!r}; possible are {', '.join(FRAMES)}")
+        raise ValueError(f"frame {shown(row['frame'])}; possible are {', '.join(FRAMES)}")
     vectors = {
-        key: np.array([float(value) for value in row[key]])
+        key: _vector(key, row[key])
         for key in ("position_mm", "position_sd_mm", "rotation_deg", "rotation_sd_deg")
     }
     X = transform(np.deg2rad(vectors["rotation_deg"]), vectors["position_mm"] / 1000)

@@ -6,6 +6,7 @@ putting a calibration into servos and LeRobot's folder.
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from so101_calibration import files
-from so101_calibration.errors import ImplausibleError, InterruptedWriteError, UsageError
-from so101_calibration.homing import JointCalibration
+from so101_calibration.errors import FileError, ImplausibleError, InterruptedWriteError, UsageError
 from so101_calibration.robot_options import MOCK_PORT
 from so101_calibration.servos import compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
 from so101_policy.command_flags import Parser
-from so101_robot.joints import JOINTS
+from so101_robot.bus.calibration import JointCalibration, older_file
+from so101_robot.guard import measured_ends
+from so101_robot.guard.measured_ends import MeasuredEnds
+from so101_robot.joints import FULL_TURN_JOINT, FULL_TURN_STOP_DEG, JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.preflight.calibration import of_joints, outside, positions_deg
+from so101_robot.preflight.findings import Level, verdict
+from so101_robot.preflight.judgement import servo_judgements
 
 FROM_EEPROM = "eeprom"
 
@@ -121,14 +127,22 @@ def run(options: argparse.Namespace) -> int:
 
 def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str]) -> int:
     """The guided flow, then the question, then the write."""
-    calibration = guided.guide(line, line.rows(), operator, allowed)
-    return _propose(line, calibration, path, operator, allowed)
+    if not path.exists() and (older := older_file(path)) is not None:
+        operator.say(f"Note: {take_over(older, line.name, path)}")
+    found = guided.guide(line, line.rows(), operator, allowed)
+    code = _propose(line, found.calibration, path, operator, allowed)
+    if code == 0:
+        _keep_roll_ends(found.roll_ends, path, operator)
+    return code
 
 
 def restore(line: Line, source: str, path: Path, operator: Operator, allowed: set[str]) -> int:
     """Put a calibration that exists into the servos and the file."""
     rows = line.rows()
-    calibration = compare.stored(rows) if source == FROM_EEPROM else files.read(Path(source))
+    if source == FROM_EEPROM:
+        calibration = _with_drive_modes(compare.stored(rows), path, operator)
+    else:
+        calibration = files.read(Path(source))
     return _propose(line, calibration, path, operator, allowed)
 
 
@@ -137,27 +151,30 @@ def check(line: Line, path: Path, operator: Operator, as_json: bool) -> int:
     unfinished = journal.unfinished(path)
     if unfinished:
         raise InterruptedWriteError(unfinished)
+    if not path.exists() and (older := older_file(path)) is not None:
+        raise FileError(f"there is no calibration at {path}; {take_over(older, line.name, path)}")
     rows, file = line.rows(), files.read(path)
-    found = [finding.text for finding in plausible.of_calibration(file)]
-    if sorted(file) != sorted(JOINTS):
-        raise ImplausibleError(f"{path}: {found[0]}")
+    if strange := of_joints(file):
+        raise ImplausibleError(f"{path}: {strange[0].text}")
+    judged = [finding for judge in servo_judgements(rows, file, path).values() for finding in judge()]
+    found = [finding for finding in judged if finding.level is not Level.OK and finding.kind != "differs"]
     differences = compare.differences(file, compare.stored(rows))
-    found += [finding.text for finding in plausible.of_servos(rows)] + compare.outside(file, rows)
     agree = all(difference.same for difference in differences)
+    sound = agree and verdict(found) is not Level.STOP
     if as_json:
-        print(json.dumps(_as_json(path, differences, found)))
-        return 0 if agree and not found else 1
-    operator.say(compare.table(differences, compare.positions_deg(file, rows)))
-    for text in found:
-        operator.say(f"Implausible: {text}")
-    if agree and not found:
+        print(json.dumps(_as_json(path, differences, [finding.text for finding in found])))
+        return 0 if sound else 1
+    operator.say(compare.table(differences, positions_deg(file, rows)))
+    for finding in found:
+        operator.say(f"{'Implausible' if finding.level is Level.STOP else 'Doubtful'}: {finding.text}")
+    if sound:
         operator.say(f"{path} is the calibration in the servos, and every joint is inside its range.")
     elif not agree:
         operator.say(
             f"{path} is not the calibration in the servos. Put the file into them with --from {path}, or what they "
             f"have into the file with --from {FROM_EEPROM}. Nothing was changed."
         )
-    return 0 if agree and not found else 1
+    return 0 if sound else 1
 
 
 def path_for(options: argparse.Namespace) -> Path:
@@ -207,15 +224,15 @@ def _propose(
     line: Line, calibration: Mapping[str, JointCalibration], path: Path, operator: Operator, allowed: set[str]
 ) -> int:
     """Show what will be written, refuse what is impossible, ask, write."""
-    refused = [f for f in plausible.of_calibration(calibration) if f.check not in allowed]
+    refused = [f for f in plausible.of_calibration(calibration) if f.kind not in allowed]
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
         raise ImplausibleError(f"nothing was written:\n{reasons}\n(accept it anyway with --allow={kinds})")
     rows = line.rows()
     operator.say(guided.result_table(dict(calibration)))
-    for text in compare.outside(calibration, rows):
-        operator.say(f"Warning: {text}")
+    for finding in outside(calibration, rows):
+        operator.say(f"Warning: {finding.text}")
     changes = journal.changes_for(calibration, rows)
     count = sum(change.before != change.after for change in changes)
     if not operator.confirm(
@@ -227,6 +244,61 @@ def _propose(
     kept = f"; the old file is kept as {backup}" if backup else ""
     operator.say(f"Calibrated: servos and {path} agree{kept}.")
     return 0
+
+
+def _with_drive_modes(
+    servos: dict[str, JointCalibration], path: Path, operator: Operator
+) -> dict[str, JointCalibration]:
+    """What the servos have, with the drive modes of the file, because no servo stores them: lost, a gripper that is
+    mounted mirrored would open where it should close."""
+    place = path if path.exists() else older_file(path)
+    try:
+        known = {} if place is None else files.read(place)
+    except FileError as error:
+        operator.say(f"Note: {error}")
+        known = {}
+    if not known:
+        operator.say(
+            "Note: servos do not store drive_mode, and no file says it: 0 is taken, a gripper that is closed at its "
+            "smaller count. If it is mounted mirrored, calibrate again, which finds out"
+        )
+    for joint in JOINTS:
+        if joint in known and known[joint].drive_mode:
+            operator.say(
+                f"{joint} keeps drive_mode {known[joint].drive_mode} of {place}: servos do not store it"
+            )
+    return {
+        joint: row._replace(drive_mode=known[joint].drive_mode if joint in known else 0)
+        for joint, row in servos.items()
+    }
+
+
+def _keep_roll_ends(ends: MeasuredEnds | None, path: Path, operator: Operator) -> None:
+    """The stops of the wrist's roll into their file; without a measurement an older one is not true any more."""
+    place = measured_ends.beside(path)
+    if ends is None:
+        place.unlink(missing_ok=True)
+        operator.say(
+            f"The stops of {FULL_TURN_JOINT} were not measured: it is kept within {FULL_TURN_STOP_DEG:.0f} degrees to "
+            "both sides"
+        )
+        return
+    files.write_whole(place, measured_ends.in_yaml(ends))
+    operator.say(
+        f"{FULL_TURN_JOINT} has its stops at {ends.lower_deg:.0f} and {ends.upper_deg:+.0f} degrees; kept in {place}"
+    )
+
+
+def take_over(older: Path, port: str, path: Path) -> str:
+    """The calibration that an earlier LeRobot kept elsewhere, and the command that puts it in place."""
+    arm = f"--robot.port={shlex.quote(port)} --robot.id={path.stem}"
+    if path.parent != files.lerobot_folder():
+        arm += f" --robot.calibration_dir={shlex.quote(str(path.parent))}"
+    return (
+        f"{older} is one of this name, where an earlier LeRobot kept it. Take it over, into servos and file, with "
+        f"`so101-calibrate servos {arm} --from={shlex.quote(str(older))}`, which asks first; calibrating again would "
+        "move the zeros that datasets and policies know"
+    )
 
 
 def _as_json(path: Path, differences: list[compare.Difference], found: list[str]) -> dict[str, Any]:

@@ -9,19 +9,10 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from so101_calibration.homing import (
-    DEG_PER_STEP,
-    Calibration,
-    JointCalibration,
-    end_shifts_deg,
-    wrapped,
-    zero_shift_deg,
-)
-from so101_robot.bus.setup import Registers, stored_calibration, value_of
-from so101_robot.joints import JOINTS, SERVO_IDS
-
-OUTSIDE_DEG = 5.0
-"""A joint farther than this outside its calibrated range was not pushed there: the calibration is not this arm's."""
+from so101_robot.bus import calibration
+from so101_robot.bus.calibration import Calibration, JointCalibration, end_shifts_deg, zero_shift_deg
+from so101_robot.bus.setup import Registers, stored_calibration
+from so101_robot.joints import JOINTS
 
 
 class Difference(NamedTuple):
@@ -43,11 +34,8 @@ class Difference(NamedTuple):
 
 
 def stored(rows: Registers) -> dict[str, JointCalibration]:
-    """The calibration in the servos, of their registers (6, 87)."""
-    return {
-        name: JointCalibration(row.id, row.drive_mode, row.homing_offset, row.range_min, row.range_max)
-        for name, row in stored_calibration(rows).items()
-    }
+    """The calibration in the servos, of their registers (6, 87). They have no drive_mode: it is 0 here."""
+    return calibration.of(stored_calibration(rows))
 
 
 def differences(file: Calibration, servos: Calibration) -> list[Difference]:
@@ -62,30 +50,6 @@ def differences(file: Calibration, servos: Calibration) -> list[Difference]:
         )
         for name in JOINTS
     ]
-
-
-def positions_deg(calibration: Calibration, rows: Registers) -> dict[str, float]:
-    """Where each joint is by `calibration` [deg from the middle], whatever offset the servos have."""
-    offsets = {name: row.homing_offset for name, row in stored(rows).items()}
-    found: dict[str, float] = {}
-    for name, row in zip(JOINTS, rows, strict=True):
-        joint = calibration[name]
-        raw = value_of(row, "Present_Position") + offsets[name]
-        found[name] = wrapped(raw - joint.homing_offset - joint.middle) * DEG_PER_STEP
-    return found
-
-
-def outside(calibration: Calibration, rows: Registers) -> list[str]:
-    """A sentence for every joint that is where, by `calibration`, it cannot be."""
-    lines: list[str] = []
-    for name, position_deg in positions_deg(calibration, rows).items():
-        beyond_deg = abs(position_deg) - calibration[name].span_deg / 2
-        if beyond_deg > OUTSIDE_DEG:
-            lines.append(
-                f"{name} (servo {SERVO_IDS[JOINTS.index(name)]}) is {beyond_deg:.0f} deg outside its range: its "
-                "horn was moved, or this is another arm's calibration"
-            )
-    return lines
 
 
 def table(found: list[Difference], positions: dict[str, float]) -> Table:
@@ -108,4 +72,5 @@ def table(found: list[Difference], positions: dict[str, float]) -> Table:
 
 
 def _numbers(joint: JointCalibration) -> str:
-    return f"{joint.homing_offset} {joint.range_min}..{joint.range_max}"
+    mirrored = f" drive_mode {joint.drive_mode}" if joint.drive_mode else ""
+    return f"{joint.homing_offset} {joint.range_min}..{joint.range_max}{mirrored}"

@@ -13,20 +13,20 @@ from rich.table import Table
 
 from so101_calibration.errors import ImplausibleError, TorqueError
 from so101_calibration.homing import (
-    DEG_PER_STEP,
-    JointCalibration,
     Track,
     full_turn_joint,
     is_full_turn,
     joint_from_range,
-    raw_of,
+    roll_ends,
 )
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line, Sample, describe_errors
-from so101_calibration.servos.steps import HOLD, MIDDLE, SWEEPS, Step
+from so101_calibration.servos.steps import CLOSE, HOLD, MIDDLE, SWEEPS, Step
 from so101_calibration.servos.terminal import Operator
+from so101_robot.bus.calibration import DEG_PER_STEP, JointCalibration, raw_of
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
-from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS
+from so101_robot.guard.measured_ends import MeasuredEnds
+from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN
 from so101_robot.preflight.findings import Finding
 
 TRIES = 3
@@ -72,16 +72,22 @@ class Recorder:
         self.sample = sample
         return sample
 
-    def raw(self, joint: str) -> int:
-        """Where a joint is: its raw count, 0..4095."""
+    def count(self, joint: str) -> int:
+        """Where a joint is: its unrolled raw count."""
         position = self.tracks[joint].position
         assert position is not None, "looked at before it was read"
-        return position % 4096
+        return position
 
 
-def guide(
-    line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = ()
-) -> dict[str, JointCalibration]:
+class Measured(NamedTuple):
+    """What the guided flow found."""
+
+    calibration: dict[str, JointCalibration]
+    roll_ends: MeasuredEnds | None
+    """The stops of the wrist's roll; None where it was not rolled to them."""
+
+
+def guide(line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = ()) -> Measured:
     """Lead a person through the calibration. Nothing is written.
 
     Args:
@@ -101,14 +107,16 @@ def guide(
     recorder = Recorder(line, rows)
     recorder.look()
     _do(MIDDLE, recorder, operator)
-    roll_raw = recorder.raw(FULL_TURN_JOINT)
+    roll_zero = recorder.count(FULL_TURN_JOINT)
     ends = {joint: _sweep(joint, recorder, operator, allowed) for joint in JOINTS}
-    return {
-        joint: full_turn_joint(SERVO_IDS[i], roll_raw)
+    drive_mode = _closed(recorder, operator, *ends[JOINTS[GRIPPER]])
+    calibration = {
+        joint: full_turn_joint(SERVO_IDS[i], roll_zero % STEPS_PER_TURN)
         if is_full_turn(joint)
-        else joint_from_range(SERVO_IDS[i], *ends[joint])
+        else joint_from_range(SERVO_IDS[i], *ends[joint], drive_mode if i == GRIPPER else 0)
         for i, joint in enumerate(JOINTS)
     }
+    return Measured(calibration, roll_ends(calibration[FULL_TURN_JOINT], roll_zero, *ends[FULL_TURN_JOINT]))
 
 
 def _let_go(line: Line, rows: Registers, operator: Operator) -> None:
@@ -125,7 +133,7 @@ def _sweep(joint: str, recorder: Recorder, operator: Operator, allowed: set[str]
             track.begin()
         _do(SWEEPS[joint], recorder, operator)
         found = plausible.of_motion(joint, recorder.tracks)
-        if attempt < TRIES and any(finding.check not in allowed for finding in found):
+        if attempt < TRIES and any(finding.kind not in allowed for finding in found):
             operator.say("\n".join(f"Not accepted: {finding.text}" for finding in found))
             continue
         _refuse(found, allowed, operator)
@@ -134,6 +142,24 @@ def _sweep(joint: str, recorder: Recorder, operator: Operator, allowed: set[str]
     if track.low is None or track.high is None:
         raise ImplausibleError(f"{joint} was not seen at rest; nothing was written")
     return track.low, track.high
+
+
+def _closed(recorder: Recorder, operator: Operator, low: int, high: int) -> int:
+    """The gripper's drive_mode: which of its stops is the closed one. Raises ImplausibleError if it is at neither."""
+    found = ""
+    for _ in range(TRIES):
+        _do(CLOSE, recorder, operator)
+        share = (recorder.count(JOINTS[GRIPPER]) - low) / (high - low)
+        drive_mode = plausible.closed_at(share)
+        if drive_mode is not None:
+            if drive_mode:
+                operator.say(
+                    "The jaws close towards larger counts: the gripper is mounted mirrored, drive_mode 1"
+                )
+            return drive_mode
+        found = f"gripper: the jaws are {share:.0%} of the way between their stops, not closed"
+        operator.say(f"Not accepted: {found}")
+    raise ImplausibleError(f"nothing was written:\n  {found}: which stop is the closed one is not known")
 
 
 def _do(step: Step, recorder: Recorder, operator: Operator) -> None:
@@ -145,12 +171,12 @@ def _do(step: Step, recorder: Recorder, operator: Operator) -> None:
 
 
 def _refuse(found: list[Finding], allowed: set[str], operator: Operator) -> None:
-    refused = [finding for finding in found if finding.check not in allowed]
+    refused = [finding for finding in found if finding.kind not in allowed]
     for finding in found:
         if finding not in refused:
             operator.say(f"Accepted as you asked: {finding.text}")
     if refused:
-        kinds = ",".join(dict.fromkeys(finding.check for finding in refused))
+        kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
         raise ImplausibleError(f"nothing was written:\n{reasons}\n(accept it anyway with --allow={kinds})")
 
@@ -183,9 +209,10 @@ def live_table(recorder: Recorder, active: str | None = None) -> Table:
 def result_table(calibration: dict[str, JointCalibration]) -> Table:
     """A calibration as a table."""
     table = Table(box=None, pad_edge=False)
-    for column in ("joint", "homing offset", "from", "to", "range"):
+    for column in ("joint", "homing offset", "from", "to", "range", "drive_mode"):
         table.add_column(column, justify="left" if column == "joint" else "right", no_wrap=True)
     for name, joint in calibration.items():
         span = f"{(joint.range_max - joint.range_min) * DEG_PER_STEP:.1f} deg"
-        table.add_row(name, str(joint.homing_offset), str(joint.range_min), str(joint.range_max), span)
+        ends = str(joint.range_min), str(joint.range_max)
+        table.add_row(name, str(joint.homing_offset), *ends, span, str(joint.drive_mode))
     return table

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 from so101_calibration import files
 from so101_calibration.errors import CalibrateError, FileError, InterruptedWriteError
-from so101_calibration.homing import Calibration
 from so101_calibration.servos.line import LOCK, TORQUE, Line
+from so101_policy.errors import first_line, shown
 from so101_policy.files import sync
+from so101_policy.plain_data import parse_json, read_text
 from so101_robot.bus import registers
+from so101_robot.bus.calibration import Calibration, parse
 from so101_robot.bus.registers import BY_NAME
 from so101_robot.bus.setup import MULTI_TURN, Registers, value_of
 from so101_robot.errors import RobotError
@@ -193,10 +195,25 @@ def _dump(journal: Journal) -> str:
 
 def _load(place: Path) -> Journal:
     try:
-        fields = json.loads(place.read_text())
-        return Journal(**(fields | {"changes": [Change(**change) for change in fields["changes"]]}))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FileError(f"{place} should be the journal of a calibration and is not: {error}") from error
+        fields = parse_json(read_text(place))
+        changes = [_change(**change) for change in fields["changes"]]
+        if not all(isinstance(fields[name], str) for name in ("path", "after")):
+            raise ValueError("path and after are no text")
+        parse(fields["after"])
+        return Journal(**(fields | {"changes": changes}))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        text = f"{type(error).__name__}: {first_line(error)}"
+        raise FileError(f"{place} should be the journal of a calibration and is not: {text}") from error
+
+
+def _change(servo_id: int, register: str, before: str, after: str) -> Change:
+    """Raises ValueError for what no calibration writes: a journal is acted on without a further question."""
+    if servo_id not in SERVO_IDS or register not in NAMES:
+        raise ValueError(f"servo {shown(servo_id)}, register {shown(register)}")
+    size = BY_NAME[register].size
+    if any(len(bytes.fromhex(value)) != size for value in (before, after)):
+        raise ValueError(f"{register}: {shown(before)}, {shown(after)}; expected {size} bytes")
+    return Change(servo_id, register, before, after)
 
 
 def _remove(place: Path) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_calibration.errors import CalibrateError, ServoError
-from so101_calibration.homing import DEG_PER_STEP, Calibration
 from so101_calibration.servos.line import TORQUE, Line
+from so101_robot.bus.calibration import DEG_PER_STEP, Calibration
 from so101_robot.bus.protocol import Errors
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS, SERVO_IDS

@@ -1,30 +1,19 @@
-"""Can this be an SO-101? What is wrong with servos, supply, a recorded motion or a calibration, and what to do.
+"""Can a recorded motion be that of an SO-101's joint? And what a person may accept all the same.
 
-Pure functions that return findings; whoever asks decides whether to refuse. The check of each finding is its kind, a
-key of `KINDS`, and its level is STOP: it cannot be right.
+Servos and calibrations are judged in `so101_robot.preflight`, for `so101-run` too. Pure functions that return findings;
+whoever asks decides whether to refuse. The level of each is STOP: it cannot be right.
 """
 
 from collections.abc import Mapping
 
-from so101_calibration.homing import LARGEST_OFFSET, Calibration, JointCalibration, Track
-from so101_robot.bus.registers import MODEL_NUMBER, VOLTAGE_UNIT_V
-from so101_robot.bus.setup import Registers, value_of
+from so101_calibration.homing import Track
+from so101_robot.bus.calibration import Calibration
+from so101_robot.bus.setup import Registers
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS
+from so101_robot.preflight import calibration as judged
+from so101_robot.preflight.calibration import NOMINAL_DEG
 from so101_robot.preflight.findings import Finding, Level
-from so101_robot.preflight.supply import wrong_supplies
-
-NOMINAL_DEG: dict[str, float] = {
-    "shoulder_pan": 220.0,
-    "shoulder_lift": 200.0,
-    "elbow_flex": 194.0,
-    "wrist_flex": 190.0,
-    "wrist_roll": 320.0,
-    "gripper": 110.0,
-}
-"""Range of motion [deg] of the published URDF of the SO-101."""
-
-SMALLEST, LARGEST = 0.75, 1.3
-"""Shares of it that a built arm can have: printed stops differ; published calibrations are between 0.95 and 1.2."""
+from so101_robot.preflight.servos import check_servos, check_supply
 
 ROLL_DEG = 60.0
 """How far the wrist must be rolled to show that its servo is the right one."""
@@ -36,8 +25,8 @@ the second."""
 STILL_DEG = 5.0
 """A joint that travelled less than this did not move."""
 
-SPREAD_V = 1.0
-"""More than this between two servos at rest is a bad contact."""
+AT_A_STOP = 0.15
+"""Share of the gripper's range within which it is at one of its stops."""
 
 KINDS = {
     "model": "a servo of another model",
@@ -51,23 +40,30 @@ KINDS = {
     "wrap": "a range across the encoder's wrap at 0/4095",
     "homing": "a homing offset beyond its 11 bits",
     "ids": "servo ids that are not an SO-101's",
+    "drive_mode": "a drive_mode that is neither 0 nor 1",
 }
 
 
 def of_servos(rows: Registers) -> list[Finding]:
     """Model, firmware and supply, from all registers (6, 87)."""
-    return [*_models(rows), *_firmware(rows), *_supply(rows)]
+    found = [*check_servos(rows), *check_supply(rows)]
+    return [finding for finding in found if finding.level is Level.STOP]
+
+
+def of_calibration(calibration: Calibration) -> list[Finding]:
+    """What is wrong with a calibration, of a file or of the servos."""
+    if strange := judged.of_joints(calibration):
+        return strange
+    found = [*judged.impossible(calibration), *judged.wrong_sizes(calibration)]
+    return [finding for finding in found if finding.level is Level.STOP]
 
 
 def of_motion(expected: str, tracks: Mapping[str, Track]) -> list[Finding]:
     """Whether joint `expected`, and no other in its place, moved as far as it should have."""
     track = tracks[expected]
     if track.jumped:
-        return [
-            _wrong(
-                "jump", expected, "moved a quarter turn between two readings", "move it again, more slowly"
-            )
-        ]
+        found = "moved a quarter turn between two readings"
+        return [_wrong("jump", expected, found, "move it again, more slowly")]
     others = {
         name: other.travel_deg / NOMINAL_DEG[name] for name, other in tracks.items() if name != expected
     }
@@ -85,64 +81,24 @@ def of_motion(expected: str, tracks: Mapping[str, Track]) -> list[Finding]:
     return [_wrong("small", expected, found, "roll it further, both ways")]
 
 
-def of_calibration(calibration: Calibration) -> list[Finding]:
-    """What is wrong with a calibration, of a file or of the servos."""
-    missing = [joint for joint in JOINTS if joint not in calibration]
-    extra = [joint for joint in calibration if joint not in JOINTS]
-    if missing or extra:
-        found = f"joints {', '.join(calibration) or 'none'}; an SO-101 has {', '.join(JOINTS)}"
-        return [_wrong("ids", "", found)]
-    return [finding for joint in JOINTS for finding in _joint(joint, calibration[joint])]
-
-
-def _wrong(kind: str, subject: str, found: str, possible: str = "") -> Finding:
-    return Finding(Level.STOP, kind, subject, found, possible=possible)
-
-
-def _joint(name: str, joint: JointCalibration) -> list[Finding]:
-    found: list[Finding] = []
-    if joint.id != _id(name):
-        found.append(_wrong("ids", name, f"has servo id {joint.id}; an SO-101 has {_id(name)} there"))
-    if abs(joint.homing_offset) > LARGEST_OFFSET:
-        text = (
-            f"homing offset {joint.homing_offset} does not fit into 11 bits (+-{LARGEST_OFFSET}); LeRobot stops at it "
-            "with 'Magnitude .. exceeds 2047'"
-        )
-        remedy = "calibrate again: a range that is measured first needs no such offset"
-        found.append(_wrong("homing", name, text, remedy))
-    if not 0 <= joint.range_min < joint.range_max <= 4095:
-        text = (
-            f"range {joint.range_min}..{joint.range_max} is not within 0..4095 in this order: it crosses the encoder's "
-            "wrap"
-        )
-        remedy = "calibrate again, which homes the joint so that its range does not"
-        found.append(_wrong("wrap", name, text, remedy))
-    elif name != FULL_TURN_JOINT:
-        found += _wrapped_or_span(name, joint)
-    elif joint.span_deg < NOMINAL_DEG[name] * SMALLEST:
-        found += _span(name, joint.span_deg)
-    return found
-
-
-def _wrapped_or_span(name: str, joint: JointCalibration) -> list[Finding]:
-    """LeRobot records minimum and maximum of a reading that wraps as nearly the whole turn."""
-    if joint.range_min < 100 and joint.range_max > 3995:
-        text = (
-            f"range {joint.range_min}..{joint.range_max} is a whole turn, which this joint cannot make: it crossed the "
-            "encoder's wrap while it was recorded"
-        )
-        return [_wrong("wrap", name, text, "calibrate again")]
-    return _span(name, joint.span_deg)
+def closed_at(share: float) -> int | None:
+    """The drive_mode of a gripper that is closed at this share of the way from its lower to its upper stop: 0 at the
+    lower one, as LeRobot has it, 1 at the upper one, None in between."""
+    if share <= AT_A_STOP:
+        return 0
+    return 1 if share >= 1 - AT_A_STOP else None
 
 
 def _span(name: str, span_deg: float) -> list[Finding]:
-    share, nominal = span_deg / NOMINAL_DEG[name], NOMINAL_DEG[name]
-    found = f"covers {span_deg:.0f} deg of about {nominal:.0f}"
-    if share < SMALLEST:
-        return [_wrong("small", name, found, "move it to both of its stops, and hold it there for a moment")]
-    if share > LARGEST:
-        return [_wrong("large", name, found, "did its horn slip, or is that another joint's servo?")]
-    return []
+    wrong = judged.size(name, span_deg)
+    if wrong is None:
+        return []
+    kind, found = wrong
+    remedies = {
+        "small": "move it to both of its stops, and hold it there for a moment",
+        "large": "did its horn slip, or is that another joint's servo?",
+    }
+    return [_wrong(kind, name, found, remedies[kind])]
 
 
 def _swapped(expected: str, other: str) -> Finding:
@@ -154,40 +110,9 @@ def _swapped(expected: str, other: str) -> Finding:
     return _wrong("swap", expected, found, remedy)
 
 
-def _models(rows: Registers) -> list[Finding]:
-    models = [value_of(row, "Model_Number") for row in rows]
-    return [
-        _wrong("model", _named(index), f"model {model}, not an STS3215 ({MODEL_NUMBER})")
-        for index, model in enumerate(models)
-        if model != MODEL_NUMBER
-    ]
-
-
-def _firmware(rows: Registers) -> list[Finding]:
-    versions = [
-        f"{value_of(row, 'Firmware_Major_Version')}.{value_of(row, 'Firmware_Minor_Version')}" for row in rows
-    ]
-    if len(set(versions)) == 1:
-        return []
-    listed = ", ".join(f"{servo_id}: {v}" for servo_id, v in zip(SERVO_IDS, versions, strict=True))
-    return [
-        _wrong("firmware", "", f"different firmware ({listed})", "bring all to one with Feetech's software")
-    ]
-
-
-def _supply(rows: Registers) -> list[Finding]:
-    volts = [value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V for row in rows]
-    found = [_wrong("supply", _named(w.index), w.found, w.remedy) for w in wrong_supplies(rows)]
-    if not found and max(volts) - min(volts) > SPREAD_V:
-        lowest = volts.index(min(volts))
-        text = f"{min(volts):.1f} V, while another servo has {max(volts):.1f} V"
-        found.append(_wrong("supply", _named(lowest), text, "a bad contact in the cable to it"))
-    return found
+def _wrong(kind: str, subject: str, found: str, possible: str = "") -> Finding:
+    return Finding(Level.STOP, "motion", subject, found, possible=possible, kind=kind)
 
 
 def _id(joint: str) -> int:
     return SERVO_IDS[JOINTS.index(joint)]
-
-
-def _named(index: int) -> str:
-    return f"servo {SERVO_IDS[index]} ({JOINTS[index]})"

@@ -13,7 +13,7 @@ from so101_calibration.errors import CalibrateError
 from so101_calibration.servos.steps import Step, StepKind
 from so101_calibration.servos.terminal import Operator
 from so101_robot.clock import Clock
-from so101_robot.joints import FULL_TURN_JOINT, JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.physics.hand import CLEARANCE_RAD, Hand
 
@@ -22,8 +22,6 @@ PERIOD_S = 0.02
 
 PUSH_RAD = 0.03
 """How far beyond a stop the hand pushes: about 1 N m at the shoulder, 0.5 N m at the wrist."""
-
-ROLL_RAD = 1.2
 
 WIGGLE = 0.2
 """Of a joint's range, to either side of its middle."""
@@ -87,6 +85,9 @@ class SimulatedPerson:
             self._clock.sleep_until(self._clock.now_s() + BOOT_S)
         elif step.kind is StepKind.WIGGLE and step.joint is not None:
             self._wiggle(step.joint)
+        elif step.kind is StepKind.CLOSE:
+            hand.move({JOINTS[GRIPPER]: float(hand.range_rad[GRIPPER][0]) - PUSH_RAD}, self._move_s)
+            hand.move({JOINTS[GRIPPER]: float(hand.range_rad[GRIPPER][0]) - PUSH_RAD}, REST_S)
         elif step.kind is not StepKind.SWEEP or step.joint is None:
             raise CalibrateError(f"the simulated hand does not know how to {step.kind}")
         else:
@@ -102,11 +103,8 @@ class SimulatedPerson:
         hand, index = self._hand, JOINTS.index(joint)
         aside = CLEARANCE_RAD.get(joint, ({}, {}))
         back = {name: float(hand.middle_rad[JOINTS.index(name)]) for name in (joint, *aside[0], *aside[1])}
-        if joint == FULL_TURN_JOINT:
-            ends = [back[joint] - ROLL_RAD, back[joint] + ROLL_RAD]
-        else:
-            low, high = hand.range_rad[index].tolist()
-            ends = [low - PUSH_RAD, high + PUSH_RAD]
+        low, high = hand.range_rad[index].tolist()
+        ends = [low - PUSH_RAD, high + PUSH_RAD]
         for end_rad, pose in zip(ends, aside, strict=True):
             hand.move({joint: end_rad, **pose}, self._move_s)
             hand.move({joint: end_rad}, REST_S)

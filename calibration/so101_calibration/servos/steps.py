@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from so101_robot.joints import FULL_TURN_JOINT, JOINTS
+from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS
 
 
 class StepKind(StrEnum):
@@ -13,6 +13,8 @@ class StepKind(StrEnum):
     MIDDLE = "middle"
     SWEEP = "sweep"
     """One joint to both of its stops."""
+    CLOSE = "close"
+    """The jaws, to the end: which of the two stops is closed."""
     WIGGLE = "wiggle"
     """One joint alone, to and fro."""
     CONNECT = "connect"
@@ -45,9 +47,14 @@ SWEEPS = {
     for joint in JOINTS
 } | {
     FULL_TURN_JOINT: Step(
-        StepKind.SWEEP, FULL_TURN_JOINT, f"Roll {FULL_TURN_JOINT} a quarter turn both ways, slowly"
+        StepKind.SWEEP,
+        FULL_TURN_JOINT,
+        f"Roll {FULL_TURN_JOINT} to both of its stops, slowly, and rest at each for half a second; where it has none, "
+        "a quarter turn both ways",
     ),
 }
+
+CLOSE = Step(StepKind.CLOSE, JOINTS[GRIPPER], "Close the jaws all the way, and keep them closed")
 
 WIGGLES = {
     joint: Step(StepKind.WIGGLE, joint, f"Move {joint}, and only this joint, a third of its range to and fro")

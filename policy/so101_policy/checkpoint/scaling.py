@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from so101_policy.checkpoint.folder import POSTPROCESSOR, PREPROCESSOR
-from so101_policy.checkpoint.plain_json import MOST_BYTES
 from so101_policy.checkpoint.steps import NORMALIZE, UNNORMALIZE, Description, Step, read_description
 from so101_policy.errors import CheckpointError, first_line, printable, shown
+from so101_policy.plain_data import MOST_BYTES
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "IDENTITY": (),

@@ -13,22 +13,25 @@ key.
 import contextlib
 import dataclasses
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import draccus
 import numpy as np
 from lerobot.cameras import make_cameras_from_configs
 from lerobot.lerobot_types import RobotAction, RobotObservation
+from lerobot.motors import MotorCalibration
 from lerobot.robots import Robot
 from lerobot.utils.constants import HF_LEROBOT_CALIBRATION, ROBOTS
 from lerobot.utils.decorators import check_if_already_connected, check_if_not_connected
 from numpy.typing import ArrayLike, NDArray
 
+from so101_policy.errors import first_line
 from so101_robot import mock
 from so101_robot.arm.cameras import FrameSource, LeRobotFrames, connect_all
 from so101_robot.arm.config_arm import SO101Config
+from so101_robot.bus import calibration as calibrations
 from so101_robot.bus import setup as startup
 from so101_robot.bus.protocol import Errors
 from so101_robot.bus.registers import BY_NAME
@@ -43,9 +46,9 @@ from so101_robot.errors import (
     ConfigError,
     UnsafeActionError,
 )
-from so101_robot.guard import rig
+from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
-from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
+from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
 from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
@@ -99,6 +102,8 @@ class SO101(Robot):
         self._frames: dict[str, Frame] = {}
         self._goal_steps: NDArray[np.int32] | None = None
         self._port_is_away = False
+        self.registers_at_start: startup.Registers | None = None
+        """(6, 87) as connecting found them, before it wrote its settings."""
 
     # the loop's side -----
 
@@ -262,7 +267,7 @@ class SO101(Robot):
             opener = self._open_mock() if self.config.port == MOCK_PORT else None
             self.bus = SO101Bus(self.config.port, self.calibration, opener)
             self.bus.connect(handshake=False)
-            rows = self.bus.read_registers()
+            rows = self.registers_at_start = self.bus.read_registers()
             startup.check_identity(rows)
             source = "the mock arm" if opener else self.calibration_fpath
             startup.check_calibration(self.calibration, rows, source, self._how_to_calibrate())
@@ -375,12 +380,13 @@ class SO101(Robot):
     # parts -----
 
     def _load_calibration(self, fpath: Path | None = None) -> None:
+        """In place of LeRobot's, which takes what it can make a number of, and any size and depth of JSON."""
+        path = fpath or self.calibration_fpath
         try:
-            super()._load_calibration(fpath)
-        except (OSError, ValueError, TypeError, draccus.ParsingError) as error:
-            raise CalibrationError(
-                f"{fpath or self.calibration_fpath} is not a calibration file: {error}"
-            ) from error
+            rows = calibrations.read(path)
+        except (OSError, ValueError) as error:
+            raise CalibrationError(f"{path} is not a calibration file: {first_line(error)}") from error
+        self.calibration = {joint: MotorCalibration(**row._asdict()) for joint, row in rows.items()}
 
     def _open_mock(self) -> Opener:
         """Port `mock`: the arm in memory, its clock, its calibration, and how a bus gets at it."""
@@ -450,6 +456,8 @@ class SO101(Robot):
         limits, found = rig.find(beside, self.config.rig)
         if found is not None:
             logger.info("%s: limits of the rig from %s", self, found)
+        if beside is not None:
+            limits = measured_ends.applied(limits, beside, self.calibration[FULL_TURN_JOINT].homing_offset)
         self.guard = Guard(self.config.limits, *self.joint_limits(), limits)
         self.guard.reset(state.position)
 
@@ -481,6 +489,12 @@ class SO101(Robot):
         arm = f"--robot.port={self.config.port} --robot.id={self.id or 'NAME'}"
         if self.config.calibration_dir is not None:
             arm += f" --robot.calibration_dir={self.calibration_dir}"
+        if (older := calibrations.older_file(self.calibration_fpath)) is not None:
+            return (
+                f"{older} is one of this name, where an earlier LeRobot kept it. Take it over, into servos and file, "
+                f"with `so101-calibrate servos {arm} --from={shlex.quote(str(older))}`, which asks first; calibrating "
+                "again would move the zeros that datasets and policies know"
+            )
         return (
             f"calibrate the arm with `so101-calibrate servos {arm}`; it also puts a file that you have into the servos "
             f"(--from=FILE). `lerobot-calibrate --robot.type=so101_follower {arm}` makes the same file"

@@ -12,7 +12,7 @@ import numpy as np
 from lerobot.motors import MotorCalibration
 from numpy.typing import NDArray
 
-from so101_robot.bus import registers
+from so101_robot.bus import calibration, registers
 from so101_robot.bus.registers import BY_NAME, Area, Register
 from so101_robot.errors import BusError, CalibrationError
 from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, named_servo
@@ -22,6 +22,9 @@ Registers = NDArray[np.uint8]
 
 MULTI_TURN = 0x10
 """Bit of Phase that lets positions leave 0..4095."""
+
+
+ONE_FIRMWARE = "bring all to one with Feetech's software"
 
 
 class Gains(NamedTuple):
@@ -45,23 +48,39 @@ def value_of(row: Registers, name: str) -> int:
     return registers.decode(register, row[register.address : register.end].tobytes())
 
 
+def wrong_models(rows: Registers) -> dict[int, str]:
+    """What is wrong with servos of another model, by index."""
+    models = [value_of(row, "Model_Number") for row in rows]
+    return {
+        index: f"model {model}, not an STS3215 ({registers.MODEL_NUMBER})"
+        for index, model in enumerate(models)
+        if model != registers.MODEL_NUMBER
+    }
+
+
+def mixed_firmware(rows: Registers) -> str | None:
+    """What is wrong with servos that have more than one version of the firmware."""
+    versions = [firmware_of(row) for row in rows]
+    if len(set(versions)) == 1:
+        return None
+    listed = ", ".join(
+        f"{servo_id}: {version}" for servo_id, version in zip(SERVO_IDS, versions, strict=True)
+    )
+    return f"different firmware ({listed})"
+
+
+def firmware_of(row: Registers) -> str:
+    """The version of one servo's firmware."""
+    return f"{value_of(row, 'Firmware_Major_Version')}.{value_of(row, 'Firmware_Minor_Version')}"
+
+
 def check_identity(rows: Registers) -> None:
     """Six STS3215 with one firmware. Raises BusError that says which differ."""
-    models = [value_of(row, "Model_Number") for row in rows]
-    wrong = [i for i, model in enumerate(models) if model != registers.MODEL_NUMBER]
-    if wrong:
-        found = ", ".join(f"{named_servo(SERVO_IDS[i])} is model {models[i]}" for i in wrong)
-        raise BusError(f"{found}; an SO-101 has six STS3215, model {registers.MODEL_NUMBER}")
-    versions = [
-        f"{value_of(r, 'Firmware_Major_Version')}.{value_of(r, 'Firmware_Minor_Version')}" for r in rows
-    ]
-    if len(set(versions)) > 1:
-        found = ", ".join(
-            f"{servo_id}: {version}" for servo_id, version in zip(SERVO_IDS, versions, strict=True)
-        )
-        raise BusError(
-            f"the servos have different firmware ({found}); bring all to one version with Feetech's software"
-        )
+    if wrong := wrong_models(rows):
+        found = ", ".join(f"{named_servo(SERVO_IDS[index])}: {what}" for index, what in wrong.items())
+        raise BusError(f"{found} - an SO-101 has six STS3215")
+    if mixed := mixed_firmware(rows):
+        raise BusError(f"{mixed} - {ONE_FIRMWARE}")
 
 
 def stored_calibration(rows: Registers) -> dict[str, MotorCalibration]:
@@ -104,28 +123,19 @@ def check_calibration(
         raise CalibrationError(f"there is no calibration at {source}{_neighbours(source)} - {remedy}")
     if sorted(expected) != sorted(JOINTS):
         raise CalibrationError(
-            f"{source} is not a calibration of an SO-101: it has {', '.join(expected)}; "
-            f"expected {', '.join(JOINTS)}"
+            f"{source} is not a calibration of an SO-101: {calibration.not_these_joints(expected)}"
         )
-    ids = {joint: expected[joint].id for joint in JOINTS}
-    if tuple(ids.values()) != SERVO_IDS:
+    rows_of_file = calibration.of(expected)
+    wrong = [text for joint, row in rows_of_file.items() if (text := calibration.not_in_order(joint, row))]
+    wrong += calibration.wrong_ids(rows_of_file)
+    if wrong:
         raise CalibrationError(
-            f"{source} has servo ids {ids}; an SO-101 has {', '.join(map(str, SERVO_IDS))} in this order"
+            "\n  ".join([f"{source} cannot be the calibration of an SO-101:", *wrong]) + f"\n{remedy}"
         )
-    stored = stored_calibration(rows)
-    lines = [line for joint in JOINTS for line in _differences(joint, expected[joint], stored[joint])]
+    lines = calibration.differences(rows_of_file, calibration.of(stored_calibration(rows)))
     if lines:
-        head = f"  {'joint':<14}{'':<16}{'file':>7}{'arm':>7}"
-        raise CalibrationError(
-            "\n".join(
-                [
-                    f"the calibration {source} is not the one in the arm:",
-                    head,
-                    *lines,
-                    f"nothing was changed - {remedy}",
-                ]
-            )
-        )
+        head = f"the calibration {source} is not the one in the arm:"
+        raise CalibrationError("\n  ".join([head, *lines]) + f"\nnothing was changed - {remedy}")
 
 
 def settings(index: int, row: Registers, gains: Gains) -> list[Setting]:
@@ -185,16 +195,6 @@ def _homing_offset(row: Registers) -> int:
     return registers.homing_steps(int(row[address]) | int(row[address + 1]) << 8)
 
 
-def _differences(joint: str, file: MotorCalibration, arm: MotorCalibration) -> list[str]:
-    pairs = [
-        (key, getattr(file, key), getattr(arm, key)) for key in ("homing_offset", "range_min", "range_max")
-    ]
-    return [f"  {joint:<14}{key:<16}{a:>7}{b:>7}" for key, a, b in pairs if a != b]
-
-
 def _neighbours(source: Path | str) -> str:
-    """The other calibrations in that folder: most often the id was forgotten or misspelt."""
-    if not isinstance(source, Path):
-        return ""
-    names = sorted(path.stem for path in source.parent.glob("*.json"))
-    return f"; that folder has {', '.join(names)} (choose one with --robot.id)" if names else ""
+    found = calibration.neighbours(source) if isinstance(source, Path) else ""
+    return f"; {found}" if found else ""

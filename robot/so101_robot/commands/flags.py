@@ -13,6 +13,8 @@ import yaml
 from lerobot.cameras import CameraConfig
 from lerobot.utils.import_utils import register_third_party_plugins
 
+from so101_policy.errors import first_line
+from so101_policy.plain_data import parse_yaml, read_text
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError, RobotError
 
@@ -68,9 +70,11 @@ def parse(flags: dict[str, str]) -> RunConfig:
 def _parse_file(file: str, flags: dict[str, str]) -> RunConfig:
     """With a configuration file, whose fields may have the names that they had before."""
     try:
-        given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
-        raise ConfigError(f"--config_path={file}: {problem}") from problem
+        given = parse_yaml(
+            read_text(Path(file)), finite=False
+        )  # numbers are checked by the name of their flag
+    except (OSError, ValueError) as problem:
+        raise ConfigError(f"--config_path={file}: {first_line(problem)}") from problem
     if not isinstance(given, dict) or not OLD_FIELDS.keys() & given.keys():
         return _parse(flags)
     renamed = {OLD_FIELDS.get(str(name), name): value for name, value in given.items()}

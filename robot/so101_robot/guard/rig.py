@@ -12,9 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
-from so101_policy.plain_data import Plain
+from so101_policy.errors import first_line, shown
+from so101_policy.plain_data import Plain, parse_yaml, read_text
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
 
@@ -128,7 +127,7 @@ def _require(what: str, value: Plain, bounds: tuple[float, float]) -> None:
     if value is None and what.rsplit(" ", 1)[-1] in _OPTIONAL:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(f"{what} = {value!r}; expected a number from {low:g} to {high:g}")
+        raise ConfigError(f"{what} = {shown(value)}; expected a number from {low:g} to {high:g}")
 
 
 def beside(calibration: Path) -> Path:
@@ -151,15 +150,17 @@ def find(calibration: Path | None, asked: Path | None = None) -> tuple[Rig, Path
 def load(path: Path) -> Rig:
     """The limits in a file. Raises `ConfigError` that says what is wrong with it, and what is possible."""
     try:
-        content: Any = yaml.safe_load(path.read_text("utf-8"))
+        text = read_text(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no file {path}; `python -m so101_robot.guard.rig {path}` writes one to start from"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {first_line(error)}") from error
+    try:
+        content: Any = parse_yaml(text, finite=False)  # each number is held against its bounds below
+    except ValueError as error:
+        raise ConfigError(f"{path}: {first_line(error)}") from error
     try:
         return _rig({} if content is None else content)
     except ConfigError as error:
@@ -179,11 +180,14 @@ def _rig(content: Plain) -> Rig:
     given = dict(_mapping("the file", content, names))
     if "joints" in given:
         rows = _mapping("joints", given["joints"], JOINTS)
-        given["joints"] = {joint: _rules(joint, rows.get(joint) or {}) for joint in JOINTS}
+        given["joints"] = {
+            joint: DEFAULT_JOINTS[joint] if rows.get(joint) is None else _rules(joint, rows[joint])
+            for joint in JOINTS
+        }
     if given.get("workspace_m") is not None:
         given["workspace_m"] = _box(given["workspace_m"])
     if not isinstance(given.get("self_collision", True), bool):
-        raise ConfigError(f"self_collision = {given['self_collision']!r}; expected true or false")
+        raise ConfigError(f"self_collision = {shown(given['self_collision'])}; expected true or false")
     return Rig(**given)
 
 
@@ -198,14 +202,14 @@ def _box(value: Plain) -> tuple[tuple[float, float], ...]:
     for axis in "xyz":
         span = spans.get(axis)
         if not isinstance(span, list) or len(span) != 2:
-            raise ConfigError(f"workspace_m: {axis} = {span!r}; expected [lowest, highest] in metres")
+            raise ConfigError(f"workspace_m: {axis} = {shown(span)}; expected [lowest, highest] in metres")
     return tuple((spans[axis][0], spans[axis][1]) for axis in "xyz")
 
 
 def _mapping(where: str, value: Plain, possible: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: found {value!r}, expected a table with {', '.join(possible)}")
-    unknown = [str(key) for key in value if key not in possible]
+        raise ConfigError(f"{where}: found {shown(value)}, expected a table with {', '.join(possible)}")
+    unknown = [shown(key).strip("'\"") for key in value if key not in possible][:5]
     if unknown:
         raise ConfigError(
             f"{where}: {', '.join(unknown)} is not known; expected one of {', '.join(possible)}"

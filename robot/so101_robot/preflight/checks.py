@@ -3,8 +3,8 @@
 Each check is a function of data (registers, pictures, statistics) that returns findings: `ok`, `warn` (it may run;
 somebody should know) or `stop` (it must not), with what was found, what was expected and what to do. `preflight` runs
 them on a connected arm and a policy; a check that cannot be carried out is a `stop`, and the others are made all the
-same. The checks are in `servos`, `cameras` and `policy`. Nothing there moves an arm or
-writes a register.
+same. The checks are in `judgement` (servos and calibration, shared with `so101-calibrate`), `cameras` and `policy`.
+Nothing there moves an arm or writes a register.
 
 Packages that know more add checks as entry points of the group `so101.preflight`: functions of the connected robot and
 the policy. The drift check of the cameras comes that way.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.errors import PolicyError
+from so101_robot.bus import calibration as calibrations
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.preflight import (
     cameras as preflight_cameras,
@@ -25,10 +26,8 @@ from so101_robot.preflight import (
 from so101_robot.preflight import (
     policy as preflight_policy,
 )
-from so101_robot.preflight import (
-    servos as preflight_servos,
-)
 from so101_robot.preflight.findings import Finding, Level
+from so101_robot.preflight.judgement import servo_judgements
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -41,6 +40,7 @@ CHECKS = (
     "errors",
     "settings",
     "calibration",
+    "sizes",
     "cameras",
     "policy",
     "statistics",
@@ -62,8 +62,8 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out: servos, supply, heat, errors, settings, calibration, cameras, policy, statistics,
-    ranges, drift; or all."""
+    """Checks that are left out: servos, supply, heat, errors, settings, calibration, sizes, cameras, policy,
+    statistics, ranges, drift; or all."""
 
     def __post_init__(self) -> None:
         known = ("all", *CHECKS, *further_checks())
@@ -135,13 +135,5 @@ def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
     except RobotError as error:
         silence = Finding(Level.STOP, "servos", "", str(error))
         return {"servos": lambda: [silence]}
-    return {
-        "servos": lambda: preflight_servos.check_servos(rows),
-        "supply": lambda: preflight_servos.check_supply(rows),
-        "heat": lambda: preflight_servos.check_heat(rows),
-        "errors": lambda: preflight_servos.check_errors(rows),
-        "settings": lambda: preflight_servos.check_settings(rows),
-        "calibration": lambda: preflight_servos.check_calibration(
-            robot.calibration, rows, robot.calibration_fpath
-        ),
-    }
+    calibration = calibrations.of(robot.calibration)
+    return servo_judgements(rows, calibration, robot.calibration_fpath, robot.registers_at_start)

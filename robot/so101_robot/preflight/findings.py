@@ -39,6 +39,8 @@ class Finding(NamedTuple):
     value: float | None = None
     """What was measured, in `unit`."""
     unit: str = ""
+    kind: str = ""
+    """What sort of trouble it is, where a person may accept one sort and not the others (`so101-calibrate --allow`)."""
 
     @property
     def text(self) -> str:

@@ -1,61 +1,61 @@
 """Pre-flight of the servos: pure functions of their registers, (6, 87) as `SO101Bus.read_registers` gives them."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from so101_robot.bus import setup as startup
 from so101_robot.bus.protocol import Errors
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
-from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
-from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
+from so101_robot.joints import SERVO_IDS, named_servo
 from so101_robot.preflight.findings import Finding, Level
 from so101_robot.preflight.supply import wrong_supplies
-
-if TYPE_CHECKING:
-    from lerobot.motors import MotorCalibration
 
 WARM_C = 15
 """So far below the servo's own limit of temperature (70 degrees C) it is worth a word: a run that begins there
 will not last long."""
 
-SPREAD_V = 0.6
-"""Voltages along the bus that differ by more than this point to a thin or loose cable. Register 62 counts in 0.1 V."""
+SPREAD, BAD_SPREAD = 6, 10
+"""Voltages along the bus that differ by more than this point to a thin or loose cable; more than that is a bad contact
+[0.1 V, which is what register 62 counts]."""
 
 
 def check_servos(rows: Registers) -> list[Finding]:
     """Six STS3215 with one firmware."""
-    startup.check_identity(rows)
-    version = f"{value_of(rows[0], 'Firmware_Major_Version')}.{value_of(rows[0], 'Firmware_Minor_Version')}"
+    findings = [
+        _stop("servos", index, found, kind="model") for index, found in startup.wrong_models(rows).items()
+    ]
+    if mixed := startup.mixed_firmware(rows):
+        findings.append(
+            Finding(Level.STOP, "servos", "", mixed, possible=startup.ONE_FIRMWARE, kind="firmware")
+        )
     ids = ", ".join(str(servo_id) for servo_id in SERVO_IDS)
-    return [Finding(Level.OK, "servos", f"ids {ids}", f"six STS3215, firmware {version}")]
+    found = f"six STS3215, firmware {startup.firmware_of(rows[0])}"
+    return findings or [Finding(Level.OK, "servos", f"ids {ids}", found)]
 
 
 def check_supply(rows: Registers) -> list[Finding]:
     """Voltages that suit the servos, within each one's own limits, and about equal along the bus."""
     wrong = wrong_supplies(rows)
     findings = [
-        _stop("supply", w.index, w.found, f"{w.allowed_v[0]:g} to {w.allowed_v[1]:g} V", w.remedy)
+        _stop("supply", w.index, w.found, f"{w.allowed_v[0]:g} to {w.allowed_v[1]:g} V", w.remedy, "supply")
         for w in wrong
     ]
     told = {w.index for w in wrong}
-    volts = [value_of(row, "Present_Voltage") * VOLTAGE_UNIT_V for row in rows]
+    volts = [value_of(row, "Present_Voltage") for row in rows]  # [0.1 V]
     for index, row in enumerate(rows):
-        low, high = (value_of(row, f"{end}_Voltage_Limit") * VOLTAGE_UNIT_V for end in ("Min", "Max"))
+        low, high = (value_of(row, f"{end}_Voltage_Limit") for end in ("Min", "Max"))
         if index not in told and not low <= volts[index] <= high:
             remedy = "use the supply that the servos are made for; a sagging one is too weak"
-            findings.append(
-                _stop("supply", index, f"{volts[index]:.1f} V", f"{low:.1f} to {high:.1f} V", remedy)
-            )
-    seen = f"{min(volts):.1f} to {max(volts):.1f} V"
-    if max(volts) - min(volts) > SPREAD_V:
-        lowest = named_servo(SERVO_IDS[volts.index(min(volts))])
-        remedy = f"check the cables and plugs up to {lowest}"
-        findings.append(
-            Finding(Level.WARN, "supply", "bus", seen, f"a spread of {SPREAD_V} V at most", remedy)
-        )
-    return findings or [Finding(Level.OK, "supply", "bus", seen)]
+            asked = f"{low * VOLTAGE_UNIT_V:.1f} to {high * VOLTAGE_UNIT_V:.1f} V"
+            found = f"{volts[index] * VOLTAGE_UNIT_V:.1f} V"
+            findings.append(_stop("supply", index, found, asked, remedy, "supply"))
+    lowest, highest = min(volts) * VOLTAGE_UNIT_V, max(volts) * VOLTAGE_UNIT_V
+    if not findings and (spread := max(volts) - min(volts)) > SPREAD:
+        level = Level.STOP if spread > BAD_SPREAD else Level.WARN
+        weakest = named_servo(SERVO_IDS[volts.index(min(volts))])
+        found = f"{lowest:.1f} V, while another servo has {highest:.1f} V"
+        asked = f"a spread of {SPREAD * VOLTAGE_UNIT_V:.1f} V at most"
+        remedy = "a bad contact in the cable to it: check cables and plugs up to there"
+        findings.append(Finding(level, "supply", weakest, found, asked, remedy, kind="supply"))
+    return findings or [Finding(Level.OK, "supply", "bus", f"{lowest:.1f} to {highest:.1f} V")]
 
 
 def check_heat(rows: Registers) -> list[Finding]:
@@ -82,37 +82,5 @@ def check_errors(rows: Registers) -> list[Finding]:
     return findings or [Finding(Level.OK, "errors", "servos", "no error")]
 
 
-def check_settings(rows: Registers) -> list[Finding]:
-    """Nothing that somebody left behind slows a servo down."""
-    slow = [
-        (named_servo(servo_id), value_of(row, "Goal_Velocity"))
-        for servo_id, row in zip(SERVO_IDS, rows, strict=True)
-        if value_of(row, "Goal_Velocity")
-    ]
-    remedy = "switch the arm off and on; a program that was interrupted left it there"
-    findings = [
-        Finding(Level.WARN, "settings", servo, f"its speed is limited to {speed}", "no limit (0)", remedy)
-        for servo, speed in slow
-    ]
-    return findings or [Finding(Level.OK, "settings", "servos", "no speed limit")]
-
-
-def check_calibration(
-    expected: "Mapping[str, MotorCalibration]", rows: Registers, source: Path | str
-) -> list[Finding]:
-    """The calibration is the one in the servos, and every joint is within its range."""
-    startup.check_calibration(expected, rows, source, "calibrate again, or choose the file of this arm")
-    findings: list[Finding] = []
-    for index, joint in enumerate(JOINTS):
-        low, high = expected[joint].range_min, expected[joint].range_max
-        present = value_of(rows[index], "Present_Position")
-        outside_deg = max(low - present, present - high) * 360 / STEPS_PER_TURN
-        if outside_deg > OUTSIDE_RANGE_DEG:
-            remedy = "move it by hand, with the arm switched off; if it cannot get there, calibrate again"
-            found = f"it is at {present}, {outside_deg:.0f} degrees outside its range"
-            findings.append(_stop("calibration", index, found, f"{low} to {high} steps", remedy))
-    return findings or [Finding(Level.OK, "calibration", str(source), "it is the one in the servos")]
-
-
-def _stop(check: str, index: int, found: str, asked: str, possible: str) -> Finding:
-    return Finding(Level.STOP, check, named_servo(SERVO_IDS[index]), found, asked, possible)
+def _stop(check: str, index: int, found: str, asked: str = "", possible: str = "", kind: str = "") -> Finding:
+    return Finding(Level.STOP, check, named_servo(SERVO_IDS[index]), found, asked, possible, kind=kind)

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from so101_calibration import files
 from so101_calibration.errors import ImplausibleError, TorqueError
-from so101_calibration.homing import JointCalibration, raw_of
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import guided
 from so101_calibration.servos.compare import stored
 from so101_calibration.servos.line import TORQUE, Line, open_line
-from so101_calibration.servos.plausible import NOMINAL_DEG
 from so101_calibration.servos.simulated_person import SimulatedPerson
-from so101_calibration.servos.steps import Step
+from so101_calibration.servos.steps import CLOSE, Step, StepKind
+from so101_robot.bus.calibration import JointCalibration, raw_of
 from so101_robot.bus.units import Scale
+from so101_robot.guard import measured_ends
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.plant import HOME_RAD, steps_of
+from so101_robot.preflight.calibration import NOMINAL_DEG
 
 from ..conftest import Scripted
 
@@ -102,7 +104,7 @@ def test_angles_are_within_a_fifth_of_a_degree_on_a_hundred_arms(tmp_path: Path)
 
 
 def shafts(line: Line, arm: MockArm, operator: Scripted) -> dict[str, JointCalibration]:
-    return guided.guide(line, line.rows(), operator)
+    return guided.guide(line, line.rows(), operator).calibration
 
 
 def turn(arm: MockArm, index: int, degrees: float) -> None:
@@ -111,11 +113,19 @@ def turn(arm: MockArm, index: int, degrees: float) -> None:
     arm.advance_to(arm.now_us + 20_000)
 
 
-def sweeping(arm: MockArm, instead: dict[str, str] | None = None, share: float = 1.0) -> Scripted:
-    """Moves a joint (or another `instead`) to both ends of its range, and rests there."""
+def sweeping(
+    arm: MockArm, instead: dict[str, str] | None = None, share: float = 1.0, closed: float = -1.0
+) -> Scripted:
+    """Moves a joint (or another `instead`) to both ends of its range, and rests there.
+
+    The jaws are closed at the lower end (`closed` -1), at the upper one (1), or something in between.
+    """
 
     def act(step: Step, k: int) -> None:
         if step.joint is None:
+            return
+        if step.kind is StepKind.CLOSE:
+            turn(arm, GRIPPER, closed * NOMINAL_DEG["gripper"] * share / 2)
             return
         joint = (instead or {}).get(step.joint, step.joint)
         half = NOMINAL_DEG[joint] * share / 2
@@ -148,7 +158,7 @@ def test_a_joint_that_is_not_moved_to_its_stops_is_refused_three_times_and_nothi
 
 def test_a_finding_that_is_allowed_is_told_and_accepted(arm: MockArm, line: Line) -> None:
     operator = sweeping(arm, share=0.5)
-    found = guided.guide(line, line.rows(), operator, {"small"})
+    found = guided.guide(line, line.rows(), operator, {"small"}).calibration
     assert found["gripper"].span_deg == pytest.approx(55, abs=0.5)
     assert "Accepted as you asked: gripper: covers 55 deg" in operator.text
 
@@ -222,4 +232,56 @@ def test_velocity_mode_does_not_mislead_it(arm: MockArm, line: Line) -> None:
     arm.servos.set(0, "Operating_Mode", 1)
     recorder = guided.Recorder(line, line.rows())
     recorder.look()
-    assert recorder.raw("shoulder_pan") == raw_of(2047, 700, mode=1)
+    assert recorder.count("shoulder_pan") == raw_of(2047, 700, mode=1)
+
+
+def test_the_gripper_is_asked_for_its_closed_stop_once_and_is_mirrored_where_that_is_the_upper_one(
+    arm: MockArm, line: Line, path: Path
+) -> None:
+    operator = sweeping(arm, closed=1.0)
+    assert servos.calibrate(line, path, operator, set()) == 0
+    assert {joint: row.drive_mode for joint, row in files.read(path).items() if row.drive_mode} == {
+        "gripper": 1
+    }
+    assert operator.text.count(CLOSE.text) == 1
+    assert "drive_mode 1" in operator.text
+    usual = sweeping(arm)
+    assert servos.calibrate(line, path, usual, set()) == 0
+    assert files.read(path)["gripper"].drive_mode == 0
+
+
+def test_jaws_that_are_not_closed_are_asked_for_three_times_and_nothing_is_written(
+    arm: MockArm, line: Line, path: Path
+) -> None:
+    before = arm.servos.saved.copy()
+    operator = sweeping(arm, closed=0.0)
+    with pytest.raises(ImplausibleError, match="jaws are 50% of the way between their stops"):
+        servos.calibrate(line, path, operator, set())
+    assert operator.text.count(CLOSE.text) == 3
+    assert np.array_equal(arm.servos.saved, before)
+    assert not path.exists()
+
+
+def test_the_stops_of_the_roll_are_kept_where_it_was_rolled_to_them(
+    arm: MockArm, line: Line, path: Path
+) -> None:
+    assert servos.calibrate(line, path, sweeping(arm), set()) == 0
+    ends = measured_ends.load(measured_ends.beside(path))
+    assert ends is not None
+    assert (ends.lower_deg, ends.upper_deg) == pytest.approx((-160, 160), abs=0.2)
+    assert ends.homing_offset == files.read(path)[FULL_TURN_JOINT].homing_offset
+    operator = sweeping(arm)
+    plain = operator.act
+
+    def a_quarter_turn(step: Step, k: int) -> None:
+        if step.joint != FULL_TURN_JOINT:
+            plain(step, k)
+        else:
+            turn(arm, JOINTS.index(FULL_TURN_JOINT), float(np.interp(k, [0, 20, 40, 60], [0, -90, 90, 0])))
+
+    operator.act = a_quarter_turn
+    assert servos.calibrate(line, path, operator, set()) == 0
+    assert not measured_ends.beside(
+        path
+    ).exists()  # what an earlier calibration measured is not true any more
+    assert "were not measured" in operator.text

@@ -1,5 +1,6 @@
 """A calibration is written whole or not at all, wherever it is cut off."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 
 from so101_calibration import files
 from so101_calibration.errors import FileError, InterruptedWriteError, ServoError
-from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import compare, journal
 from so101_calibration.servos.line import Line
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.errors import PortError
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm
@@ -179,3 +180,33 @@ def test_multi_turn_feedback_and_another_mode_are_part_of_what_a_calibration_set
     journal.write(line, new(), path, NOW)
     assert arm.servos.get(1, "Phase") == 0x0C
     assert arm.servos.get(2, "Operating_Mode") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"changes": [{"servo_id": 9, "register": "Phase", "before": "00", "after": "01"}]},
+        {"changes": [{"servo_id": 1, "register": "Torque_Enable", "before": "00", "after": "01"}]},
+        {"changes": [{"servo_id": 1, "register": "Phase", "before": "00", "after": "0102"}]},
+        {"changes": [{"servo_id": 1, "register": "Phase", "before": 0, "after": None}]},
+        {"changes": [3]},
+        {"changes": None},
+        {"after": "no calibration"},
+        {"after": 7},
+        {"more": 1},
+    ],
+)
+def test_a_journal_that_no_calibration_wrote_is_refused_and_nothing_is_written(
+    arm: MockArm, line: Line, path: Path, change: dict[str, object]
+) -> None:
+    before = arm.servos.saved.tobytes()
+    good = {"path": str(path), "before": None, "after": files.dump(new()), "changes": []}
+    place = journal.journal_path(path)
+    place.write_text(json.dumps(good | change))
+    with pytest.raises(FileError, match=f"{place} should be the journal of a calibration"):
+        journal.recover(line, path, NOW)
+    place.write_text("[" * 5000)
+    with pytest.raises(FileError, match="nested"):
+        journal.recover(line, path, NOW)
+    assert arm.servos.saved.tobytes() == before
+    assert not path.exists()

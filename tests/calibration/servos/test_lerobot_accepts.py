@@ -14,8 +14,8 @@ from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 import so101_calibration
 import so101_robot
 from so101_calibration import files
-from so101_calibration.servos.steps import MIDDLE, SWEEPS
-from so101_robot.joints import FULL_TURN_JOINT, JOINTS
+from so101_calibration.servos.steps import CLOSE, MIDDLE, SWEEPS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.physics.hand import CLEARANCE_RAD
 from so101_robot.mock.physics.model import load_kinematics
 from so101_robot.mock.serve.process import MockProcess
@@ -37,7 +37,7 @@ def sweep(mock: MockProcess, joint: str) -> None:
     middle = dict.fromkeys((joint, *aside[0], *aside[1]), 0.0)
     if joint == "gripper":
         middle[joint] = float(load_kinematics().range_rad[index].mean())
-    low, high = (-1.2, 1.2) if joint == FULL_TURN_JOINT else load_kinematics().range_rad[index].tolist()
+    low, high = load_kinematics().range_rad[index].tolist()
     for end, pose in zip((low - 0.03, high + 0.03), aside, strict=True):
         mock.call("hand_move", targets_rad={joint: end, **pose}, duration_s=MOVE_S)
         mock.call("hand_move", targets_rad={joint: end}, duration_s=REST_S)
@@ -77,6 +77,11 @@ def test_lerobots_follower_reports_calibrated_after_the_guided_flow(
             wait_for(command.stdout, SWEEPS[joint].text, said)
             sweep(mock, joint)
             command.stdin.write("\n")
+        wait_for(command.stdout, CLOSE.text, said)
+        closed = float(load_kinematics().range_rad[GRIPPER][0]) - 0.03
+        mock.call("hand_move", targets_rad={"gripper": closed}, duration_s=MOVE_S)
+        mock.wait_until_hand_rests()
+        command.stdin.write("\n")
         wait_for(command.stdout, "Write it into the servos", said)
         command.stdin.write("y\n")
         assert command.wait(60) == 0, "".join(said) + command.stdout.read()

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from so101_calibration.homing import JointCalibration
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm
 from so101_robot.preflight.findings import Finding, Level
@@ -21,7 +21,7 @@ GOOD = {
 
 def kinds(found: list[Finding]) -> list[str]:
     assert all(finding.level is Level.STOP for finding in found)
-    return [finding.check for finding in found]
+    return [finding.kind for finding in found]
 
 
 def test_a_calibration_of_an_so101_is_accepted() -> None:
@@ -41,6 +41,7 @@ def test_a_calibration_of_an_so101_is_accepted() -> None:
         ("gripper", {"range_max": 3400}, "large"),
         ("wrist_roll", {"range_min": 2000}, "small"),
         ("gripper", {"id": 5}, "ids"),
+        ("gripper", {"drive_mode": 3}, "drive_mode"),
     ],
 )
 def test_what_cannot_be_is_named(joint: str, change: dict[str, int], kind: str) -> None:
@@ -61,7 +62,7 @@ def test_a_sound_arm_has_no_findings(line: Line) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "volts", "words"),
-    [(80, 12.0, "7.4 V servo .* 12.0 V .* unplug it now"), (140, 5.0, "12 V servo .* 5.0 V .* weak")],
+    [(80, 12.0, "7.4 V servo .* 12.0 V.* unplug it now"), (140, 5.0, "12 V servo .* 5.0 V.* weak")],
 )
 def test_the_wrong_supply_is_told_by_the_kind_of_servo(
     arm: MockArm, line: Line, limit: int, volts: float, words: str
@@ -86,5 +87,5 @@ def test_a_bad_contact_is_told_from_a_wrong_supply(line: Line) -> None:
 def test_another_model_is_named(arm: MockArm, line: Line) -> None:
     arm.servos.set(5, "Model_Number", 2825)
     (found,) = plausible.of_servos(line.rows())
-    assert found.check == "model"
+    assert found.kind == "model"
     assert "servo 6 (gripper): model 2825" in found.text

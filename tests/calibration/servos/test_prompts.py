@@ -23,8 +23,8 @@ from so101_robot.mock.arm import MockArm
 from .test_guided import sweeping
 
 LOOKS = 60
-PROMPTS = 9
-"""Hold the arm, the middle, six joints, and the question."""
+PROMPTS = 10
+"""Hold the arm, the middle, six joints, the closed jaws, and the question."""
 
 
 class AtTheArm:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from so101_policy import ActPolicy, CheckpointError
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, WEIGHTS
-from so101_policy.checkpoint.plain_json import MOST_DEPTH, depth_of, parse_json
+from so101_policy.plain_data import MOST_DEPTH, depth_of, parse_json
 
 PRE, POST = PROCESSORS
 PRE_STATE = "policy_preprocessor_step_3_normalizer_processor.safetensors"

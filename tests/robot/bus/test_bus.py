@@ -473,7 +473,7 @@ def test_an_interrupted_call_does_not_leave_the_port_in_use(bus: SO101Bus):
 def test_the_handshake_names_what_is_not_an_so101(firmware: Firmware, bus: SO101Bus):
     firmware.servos.set(5, "Model_Number", 2825)
     bus.disconnect(disable_torque=False)
-    with pytest.raises(BusError, match=r"servo 6 \(gripper\) is model 2825"):
+    with pytest.raises(BusError, match=r"servo 6 \(gripper\): model 2825"):
         bus.connect()
     assert not bus.is_connected
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,22 +17,18 @@ from so101_policy.errors import CheckpointError, PolicyError
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import registers
+from so101_robot.bus.calibration import JointCalibration
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import MockConfig
 from so101_robot.preflight import checks as preflight_module
+from so101_robot.preflight.calibration import check_calibration, check_sizes
 from so101_robot.preflight.cameras import check_cameras
 from so101_robot.preflight.checks import CHECKS, PreflightConfig, further_checks, preflight, run_checks
 from so101_robot.preflight.findings import Finding, PreflightError, as_json, as_table, require, verdict
 from so101_robot.preflight.policy import check_ranges, check_statistics
-from so101_robot.preflight.servos import (
-    check_calibration,
-    check_errors,
-    check_heat,
-    check_servos,
-    check_settings,
-    check_supply,
-)
+from so101_robot.preflight.servos import check_errors, check_heat, check_servos, check_supply
+from so101_robot.preflight.settings import check_settings
 from so101_robot.state import Frame
 
 LOWER, UPPER = np.array([-110.0, -100, -97, -95, -160, 0]), np.array([110.0, 100, 97, 95, 160, 100])
@@ -50,25 +45,29 @@ def rows(joint: int = 0, **changes: int) -> Any:
     """Six servos as they come from the factory, at 12 V and 25 C in the middle; one of them changed."""
     usual = {"Present_Voltage": 120, "Present_Temperature": 25, "Present_Position": 2048}
     found = np.zeros((6, registers.SIZE), np.uint8)
-    for index, row in enumerate(found):
+    for index, (row, ends) in enumerate(zip(found, RANGES, strict=True)):
         values = {r.name: r.default for r in registers.REGISTERS if not r.name.startswith("Reserved")}
+        values |= {"Min_Position_Limit": ends[0], "Max_Position_Limit": ends[1]}
         for name, value in (values | usual | (changes if index == joint else {})).items():
             register = registers.BY_NAME[name]
             row[register.address : register.end] = list(registers.encode(register, value))
     return found
 
 
-def calibration() -> dict[str, Any]:
-    return {
-        joint: SimpleNamespace(id=i + 1, homing_offset=0, range_min=0, range_max=4095)
-        for i, joint in enumerate(JOINTS)
-    }
+RANGES = ((800, 3300), (910, 3180), (950, 3150), (970, 3120), (0, 4095), (1420, 2670))
+"""Of the six joints [steps]."""
+
+
+def calibration(**changes: JointCalibration) -> dict[str, JointCalibration]:
+    rows = {joint: JointCalibration(i + 1, 0, 0, *RANGES[i]) for i, joint in enumerate(JOINTS)}
+    return rows | changes
 
 
 def test_good_servos_pass():
     for check in (check_servos, check_supply, check_heat, check_errors, check_settings):
         assert [finding.level for finding in check(rows())] == ["ok"]
     assert check_calibration(calibration(), rows(), "file")[0].level == "ok"
+    assert check_sizes(calibration(), rows())[0].level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -76,11 +75,27 @@ def test_good_servos_pass():
     [
         (check_supply, {"Present_Voltage": 39}, "stop", "3.9 V"),
         (check_supply, {"Present_Voltage": 141}, "stop", "14.1 V"),
-        (check_supply, {"Present_Voltage": 110}, "warn", "11.0 to 12.0 V"),
+        (check_supply, {"Present_Voltage": 110}, "warn", "11.0 V, while another servo has 12.0 V"),
+        (check_supply, {"Present_Voltage": 109}, "stop", "10.9 V, while another servo has 12.0 V"),
         (check_heat, {"Present_Temperature": 70}, "stop", "70 C"),
         (check_heat, {"Present_Temperature": 55}, "warn", "55 C"),
         (check_errors, {"Status": 0x20}, "stop", "overload"),
-        (check_settings, {"Goal_Velocity": 300}, "warn", "limited to 300"),
+        (check_settings, {"Goal_Velocity": 300}, "warn", "Goal_Velocity is 300: its speed is limited"),
+        (
+            check_settings,
+            {"Torque_Limit": 0},
+            "stop",
+            "Torque_Limit is 0: in 0.1 %: the joint cannot carry itself",
+        ),
+        (check_settings, {"Max_Torque_Limit": 300}, "warn", "the joint is weak"),
+        (check_settings, {"Operating_Mode": 1}, "warn", "only mode 0 follows positions"),
+        (check_settings, {"P_Coefficient": 0}, "warn", "does not pull"),
+        (check_settings, {"Phase": 0x1C}, "warn", "beyond one turn"),
+        (check_settings, {"Phase": 0x0D}, "warn", "turned around"),
+        (check_settings, {"Unloading_Condition": 0}, "warn", "does not make it let go"),
+        (check_settings, {"Angular_Resolution": 3}, "stop", "multiplies every goal"),
+        (check_settings, {"Protection_Current": 0}, "warn", "not protected"),
+        (check_settings, {"Max_Temperature_Limit": 100}, "warn", "burns"),
     ],
 )
 def test_a_servo_that_is_not_well_is_named(check: Any, changes: dict[str, int], level: str, words: str):
@@ -88,7 +103,7 @@ def test_a_servo_that_is_not_well_is_named(check: Any, changes: dict[str, int], 
     assert findings[0].level == level
     assert words in findings[0].found
     assert findings[0].asked
-    assert "bus" in findings[0].subject or findings[0].subject == "servo 3 (elbow_flex)"
+    assert findings[0].subject == "servo 3 (elbow_flex)"
 
 
 @pytest.mark.parametrize(
@@ -111,26 +126,57 @@ def test_a_supply_that_is_not_the_servos_stops_a_run_as_it_stops_a_calibration(
     read[:, registers.BY_NAME["Max_Voltage_Limit"].address] = limits
     stops = [finding for finding in check_supply(read) if finding.level == "stop"]
     assert [int(finding.subject.split()[1]) for finding in stops] == servos
-    calibrating = [finding for finding in of_servos(read) if finding.check == "supply"]
+    calibrating = [finding for finding in of_servos(read) if finding.kind == "supply"]
     assert [finding.subject for finding in calibrating] == [finding.subject for finding in stops]
     assert all(finding.found and finding.asked and finding.possible for finding in stops)
 
 
 def test_a_voltage_at_its_limit_is_within():
-    assert check_supply(rows(2, Present_Voltage=140, Max_Voltage_Limit=140))[0].level != "stop"
+    read = rows()
+    read[:, registers.BY_NAME["Present_Voltage"].address] = 140
+    assert check_supply(read)[0].level == "ok"
 
 
 def test_a_joint_outside_its_range_stops():
-    expected = calibration()
-    expected["gripper"].range_min = 2000
-    row = rows(5, Min_Position_Limit=2000, Present_Position=1900)
-    (finding,) = check_calibration(expected, row, "file")
+    (finding,) = check_calibration(calibration(), rows(5, Present_Position=1320), "file")
     assert (finding.level, finding.subject) == ("stop", "servo 6 (gripper)")
-    assert "9 degrees outside" in finding.found
-    assert (
-        check_calibration(expected, rows(5, Min_Position_Limit=2000, Present_Position=1960), "")[0].level
-        == "ok"
-    )
+    assert "it is at 1320, 9 deg outside" in finding.found
+    assert check_calibration(calibration(), rows(5, Present_Position=1380), "")[0].level == "ok"
+
+
+def test_a_gripper_with_small_torque_is_set_by_a_run_and_another_joint_is_not():
+    (finding,) = check_settings(rows(5, Max_Torque_Limit=0))
+    assert (finding.level, finding.subject) == ("warn", "servo 6 (gripper)")
+    assert "so101-run sets it" in finding.possible
+    assert check_settings(rows(4, Max_Torque_Limit=0))[0].level == "stop"
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "kind"),
+    [
+        ({"drive_mode": 1}, "ok", ""),  # of a gripper it says which stop is the closed one
+        ({"drive_mode": 2}, "stop", "drive_mode"),
+        ({"id": 5}, "stop", "ids"),
+    ],
+)
+def test_what_only_the_file_says_is_judged(change: dict[str, int], level: str, kind: str):
+    file = calibration(gripper=calibration()["gripper"]._replace(**change))
+    (finding,) = check_calibration(file, rows(), "file")
+    assert (finding.level, finding.kind) == (level, kind)
+
+
+def test_a_drive_mode_that_degrees_ignore_is_worth_a_word():
+    file = calibration(elbow_flex=calibration()["elbow_flex"]._replace(drive_mode=1))
+    (finding,) = check_calibration(file, rows(), "file")
+    assert (finding.level, finding.subject) == ("warn", "elbow_flex")
+
+
+def test_an_offset_that_lerobot_reads_otherwise_is_named():
+    read = rows()
+    address = registers.BY_NAME["Homing_Offset"].address
+    read[2, address : address + 2] = 0, 0x90
+    findings = check_calibration(calibration(), read, "file")
+    assert [f.kind for f in findings if "0x9000" in f.found] == ["homing"]
 
 
 # cameras -----

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from so101_policy.errors import shown
 from so101_policy.plain_data import Plain
 from so101_robot.bus.protocol import Instruction
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_kinds import KINDS, Kind, Level, Options
+
+LARGEST = 1e9
+"""Of any number in a plan: 30 years in seconds, and far beyond what a register holds."""
 
 _COMMON = ("fault", "at_s", "for_s", "every")
 _FIELDS = {
@@ -46,7 +50,7 @@ def read_fault(entry: Plain, place: int) -> Fault:
     data = entry
     name = data["fault"]
     if not isinstance(name, str) or name not in KINDS:
-        raise ConfigError(f"{where}: there is no fault {name!r}; faults: {', '.join(KINDS)}")
+        raise ConfigError(f"{where}: there is no fault {shown(name)}; faults: {', '.join(KINDS)}")
     kind = KINDS[name]
     where = f"{where} ({name})"
     allowed = (*_COMMON, *_FIELDS[kind.level], *kind.options)
@@ -54,7 +58,7 @@ def read_fault(entry: Plain, place: int) -> Fault:
         allowed = tuple(field for field in allowed if field != "every")
     for key in data:
         if key not in allowed:
-            raise ConfigError(f"{where} has no field {key!r}; fields: {', '.join(allowed)}")
+            raise ConfigError(f"{where} has no field {shown(key)}; fields: {', '.join(allowed)}")
     every = _number(data["every"], f"{where}: every", 1.0) if "every" in data else None
     if every is not None and kind.level is Level.SERVO and "for_s" not in data:
         raise ConfigError(f"{where}: `every` needs `for_s`, how long it lasts each time")
@@ -63,8 +67,11 @@ def read_fault(entry: Plain, place: int) -> Fault:
         raise ConfigError(f"{where} needs `servo`, the first one behind the break")
     times = _listed(data.get("at_s", []))
     camera = data.get("camera")
+    if not (camera is None or isinstance(camera, str)):
+        raise ConfigError(f"{where}: camera is a name, not {shown(camera)}")
     options = {
-        key: _number(data.get(key, default), f"{where}: {key}", -1e9) for key, default in kind.options.items()
+        key: _number(data.get(key, default), f"{where}: {key}", -LARGEST)
+        for key, default in kind.options.items()
     }
     if kind.begin is not None:
         kind.begin(Servos((1,)), 0, options)  # a rehearsal: values that a register cannot hold show now
@@ -76,14 +83,16 @@ def read_fault(entry: Plain, place: int) -> Fault:
         servos=servos,
         all_servos=all_servos,
         code=_code(data["instruction"], where) if "instruction" in data else None,
-        camera=None if camera is None else str(camera),
+        camera=camera,
         options=options,
     )
 
 
 def _number(value: Plain, where: str, least: float = 0.0) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ConfigError(f"{where} is a number of at least {least:g}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise ConfigError(f"{where} is a number of at least {least:g}, not {shown(value)}")
+    if value > LARGEST:
+        raise ConfigError(f"{where} is a number of at most {LARGEST:g}, not {shown(value)}")
     return value
 
 
@@ -99,7 +108,7 @@ def _servos(value: Plain, where: str) -> tuple[tuple[int, ...] | None, bool]:
     for servo_id in _listed(value):
         if isinstance(servo_id, bool) or not isinstance(servo_id, int) or not 1 <= servo_id <= 253:
             raise ConfigError(
-                f"{where}: servo is an id from 1 to 253, a list of ids or all, not {servo_id!r}"
+                f"{where}: servo is an id from 1 to 253, a list of ids or all, not {shown(servo_id)}"
             )
         ids.append(servo_id)
     return tuple(ids), False
@@ -113,5 +122,7 @@ def _listed(value: Plain) -> Sequence[Plain]:
 def _code(value: Plain, where: str) -> int:
     names = {instruction.name.lower(): int(instruction) for instruction in Instruction}
     if not isinstance(value, str) or value not in names:
-        raise ConfigError(f"{where}: there is no instruction {value!r}; instructions: {', '.join(names)}")
+        raise ConfigError(
+            f"{where}: there is no instruction {shown(value)}; instructions: {', '.join(names)}"
+        )
     return names[value]

@@ -34,9 +34,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from so101_policy.plain_data import Plain
+from so101_policy.errors import first_line, shown
+from so101_policy.plain_data import Plain, parse_yaml, read_text
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_entry import Fault, read_fault
@@ -90,23 +89,28 @@ class FaultPlan:
         Raises ConfigError for a file that cannot be read, for text that is not such a plan, and for names
         that do not exist.
         """
-        text = source if isinstance(source, str) else ""
-        if isinstance(source, Path) or source.strip().endswith((".yaml", ".yml")):
-            try:
-                text = Path(source).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot read the fault plan {source}: {error}") from None
+        if not (isinstance(source, Path) or source.strip().endswith((".yaml", ".yml"))):
+            return cls._from_text(source, seed)
         try:
-            plan: Any = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"the fault plan is not YAML: {error}") from None
+            return cls._from_text(read_text(Path(source)), seed)
+        except OSError as error:
+            raise ConfigError(f"cannot read the fault plan {source}: {error}") from None
+        except ValueError as error:  # also a ConfigError, which does not know the file
+            raise ConfigError(f"{source}: {first_line(error)}") from None
+
+    @classmethod
+    def _from_text(cls, text: str, seed: int | None) -> "FaultPlan":
+        try:
+            plan: Any = parse_yaml(text, finite=False)  # each number is held against its bounds below
+        except ValueError as error:
+            raise ConfigError(f"the fault plan cannot be read: {first_line(error)}") from None
         return cls._from_data(plan, seed)
 
     @classmethod
     def _from_data(cls, plan: Plain, seed: int | None) -> "FaultPlan":
         if not isinstance(plan, Mapping):
             raise ConfigError("a fault plan has the fields seed and faults")
-        unknown = [str(key) for key in plan if key not in ("seed", "faults")]
+        unknown = [shown(key).strip("'\"") for key in plan if key not in ("seed", "faults")][:5]
         if unknown:
             raise ConfigError(f"a fault plan has no field {', '.join(unknown)}; fields: seed, faults")
         entries = plan.get("faults") or []
