@@ -104,7 +104,7 @@ class LeRobotFrames:
         self._stalled_s = stalled_s
         self._device: VideoDevice | None = None
         self._reopening = Reopening(self._open_again, f"{name}: opening again")
-        self._is_open = False
+        self._is_open = self._is_stuck = False
         self._wrong = ""
         self._stamp: object = None
         self._newest: Frame | None = None
@@ -178,15 +178,19 @@ class LeRobotFrames:
         if self._is_open:
             self._wrong = self._wrong or take_reason(self.camera)
             self._is_open = False
-            if not close(self.camera):
-                self._wrong = "its driver does not return from a read"
+            self._is_stuck = not close(self.camera)
         config = self._config
         if self._device is not None:
             if (device := self._device.now()) is None:
-                raise CameraError(f"{self._device.asked} is not there")
+                raise CameraError(f"{self._device.node} is not there")
             config = dataclasses.replace(config, index_or_path=device)
-        self._open(make_cameras_from_configs({self._name: config})[self._name])
-        self._wrong = ""
+        try:
+            self._open(make_cameras_from_configs({self._name: config})[self._name])
+        except Exception as error:
+            if self._is_stuck:
+                raise CameraError("its driver does not return from a read") from error
+            raise
+        self._wrong, self._is_stuck = "", False
 
     def _leave(self) -> None:
         self._reopening.wait()
@@ -244,7 +248,7 @@ def _first_picture(camera: "Camera") -> NDArray[np.uint8]:
     """Raises CameraError if none comes."""
     deadline_s = time.monotonic() + FIRST_FRAME_S
     while (image := _look(camera)[0]) is None:
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > deadline_s or has_died(camera):
             raise CameraError(f"{camera} opened, but sent no picture within {FIRST_FRAME_S:.0f} s")
         time.sleep(0.01)
     return image

@@ -42,6 +42,11 @@ class VideoDevice(NamedTuple):
         others = frozenset(link.name for link in by_path if link not in mine)
         return cls(asked, tuple(mine) or (node,), others)
 
+    @property
+    def node(self) -> Path:
+        """What was asked for, as a path."""
+        return _node(self.asked)
+
     def now(self) -> int | Path | None:
         """Where it is now, in the form that was asked for: a number, or a path. None: it is not there."""
         if not self.stable:
