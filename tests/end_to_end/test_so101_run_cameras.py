@@ -156,7 +156,9 @@ def test_a_camera_that_is_too_slow_does_not_pass_the_preflight(
     host.cameras[host.dev / "video2"].fps = 8.0
     assert RUN.main(arguments(checkpoint, tmp_path / "run")) == 2
     error = capfd.readouterr().err
-    assert re.search(r"cameras, wrist: it delivers [78]\.\d pictures a second; expected: 30", error), error
+    assert re.search(r"cameras, wrist: [78]\.\d frames/s, .*expected: 30 frames/s, as configured", error), (
+        error
+    )
 
 
 def test_two_names_for_one_camera_are_refused(

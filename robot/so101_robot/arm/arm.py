@@ -236,6 +236,11 @@ class SO101(Robot):
         self._port_is_away = False
 
     @property
+    def camera_rates(self) -> dict[str, float]:
+        """Camera -> pictures a second that it is configured for. The mock arm's own cameras are always on time."""
+        return {name: float(camera.fps) for name, camera in self.config.cameras.items() if camera.fps}
+
+    @property
     def home(self) -> NDArray[np.float64]:
         """(6,) where the arm parks, in LeRobot units, cut to the calibrated range when that is known."""
         home = np.array(self.config.home)
