@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from checkpoints import untrained
+from experiments.faults.webcams import Does, UsbHost, Webcam
 from so101_robot.cli import RUN
 from so101_robot.faults import supervisor
 from so101_robot.faults.supervisor import Rule
 from so101_robot.runs.log import read_ticks
-from webcams import Does, UsbHost, Webcam
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsbHost]:
+def host(tmp_path: Path) -> Iterator[UsbHost]:
     one = UsbHost(tmp_path)
     one.plug_in(Webcam(seed=1), number=0, port="1.1")
     one.plug_in(Webcam(seed=2), number=2, port="1.2")
-    one.install(monkeypatch)
-    yield one
-    one.close()
+    with one.installed():
+        yield one
 
 
 def arguments(checkpoint: Path, out: Path, *more: str) -> list[str]:

@@ -10,22 +10,20 @@ import numpy as np
 import pytest
 from lerobot.cameras.opencv import OpenCVCamera, OpenCVCameraConfig
 
+from experiments.faults.webcams import Does, UsbHost, Webcam, reading_threads
 from so101_robot.arm import cameras
 from so101_robot.arm.cameras import LeRobotFrames, connect_all
 from so101_robot.errors import CameraError
 from so101_robot.state import Frame
-from webcams import Does, UsbHost, Webcam, reading_threads
 
 LONG_S = 30.0
 """For a machine that is busy; nothing here takes so long by itself."""
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsbHost]:
-    one = UsbHost(tmp_path)
-    one.install(monkeypatch)
-    yield one
-    one.close()
+def host(tmp_path: Path) -> Iterator[UsbHost]:
+    with UsbHost(tmp_path).installed() as one:
+        yield one
 
 
 def config(index_or_path: int | Path = 0, **more: Any) -> OpenCVCameraConfig:

@@ -1,9 +1,10 @@
 """USB cameras that fail as real ones do, under LeRobot's own `OpenCVCamera`: a stand-in for `cv2.VideoCapture`.
 
-    host = UsbHost(tmp_path)
+    host = UsbHost(folder)
     wrist = host.plug_in(Webcam(seed=1), number=2, port="1.2")
-    host.install(monkeypatch)      # cv2.VideoCapture(2) and ("/dev/video2") now open `wrist`
-    wrist.does = "fails"           # every read returns (False, None)
+    with host.installed():         # cv2.VideoCapture(2) and ("/dev/video2") open `wrist`
+        ...
+        wrist.does = "fails"       # every read returns (False, None)
 
 What a host keeps in /dev (nodes, and the links of /dev/v4l that udev makes) is in a folder, for tests of names.
 """
@@ -12,17 +13,19 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import cv2
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from so101_robot.arm import video_devices
 
-Does = Literal["delivers", "fails", "raises", "gives nothing", "hangs", "another size"]
+Does = Literal["delivers", "fails", "raises", "gives nothing", "hangs", "another size", "freezes", "is dark"]
 
 PATIENCE_S = 0.005
 """How long a read that fails takes: a device that has gone answers at once."""
@@ -55,12 +58,16 @@ class Webcam:
         width, height = size
         self._scene = np.random.default_rng(seed).integers(0, 200, (height, width, 3)).astype(np.uint8)
         self._numbers = itertools.count()
+        self._shift = 0
 
     def picture(self) -> NDArray[np.uint8]:
         """(height, width, 3) BGR, as OpenCV gives it; a little different each time."""
-        shift = np.uint8(next(self._numbers) % 50)
+        if self.does != "freezes":
+            self._shift = next(self._numbers) % 50
         scene = self._scene[::2, ::2] if self.does == "another size" else self._scene
-        return scene + shift
+        return scene * np.uint8(self.does != "is dark") + np.uint8(
+            0 if self.does == "is dark" else self._shift
+        )
 
 
 class UsbHost:
@@ -74,26 +81,40 @@ class UsbHost:
         self.dev = folder / "dev"
         self.cameras: dict[Path, Webcam] = {}
         """Node -> camera."""
+        self.known: set[Webcam] = set()
+        self.named: dict[str, Webcam] = {}
+        """Those that were given a name when they were plugged in."""
         self._ports: dict[Path, str] = {}
         for kind in ("by-path", "by-id"):
             (self.dev / "v4l" / kind).mkdir(parents=True)
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`cv2.VideoCapture` is this host's, and /dev too."""
+    @contextmanager
+    def installed(self) -> Generator["UsbHost"]:
+        """`cv2.VideoCapture` is this host's while inside, and /dev too. At the end every read that hangs returns."""
         host = self
 
         class HostCapture(Capture):
             def __init__(self, place: Any, backend: int = 0) -> None:
                 super().__init__(host, place)
 
-        monkeypatch.setattr(cv2, "VideoCapture", HostCapture)
-        monkeypatch.setattr(video_devices, "DEV", self.dev)
+        with (
+            mock.patch.object(cv2, "VideoCapture", HostCapture),
+            mock.patch.object(video_devices, "DEV", self.dev),
+        ):
+            try:
+                yield self
+            finally:
+                for camera in self.known:
+                    camera.does = "fails"
 
-    def plug_in(self, camera: Webcam, number: int, port: str = "") -> Webcam:
+    def plug_in(self, camera: Webcam, number: int, port: str = "", name: str = "") -> Webcam:
         """At /dev/video<number>, on a USB port; returns the camera."""
+        if name:
+            self.named[name] = camera
         node = self.dev / f"video{number}"
         node.touch()
         self.cameras[node], self._ports[node] = camera, port
+        self.known.add(camera)
         camera.plugged = True
         for link in self._links(node):
             link.unlink(missing_ok=True)  # udev gives a name to who came last
@@ -112,11 +133,6 @@ class UsbHost:
         """What `cv2.VideoCapture(place)` opens."""
         node = self.dev / f"video{place}" if isinstance(place, int) else Path(place)
         return self.cameras.get(Path(os.path.realpath(node)))
-
-    def close(self) -> None:
-        """Every read that hangs returns."""
-        for camera in self.cameras.values():
-            camera.does = "fails"
 
     def _links(self, node: Path) -> list[Path]:
         port, camera = self._ports[node], self.cameras[node]
