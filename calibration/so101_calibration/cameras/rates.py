@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import draccus
-import numpy as np
 from lerobot.cameras import CameraConfig, make_cameras_from_configs
 
 from so101_calibration.errors import UsageError
@@ -16,15 +15,12 @@ from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import CAMERAS
 from so101_robot.mock.frames import MockFrames
 from so101_robot.mock.lockstep import LockstepClock
+from so101_robot.preflight.camera_rate import judge_rate
 from so101_robot.preflight.findings import Finding, Level
 
 WATCH_S = 3.0
 POLL_S = 0.002
 """Between two reads [s]: the uncertainty of the times of a camera without time stamps."""
-SLOW, TOO_SLOW = 0.95, 0.8
-"""Share of the configured rate below which is a warning, a failure."""
-JITTER_WARN, JITTER_FAIL = 0.15, 0.5
-"""Standard deviation of the time between two pictures, as a share of that time."""
 
 
 def configs(cameras: Mapping[str, dict[str, Any]]) -> dict[str, CameraConfig]:
@@ -51,18 +47,7 @@ def watch(source: FrameSource, clock: Clock, expected_fps: float | None, watch_s
             last = frame.sequence
             stamps.append(frame.captured_s)
         clock.sleep_until(now_s + POLL_S)
-    check = f"camera {source.name}"
-    if len(stamps) < 3:
-        text = f"{len(stamps)} new pictures in {watch_s:g} s"
-        return Finding(Level.STOP, check, "", text, value=len(stamps) / watch_s, unit="1/s")
-    gaps_s = np.diff(stamps)
-    fps, jitter = 1 / float(gaps_s.mean()), float(gaps_s.std() / gaps_s.mean())
-    share = 1.0 if not expected_fps else fps / expected_fps
-    bad = share < TOO_SLOW or jitter > JITTER_FAIL
-    poor = share < SLOW or jitter > JITTER_WARN
-    level = Level.STOP if bad else Level.WARN if poor else Level.OK
-    text = f"{fps:.1f} frames/s, jitter {jitter * float(gaps_s.mean()) * 1e3:.1f} ms, longest gap {gaps_s.max():.3f} s"
-    return Finding(level, check, "", text, value=round(fps, 3), unit="1/s")
+    return judge_rate(f"camera {source.name}", "", stamps, watch_s, expected_fps)
 
 
 def _real(name: str, config: CameraConfig) -> Finding:
