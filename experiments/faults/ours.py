@@ -121,7 +121,7 @@ class StalledWorker(InlineWorker):
 
 def drive(row: Row, seed: int) -> Record:
     """One repetition."""
-    stage = Stage(seed)
+    stage = Stage(seed, usb=row.group == "usb")
     with stage.open(), tempfile.TemporaryDirectory() as folder:
         return _drive(stage, row, seed, Path(folder))
 
@@ -131,7 +131,7 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
     fault_s = 0.0 if row.group == "start" else float(rng.uniform(*FAULT_S))
     row.inject(stage, fault_s, rng)
     start_rad = arm.joint_rad.copy()
-    robot = SO101(SO101Config(mock=arm.config), arm)
+    robot = SO101(SO101Config(mock=arm.config, cameras=stage.cameras()), arm)
     try:
         robot.connect()
     except RobotError as problem:

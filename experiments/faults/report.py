@@ -32,6 +32,7 @@ GROUPS = {
     "servo": "In the servos",
     "port": "At the port",
     "camera": "Cameras",
+    "usb": "USB cameras, with LeRobot's camera class",
     "policy": "The policy",
     "computer": "The computer",
     "person": "The person",

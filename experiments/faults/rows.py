@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.faults.stage import Spoiler, Stage
+from experiments.faults.webcams import Does
 
-Group = Literal["wire", "servo", "port", "camera", "policy", "computer", "person", "start"]
+Group = Literal["wire", "servo", "port", "camera", "policy", "computer", "person", "start", "usb"]
 
 BURST = 5
 """How often a fault of single replies hits, a fifth of a second apart."""
@@ -116,6 +117,43 @@ def _swapped(for_s: float) -> Callable[..., None]:
     def inject(stage: Stage, time_s: float, rng: np.random.Generator) -> None:
         stage.arm.at(time_s, lambda: stage.arm.lenses.update(front="wrist", wrist="front"))
         stage.arm.at(time_s + for_s, stage.arm.lenses.clear)
+
+    return inject
+
+
+def _usb(does: Does, for_s: float, camera: str = "wrist") -> Callable[..., None]:
+    """A USB camera does that, then delivers again."""
+
+    def inject(stage: Stage, time_s: float, rng: np.random.Generator) -> None:
+        stage.arm.at(time_s, lambda: setattr(stage.webcam(camera), "does", does))
+        stage.arm.at(time_s + for_s, lambda: setattr(stage.webcam(camera), "does", "delivers"))
+
+    return inject
+
+
+def _usb_slow(fps: float) -> Callable[..., None]:
+    def inject(stage: Stage, time_s: float, rng: np.random.Generator) -> None:
+        stage.arm.at(time_s, lambda: setattr(stage.webcam("wrist"), "fps", fps))
+
+    return inject
+
+
+def _usb_pulled(for_s: float, back: dict[str, tuple[int, str]]) -> Callable[..., None]:
+    """Cameras are pulled out, and come back as these numbers, at these ports."""
+
+    def pull(stage: Stage) -> None:
+        assert stage.usb is not None
+        for name in back:
+            stage.usb.unplug(stage.webcam(name))
+
+    def plug(stage: Stage) -> None:
+        assert stage.usb is not None
+        for name, (number, port) in back.items():
+            stage.usb.plug_in(stage.webcam(name), number, port)
+
+    def inject(stage: Stage, time_s: float, rng: np.random.Generator) -> None:
+        stage.arm.at(time_s, lambda: pull(stage))
+        stage.arm.at(time_s + for_s, lambda: plug(stage))
 
     return inject
 
@@ -271,6 +309,29 @@ _CAMERA = (
     Row("a camera is gone for good", "camera", _gone(LONG_S), LONG_S, 0.2, LONG_S),
 )
 
+_USB = (
+    Row("reads of a camera fail for 0.4 s", "usb", _usb("fails", 0.4), 0.4, watch_s=6.0),
+    Row("reads of a camera fail for 5 s", "usb", _usb("fails", 5.0), 5.0, 0.7, 10.0),
+    Row("reads of a camera fail for good", "usb", _usb("fails", LONG_S), LONG_S, 0.7, LONG_S),
+    Row("reads of a camera raise for 2 s", "usb", _usb("raises", 2.0), 2.0, 0.7, 7.0),
+    Row("reads of a camera hang for 1.6 s", "usb", _usb("hangs", 1.6), 1.6, 0.7, 7.0),
+    Row("reads of a camera hang for good", "usb", _usb("hangs", LONG_S), LONG_S, 0.7, LONG_S),
+    Row("a camera sends another size for 2 s", "usb", _usb("another size", 2.0), 2.0, 0.7, 7.0),
+    Row("a camera sends another size for good", "usb", _usb("another size", LONG_S), LONG_S, 0.7, LONG_S),
+    Row("a camera falls from 30 to 8 pictures a second", "usb", _usb_slow(8.0), LONG_S),
+    Row("a USB camera sends the same picture for 3 s", "usb", _usb("freezes", 3.0), 3.0, 2.0, 6.0),
+    Row("a USB camera goes dark for good", "usb", _usb("is dark", LONG_S), LONG_S, 0.7, LONG_S),
+    Row(
+        "a camera is pulled and back under another number",
+        "usb", _usb_pulled(2.0, {"wrist": (4, "1.2")}), 2.0, 0.7, 7.0,
+    ),
+    Row(
+        "a hub drops both cameras, and their numbers change places",
+        "usb", _usb_pulled(2.0, {"front": (2, "1.1"), "wrist": (0, "1.2")}), 2.0, 0.7, 7.0,
+    ),
+    Row("a camera is pulled for good", "usb", _usb_pulled(LONG_S, {"wrist": (2, "1.2")}), LONG_S, 0.7, LONG_S),
+)  # fmt: skip
+
 _POLICY = (
     Row("the policy raises once", "policy", _policy(lambda t: _raises(t, t + 0.2)), 0.2, 0.6),
     Row("the policy raises for good", "policy", _policy(lambda t: _raises(t, math.inf)), LONG_S, 0.6, LONG_S),
@@ -316,6 +377,7 @@ ROWS: tuple[Row, ...] = (
     *_SERVO,
     *_PORT,
     *_CAMERA,
+    *_USB,
     *_POLICY,
     *_COMPUTER,
     *_PERSON,

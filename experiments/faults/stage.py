@@ -3,20 +3,27 @@
 import contextlib
 import math
 import resource
+import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lerobot.cameras import CameraConfig
+from lerobot.cameras.opencv import OpenCVCameraConfig
 from numpy.typing import NDArray
 
 from experiments.faults.traced import TracedArm
+from experiments.faults.webcams import UsbHost, Webcam
 from so101_robot.mock.config import MockConfig
 
 FPS = 30.0
 RAISED = np.array([0.0, -35.0, 32.0, 45.0, 0.0, 30.0])
 """Hand in the air, some 20 cm above the table."""
 SWING = np.array([20.0, 5.0, 5.0, 8.0, 15.0, 10.0])
+USB_CAMERAS = {"front": 0, "wrist": 2}
+"""Camera -> number of its device."""
 PERIOD_S = 2.0
 """The fastest joint moves at 63 degrees per second at most."""
 CHUNK = 30
@@ -30,11 +37,17 @@ class Stage:
 
     Args:
         seed: of pose, phase and arm.
+        usb: the cameras are LeRobot's `OpenCVCamera` on USB cameras that fail. Their threads know no simulated time, so
+            the repetition goes on in real time.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, usb: bool = False) -> None:
         self.rng = np.random.default_rng((seed, 6))
-        self.arm = TracedArm(MockConfig(seed=seed, width=32, height=24, renderer="ray", realtime_factor=0.0))
+        self.arm = TracedArm(
+            MockConfig(seed=seed, width=32, height=24, renderer="ray", realtime_factor=1.0 if usb else 0.0)
+        )
+        self.usb: UsbHost | None = None
+        self._has_usb = usb
         self._base = RAISED + self.rng.uniform(-5.0, 5.0, 6)
         self._phase = self.rng.uniform(0.0, 2 * math.pi, 6)
         self.spoilers: list[Spoiler] = []
@@ -76,9 +89,32 @@ class Stage:
             self._limit = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.log_size() + 100, self._limit[1]))
 
+    def cameras(self) -> dict[str, CameraConfig]:
+        """The USB cameras; empty: the arm has its own."""
+        if self.usb is None:
+            return {}
+        return {
+            name: OpenCVCameraConfig(index_or_path=number, width=96, height=96, fps=30)
+            for name, number in USB_CAMERAS.items()
+        }
+
+    def webcam(self, name: str) -> Webcam:
+        """The USB camera of that name."""
+        assert self.usb is not None
+        return self.usb.named[name]
+
     @contextmanager
     def open(self) -> Generator["Stage"]:
         """Leaves the process as it was, and the arm's renderer closed."""
+        with ExitStack() as stack:
+            if self._has_usb:
+                self.usb = UsbHost(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+                for number, name in enumerate(USB_CAMERAS):
+                    self.usb.plug_in(Webcam(seed=number), USB_CAMERAS[name], f"1.{number + 1}", name)
+                stack.enter_context(self.usb.installed())
+            yield from self._open()
+
+    def _open(self) -> Generator["Stage"]:
         try:
             yield self
         finally:

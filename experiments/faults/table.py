@@ -3,10 +3,12 @@
 python -m experiments.faults.table --repetitions 20 --jobs 2 --out outputs/faults/table.jsonl
 python -m experiments.faults.table --row "a servo reboots" "NaN for good" --repetitions 3
 python -m experiments.faults.table --side so101-run --group camera policy
+python -m experiments.faults.table --group usb --repetitions 5 --mark "usb fault table" --markdown docs/faults.md
 
 Every repetition has a seed of its own, from which pose, phase, moment and servo are drawn. With --out each is kept as a
 line, and what is in the file is not done again: an interrupted table goes on. The exit code is 1 if a repetition of
-so101-run was unsafe. What counts as unsafe stands in `judging`.
+so101-run was unsafe. What counts as unsafe stands in `judging`. Rows of the group `usb` go on in real time, and are
+done only when they are asked for.
 """
 
 import argparse
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = [done[task] for task in tasks]
     text = markdown(rows, records)
     if options.markdown is not None:
-        write_between(options.markdown, MARK, text)
+        write_between(options.markdown, options.mark, text)
     else:
         print(text)
     return UNSAFE if any(record.unsafe for record in records if record.side == SIDES[0]) else OK
@@ -144,6 +146,8 @@ def _with_bar(records: Iterable[Record], total: int) -> Generator[Record]:
 def _chosen(names: Sequence[str], groups: Sequence[str]) -> list[Row]:
     if unknown := [name for name in names if name not in BY_NAME]:
         raise ValueError(f"there is no row {unknown[0]!r}; rows: {'; '.join(BY_NAME)}")
+    if not names and not groups:
+        return [row for row in ROWS if row.group != "usb"]
     return [row for row in ROWS if (not names or row.name in names) and (not groups or row.group in groups)]
 
 
@@ -186,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--markdown", type=Path, help="file for the table, written between its marks; else it is printed"
     )
+    parser.add_argument("--mark", default=MARK, help="name of those marks (default: %(default)s)")
     return parser
 
 

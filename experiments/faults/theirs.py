@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import serial
-from lerobot.cameras import Camera
+from lerobot.cameras import Camera, CameraConfig, make_cameras_from_configs
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.rollout.configs import BaseStrategyConfig
 from lerobot.rollout.inference import InferenceEngine
@@ -209,8 +209,9 @@ class Swinging(Asked):
 
 def drive(row: Row, seed: int) -> Record:
     """One repetition."""
-    stage = Stage(seed)
-    with stage.open(), signals(), TemporaryDirectory() as folder, simulated(stage.arm):
+    usb = row.group == "usb"
+    stage = Stage(seed, usb)
+    with stage.open(), signals(), TemporaryDirectory() as folder, simulated(stage.arm, in_real_time=usb):
         return _drive(stage, row, seed, Path(folder))
 
 
@@ -219,7 +220,7 @@ def _drive(stage: Stage, row: Row, seed: int, folder: Path) -> Record:
     fault_s = 0.0 if row.group == "start" else float(rng.uniform(*FAULT_S))
     row.inject(stage, fault_s, rng)
     start_rad = arm.joint_rad.copy()
-    robot = follower(arm, folder)
+    robot = follower(arm, folder, stage.cameras())
     engine: Swinging | None = None
     said, over_s, went_on = "", None, False
     try:
@@ -311,7 +312,8 @@ def rollout(robot: SO101Follower, engine: Asked, initial: dict[str, float]) -> N
         strategy.teardown(context)
 
 
-def follower(arm: TracedArm, folder: Path) -> SO101Follower:
+def follower(arm: TracedArm, folder: Path, usb: dict[str, CameraConfig] | None = None) -> SO101Follower:
+    """LeRobot's robot on that arm; with its own camera class on the cameras of `usb`, if there are any."""
     (folder / "arm.json").write_text(json.dumps(arm.calibration_fields))
     robot = SO101Follower(SO101FollowerConfig(port="mock", id="arm", calibration_dir=folder))
     port: Any = robot.bus.port_handler
@@ -323,17 +325,20 @@ def follower(arm: TracedArm, folder: Path) -> SO101Follower:
 
     port.setupPort = open_port
     port.getCurrentTime = lambda: arm.now_us * 1e-3
-    cameras: dict[str, Camera] = {name: MockCamera(arm, name) for name in CAMERAS}
-    robot.cameras = cameras
+    mocks: dict[str, Camera] = {name: MockCamera(arm, name) for name in CAMERAS}
+    robot.cameras = make_cameras_from_configs(usb) if usb else mocks
     return robot
 
 
 @contextmanager
-def simulated(arm: TracedArm) -> Generator[None]:
+def simulated(arm: TracedArm, in_real_time: bool = False) -> Generator[None]:
     """LeRobot's loop and way home wait on the arm's clock; its warnings go nowhere."""
     import logging
+    import time
 
     def sleep(seconds: float) -> None:
+        if in_real_time:
+            time.sleep(max(seconds, 0.0))
         arm.advance_to(arm.now_us + round(seconds * 1e6))
 
     clock = SimpleNamespace(perf_counter=lambda: arm.now_us * 1e-6)

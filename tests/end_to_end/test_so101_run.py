@@ -78,6 +78,14 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
         assert found == default or float(found) == float(value), flag
 
 
+def camera(setting: str) -> str:
+    """The flag of one USB camera with a setting that is out of the ordinary."""
+    usual = {"index_or_path": "0", "width": "640", "height": "480", "fps": "30"}
+    name, _, value = setting.partition(": ")
+    settings = ", ".join(f"{key}: {said}" for key, said in {**usual, name: value}.items())
+    return f"--robot.cameras={{wrist: {{type: opencv, {settings}}}}}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -93,6 +101,24 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
         (["--robot.cameras={front: {type: magic}}"], "possible are"),
         (["--robot.cameras={front: {type: opencv, index_or_path: 0}}"], "camera 'front': 'width' and"),
         (["--robot.cameras={front: {"], "not YAML"),
+        (
+            [camera("color_mode: hsv")],
+            "robot.cameras.wrist.color_mode: 'hsv' is not possible; expected one of rgb, bgr",
+        ),
+        (
+            [camera("rotation: 45")],
+            "robot.cameras.wrist.rotation: '45' is not possible; expected one of 0, 90, 180, -90",
+        ),
+        ([camera("fourcc: MJP")], "camera 'wrist': `fourcc` must be a 4-character string"),
+        ([camera("width: 0")], "camera 'wrist': width = 0; expected 1 to 8192"),
+        ([camera("height: -480")], "camera 'wrist': height = -480; expected 1 to 8192"),
+        ([camera("fps: 0")], "camera 'wrist': fps = 0; expected 1 to 1000"),
+        ([camera("warmup_s: -1")], "camera 'wrist': warmup_s = -1; expected 0 to 60"),
+        (["--robot.cameras={wrist: 3}"], "camera 'wrist': Expected a dict"),
+        (
+            ["--robot.cameras={a/b: {type: opencv, index_or_path: 0, width: 9, height: 9, fps: 9}}"],
+            "'a/b' is no name",
+        ),
         (["--robot.port=/dev/ttyACM0"], "--policy.path is missing"),
         (["--policy.path=x"], "--robot.port is missing"),
         (["--robot.limits.joint_speed_deg_s=-3"], "expected a number above 0"),

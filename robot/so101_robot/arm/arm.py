@@ -48,6 +48,7 @@ from so101_robot.errors import (
 )
 from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
+from so101_robot.guard.limits import ages_of
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
@@ -151,8 +152,8 @@ class SO101(Robot):
 
     @check_if_not_connected
     def frames(self) -> dict[str, Frame]:
-        """The newest frame of every camera, at once. Raises CameraError for a camera that never delivered
-        one."""
+        """The newest frame of every camera, at once. Raises CameraError for a camera that never delivered one, or has
+        stopped; such a camera is opened again meanwhile."""
         now_s = self.clock.now_s()
         self._frames = {name: source.latest(now_s) for name, source in self._sources.items()}
         return self._frames
@@ -240,6 +241,11 @@ class SO101(Robot):
         self._port_is_away = False
 
     @property
+    def camera_rates(self) -> dict[str, float]:
+        """Camera -> pictures a second that it is configured for. The mock arm's own cameras are always on time."""
+        return {name: float(camera.fps) for name, camera in self.config.cameras.items() if camera.fps}
+
+    @property
     def home(self) -> NDArray[np.float64]:
         """(6,) where the arm parks, in LeRobot units, cut to the calibrated range when that is known."""
         home = np.array(self.config.home)
@@ -271,10 +277,17 @@ class SO101(Robot):
             startup.check_identity(rows)
             source = "the mock arm" if opener else self.calibration_fpath
             startup.check_calibration(self.calibration, rows, source, self._how_to_calibrate())
-            self._sources = self._frame_sources()
+            beside = None if opener else self.calibration_fpath
+            limits, found = rig.find(beside, self.config.rig)
+            if found is not None:
+                logger.info("%s: limits of the rig from %s", self, found)
+            if beside is not None:
+                homing = self.calibration[FULL_TURN_JOINT].homing_offset
+                limits = measured_ends.applied(limits, beside, homing)
+            self._sources = self._frame_sources(ages_of(self.config.limits, limits).frame_s)
             connect_all(list(self._sources.values()))
             self._configure(rows)
-            self._start()
+            self._start(limits)
         except BaseException:
             self._close()
             raise
@@ -324,7 +337,7 @@ class SO101(Robot):
 
         Raises:
             BusTimeoutError: a servo did not answer, also not when asked again.
-            CameraError: a picture is older than the guard's limit.
+            CameraError: a picture is older than the guard's limit; the camera is opened again meanwhile.
         """
         state = self._complete_state()
         frames = self.frames()
@@ -395,12 +408,15 @@ class SO101(Robot):
         self.calibration = arm.calibration if arm.config.calibrated else {}
         return lambda: (mock.LockstepSerial(arm), mock.LockstepLink(arm))
 
-    def _frame_sources(self) -> dict[str, FrameSource]:
+    def _frame_sources(self, stalled_s: float) -> dict[str, FrameSource]:
         if self.mock is not None and not self.config.cameras:
             self.cameras = {name: MockFrames(name, self.mock) for name in MOCK_CAMERAS}
             return self.cameras
         configs = self.config.cameras
-        return {name: LeRobotFrames(name, camera, configs[name]) for name, camera in self.cameras.items()}
+        return {
+            name: LeRobotFrames(name, camera, configs[name], stalled_s)
+            for name, camera in self.cameras.items()
+        }
 
     @property
     def _gains(self) -> startup.Gains:
@@ -447,17 +463,11 @@ class SO101(Robot):
                 self.bus.write_register(servo_id, BY_NAME["Lock"], 1)
         return bool(wanted)
 
-    def _start(self) -> None:
+    def _start(self, limits: rig.Rig) -> None:
         self._reads = 0
         self._goal_steps = None
         self._frames = {}
         state = self._complete_state()
-        beside = None if self.mock is not None else self.calibration_fpath
-        limits, found = rig.find(beside, self.config.rig)
-        if found is not None:
-            logger.info("%s: limits of the rig from %s", self, found)
-        if beside is not None:
-            limits = measured_ends.applied(limits, beside, self.calibration[FULL_TURN_JOINT].homing_offset)
         self.guard = Guard(self.config.limits, *self.joint_limits(), limits)
         self.guard.reset(state.position)
 

@@ -24,6 +24,16 @@ LARGEST = 360.0
 """No joint value is beyond this [deg, percent]."""
 
 
+CAMERA_RANGES = {
+    "width": (1, 8192),
+    "height": (1, 8192),
+    "fps": (1, 1000),
+    "warmup_s": (0, 60),
+    "index_or_path": (0, 255),
+}
+"""What a camera's settings may be, beside what LeRobot's own configurations refuse."""
+
+
 @RobotConfig.register_subclass("so101")
 @dataclass(kw_only=True)
 class SO101Config(RobotConfig):
@@ -76,6 +86,7 @@ class SO101Config(RobotConfig):
                     f"{'is' if len(missing) == 1 else 'are'} required; give what the camera delivers, as in "
                     "{type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}"
                 )
+            _check_camera(name, camera)
         super().__post_init__()
         if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):
             raise ConfigError(
@@ -89,3 +100,17 @@ class SO101Config(RobotConfig):
         for name in ("position_p_coefficient", "position_i_coefficient", "position_d_coefficient"):
             if not 0 <= getattr(self, name) <= 254:
                 raise ConfigError(f"{name} = {getattr(self, name)}; the servo takes 0 to 254")
+
+
+def _check_camera(name: str, camera: CameraConfig) -> None:
+    """Raises ConfigError that names the camera and the setting."""
+    if not name or not name.isprintable() or "/" in name:
+        raise ConfigError(
+            f"--robot.cameras: {name!r} is no name for a camera; expected one like front, without / in it"
+        )
+    for field_name, (least, most) in CAMERA_RANGES.items():
+        value = getattr(camera, field_name, None)
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise ConfigError(
+                f"--robot.cameras: camera {name!r}: {field_name} = {value}; expected {least} to {most}"
+            )

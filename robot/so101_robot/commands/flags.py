@@ -6,15 +6,18 @@ Help, unknown flags and old spellings were dealt with before (`so101_policy.comm
 import re
 import tempfile
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 
 import draccus
 import yaml
 from lerobot.cameras import CameraConfig
+from lerobot.cameras.configs import ColorMode, Cv2Backends, Cv2Rotation
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from so101_policy.errors import first_line
 from so101_policy.plain_data import parse_yaml, read_text
+from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError, RobotError
 
@@ -23,6 +26,11 @@ SWITCHES = ("--per_head", "--verbose", "--display", "--record.resume", "--ending
 
 OLD_FIELDS = {"out": "output_dir"}
 """Fields of a configuration file as they were called before, and are called now."""
+
+OF_CAMERAS: dict[str, type[Enum]] = {
+    choice.__name__: choice for choice in (ColorMode, Cv2Rotation, Cv2Backends)
+}
+"""Settings of LeRobot's cameras that have a few values."""
 
 ROBOT_TYPES = ("so101", "so101_follower")
 
@@ -94,7 +102,24 @@ def _parse(flags: dict[str, str]) -> RunConfig:
         cause = _robot_error_behind(problem)
         if cause is not None:
             raise cause from problem
-        raise ConfigError(_in_words(problem)) from problem
+        words = _in_words(problem)
+        if not words.startswith("--") and (camera := _camera_at_fault(flags)):
+            words = f"--robot.cameras: camera {camera!r}: {words}"
+        raise ConfigError(words) from problem
+
+
+def _camera_at_fault(flags: dict[str, str]) -> str:
+    """The camera of `--robot.cameras` that cannot be read by itself; empty: none. Draccus does not always say it."""
+    try:
+        cameras = yaml.safe_load(flags.get("--robot.cameras", ""))
+    except (yaml.YAMLError, RecursionError):
+        return ""
+    for name, settings in cameras.items() if isinstance(cameras, dict) else ():
+        try:
+            draccus.decode(SO101Config, {"cameras": {name: settings}})
+        except Exception:  # as many kinds as above
+            return str(name)
+    return ""
 
 
 def _check_robot_type(value: str) -> None:
@@ -115,6 +140,9 @@ def _in_words(problem: Exception) -> str:
     text = " ".join(str(problem).split())
     if "Couldn't instantiate" in text and problem.__cause__ is not None:
         text = " ".join(str(problem.__cause__).split())  # the dataclass says what is wrong
+    if match := re.match(r"(`[\w.]+`: ).*value=(.*?) into field .* of type <enum '(\w+)'>", text):
+        possible = ", ".join(str(item.value) for item in OF_CAMERAS.get(match[3], ()))
+        text = f"{match[1]}{match[2]} is not possible; expected one of {possible}" if possible else text
     if "Couldn't find a choice class" in text:
         text = f"{text.partition(' in <')[0]}; possible are {', '.join(CameraConfig.get_known_choices())}"
     if "<unicode string>" in text:

@@ -11,7 +11,9 @@ nobody there (`SILENT_S`). The watchdog is informed before, so that it does not 
 the arm has another device name.
 
 Ports of other USB adapters than the arm's are not touched: a printer, say, should not get bytes that are meant
-for servos. An arm on a port that is not on USB is looked for at that port only.
+for servos. Adapters are told apart by their serial numbers; those that have none by the USB port, so that one that was
+there all the time is not taken for the one that was pulled out. An arm on a port that is not on USB is looked for at
+that port only.
 """
 
 import contextlib
@@ -102,6 +104,9 @@ class Reconnector:
     def __init__(self, robot: "SO101", watchdog: "Watchdog | None" = None) -> None:
         self._robot, self._watchdog = robot, watchdog
         self._adapter = adapter_of(robot.bus.port)
+        self._others = frozenset[str]()
+        if self._adapter is not None and self._adapter.serial_number is None:
+            self._others = other_places(robot.bus.port, self._adapter)
 
     def __call__(self) -> bool:
         """Look once. Raises PortError that says what was found in the arm's place."""
@@ -123,7 +128,9 @@ class Reconnector:
     def _ports(self, before: str) -> list[str]:
         if self._adapter is None:
             return [before]
-        return candidate_ports(before, self._adapter)
+        ports = candidate_ports(before, self._adapter)
+        places = {os.path.realpath(info.device): _place(info) for info in usb.comports()}
+        return [port for port in ports if places.get(os.path.realpath(port)) not in self._others]
 
 
 def find_same_arm(
@@ -188,6 +195,24 @@ def adapter_of(port: str) -> Adapter | None:
         if os.path.realpath(info.device) == device:
             return _adapter(info.vid, info.pid, info.serial_number)
     return None
+
+
+def other_places(port: str, adapter: Adapter) -> frozenset[str]:
+    """Where on USB other adapters are that look like the one behind `port`. Without serial numbers that is all that
+    tells them apart: one that was there before is not the one that was pulled out."""
+    device = os.path.realpath(port)
+    return frozenset(
+        place
+        for info in usb.comports()
+        if os.path.realpath(info.device) != device
+        and adapter.fits(_adapter(info.vid, info.pid, info.serial_number))
+        and (place := _place(info))
+    )
+
+
+def _place(info: object) -> str:
+    """The USB port, as bus and numbers of hub ports (`1-1.2`); empty where it is not known."""
+    return getattr(info, "location", None) or ""
 
 
 def _adapter(vid: int | None, pid: int | None, serial_number: str | None) -> Adapter | None:

@@ -1,4 +1,5 @@
-"""Pre-flight of the cameras: do they deliver, in the right size, something that can be seen, and new pictures?"""
+"""Pre-flight of the cameras: do they deliver, in the right size, at their rate, something that can be seen, and new
+pictures?"""
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.clock import Clock
+from so101_robot.preflight.camera_rate import judge_rate
 from so101_robot.preflight.findings import Finding, Level
 from so101_robot.state import Frame
 
@@ -14,7 +16,20 @@ WATCH_S = 1.0
 """How long a camera may take to deliver a second and a third picture."""
 
 PICTURES = 3
-"""So many different pictures of each camera are enough."""
+"""So many different pictures of each camera are enough, where its rate is not known."""
+
+RATE_PICTURES = 10
+"""So many that came at the right rate, one after the other, are enough."""
+
+RATE_WATCH_S = 3.0
+"""How long a camera is watched that does not keep its rate; `so101-calibrate check` watches as long."""
+
+LEAST_RATE = 0.45
+"""Below this share of its rate a camera is not to be driven with. Dim light halves the rate of many cameras, and a
+policy can work with that: a warning."""
+
+POLL_S = 0.005
+"""Between two looks [s]: no picture of a camera at 60 Hz is missed."""
 
 DARK = 16
 """Of 255: a picture whose brightest hundredth is darker than this shows nothing. A covered lens
@@ -25,40 +40,69 @@ FLAT = 2.0
 
 
 def check_cameras(
-    look: Callable[[], dict[str, Frame]], sizes: Mapping[str, tuple[int, int]], clock: Clock, max_age_s: float
+    look: Callable[[], dict[str, Frame]],
+    sizes: Mapping[str, tuple[int, int]],
+    clock: Clock,
+    max_age_s: float,
+    rates: Mapping[str, float] | None = None,
 ) -> list[Finding]:
-    """Watch all cameras for up to `WATCH_S`.
+    """Watch all cameras for up to `WATCH_S`, and for `RATE_WATCH_S` where one does not keep its rate.
 
     Args:
         look: the newest frames, as `SO101.frames` gives them.
         sizes: camera -> (height, width) that is expected.
         clock: the arm's.
         max_age_s: how old a picture may be.
+        rates: camera -> pictures a second that are expected; the rate of others is not looked at.
 
     Raises:
-        CameraError: a camera that never delivered one.
+        CameraError: a camera that never delivered one, or has stopped.
     """
+    rates = rates or {}
     seen: dict[str, list[Frame]] = {name: [] for name in sizes}
-    end_s = clock.now_s() + WATCH_S
+    begin_s = clock.now_s()
     while True:
         for name, frame in look().items():
             pictures = seen.setdefault(name, [])
             if not pictures or frame.sequence != pictures[-1].sequence:
                 pictures.append(frame)
         now_s = clock.now_s()
-        if all(len(pictures) >= PICTURES for pictures in seen.values()) or now_s >= end_s:
+        watched = [name for name in seen if not _is_enough(name, seen[name], rates.get(name))]
+        slow = any(name in rates and len(seen[name]) > 1 for name in watched)
+        if not watched or now_s - begin_s >= (RATE_WATCH_S if slow else WATCH_S):
             break
-        clock.sleep_until(now_s + 0.01)
+        clock.sleep_until(now_s + POLL_S)
     findings = [
         finding
         for name, pictures in seen.items()
-        for finding in _camera(name, pictures, sizes, now_s, max_age_s)
+        for finding in _camera(name, pictures, sizes, now_s, max_age_s, rates.get(name))
     ]
     return [*findings, *_twins({name: pictures[-1].image for name, pictures in seen.items() if pictures})]
 
 
+def _is_enough(name: str, pictures: list[Frame], rate: float | None) -> bool:
+    """Nothing more has to be seen of this camera."""
+    if rate is None:
+        return len(pictures) >= PICTURES
+    newest = pictures[-RATE_PICTURES:]
+    return len(newest) == RATE_PICTURES and _judge_rate(name, newest, rate).level is Level.OK
+
+
+def _judge_rate(name: str, pictures: list[Frame], rate: float) -> Finding:
+    """The self-test's judgement; milder about a rate that can be driven with."""
+    stamps_s = [picture.captured_s for picture in pictures]
+    finding = judge_rate("cameras", name, stamps_s, RATE_WATCH_S, rate)
+    can_drive = finding.value is not None and finding.value >= LEAST_RATE * rate
+    return finding._replace(level=Level.WARN) if finding.level is Level.STOP and can_drive else finding
+
+
 def _camera(
-    name: str, pictures: list[Frame], sizes: Mapping[str, tuple[int, int]], now_s: float, max_age_s: float
+    name: str,
+    pictures: list[Frame],
+    sizes: Mapping[str, tuple[int, int]],
+    now_s: float,
+    max_age_s: float,
+    rate: float | None,
 ) -> list[Finding]:
     if name not in sizes:
         return []
@@ -90,6 +134,9 @@ def _camera(
         found.append(
             Finding(Level.WARN, "cameras", name, same, "noise, at least", "wave a hand before it and look")
         )
+    if rate is not None and len(pictures) > 1 and not _is_enough(name, pictures, rate):
+        judged = _judge_rate(name, pictures, rate)
+        found += [judged] if judged.level is not Level.OK else []
     if (unseen := _shows_nothing(last.image)) is not None:
         found.append(Finding(Level.STOP, "cameras", name, unseen, "a picture", "lens cap? light? exposure?"))
     return found or [

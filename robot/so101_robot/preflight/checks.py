@@ -94,7 +94,7 @@ def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> lis
     checks: dict[str, Callable[[], list[Finding]]] = {
         **servo_checks(robot),
         "cameras": lambda: preflight_cameras.check_cameras(
-            robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s
+            robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s, robot.camera_rates
         ),
         "policy": lambda: preflight_policy.check_policy(policy, joints, sizes),
         "statistics": lambda: preflight_policy.check_statistics(statistics()),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
+from so101_robot.bus import link
 from so101_robot.bus import setup as startup
 from so101_robot.bus import so101_bus as bus
 from so101_robot.commands import reconnect
@@ -96,6 +98,79 @@ def test_the_arm_is_taken_up_again_where_it_is(
     assert robot.read().answered.all()
     robot.command(robot.read().position)
     assert watchdog.told == [LOOK_S, LOOK_S, cable.server.path]
+
+
+@pytest.fixture
+def twin() -> Iterator[Terminal]:
+    """Another arm with the same calibration, on an adapter of the same kind."""
+    one = pluggable()
+    yield one
+    one.close()
+
+
+def usb_ports(monkeypatch: pytest.MonkeyPatch, serial_number_of: dict[Terminal, str | None]) -> None:
+    """What USB says about the adapters of these terminals, wherever they are."""
+
+    def comports() -> list[Any]:
+        return [
+            SimpleNamespace(
+                device=terminal.server.path,
+                location=f"1-1.{place}",
+                **CH343._replace(serial_number=number)._asdict(),
+            )
+            for place, (terminal, number) in enumerate(serial_number_of.items())
+            if terminal.server.plugged
+        ]
+
+    monkeypatch.setattr(reconnect.usb, "comports", comports)
+    monkeypatch.setattr(link, "list_ports", list)
+
+
+def test_an_adapter_that_comes_back_under_another_name_is_known_by_its_serial_number(
+    cable: Terminal, twin: Terminal, robot: SO101, monkeypatch: pytest.MonkeyPatch
+):
+    usb_ports(monkeypatch, {twin: "OTHER", cable: "MINE"})
+    again = Reconnector(robot)
+    before = robot.bus.port
+    cable.do(cable.server.unplug)
+    with pytest.raises(PortError):
+        again()
+    spare = open("/dev/ptmx", "rb")  # noqa: SIM115 - takes the old name
+    try:
+        cable.do(cable.server.replug)
+        assert cable.server.path != before
+        asked = twin.server.requests
+        assert again()
+    finally:
+        spare.close()
+    assert robot.bus.port == cable.server.path
+    assert robot.read().answered.all()
+    assert twin.server.requests == asked  # not a byte for a stranger
+
+
+def test_without_a_serial_number_an_arm_that_was_there_before_is_not_taken_for_the_one_that_has_gone(
+    cable: Terminal, twin: Terminal, robot: SO101, monkeypatch: pytest.MonkeyPatch
+):
+    usb_ports(monkeypatch, {twin: None, cable: None})
+    again = Reconnector(robot)
+    asked = twin.server.requests
+    cable.do(cable.server.unplug)
+    with pytest.raises(PortError):
+        again()
+    cable.do(cable.server.replug)
+    assert again()
+    assert robot.bus.port == cable.server.path
+    assert twin.server.requests == asked
+
+
+def test_without_serial_numbers_two_new_arms_that_fit_are_no_answer(
+    cable: Terminal, twin: Terminal, robot: SO101, monkeypatch: pytest.MonkeyPatch
+):
+    usb_ports(monkeypatch, {cable: None})
+    again = Reconnector(robot)
+    usb_ports(monkeypatch, {cable: None, twin: None})
+    with pytest.raises(PortError, match="two arms with one calibration answer"):
+        again()
 
 
 def test_a_port_that_is_not_on_usb_is_looked_for_where_it_was(

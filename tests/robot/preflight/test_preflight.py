@@ -200,22 +200,30 @@ def picture(seed: int, scale: int = 255) -> Any:
 def camera_findings(**more: Any) -> list[Finding]:
     """A good camera `wrist` at 30 Hz beside a `front` that does what `more` says."""
     clock = Clock()
-    front = {"image": None, "stops_s": 99.0, "lag_s": 0.0, "renderer": None, **more}
+    front = {"image": None, "stops_s": 99.0, "lag_s": 0.0, "renderer": None, "fps": 30.0, **more}
 
     def look() -> dict[str, Frame]:
         number = int(clock.time_s * 30)
-        mine = min(number, int(front["stops_s"] * 30))
+        mine = int(min(clock.time_s, front["stops_s"]) * front["fps"])
         image = picture(1000 + mine) if front["image"] is None else front["image"]
         return {
-            "front": Frame(image, mine / 30 - front["lag_s"], mine, front["renderer"]),
+            "front": Frame(image, mine / front["fps"] - front["lag_s"], mine, front["renderer"]),
             "wrist": Frame(picture(number), number / 30, number, None),
         }
 
-    return check_cameras(look, {"front": (24, 32), "wrist": (24, 32)}, clock, 0.5)
+    sizes, rates = {"front": (24, 32), "wrist": (24, 32)}, {"front": 30.0, "wrist": 30.0}
+    findings = check_cameras(look, sizes, clock, 0.5, rates)
+    WATCHED_S.append(clock.time_s)
+    return findings
+
+
+WATCHED_S: list[float] = []
+"""How long the cameras were watched."""
 
 
 def test_good_cameras_pass_without_waiting_long():
     assert [finding.level for finding in camera_findings()] == ["ok", "ok"]
+    assert WATCHED_S[-1] < 0.5
 
 
 @pytest.mark.parametrize(
@@ -228,12 +236,27 @@ def test_good_cameras_pass_without_waiting_long():
         ({"stops_s": 0.0, "lag_s": -0.8}, "stop", "no new picture"),
         ({"lag_s": 0.7}, "stop", "s old"),
         ({"image": picture(7)}, "warn", "the same to the last bit"),
+        ({"fps": 8.0}, "stop", "8.0 frames/s"),
+        ({"fps": 15.0}, "warn", "15.0 frames/s"),
     ],
 )
 def test_a_camera_that_does_not_see_is_named(trouble: dict[str, Any], level: str, words: str):
     findings = [finding for finding in camera_findings(**trouble) if finding.subject == "front"]
     assert words in " ".join(f"{finding.level} {finding.found}" for finding in findings)
     assert verdict(findings) == level
+
+
+def test_a_camera_that_is_fast_now_and_then_is_judged_by_all_its_pictures():
+    """Ten pictures at once, then none for a second: no ten of them are on time."""
+    clock = Clock()
+
+    def look() -> dict[str, Frame]:
+        whole, part = divmod(clock.time_s, 1.2)
+        number = int(whole) * 9 + min(int(part * 30), 8)
+        return {"front": Frame(picture(number), number // 9 * 1.2 + number % 9 / 30, number, None)}
+
+    (finding,) = check_cameras(look, {"front": (24, 32)}, clock, 2.0, {"front": 30.0})
+    assert (finding.level, finding.asked[:2]) == ("stop", "30")
 
 
 def test_drawn_pictures_may_be_the_same():
