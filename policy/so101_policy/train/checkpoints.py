@@ -20,15 +20,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lerobot.common.train_utils import get_step_identifier, load_training_state, save_checkpoint
+from lerobot.optim import (
+    load_optimizer_state,
+    load_scheduler_state,
+    save_optimizer_state,
+    save_scheduler_state,
+)
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import (
     CHECKPOINTS_DIR,
     LAST_CHECKPOINT_LINK,
     PRETRAINED_MODEL_DIR,
     TRAINING_STATE_DIR,
+    TRAINING_STEP,
 )
-from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
+from lerobot.utils.random_utils import (
+    deserialize_rng_state,
+    load_rng_state,
+    save_rng_state,
+    serialize_rng_state,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -88,7 +99,7 @@ class Checkpoints:
         self._total_steps = total_steps
 
     def of(self, step: int) -> Path:
-        return self.folder / get_step_identifier(step, self._total_steps)
+        return self.folder / step_name(step, self._total_steps)
 
     def save(
         self,
@@ -124,7 +135,7 @@ class Checkpoints:
         self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
     ) -> Path:
         """Write a state for inspection, not to be resumed from; no link points at it."""
-        place = self.folder / f"{name}-{get_step_identifier(progress.step, self._total_steps)}"
+        place = self.folder / f"{name}-{step_name(progress.step, self._total_steps)}"
         if not place.exists():
             self._write(place, trained, progress, random_states)
         return place
@@ -185,7 +196,10 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     state = checkpoint / TRAINING_STATE_DIR
     look_at_files(state)
     try:
-        load_training_state(checkpoint, trained.optimizer, trained.scheduler)
+        load_rng_state(state)
+        load_optimizer_state(trained.optimizer, state)
+        if trained.scheduler is not None:
+            load_scheduler_state(trained.scheduler, state)
         if rank > 0:
             flat = load_file(state / _random_states_of(rank))
             deserialize_rng_state(flat)
@@ -216,23 +230,28 @@ def random_state() -> dict[str, Tensor]:
     return serialize_rng_state()
 
 
+def step_name(step: int, total_steps: int) -> str:
+    """LeRobot's name of a checkpoint's folder: the step, with zeros in front."""
+    return f"{step:0{max(6, len(str(total_steps)))}d}"
+
+
 def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
-    """LeRobot's files, by LeRobot."""
+    """LeRobot's files, each by LeRobot. (Its function for all of them is another one in every version.)"""
+    model, state = folder / PRETRAINED_MODEL_DIR, folder / TRAINING_STATE_DIR
+    step = {
+        "step": progress.step,
+        "num_processes": progress.processes,
+        "batch_size": progress.batch // progress.processes,
+    }
     with _stdout_silenced():
-        save_checkpoint(
-            folder,
-            progress.step,
-            trained.config,
-            trained.policy,
-            trained.optimizer,
-            trained.scheduler,
-            trained.preprocessor,
-            trained.postprocessor,
-            num_processes=progress.processes,
-            batch_size=progress.batch // progress.processes,
-        )
-    if not (folder / PRETRAINED_MODEL_DIR).is_dir():
-        raise OSError(f"LeRobot wrote no {PRETRAINED_MODEL_DIR}")
+        for part in (trained.policy, trained.config, trained.preprocessor, trained.postprocessor):
+            part.save_pretrained(model)
+        state.mkdir(parents=True, exist_ok=True)
+        (state / TRAINING_STEP).write_text(json.dumps(step, indent=4) + "\n")
+        save_rng_state(state)
+        save_optimizer_state(trained.optimizer, state)
+        if trained.scheduler is not None:
+            save_scheduler_state(trained.scheduler, state)
 
 
 @contextlib.contextmanager
