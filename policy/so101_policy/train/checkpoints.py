@@ -12,6 +12,7 @@ LeRobot's own files carry the random states of this process; in a run of several
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from so101_policy.checkpoint.folder import look_at_files
 from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
+from so101_policy.checkpoint.tensors import system_error
 from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
@@ -120,12 +122,14 @@ class Checkpoints:
             StoppedError: the disk is full or refuses; nothing half-written is left and `last` is as before.
         """
         place = self.of(progress.step)
-        if not place.exists():
-            self._write(place, trained, progress, random_states)
-        self.link(LAST_CHECKPOINT_LINK, place)
+        with self._reported(place):
+            if not place.exists():
+                self._write(place, trained, progress, random_states)
+            self.link(LAST_CHECKPOINT_LINK, place)
         if best:
             before = (self.folder / BEST_CHECKPOINT_LINK).resolve()
-            self.link(BEST_CHECKPOINT_LINK, place)
+            with self._reported(place):
+                self.link(BEST_CHECKPOINT_LINK, place)
             superseded = before.name.isdecimal() and before != place.resolve()
             if superseded and not (keep_every > 0 and int(before.name) % keep_every == 0):
                 _remove(before)
@@ -136,8 +140,9 @@ class Checkpoints:
     ) -> Path:
         """Write a state for inspection, not to be resumed from; no link points at it."""
         place = self.folder / f"{name}-{step_name(progress.step, self._total_steps)}"
-        if not place.exists():
-            self._write(place, trained, progress, random_states)
+        with self._reported(place):
+            if not place.exists():
+                self._write(place, trained, progress, random_states)
         return place
 
     def link(self, name: str, place: Path) -> None:
@@ -179,11 +184,24 @@ class Checkpoints:
                     sync(path)
             new.rename(place)
             sync(self.folder)
-        except OSError as problem:
+        except (OSError, SafetensorError):
             _remove(new)
+            raise
+
+    @contextlib.contextmanager
+    def _reported(self, place: Path) -> Generator[None]:
+        """A checkpoint that cannot be written is a StoppedError that says why, and which one is whole."""
+        try:
+            yield
+        except (OSError, SafetensorError) as problem:
+            error = problem if isinstance(problem, OSError) else system_error(problem, place)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            why = "the disk is full" if full else error.strerror or str(error)
+            last = self.folder / LAST_CHECKPOINT_LINK
+            kept = f"{last.resolve()} is complete" if last.exists() else "there is no checkpoint before it"
             raise StoppedError(
-                f"the checkpoint {place} could not be written: {problem.strerror or problem}; "
-                "the previous checkpoint is complete. Free some space, or choose another --output_dir"
+                f"the checkpoint {place} could not be written: {why}. Nothing half-written is left, and {kept}. "
+                "Free some space, or choose another --output_dir"
             ) from problem
 
 
@@ -221,7 +239,7 @@ def read_progress(checkpoint: Path) -> Progress:
         stored = json.loads((state / "training_step.json").read_text())
     except (OSError, ValueError, TypeError, RecursionError) as problem:
         raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
-    processes = stored.get("num_processes") or 1
+    processes = stored.get("num_processes") or stored.get("dp_world_size") or 1  # LeRobot 0.6.1, and after it
     return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)
 
 
