@@ -115,6 +115,8 @@ def _following(of_size: dict[str, str], flags: dict[str, str]) -> dict[str, str]
     """The policy's fields that follow one that was given, where they would contradict it otherwise; and what a name of
     the dataset is where only its folder was given."""
     fields = dict(of_size)
+    if (root := flags.get("--dataset.root")) and "--config_path" not in flags:
+        fields["--dataset.repo_id"] = f"local/{Path(root).name}"
     chunk = flags.get("--policy.chunk_size", "")
     played = of_size.get("--policy.n_action_steps", str(ACTConfig.n_action_steps))
     if "--policy.path" in flags or "--config_path" in flags:
@@ -123,8 +125,6 @@ def _following(of_size: dict[str, str], flags: dict[str, str]) -> dict[str, str]
         fields["--policy.n_action_steps"] = chunk
     if (backbone := flags.get("--policy.vision_backbone")) in TORCHVISION:
         fields["--policy.pretrained_backbone_weights"] = weights_of(backbone)
-    if root := flags.get("--dataset.root"):
-        fields["--dataset.repo_id"] = f"local/{Path(root).name}"
     return fields
 
 
