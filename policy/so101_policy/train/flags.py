@@ -19,7 +19,7 @@ from draccus.wrappers import docstring
 from lerobot.configs import parser
 from lerobot.policies.act.configuration_act import ACTConfig
 
-from so101_policy.checkpoint.reader import check_device
+from so101_policy.checkpoint.reader import check_device, find_checkpoint
 from so101_policy.cli import TRAIN
 from so101_policy.command_flags import flags_in, nearest
 from so101_policy.errors import CheckpointError, PolicyError, TrainError
@@ -46,6 +46,7 @@ def parse(arguments: Sequence[str]) -> SO101TrainConfig:
     flags = for_lerobot(arguments)
     with private_temporary_folder() as scratch, _spoken(), _without_help_texts():
         file, settings = _settings_file(flags)
+        flags = _found(flags, settings)
         _check_device(flags, settings)
         read = flags
         if file is not None:
@@ -137,6 +138,16 @@ def _settings_file(flags: Sequence[str]) -> tuple[Path | None, dict[str, Any]]:
     settings = read_settings(file, resume)
     require_known(file, settings, SO101TrainConfig)
     return file, settings
+
+
+def _found(flags: list[str], settings: dict[str, Any]) -> list[str]:
+    """With `--policy.path`, on the command line or in a file, as the folder that it means. (LeRobot takes no run's.)"""
+    policy = settings.get("policy")
+    if isinstance(policy, dict) and isinstance(path := policy.get("path"), str):
+        policy["path"] = str(find_checkpoint(path))
+    if path := parser.parse_arg("policy.path", flags):
+        return _with(flags, "--policy.path", find_checkpoint(path))
+    return flags
 
 
 def _check_device(flags: Sequence[str], settings: Mapping[str, Any]) -> None:

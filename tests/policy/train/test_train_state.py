@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.cli import TRAIN
 from so101_policy.errors import StoppedError
+from so101_policy.files import Lines
 from so101_policy.model import export
-from so101_policy.train import metrics
 from so101_policy.train import stages as training_run
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress
 from so101_policy.train.trainer import Ending, Trainer
@@ -168,11 +168,16 @@ def test_an_export_that_the_disk_does_not_take_names_its_file_and_leaves_nothing
 def test_metrics_that_the_disk_does_not_take_name_their_file(
     tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(metrics, "METRICS", "../full")
-    (tmp_path / "full").symlink_to("/dev/full")
+    write = Lines.write
+
+    def limited(lines: Lines, line: str, durable: bool = False) -> None:
+        with small_files(100):
+            write(lines, line, durable)
+
+    monkeypatch.setattr(Lines, "write", limited)
     assert TRAIN.main(flags(tmp_path / "run")) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"so101-train: {tmp_path / 'run' / '../full'}: No space left on device"
+    assert said == f"so101-train: {tmp_path / 'run' / 'metrics.jsonl'}: File too large"
 
 
 def test_a_better_checkpoint_replaces_the_best_unless_it_was_due_anyway(tmp_path: Path, trained: Trained):
