@@ -148,8 +148,8 @@ def help_text() -> str:
         *(section(title, (flags[name] for name in names)) for title, names in SECTIONS.items()),
         section("regularizer (these win over the preset; null: as the preset says)", of_regularizer(flags)),
         paragraph(
-            "Every other flag of lerobot-train that concerns ACT is understood, and every field of LeRobot's ACT. What is "
-            "not done here is refused by its name."
+            "Every other flag of lerobot-train that concerns ACT is understood, and every field of LeRobot's ACT. "
+            "What is not done here is refused by its name."
         ),
         COMMON,
     ]
