@@ -16,6 +16,7 @@ from lerobot.configs.train import TrainPipelineConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
+from so101_policy.checkpoint.fields import objections_to_settings
 from so101_policy.checkpoint.reader import find_checkpoint, look_at
 from so101_policy.errors import TrainError
 from so101_policy.frames.dataset import video_backend
@@ -223,6 +224,8 @@ class SO101TrainConfig(TrainPipelineConfig):
                 f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
                 "which lerobot-train may train"
             )
+        if found := objections_to_settings(draccus.encode(self.policy)):
+            raise TrainError("; ".join(f"--policy.{objection}" for objection in found))
         check_backbone(self.policy)
         if self.policy.use_amp:
             _log.warning(

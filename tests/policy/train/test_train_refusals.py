@@ -39,7 +39,12 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "`n_action_steps` must be 1 when using temporal ensembling.",
         ),
         ("--policy.n_action_steps=9", "The chunk size is the upper bound"),
-        ("--policy.feedforward_activation=sine", "sine"),
+        (
+            "--policy.feedforward_activation=sine",
+            "--policy.feedforward_activation is 'sine', expected one of relu",
+        ),
+        ("--policy.n_heads=3", "--policy.dim_model is 16 and n_heads 3"),
+        ("--policy.dropout=2", "--policy.dropout is 2.0, expected a number from 0 to 1"),
         ('--policy.normalization_mapping={"STATE": "FOO"}', "FOO"),
         ("--policy.vision_backbone=resnet11", "possible: resnet18, resnet34"),
         (
