@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-newest check format mutants bench faults help-texts pictures constraints clean
+.PHONY: help run test test-slow test-newest test-matrix check format mutants bench faults help-texts pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,6 +29,19 @@ test-slow: .venv/.dev ## the tests that take minutes
 test-newest: pyproject.toml | $(UV) ## the tests again, with the newest versions that pyproject.toml allows, in .venv-newest
 	@$(call install,.venv-newest,--upgrade --editable . --group dev)
 	.venv-newest/bin/pytest -q -m "not slow" $(ARGS)
+
+# LeRobot's versions between which everything has to work: the oldest that pyproject.toml allows, and the newest there
+# is. A folder with LeRobot's sources will do, too: make test-matrix LEROBOTS=../lerobot
+LEROBOTS = lerobot==0.6.1 lerobot
+TOUCH_LEROBOT = tests/policy tests/robot/arm tests/end_to_end tests/eval/episode
+
+test-matrix: pyproject.toml constraints.txt | $(UV) ## the tests that touch LeRobot, with its oldest and its newest version (LEROBOTS=...), each in an environment of its own
+	@mkdir -p .venv-lerobot && sed '/^lerobot==/d' constraints.txt > .venv-lerobot/constraints.txt
+	@n=0; for lerobot in $(LEROBOTS); do n=$$((n + 1)); \
+	  $(call install,.venv-lerobot/$$n,--constraint .venv-lerobot/constraints.txt --editable . --group dev) && \
+	  $(UV) pip install --quiet --python .venv-lerobot/$$n --no-sources --no-deps --upgrade --reinstall-package lerobot $$lerobot && \
+	  .venv-lerobot/$$n/bin/python -c "from importlib.metadata import version; print('LeRobot', version('lerobot'))" && \
+	  .venv-lerobot/$$n/bin/pytest -q -m "not slow" $(or $(ARGS),$(TOUCH_LEROBOT)) || exit 1; done
 
 check: .venv/.dev ## style, types and layers
 	$(BIN)/ruff check .
@@ -80,7 +93,7 @@ constraints: .venv/.dev ## pin the versions that .venv has now: run it after the
 	@touch .venv/.run .venv/.dev
 
 clean: ## remove the environments and the caches; outputs/ (recordings, trainings, reports) stays
-	rm -rf .venv .venv-newest .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-newest .venv-lerobot .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	@test ! -d outputs || echo "outputs/ is left as it is: it holds what you recorded and trained"
 
 # $(call install,FOLDER,WHAT): an environment in FOLDER, with WHAT installed into it

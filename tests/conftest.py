@@ -1,6 +1,9 @@
 """For all rooms."""
 
+import os
 import signal
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,19 @@ REAL_TIME = (
 )
 """Tests that measure real time or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon
 as it is closed, so a test that waits for its own to come back must not run beside one that opens another."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Temporary files of tests, and of what they start, are where pytest removes them. (The short name leaves room for
+    the names of sockets.)"""
+    before, cached = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("t"))
+    yield
+    os.environ.pop("TMPDIR")
+    tempfile.tempdir = cached
+    if before is not None:
+        os.environ["TMPDIR"] = before
 
 
 def pytest_configure() -> None:

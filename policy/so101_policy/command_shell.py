@@ -27,6 +27,7 @@ from typing import Protocol, cast
 
 from so101_policy.command_flags import flags_in, nearest, spelled_now, unknown_flag
 from so101_policy.errors import CommandLineError, SO101Error, printable
+from so101_policy.lerobot_compat import version as lerobot_version
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -121,6 +122,8 @@ class Command:
         logging.basicConfig(level=level, format="%(name)s: %(message)s")
         if self.ends_on_signals:
             _end_as_on_ctrl_c()
+        if doubt := lerobot_version.check():
+            complain(self.name, doubt)
         return _imported(self.module).main(now)
 
     def chosen(self, words: Sequence[str]) -> "Command | None":
@@ -214,6 +217,10 @@ def _imported(module: str) -> Work:
         print(f"\r{LOADING}", end="", file=sys.stderr, flush=True)
     try:
         return cast(Work, import_module(module))
+    except ImportError as problem:
+        if blamed := lerobot_version.blamed(problem):
+            raise blamed from problem
+        raise
     finally:
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

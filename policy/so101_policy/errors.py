@@ -17,6 +17,10 @@ class CommandLineError(SO101Error, ValueError):
     """A command line that cannot be: a flag or a command that does not exist, a value that does not fit."""
 
 
+class LeRobotVersionError(SO101Error, ImportError):
+    """The installed LeRobot is of a version that does not have what is used of it."""
+
+
 class PolicyError(SO101Error):
     """Root of everything that `so101_policy` raises on purpose."""
 

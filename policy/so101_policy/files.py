@@ -9,7 +9,7 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
@@ -24,14 +24,59 @@ def replacing(path: Path) -> Generator[Path]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
+        with naming(path):
+            yield partial
+            sync(partial)
+            partial.replace(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None]:
+    """An error of the system in the block says which file it is about: a full disk does not by itself."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.filename is None and problem.errno is not None:
+            problem.filename = str(path)
+        raise
+
+
+class Lines:
+    """A file to which lines are appended; each is whole or, after a kill or a full disk, cut off as the last one.
+
+    Nothing is kept back for later: what `write` has returned from is in the file, and closing cannot fail for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._file = path, path.open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, line: str, durable: bool = False) -> None:
+        """Append it. Raises OSError with the file's name.
+
+        Args:
+            durable: through to the disk.
+        """
+        left = memoryview(f"{line}\n".encode())
+        with naming(self.path):
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            if durable:
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._file.close()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,14 +4,13 @@ Every machine has this package, in the same version; checkpoints and recordings 
 has to be shared. A worker that dies, or a machine that goes away, costs the episodes it was playing: Ray gives them
 to another. Records come back to the machine that asked, which alone writes the run folder.
 
-Without an address Ray is started on this machine alone, and listens on the loopback only.
+Nothing stays behind: a worker has a policy's files on its disk only while it loads it. Without an address Ray is
+started on this machine alone and listens on the loopback only; its own files go when it ends.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Generator, Iterable
@@ -21,8 +20,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from so101_eval.errors import ConfigError, EvalError
+from so101_eval.evaluation.loaded_policies import Loaded
 from so101_eval.evaluation.plan import Plan, Player
 from so101_eval.evaluation.players import Play
+from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.pool import as_they_end, one_thread
 
@@ -34,6 +35,9 @@ CONNECT_S = 10.0
 GCS_PORT = 6379
 CLIENT_PORT = 10001
 """Ray's own, of an address without one; the second for `ray://`."""
+MOST_PATH, SHORT = 24, "/tmp"
+"""Characters of the folder for temporary files, with which the names of Ray's sockets are not too long for Linux (107);
+and what is taken for a longer one."""
 CURRENT = Path("ray") / "ray_current_cluster"
 """Where `ray start` leaves the address that `auto` is, in Ray's folder for temporary files."""
 
@@ -51,28 +55,41 @@ def cluster_players(plan: Plan, address: str | None = None) -> Generator[Play]:
     """
     ray = _ray()
     errors: Any = ray.exceptions
-    try:
-        _connect(address)
-        play = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_play)
-        files = ray.put(pack(plan))
+    with _scratch(address) as scratch:
+        try:
+            _connect(address, scratch)
+            play = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_play)
+            files = ray.put(pack(plan))
 
-        def submit(key: Key) -> Future[str]:
-            # in a list, so that the worker fetches it once and not for every episode
-            return play.remote(plan.to_dict(), [files], tuple(key)).future()
+            def submit(key: Key) -> Future[str]:
+                # in a list, so that the worker fetches it once and not for every episode
+                return play.remote(plan.to_dict(), [files], tuple(key), scratch).future()
 
-        def play_all(keys: Iterable[Key]) -> Generator[EpisodeRecord]:
-            most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            for text in as_they_end(keys, submit, most):
-                yield EpisodeRecord.from_json(text)
+            def play_all(keys: Iterable[Key]) -> Generator[EpisodeRecord]:
+                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                for text in as_they_end(keys, submit, most):
+                    yield EpisodeRecord.from_json(text)
 
-        yield play_all
-    except (errors.RayError, ConnectionError) as error:
-        if isinstance(error, EvalError):  # Ray passes on what a worker raised, as both
-            raise EvalError(str(getattr(error, "cause", error))) from error
-        first = str(error).strip().splitlines()[0]
-        raise EvalError(f"the Ray cluster failed: {first}; the same command again goes on") from error
-    finally:
-        ray.shutdown()
+            yield play_all
+        except (errors.RayError, ConnectionError) as error:
+            if isinstance(error, EvalError):  # Ray passes on what a worker raised, as both
+                raise EvalError(str(getattr(error, "cause", error))) from error
+            first = str(error).strip().splitlines()[0]
+            raise EvalError(f"the Ray cluster failed: {first}; the same command again goes on") from error
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _scratch(address: str | None) -> Generator[str | None]:
+    """Where a Ray of our own keeps its files, and its workers theirs; None: it is somebody else's."""
+    if address:
+        yield None
+        return
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= MOST_PATH else SHORT
+    with tempfile.TemporaryDirectory(prefix="so101-ray-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def _ray() -> Any:
@@ -88,7 +105,7 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None, scratch: str | None = None) -> None:
     ray = _ray()
     if address:
         _knock(address)
@@ -97,6 +114,7 @@ def _connect(address: str | None) -> None:
         if address
         else {
             "_node_ip_address": LOOPBACK,
+            "_temp_dir": scratch,
             "include_dashboard": False,
             "num_cpus": len(os.sched_getaffinity(0)),
         }
@@ -143,34 +161,47 @@ def pack(plan: Plan) -> Files:
     return files
 
 
-def unpack(plan: Plan, files: Files, folder: Path) -> Plan:
-    """The plan with its policies in `folder`."""
-    specs = list(plan.policies)
-    for index, spec in enumerate(specs):
-        if spec.name in files:
-            place = folder / str(index)
-            place.mkdir()
-            for name, content in files[spec.name].items():
-                (place / name).write_bytes(content)
-            path = place / next(iter(files[spec.name])) if spec.kind == "replay" else place
-            specs[index] = dataclasses.replace(spec, path=str(path))
-    return dataclasses.replace(plan, policies=tuple(specs))
+def unpacked(spec: PolicySpec, files: Files, folder: Path) -> PolicySpec:
+    """The policy with its files in `folder`."""
+    if spec.name not in files:
+        return spec
+    for name, content in files[spec.name].items():
+        (folder / name).write_bytes(content)
+    path = folder / next(iter(files[spec.name])) if spec.kind == "replay" else folder
+    return dataclasses.replace(spec, path=str(path))
 
 
 # On a worker
 
-_players: dict[str, Player] = {}
+
+class TravelledPlayer(Player):
+    """Plays policies whose files came with the work; they are on the disk only while a policy is loaded.
+
+    Args:
+        scratch: where, until then; None: the usual place.
+    """
+
+    def __init__(self, plan: Plan, files: Files, scratch: str | None = None) -> None:
+        super().__init__(plan)
+        self._files, self._scratch = files, scratch
+
+    def load(self, spec: PolicySpec) -> Loaded:
+        with tempfile.TemporaryDirectory(prefix="so101-eval-", dir=self._scratch) as folder:
+            return super().load(unpacked(spec, self._files, Path(folder)))
+
+
+_players: dict[str, TravelledPlayer] = {}
 """Of this process, by plan; Ray keeps processes from episode to episode."""
 
 
-def _play(plan: dict[str, Any], files: list[Any], key: tuple[str, str, str, int, int]) -> str:
+def _play(
+    plan: dict[str, Any], files: list[Any], key: tuple[str, str, str, int, int], scratch: str | None
+) -> str:
     wanted = Plan.from_dict(plan)
     if wanted.sha256 not in _players:
         one_thread()
         for player in _players.values():
             player.close()
         _players.clear()
-        folder = Path(tempfile.mkdtemp(prefix="so101-eval-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        _players[wanted.sha256] = Player(unpack(wanted, cast(Files, _ray().get(files[0])), folder))
+        _players[wanted.sha256] = TravelledPlayer(wanted, cast(Files, _ray().get(files[0])), scratch)
     return _players[wanted.sha256].play(Key(*key)).to_json()

@@ -5,7 +5,6 @@ the scheduler of that attempt.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ class Loaded(Protocol):
 
 
 def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO) -> Loaded:
-    """A policy that is ready to drive.
+    """A policy that is ready to drive; its files are not read again.
 
     Raises:
         CheckpointError: it cannot be read any more.
@@ -131,16 +130,11 @@ class Replay:
     """The same actions in every scene: of a file, or of the expert in the scene `REPLAYED_SEED` of the task."""
 
     def __init__(self, path: str | None) -> None:
-        self._path = path
+        self._recorded = None if path is None else read_recording(Path(path))
         self._demonstrated: dict[str, NDArray[np.float64]] = {}
 
-    @cached_property
-    def _recorded(self) -> NDArray[np.float64]:
-        assert self._path is not None
-        return read_recording(Path(self._path))
-
     def __call__(self, stage: Stage, reset: Reset) -> Scripted:
-        if self._path is not None:
+        if self._recorded is not None:
             return Scripted(Replaying(self._recorded))
         name = stage.task.name
         if name not in self._demonstrated:

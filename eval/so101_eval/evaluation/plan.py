@@ -227,8 +227,12 @@ class Player:
 
     def _policy(self, spec: PolicySpec) -> Loaded:
         if spec.name not in self._loaded:
-            self._loaded[spec.name] = load(spec, self.plan.latency_s, self.plan.chunks)
+            self._loaded[spec.name] = self.load(spec)
         return self._loaded[spec.name]
+
+    def load(self, spec: PolicySpec) -> Loaded:
+        """The policy, from where its files are. Raises as `loaded_policies.load`."""
+        return load(spec, self.plan.latency_s, self.plan.chunks)
 
     def _record(
         self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]

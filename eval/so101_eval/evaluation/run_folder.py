@@ -8,7 +8,6 @@ or how many processes played it; only `timing` does, and sessions.jsonl, which h
 
 import fcntl
 import json
-import os
 import platform
 import sys
 from collections import Counter
@@ -34,7 +33,7 @@ from so101_eval.evaluation.records import (
     write_tables,
 )
 from so101_eval.progress import progress
-from so101_policy.files import is_partial, write_text
+from so101_policy.files import Lines, is_partial, write_text
 from so101_robot.runs.provenance import git_commit
 
 SESSIONS = "sessions.jsonl"
@@ -60,7 +59,7 @@ def run(
         done = {record.key: record for record in read_episodes(out / EPISODES)}
         keys = list(plan.keys())
         missing = [key for key in keys if key not in done]
-        with (out / EPISODES).open("a", encoding="utf-8") as file, progress(console) as bar:
+        with Lines(out / EPISODES) as lines, progress(console) as bar:
             task = bar.add_task("", total=len(keys))
             tally = Tally(plan, done.values())
             bar.update(task, completed=len(done), description=str(tally))
@@ -69,9 +68,7 @@ def run(
                     raise RecordError(
                         f"{record.key} was played on {record.timing['host']} with {_differing(record.versions)}"
                     )
-                file.write(record.to_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+                lines.write(record.to_json(), durable=True)
                 done[record.key] = record
                 tally.add(record)
                 bar.update(task, advance=1, description=str(tally))
@@ -125,8 +122,8 @@ def open_run(plan: Plan, out: Path) -> Generator[None]:
             _begin(plan, out)
         (out / EPISODES).touch()
         cut_tail(out / SESSIONS)
-        with (out / SESSIONS).open("a") as file:
-            file.write(json.dumps(_session()) + "\n")
+        with Lines(out / SESSIONS) as lines:
+            lines.write(json.dumps(_session()))
         yield
 
 

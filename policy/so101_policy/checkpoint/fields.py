@@ -108,15 +108,24 @@ def objections(fields: Mapping[str, Any]) -> list[str]:
             f"{', '.join(sorted(old))} are of LeRobot before 2025; train it again, or convert it with that LeRobot"
         ]
     found = [f"{name} is missing" for name in NEEDED if name not in fields]
-    for name, (right, expected) in {**NEEDED, **OPTIONAL}.items():
-        if name in fields and not right(fields[name]):
-            found.append(f"{name} is {shown(fields[name])}, expected {expected}")
+    found += _values(fields)
     if fields.get("type") == OURS:
         found += _regularizer(fields.get("regularizer"))
     found += features(fields.get("input_features"), "input_features")
     found += features(fields.get("output_features"), "output_features")
     found += modes(fields.get("normalization_mapping"), "normalization_mapping")
     return found or list(_together(fields))
+
+
+def objections_to_settings(fields: Mapping[str, Any]) -> list[str]:
+    """The same of a policy that is to be trained: it has no inputs yet."""
+    return list(_values(fields)) or list(_sizes(fields))
+
+
+def _values(fields: Mapping[str, Any]) -> Iterator[str]:
+    for name, (right, expected) in {**NEEDED, **OPTIONAL}.items():
+        if name in fields and not right(fields[name]):
+            yield f"{name} is {shown(fields[name])}, expected {expected}"
 
 
 def _regularizer(value: Plain) -> Iterator[str]:
@@ -175,13 +184,17 @@ def _feature(name: str, feature: Plain) -> Iterator[str]:
         yield f"the shape of {name} is {shown(shape)}, expected one number from 1 to {MOST_JOINTS}"
 
 
-def _together(fields: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between fields that are right one by one."""
+def _sizes(fields: Mapping[str, Any]) -> Iterator[str]:
     width, heads, chunk, steps = (fields[n] for n in ("dim_model", "n_heads", "chunk_size", "n_action_steps"))
     if width % heads or width % 4:
         yield f"dim_model is {width} and n_heads {heads}, expected a width that 4 and the number of heads divide"
     if steps > chunk:
         yield f"n_action_steps is {steps}, expected at most the chunk_size, {chunk}"
+
+
+def _together(fields: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between fields that are right one by one."""
+    yield from _sizes(fields)
     kinds = {"input_features": ("STATE", "VISUAL", "ENV"), "output_features": ("ACTION",)}
     for side, possible in kinds.items():
         for name, feature in fields[side].items():

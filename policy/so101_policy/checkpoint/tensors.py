@@ -1,5 +1,8 @@
 """The weights' file: its tensors by name, kind and size, compared with the model before one byte of them is loaded."""
 
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +38,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is damaged or cut short ({path.stat().st_size} bytes): {printable(first_line(error))}"
         ) from error
+
+
+def system_error(problem: SafetensorError, path: Path) -> OSError:
+    """What the system said when safetensors could not write a file: it passes on the number in its text only."""
+    number = re.search(r"(?:os error|code:) (\d+)", str(problem))
+    code = int(number[1]) if number else errno.EIO
+    return OSError(code, os.strerror(code) if number else first_line(problem), str(path))
 
 
 def check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -22,8 +22,7 @@ Examples:
       --steps=5000 --output_dir=outputs/train/cured
       Fine-tune an ACT checkpoint of LeRobot with a regularizer.
 
-  so101-train --resume=true --config_path=\\
-outputs/train/boxes/checkpoints/last/pretrained_model/train_config.json
+  so101-train --resume=true --config_path=outputs/train/boxes
       Go on where a run stopped, exactly.
 
   accelerate launch --num_processes=2 -m so101_policy.train \\
@@ -65,8 +64,8 @@ WORDS = {
     "seed": ("1000", "of everything that is drawn"),
     "job_name": ("NAME", "of the run, in its folder's name and for trackers; null: the policy's type"),
     "output_dir": ("DIR", "null: outputs/train/<date>/<time>_<name>"),
-    "resume": ("false", "with --config_path=.../train_config.json of a checkpoint: go on from there"),
-    "config_path": ("FILE", "settings from a file; flags win"),
+    "resume": ("false", "with --config_path=RUN: go on with that run, also with one of lerobot-train"),
+    "config_path": ("FILE", "settings from a file, or of a run's folder; flags win"),
     "scheduler.type": (
         "NAME",
         "constant_with_warmup, cosine_annealing_with_warmup, ...; --model=small: cosine with warm-up, else none, as "
@@ -149,7 +148,8 @@ def help_text() -> str:
         *(section(title, (flags[name] for name in names)) for title, names in SECTIONS.items()),
         section("regularizer (these win over the preset; null: as the preset says)", of_regularizer(flags)),
         paragraph(
-            "Every other flag of lerobot-train that concerns ACT is understood, and every field of LeRobot's ACT."
+            "Every other flag of lerobot-train that concerns ACT is understood, and every field of LeRobot's ACT. "
+            "What is not done here is refused by its name."
         ),
         COMMON,
     ]

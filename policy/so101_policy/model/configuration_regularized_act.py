@@ -106,6 +106,27 @@ class RegularizedACTConfig(ACTConfig):
             )
 
 
+def check_backbone(config: ACTConfig) -> None:
+    """Raises ModelError for a backbone that an ACT cannot have, or pretrained weights of another one."""
+    name, weights = config.vision_backbone, config.pretrained_backbone_weights
+    if name in GROUP_NORM_BACKBONES and isinstance(config, RegularizedACTConfig):
+        return
+    if name not in TORCHVISION:
+        raise ModelError(
+            f"there is no backbone {name!r} for {config.type}; possible: {', '.join(TORCHVISION)}"
+        )
+    if weights is not None and weights.partition(".")[0].lower() != f"{name}_weights":
+        raise ModelError(
+            f"--policy.pretrained_backbone_weights={weights} are not of --policy.vision_backbone={name}; expected "
+            f"{weights_of(name)} or null"
+        )
+
+
+def weights_of(backbone: str) -> str:
+    """Torchvision's name of a ResNet's weights of ImageNet."""
+    return f"{backbone.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V1"
+
+
 def check_fresh_backbone(config: ACTConfig) -> None:
     """Refuse to train a torchvision backbone from random weights, whose frozen batch norm would normalise nothing.
 

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, WEIGHTS
 from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
+from so101_policy.checkpoint.tensors import system_error
 from so101_policy.model.configuration_regularized_act import (
     GROUP_NORM_BACKBONES,
     ModelError,
@@ -37,6 +39,7 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
     Raises:
         CheckpointError: `folder` holds no usable checkpoint.
         ModelError: this policy cannot be a plain ACT, or `out` exists.
+        OSError: it cannot be written; nothing is left of it.
     """
     source, target = find_checkpoint(folder), Path(out).expanduser()
     config = read_config(source, "cpu")
@@ -49,7 +52,11 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
         written.mkdir()
         _write_config(source, written)
         weights = load_file(source / WEIGHTS)
-        save_file({n: x for n, x in weights.items() if not n.startswith(TRAINING_ONLY)}, written / WEIGHTS)
+        acting = {n: x for n, x in weights.items() if not n.startswith(TRAINING_ONLY)}
+        try:
+            save_file(acting, written / WEIGHTS)
+        except SafetensorError as problem:
+            raise system_error(problem, target / WEIGHTS) from problem
         for file in source.glob("policy_*processor*"):
             if file.suffix in READ:  # these were looked at
                 shutil.copy2(file, written)

@@ -12,6 +12,7 @@ LeRobot's own files carry the random states of this process; in a run of several
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,15 +21,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lerobot.common.train_utils import get_step_identifier, load_training_state, save_checkpoint
+from lerobot.optim import (
+    load_optimizer_state,
+    load_scheduler_state,
+    save_optimizer_state,
+    save_scheduler_state,
+)
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.utils.constants import (
     CHECKPOINTS_DIR,
     LAST_CHECKPOINT_LINK,
     PRETRAINED_MODEL_DIR,
     TRAINING_STATE_DIR,
+    TRAINING_STEP,
 )
-from lerobot.utils.random_utils import deserialize_rng_state, serialize_rng_state
+from lerobot.utils.random_utils import (
+    deserialize_rng_state,
+    load_rng_state,
+    save_rng_state,
+    serialize_rng_state,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -37,6 +49,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from so101_policy.checkpoint.folder import look_at_files
 from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
+from so101_policy.checkpoint.tensors import system_error
 from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
@@ -88,7 +101,7 @@ class Checkpoints:
         self._total_steps = total_steps
 
     def of(self, step: int) -> Path:
-        return self.folder / get_step_identifier(step, self._total_steps)
+        return self.folder / step_name(step, self._total_steps)
 
     def save(
         self,
@@ -109,12 +122,14 @@ class Checkpoints:
             StoppedError: the disk is full or refuses; nothing half-written is left and `last` is as before.
         """
         place = self.of(progress.step)
-        if not place.exists():
-            self._write(place, trained, progress, random_states)
-        self.link(LAST_CHECKPOINT_LINK, place)
+        with self._reported(place):
+            if not place.exists():
+                self._write(place, trained, progress, random_states)
+            self.link(LAST_CHECKPOINT_LINK, place)
         if best:
             before = (self.folder / BEST_CHECKPOINT_LINK).resolve()
-            self.link(BEST_CHECKPOINT_LINK, place)
+            with self._reported(place):
+                self.link(BEST_CHECKPOINT_LINK, place)
             superseded = before.name.isdecimal() and before != place.resolve()
             if superseded and not (keep_every > 0 and int(before.name) % keep_every == 0):
                 _remove(before)
@@ -124,9 +139,10 @@ class Checkpoints:
         self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]
     ) -> Path:
         """Write a state for inspection, not to be resumed from; no link points at it."""
-        place = self.folder / f"{name}-{get_step_identifier(progress.step, self._total_steps)}"
-        if not place.exists():
-            self._write(place, trained, progress, random_states)
+        place = self.folder / f"{name}-{step_name(progress.step, self._total_steps)}"
+        with self._reported(place):
+            if not place.exists():
+                self._write(place, trained, progress, random_states)
         return place
 
     def link(self, name: str, place: Path) -> None:
@@ -168,11 +184,24 @@ class Checkpoints:
                     sync(path)
             new.rename(place)
             sync(self.folder)
-        except OSError as problem:
+        except (OSError, SafetensorError):
             _remove(new)
+            raise
+
+    @contextlib.contextmanager
+    def _reported(self, place: Path) -> Generator[None]:
+        """A checkpoint that cannot be written is a StoppedError that says why, and which one is whole."""
+        try:
+            yield
+        except (OSError, SafetensorError) as problem:
+            error = problem if isinstance(problem, OSError) else system_error(problem, place)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            why = "the disk is full" if full else error.strerror or str(error)
+            last = self.folder / LAST_CHECKPOINT_LINK
+            kept = f"{last.resolve()} is complete" if last.exists() else "there is no checkpoint before it"
             raise StoppedError(
-                f"the checkpoint {place} could not be written: {problem.strerror or problem}; "
-                "the previous checkpoint is complete. Free some space, or choose another --output_dir"
+                f"the checkpoint {place} could not be written: {why}. Nothing half-written is left, and {kept}. "
+                "Free some space, or choose another --output_dir"
             ) from problem
 
 
@@ -185,7 +214,10 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     state = checkpoint / TRAINING_STATE_DIR
     look_at_files(state)
     try:
-        load_training_state(checkpoint, trained.optimizer, trained.scheduler)
+        load_rng_state(state)
+        load_optimizer_state(trained.optimizer, state)
+        if trained.scheduler is not None:
+            load_scheduler_state(trained.scheduler, state)
         if rank > 0:
             flat = load_file(state / _random_states_of(rank))
             deserialize_rng_state(flat)
@@ -207,7 +239,7 @@ def read_progress(checkpoint: Path) -> Progress:
         stored = json.loads((state / "training_step.json").read_text())
     except (OSError, ValueError, TypeError, RecursionError) as problem:
         raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
-    processes = stored.get("num_processes") or 1
+    processes = stored.get("num_processes") or stored.get("dp_world_size") or 1  # LeRobot 0.6.1, and after it
     return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)
 
 
@@ -216,23 +248,28 @@ def random_state() -> dict[str, Tensor]:
     return serialize_rng_state()
 
 
+def step_name(step: int, total_steps: int) -> str:
+    """LeRobot's name of a checkpoint's folder: the step, with zeros in front."""
+    return f"{step:0{max(6, len(str(total_steps)))}d}"
+
+
 def _write_lerobots(folder: Path, trained: Trained, progress: Progress) -> None:
-    """LeRobot's files, by LeRobot."""
+    """LeRobot's files, each by LeRobot. (Its function for all of them is another one in every version.)"""
+    model, state = folder / PRETRAINED_MODEL_DIR, folder / TRAINING_STATE_DIR
+    step = {
+        "step": progress.step,
+        "num_processes": progress.processes,
+        "batch_size": progress.batch // progress.processes,
+    }
     with _stdout_silenced():
-        save_checkpoint(
-            folder,
-            progress.step,
-            trained.config,
-            trained.policy,
-            trained.optimizer,
-            trained.scheduler,
-            trained.preprocessor,
-            trained.postprocessor,
-            num_processes=progress.processes,
-            batch_size=progress.batch // progress.processes,
-        )
-    if not (folder / PRETRAINED_MODEL_DIR).is_dir():
-        raise OSError(f"LeRobot wrote no {PRETRAINED_MODEL_DIR}")
+        for part in (trained.policy, trained.config, trained.preprocessor, trained.postprocessor):
+            part.save_pretrained(model)
+        state.mkdir(parents=True, exist_ok=True)
+        (state / TRAINING_STEP).write_text(json.dumps(step, indent=4) + "\n")
+        save_rng_state(state)
+        save_optimizer_state(trained.optimizer, state)
+        if trained.scheduler is not None:
+            save_scheduler_state(trained.scheduler, state)
 
 
 @contextlib.contextmanager

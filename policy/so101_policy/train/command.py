@@ -15,6 +15,9 @@ from so101_policy.cli import TRAIN
 from so101_policy.train import stages as training_run
 from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.flags import parse
+from so101_policy.train.lerobot_settings import given_on, without_effect
+
+_log = logging.getLogger(__name__)
 
 VERBOSE = ("-v", "--verbose")
 
@@ -24,7 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     verbose = any(argument in VERBOSE for argument in arguments)
     logging.getLogger("so101_policy").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("lerobot").setLevel(logging.INFO if verbose else logging.ERROR)
-    return run(parse([argument for argument in arguments if argument not in VERBOSE]))
+    words = [argument for argument in arguments if argument not in VERBOSE]
+    config = parse(words)
+    for sentence in without_effect(given_on(words)):
+        _log.warning(sentence)
+    return run(config)
 
 
 def run(config: SO101TrainConfig) -> int:

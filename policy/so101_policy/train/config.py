@@ -4,7 +4,9 @@ A run is described by one dataclass that is written beside every checkpoint, so 
 compared. What LeRobot can do and this trainer cannot is refused here, before anything is read or written.
 """
 
+import logging
 import math
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -14,10 +16,14 @@ from lerobot.configs.train import TrainPipelineConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
+from so101_policy.checkpoint.fields import objections_to_settings
 from so101_policy.checkpoint.reader import find_checkpoint, look_at
 from so101_policy.errors import TrainError
-from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.frames.dataset import video_backend
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
+from so101_policy.train.lerobot_settings import given_on, refuse
+from so101_policy.train.settings_file import write_settings
 
 HELD_OUT = 0.1
 """Fraction of the episodes that are held out unless the user says otherwise."""
@@ -28,6 +34,11 @@ WARMUP_STEPS, WARMUP_SHARE = 500, 0.05
 PRECISIONS = ("fp32", "bf16")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 EXPORTS = ("act",)
+VIDEO_BACKENDS = ("torchcodec", "pyav")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+"""Of LeRobot's those that take the parameters as ACT gives them."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -131,8 +142,11 @@ class SO101TrainConfig(TrainPipelineConfig):
         Raises:
             TrainError: what was asked for, and what is possible.
         """
-        self._refuse_unsupported()
+        given = given_on(sys.argv[1:])
+        refuse(self, given)
         self._check_choices()
+        if self.resume and "dataset.video_backend" not in given:
+            self.dataset.video_backend = video_backend()  # the run may have been on another machine
         if self.held_out is None:
             self.held_out = self.dataset.eval_split or HELD_OUT
         self.dataset.eval_split = self.held_out
@@ -154,7 +168,11 @@ class SO101TrainConfig(TrainPipelineConfig):
         if not path or not self._as_regularized(path):
             super()._resolve_pretrained_from_cli()
         if self.policy is not None:
-            self.policy.push_to_hub = self.policy.push_to_hub and self.policy.repo_id is not None
+            if self.resume and self.policy.push_to_hub and self.policy.repo_id:
+                _log.warning(
+                    "the policy is not pushed to %s: so101-train pushes nothing", self.policy.repo_id
+                )
+            self.policy.push_to_hub = False
             if isinstance(self.policy, RegularizedACTConfig):
                 self.policy.fused = self.fused
 
@@ -180,25 +198,12 @@ class SO101TrainConfig(TrainPipelineConfig):
             min(WARMUP_STEPS, math.ceil(WARMUP_SHARE * self.steps))
         )
 
-    def _refuse_unsupported(self) -> None:
-        asked = {
-            "--reward_model": self.reward_model is not None,
-            "--peft": self.peft is not None,
-            "--sample_weighting": self.sample_weighting is not None,
-            "--job.target": self.job.is_remote,
-            "--dataset.streaming": self.dataset.streaming,
-            "--save_checkpoint_to_hub": self.save_checkpoint_to_hub,
-            "--env (closed-loop evaluation during training)": self.env is not None,
-        }
-        if found := [flag for flag, given in asked.items() if given]:
-            raise TrainError(
-                f"so101-train does not do {', '.join(found)}; lerobot-train does, with the same policy: "
-                "--policy.type=regularized_act"
-            )
-
     def _check_choices(self) -> None:
         _one_of("--precision", self.precision, PRECISIONS)
         _one_of("--export", self.export, (None, *EXPORTS))
+        _one_of("--dataset.video_backend", self.dataset.video_backend, VIDEO_BACKENDS)
+        if self.optimizer is not None:
+            _one_of("--optimizer.type", self.optimizer.type, OPTIMIZERS)
         for name in self.tracker_names:
             _one_of("--trackers", name, TRACKERS)
         if self.held_out is not None and not 0 <= self.held_out < 1:
@@ -219,6 +224,16 @@ class SO101TrainConfig(TrainPipelineConfig):
                 f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
                 "which lerobot-train may train"
             )
+        if found := objections_to_settings(draccus.encode(self.policy)):
+            raise TrainError("; ".join(f"--policy.{objection}" for objection in found))
+        check_backbone(self.policy)
+        if self.policy.use_amp:
+            _log.warning(
+                "the policy is marked for mixed precision (use_amp), and is trained in %s", self.precision
+            )
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_settings(save_directory, self.to_dict())
 
 
 def _one_of(flag: str, value: str | None, possible: tuple[str | None, ...]) -> None:

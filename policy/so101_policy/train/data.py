@@ -4,6 +4,7 @@ Everything that can be asked of descriptions is asked before frames are decoded 
 """
 
 import copy
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from so101_policy.frames.samples import Samples
 from so101_policy.train.config import SO101TrainConfig
 
 Size = tuple[int, int]
+
+_log = logging.getLogger(__name__)
 
 
 class Description(NamedTuple):
@@ -70,9 +73,11 @@ def describe(repo_id: str, root: str | Path | None, size: Size | None, config: D
     Raises:
         PolicyError: there is no such dataset.
     """
-    dataset = open_dataset(repo_id, root, config.revision, tolerance_s=TOLERANCE_S)
+    dataset = open_dataset(
+        repo_id, root, config.revision, tolerance_s=TOLERANCE_S, video_backend=config.video_backend
+    )
     meta: Any = dataset.meta
-    features = dataset_to_policy_features(meta.features)
+    features = dataset_to_policy_features(without_depth(meta))
     if ACTION not in features:
         raise TrainError(
             f"the dataset {meta.root} has no {ACTION}; its features are {', '.join(meta.features)}"
@@ -88,6 +93,13 @@ def describe(repo_id: str, root: str | Path | None, size: Size | None, config: D
             imagenet = {name: torch.tensor(value) for name, value in IMAGENET_STATS.items()}
             statistics[key] = statistics.get(key, {}) | imagenet
     return Description(dataset, str(root or repo_id), features, _names(meta.features[ACTION]), statistics)
+
+
+def without_depth(meta: Any) -> dict[str, Any]:
+    """The dataset's features that an ACT can take: it sees colours, and no depth."""
+    if depth := [key for key in meta.features if key in meta.depth_keys]:
+        _log.warning("depth cameras are not trained on: %s", ", ".join(depth))
+    return {key: feature for key, feature in meta.features.items() if key not in depth}
 
 
 def start_pose(dataset: LeRobotDataset) -> list[float] | None:

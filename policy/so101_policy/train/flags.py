@@ -6,19 +6,27 @@ mean what they mean there. Added are short names for what this project is about.
 
 import contextlib
 import io
+import json
 import re
 import sys
-from collections.abc import Generator, Iterator, Sequence
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from draccus.utils import DraccusException
 from draccus.wrappers import docstring
 from lerobot.configs import parser
+from lerobot.policies.act.configuration_act import ACTConfig
 
+from so101_policy.checkpoint.reader import check_device, find_checkpoint
 from so101_policy.cli import TRAIN
 from so101_policy.command_flags import flags_in, nearest
-from so101_policy.errors import PolicyError, TrainError
-from so101_policy.model.configuration_regularized_act import MODEL_SIZES
+from so101_policy.errors import CheckpointError, PolicyError, TrainError
+from so101_policy.model.configuration_regularized_act import MODEL_SIZES, TORCHVISION, weights_of
 from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.lerobot_settings import BEFORE
+from so101_policy.train.settings_file import find_settings, read_settings, require_known
 
 FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 """The flags of the help, to name the nearest one when a flag does not exist."""
@@ -35,9 +43,19 @@ def parse(arguments: Sequence[str]) -> SO101TrainConfig:
     Raises:
         PolicyError: a flag that does not exist, a value that does not fit, settings that contradict each other.
     """
-    with _spoken(), _as_command_line(for_lerobot(arguments)), _without_help_texts():
-        config = _lerobots_parser()()
-        config.validate()
+    flags = for_lerobot(arguments)
+    with private_temporary_folder() as scratch, _spoken(), _without_help_texts():
+        file, settings = _settings_file(flags)
+        flags = _found(flags, settings)
+        _check_device(flags, settings)
+        read = flags
+        if file is not None:
+            (whole := scratch / "settings.json").write_text(json.dumps(settings))
+            flags, read = _with(flags, "--config_path", file), _with(flags, "--config_path", whole)
+        with _as_command_line(read):
+            config = _lerobots_parser()()
+        with _as_command_line(flags):
+            config.validate()
     return config
 
 
@@ -56,7 +74,7 @@ def for_lerobot(arguments: Sequence[str]) -> list[str]:
             f"{regularized[0].replace('policy.', '')} with --policy.type=act: LeRobot's ACT has no regularizer; "
             f"drop --policy.type or say --policy.type={DEFAULT_POLICY}"
         )
-    flags = _of_size(flags) | flags
+    flags = _following(_of_size(flags), flags) | flags
     return [f"{flag}={value}" for flag, value in flags.items()]
 
 
@@ -94,6 +112,63 @@ def _of_size(flags: dict[str, str]) -> dict[str, str]:
     return {f"--policy.{name}": _as_argument(value) for name, value in MODEL_SIZES[size].items()}
 
 
+def _following(of_size: dict[str, str], flags: dict[str, str]) -> dict[str, str]:
+    """The policy's fields that follow one that was given, where they would contradict it otherwise; and what a name of
+    the dataset is where only its folder was given."""
+    fields = dict(of_size)
+    if (root := flags.get("--dataset.root")) and "--config_path" not in flags:
+        fields["--dataset.repo_id"] = f"local/{Path(root).name}"
+    chunk = flags.get("--policy.chunk_size", "")
+    played = of_size.get("--policy.n_action_steps", str(ACTConfig.n_action_steps))
+    if "--policy.path" in flags or "--config_path" in flags:
+        return fields  # these have all of it
+    if chunk.isdecimal() and int(chunk) < int(played):
+        fields["--policy.n_action_steps"] = chunk
+    if (backbone := flags.get("--policy.vision_backbone")) in TORCHVISION:
+        fields["--policy.pretrained_backbone_weights"] = weights_of(backbone)
+    return fields
+
+
+def _settings_file(flags: Sequence[str]) -> tuple[Path | None, dict[str, Any]]:
+    """The file that `--config_path` means, and all settings in it, looked at before LeRobot reads them."""
+    if (given := parser.parse_arg("config_path", flags)) is None:
+        return None, {}
+    resume = parser.parse_arg("resume", flags) == "true"
+    file = find_settings(given, resume)
+    settings = read_settings(file, resume)
+    require_known(file, settings, SO101TrainConfig)
+    return file, settings
+
+
+def _found(flags: list[str], settings: dict[str, Any]) -> list[str]:
+    """With `--policy.path`, on the command line or in a file, as the folder that it means. (LeRobot takes no run's.)"""
+    policy = settings.get("policy")
+    if isinstance(policy, dict) and isinstance(path := policy.get("path"), str):
+        policy["path"] = str(find_checkpoint(path))
+    if path := parser.parse_arg("policy.path", flags):
+        return _with(flags, "--policy.path", find_checkpoint(path))
+    return flags
+
+
+def _check_device(flags: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """A device that is named is there. (LeRobot would take another one.)"""
+    policy = settings.get("policy")
+    of_file = policy.get("device") if isinstance(policy, Mapping) else None
+    device = parser.parse_arg("policy.device", flags) or of_file
+    if not isinstance(device, str) or device in ("null", "None"):
+        return
+    try:
+        check_device(device)
+    except CheckpointError as problem:
+        raise TrainError(
+            f"--policy.device={device}: {problem}; --policy.device=cpu trains there"
+        ) from problem
+
+
+def _with(flags: Sequence[str], flag: str, value: Path) -> list[str]:
+    return [*(word for word in flags if word.partition("=")[0] != flag), f"{flag}={value}"]
+
+
 def _as_argument(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -121,6 +196,21 @@ def _as_command_line(arguments: list[str]) -> Generator[None]:
 
 
 @contextlib.contextmanager
+def private_temporary_folder() -> Generator[Path]:
+    """Temporary files of this process are in a folder that is removed: LeRobot's parser leaves its own behind. What it
+    remembers of a settings file is forgotten, too."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="so101-train-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+            for kept in ("_config_path_args", "_config_yaml_overrides"):
+                getattr(parser, kept).clear()
+
+
+@contextlib.contextmanager
 def _without_help_texts() -> Generator[None]:
     """draccus searches the sources of every registered dataclass for help texts that nobody will see, which is half of
     the time from the command to the first step of a tiny run."""
@@ -142,9 +232,10 @@ def _spoken() -> Generator[None]:
     except PolicyError:
         raise
     except SystemExit as problem:
-        raise _policy_error_behind(problem) or TrainError(_in_words(printed.getvalue())) from problem
+        said = _in_words(printed.getvalue(), problem.__context__)
+        raise _policy_error_behind(problem) or TrainError(said) from problem
     except Exception as problem:  # draccus, argparse, yaml, LeRobot and the dataclasses raise a dozen kinds
-        said = _in_words(str(problem) or type(problem).__name__)
+        said = _in_words(str(problem) or type(problem).__name__, problem)
         raise _policy_error_behind(problem) or TrainError(said) from problem
 
 
@@ -156,12 +247,29 @@ def _policy_error_behind(problem: BaseException | None) -> PolicyError | None:
     return None
 
 
-def _in_words(text: str) -> str:
+def _in_words(text: str, problem: BaseException | None) -> str:
     """The last thing that a parser said, with the flag in front, and the nearest flag to an unknown one."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    said = re.sub(r"^(\S+: )?error: ", "", lines[-1]) if lines else "the flags could not be read"
+    said = (
+        re.sub(r"^((\S+: )?error|PreTrainedConfig): ", "", lines[-1])
+        if lines
+        else "the flags could not be read"
+    )
+    if said.startswith("Underlying error is"):
+        said = f"{lines[0]} {said}"
     if unknown := re.search(r"unrecognized arguments: (--[\w.]+)", said):
-        return f"there is no flag {unknown[1]}{nearest(unknown[1], FLAGS)} (see {TRAIN.name} --help)"
+        instead = BEFORE.get(unknown[1].removeprefix("--"))
+        hint = f": {instead}" if instead else nearest(unknown[1], FLAGS)
+        return f"there is no flag {unknown[1]}{hint} (see {TRAIN.name} --help)"
+    if "Couldn't instantiate class" in said and (reason := _reason(problem)):
+        return f"the policy's settings do not go together: {reason}"
     if match := re.match(r"`([\w.]+)`: (.*)", said):
         return f"--{match[1]}: {match[2]}"
     return said
+
+
+def _reason(problem: BaseException | None) -> str | None:
+    """What was wrong in the end: draccus wraps a dataclass's own sentence in one that leaves it out."""
+    while isinstance(problem, DraccusException) and problem.__cause__ is not None:
+        problem = problem.__cause__
+    return " ".join(str(problem).split()) if problem is not None else None

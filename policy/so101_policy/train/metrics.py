@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from so101_policy.extras import TRACKERS
-from so101_policy.files import write_text
+from so101_policy.files import Lines, write_text
 from so101_policy.train.config import SO101TrainConfig
 
 METRICS = "metrics.jsonl"
@@ -37,15 +37,14 @@ class MetricsFile:
         self.path = output_dir / METRICS
         if self.path.exists():
             _keep_until(self.path, from_step)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._lines = Lines(self.path)
 
     def log(self, step: int, figures: Figures) -> None:
         rounded = {name: float(f"{value:.9g}") for name, value in figures.items()}
-        self._file.write(json.dumps({"step": step} | rounded) + "\n")
-        self._file.flush()
+        self._lines.write(json.dumps({"step": step} | rounded))
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 class Metrics:
@@ -69,7 +68,10 @@ class Metrics:
 
     def close(self) -> None:
         for tracker in self._trackers:
-            tracker.close()
+            try:
+                tracker.close()
+            except Exception as problem:  # what was trained is saved, and metrics.jsonl has the figures
+                _log.warning("%s could not be finished: %s", type(tracker).__name__, problem)
         self._trackers.clear()
 
 

@@ -6,13 +6,16 @@ What decides about the losses must be as it was; everything else (how long, how 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lerobot.configs.train import TRAIN_CONFIG_NAME
+import draccus
 from lerobot.utils.constants import PRETRAINED_MODEL_DIR
 
+from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.errors import TrainError
 from so101_policy.train.checkpoints import Progress
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.config import CacheConfig, SO101TrainConfig
+from so101_policy.train.settings_file import read_settings
 
 MAY_DIFFER = (
     *("steps", "log_freq", "eval_steps", "max_eval_samples", "save_freq", "save_checkpoint", "env_eval_freq"),
@@ -28,17 +31,23 @@ MAY_DIFFER = (
 
 ABSENT = "not set"
 
+OWN_DEFAULTS: Mapping[str, Any] = {
+    "model": "default",
+    "fused": True,
+    "precision": "fp32",
+    "compile": False,
+    "cache": draccus.encode(CacheConfig()),
+}
+"""Of settings that a run of lerobot-train does not have."""
+
 type Scalar = str | float | bool | None
 type Json = Scalar | Sequence[Json] | Mapping[str, Json]
 
 
 def check_same_run(config: SO101TrainConfig, checkpoint: Path) -> None:
     """Raises TrainError with every setting that differs from the checkpoint's and matters."""
-    path = checkpoint / PRETRAINED_MODEL_DIR / TRAIN_CONFIG_NAME
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as problem:
-        raise TrainError(f"{path} cannot be read: {problem}") from problem
+    path = checkpoint / PRETRAINED_MODEL_DIR / TRAIN_CONFIG
+    before = {**OWN_DEFAULTS, **read_settings(file_in(path.parent, path.name), resume=True)}
     now = json.loads(json.dumps(config.to_dict(), default=str))
     if found := list(_differences(dict(_flat(before)), dict(_flat(now)))):
         raise TrainError(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lerobot.cameras import make_cameras_from_configs
-from lerobot.lerobot_types import RobotAction, RobotObservation
 from lerobot.motors import MotorCalibration
 from lerobot.robots import Robot
 from lerobot.utils.constants import HF_LEROBOT_CALIBRATION, ROBOTS
@@ -28,6 +27,7 @@ from lerobot.utils.decorators import check_if_already_connected, check_if_not_co
 from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.errors import first_line
+from so101_policy.lerobot_compat.moved import RobotAction, RobotObservation
 from so101_robot import mock
 from so101_robot.arm.cameras import FrameSource, LeRobotFrames, connect_all
 from so101_robot.arm.config_arm import SO101Config

@@ -24,6 +24,9 @@ from so101_robot.errors import ConfigError, RobotError
 SWITCHES = ("--per_head", "--verbose", "--display", "--record.resume", "--ending.home")
 """Flags that may stand without a value."""
 
+LISTS = ("--preflight.skip", "--robot.home", "--start_pose")
+"""Flags whose value is a list: its brackets may be left out, `--preflight.skip=all`."""
+
 OLD_FIELDS = {"out": "output_dir"}
 """Fields of a configuration file as they were called before, and are called now."""
 
@@ -58,7 +61,8 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
         if flag == "--robot.type":
             _check_robot_type(value)
             continue
-        found[flag] = value
+        bare = flag in LISTS and not value.startswith("[") and value not in ("", "null")
+        found[flag] = f"[{value}]" if bare else value
     return found
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from so101_eval.cli import EVAL
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation import cluster
-from so101_eval.evaluation.cluster import cluster_players, pack, unpack
+from so101_eval.evaluation.cluster import cluster_players, pack, unpacked
 from so101_eval.evaluation.plan import Plan, Player
 from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import parse_policies, parse_policy
@@ -38,19 +39,20 @@ def plan(act: Path, tmp_path: Path) -> Plan:
 
 
 def test_policies_are_the_same_after_the_journey(plan: Plan, tmp_path: Path):
-    there = unpack(plan, pack(plan), tmp_path)
-    assert there.sha256 == plan.sha256
-    for before, after in zip(plan.policies, there.policies, strict=True):
+    files = pack(plan)
+    for index, before in enumerate(plan.policies):
+        (folder := tmp_path / str(index)).mkdir()
+        after = unpacked(before, files, folder)
         if before.path is None:
             assert after == before
         else:
-            assert Path(after.path or "").is_relative_to(tmp_path)
+            assert Path(after.path or "").is_relative_to(folder)
             hidden = "@no-images" if before.without else ""
             assert parse_policy(f"{before.name}={after.path}{hidden}").identity == before.identity
 
 
-def test_a_worker_plays_what_has_travelled_and_begins_anew_for_another_plan(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_plays_what_has_travelled_begins_anew_for_another_plan_and_keeps_no_copy_of_it(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """On a worker, without Ray: only fetching the files is Ray's."""
 
@@ -61,12 +63,15 @@ def test_a_worker_plays_what_has_travelled_and_begins_anew_for_another_plan(
 
     monkeypatch.setattr(cluster, "_ray", Fetching)
     monkeypatch.setattr(cluster, "_players", {})
+    (scratch := tmp_path / "scratch").mkdir()
     for wanted in (plan, plan, dataclasses.replace(plan, episodes=1)):
-        key = next(key for key in wanted.keys() if key.policy == "moves")  # noqa: SIM118 - a plan is no dictionary
-        text = cluster._play(wanted.to_dict(), [pack(wanted)], tuple(key))  # pyright: ignore[reportPrivateUsage]
-        record = EpisodeRecord.from_json(text)
-        with Player(wanted) as player:
-            assert record.comparable() == player.play(key).comparable()
+        for name in ("moves", "blind"):
+            key = next(key for key in wanted.keys() if key.policy == name)  # noqa: SIM118 - a plan is no dictionary
+            text = cluster._play(wanted.to_dict(), [pack(wanted)], tuple(key), str(scratch))  # pyright: ignore[reportPrivateUsage]
+            record = EpisodeRecord.from_json(text)
+            with Player(wanted) as player:
+                assert record.comparable() == player.play(key).comparable()
+            assert not list(scratch.iterdir())
         assert list(cluster._players) == [wanted.sha256]  # pyright: ignore[reportPrivateUsage]
     for player in cluster._players.values():  # pyright: ignore[reportPrivateUsage]
         player.close()
@@ -134,9 +139,14 @@ def test_what_is_no_address_is_refused(address: str):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("default")
-def test_a_worker_that_is_killed_costs_nothing_but_time(plan: Plan, tmp_path: Path):
+def test_a_worker_that_is_killed_costs_nothing_but_time_and_leaves_nothing(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     run(plan, tmp_path / "here", local_players(plan, 1), QUIET)
     pids: list[int] = []
+    (scratch := tmp_path / "t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(cluster, "SHORT", made := tempfile.mkdtemp(dir="/tmp", prefix="t"))
     with cluster_players(plan) as play:
 
         def killing(keys: Any) -> Iterator[EpisodeRecord]:
@@ -151,6 +161,10 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(plan: Plan, tmp_path: Pa
     assert len(set(pids)) >= 2
     here, there = (read_episodes(tmp_path / name / EPISODES) for name in ("here", "there"))
     assert [record.comparable() for record in there] == [record.comparable() for record in here]
+    assert not list(scratch.iterdir())
+    assert not list(Path(made).iterdir())
+    Path(made).rmdir()
+    assert not [pid for pid in set(pids) if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.slow

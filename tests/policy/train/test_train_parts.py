@@ -259,6 +259,31 @@ def test_a_size_gives_way_to_single_flags():
 
 
 @pytest.mark.parametrize(
+    ("given", "played"),
+    [
+        (["--policy.chunk_size=8"], "8"),
+        (["--policy.chunk_size=200"], None),
+        (["--policy.chunk_size=8", "--policy.n_action_steps=2"], "2"),
+        (["--model=small", "--policy.chunk_size=3"], "3"),
+        (["--model=small", "--policy.chunk_size=40"], "5"),
+        (["--policy.chunk_size=8", "--policy.path=x"], None),
+    ],
+)
+def test_actions_that_are_played_follow_a_shorter_chunk(given: list[str], played: str | None):
+    spelled = dict(flag.split("=") for flag in for_lerobot(given))
+    assert spelled.get("--policy.n_action_steps") == played
+
+
+def test_weights_follow_the_backbone_and_the_name_of_a_dataset_its_folder():
+    spelled = dict(
+        flag.split("=")
+        for flag in for_lerobot(["--policy.vision_backbone=resnet50", "--dataset.root=d/boxes"])
+    )
+    assert spelled["--policy.pretrained_backbone_weights"] == "ResNet50_Weights.IMAGENET1K_V1"
+    assert spelled["--dataset.repo_id"] == "local/boxes"
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["steps=3"], "what does 'steps' belong to"),

@@ -33,6 +33,29 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("--policy.vision_backbone=resnet18", "frozen"),
         ("--trackers=mlflow", "tensorboard"),
         ("--dataset.streaming=true", "lerobot-train does"),
+        ("--policy.n_obs_steps=2", "Multiple observation steps not handled yet"),
+        (
+            "--policy.temporal_ensemble_coeff=0.01",
+            "`n_action_steps` must be 1 when using temporal ensembling.",
+        ),
+        ("--policy.n_action_steps=9", "The chunk size is the upper bound"),
+        (
+            "--policy.feedforward_activation=sine",
+            "--policy.feedforward_activation is 'sine', expected one of relu",
+        ),
+        ("--policy.n_heads=3", "--policy.dim_model is 16 and n_heads 3"),
+        ("--policy.dropout=2", "--policy.dropout is 2.0, expected a number from 0 to 1"),
+        ('--policy.normalization_mapping={"STATE": "FOO"}', "FOO"),
+        ("--policy.vision_backbone=resnet11", "possible: resnet18, resnet34"),
+        (
+            "--policy.device=cuda:77",
+            "--policy.device=cuda:77: device 'cuda:77' is not available; this machine has cpu",
+        ),
+        ("--policy.device=gpu", "there is no device 'gpu'"),
+        ("--dataset.video_backend=ffmpeg", "torchcodec, pyav"),
+        ("--optimizer.type=multi_adam", "possible are adam, adamw, sgd"),
+        ("--eval_freq=5", "lerobot-train calls it --env_eval_freq now"),
+        ("--config_path=me/nothing-there-7", "me/nothing-there-7"),
     ],
 )
 def test_settings_that_cannot_be(
@@ -89,3 +112,30 @@ def test_a_shifted_dataset_must_look_like_the_one_trained_on(
 def test_a_folder_that_is_taken(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "run").mkdir()
     assert "already exists" in refused(flags(tmp_path / "run"), capsys)
+
+
+@pytest.mark.parametrize("type_", ["act", "regularized_act"])
+def test_weights_of_another_backbone_are_refused_before_frames_are_decoded(
+    tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str], type_: str
+):
+    given = (
+        f"--policy.type={type_}",
+        "--policy.vision_backbone=resnet50",
+        f"--cache.folder={tmp_path / 'cache'}",
+    )
+    weights = "--policy.pretrained_backbone_weights=ResNet18_Weights.IMAGENET1K_V1"
+    said = refused(flags(tmp_path / "run", *given, weights), capsys)
+    assert "ResNet18_Weights.IMAGENET1K_V1 are not of --policy.vision_backbone=resnet50" in said
+    assert "expected ResNet50_Weights.IMAGENET1K_V1 or null" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_that_a_resumed_run_was_on_is_there_or_another_is_named(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+):
+    out = train(tmp_path / "run", "--steps=1")
+    file = out / "checkpoints/last/pretrained_model/train_config.json"
+    file.write_text(file.read_text().replace('"device": "cpu"', '"device": "cuda:77"'))
+    resume = [f"--config_path={out}", "--resume=true", "--steps=2"]
+    assert "--policy.device=cpu trains there" in refused(resume, capsys)
+    assert TRAIN.main([*resume, "--policy.device=cpu"]) == 0
