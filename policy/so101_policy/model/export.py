@@ -17,7 +17,7 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors.torch import load_file, save_file
 
-from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, WEIGHTS
+from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, TRAINED_ON, WEIGHTS
 from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
 from so101_policy.model.configuration_regularized_act import (
     GROUP_NORM_BACKBONES,
@@ -50,7 +50,7 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
         _write_config(source, written)
         weights = load_file(source / WEIGHTS)
         save_file({n: x for n, x in weights.items() if not n.startswith(TRAINING_ONLY)}, written / WEIGHTS)
-        for file in source.glob("policy_*processor*"):
+        for file in (*source.glob("policy_*processor*"), *source.glob(TRAINED_ON)):
             if file.suffix in READ:  # these were looked at
                 shutil.copy2(file, written)
         written.rename(target)

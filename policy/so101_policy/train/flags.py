@@ -23,7 +23,7 @@ from so101_policy.train.config import SO101TrainConfig
 FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 """The flags of the help, to name the nearest one when a flag does not exist."""
 
-SWITCHES = ("--resume", "--compile", "--fused", "--device_cache")
+SWITCHES = ("--resume", "--compile", "--fused", "--device_cache", "--use_degrees")
 """Flags that may stand without a value."""
 
 DEFAULT_POLICY = "regularized_act"
