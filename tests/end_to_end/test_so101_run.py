@@ -31,7 +31,7 @@ SO101_RUN = [sys.executable, "-m", "so101_robot.commands.run"]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("checkpoint"))
+    return untrained(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:

@@ -2,9 +2,9 @@
 
     lerobot-eval --env.type=so101_palletizing --env.task=palletize-2 --policy.path=outputs/train/...
 
-What a policy was trained on decides how it is played: steps per second, the size of pictures and what they are scaled
-from, units. LeRobot gives an environment no policy, so the command line is asked for it, as LeRobot's own configurations
-do. Configuration only: MuJoCo is imported when an environment is made, not before.
+What a policy was trained on decides how it is played: steps per second, the size of pictures and what they are
+scaled from, units. LeRobot gives an environment no policy, so the command line is asked for it, as LeRobot's own
+configurations do. Configuration only: MuJoCo is imported when an environment is made, not before.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,6 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from so101_eval.errors import ConfigError
 from so101_policy.checkpoint.folder import CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
-from so101_policy.checkpoint.reader import find_checkpoint, look_at
 from so101_policy.checkpoint.trained_on import PICTURES, Size, TrainedOn, find_trained_on, read_info
 from so101_policy.checkpoint.units import Units
 from so101_robot.joints import JOINTS
@@ -46,8 +45,8 @@ class PalletizingEnvConfig(EnvConfig):
     level: int = 0
     """How far it is changed, 0 to 3."""
     fps: int = 0
-    """Steps per second, a divisor of 30: actions per second of the policy; 0: as the checkpoint of --policy.path says or
-    its dataset, or the dataset of a training; 30 where there is neither."""
+    """Steps per second, a divisor of 30: actions per second of the policy; 0: as the checkpoint of --policy.path says
+    or its dataset, or the dataset of a training; 30 where there is neither."""
     observation_height: int = 0
     """Of both cameras [pixels], as the policy was trained; 0: as its checkpoint says, else 96."""
     observation_width: int = 0
@@ -79,8 +78,8 @@ class PalletizingEnvConfig(EnvConfig):
         if not self.fps:
             if known.fps is None and known.unknown:
                 raise ConfigError(
-                    f"actions per second are not known: {known.unknown}. Give --env.fps: the fps in meta/info.json of the "
-                    "dataset that the policy was trained on"
+                    f"actions per second are not known: {known.unknown}. Give --env.fps: the fps in meta/info.json of "
+                    "the dataset that the policy was trained on"
                 )
             self.fps = round(known.fps or FPS)
         trained, recorded = _the_size(known.trained) or (96, 96), _the_size(known.recorded)
@@ -117,6 +116,8 @@ def known_of_checkpoint(path: str) -> TrainedOn:
 
     An ACT is looked at as everywhere here, before LeRobot builds anything of it. Raises CheckpointError.
     """
+    from so101_policy.checkpoint.reader import find_checkpoint, look_at  # with LeRobot's models, 1 s
+
     folder = find_checkpoint(path)
     fields = read_json(file_in(folder, CONFIG))
     if fields.get("type") in ACTS:

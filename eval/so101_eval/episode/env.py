@@ -1,9 +1,9 @@
 """The palletizing episodes as a gymnasium environment, for LeRobot's own evaluation and for anyone else's.
 
-One step is one tick of the control loop, 30 Hz on the mock arm in lockstep, or several ticks for a policy of fewer
-actions per second, between which the arm follows the straight line as in `so101-run`: the action passes guard,
-supervisor, disturbances and wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays
-out the evaluation attempt of that seed, so results pair with those of this project's own evaluation.
+One step is one tick of the control loop, 30 Hz on the mock arm in lockstep, or several for a policy of fewer actions
+per second: between these the arm follows the straight line, as in `so101-run`. The action passes guard, supervisor,
+disturbances and wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays out
+the evaluation attempt of that seed, so results pair with those of this project's own evaluation.
 
     env = PalletizingEnv("palletize-2")
     observation, info = env.reset(seed=7)
@@ -64,8 +64,8 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         task: by name.
         scenario, level: what is changed, and how far.
         height, width: of both cameras' pictures [pixels].
-        camera_height, camera_width: of what the cameras see [pixels], scaled to the pictures as training scales; None: of
-            the pictures.
+        camera_height, camera_width: of what the cameras see [pixels], scaled to the pictures as training scales; None:
+            the same.
         fps: steps per second, of which `episode.FPS` is a whole multiple.
         use_degrees: false: joints in LeRobot's -100 to 100 of their calibrated range instead of degrees.
         render_mode: `rgb_array`: `render` gives the pictures side by side.
@@ -99,8 +99,8 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         load_scenario(scenario).knobs(level)
         self.render_mode = render_mode
         self._scenario, self._level = scenario, level
-        seen = {"width": camera_width or width, "height": camera_height or height}
-        self._stage = Stage(task, MockConfig(**seen, realtime_factor=0.0))
+        mock = MockConfig(width=camera_width or width, height=camera_height or height, realtime_factor=0.0)
+        self._stage = Stage(task, mock)
         self._run: EpisodeRun | None = None
         self._handed = Handed()
         self._observation: EnvObservation | None = None

@@ -3,10 +3,9 @@
 Degrees count from the middle of the calibrated range, the gripper in percent of it. LeRobot can also count each
 joint's range as -100 to 100: `Scale.to_range` and `from_range` are for policies that were recorded so.
 
-The operations and their
-order are those of `SerialMotorsBus._normalize` and `_unnormalize` (LeRobot 0.6.1), so results agree to the
-last bit, and with them datasets and checkpoints. That includes two habits worth knowing: a turn counts 4095
-steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
+The operations and their order are those of `SerialMotorsBus._normalize` and `_unnormalize` (LeRobot 0.6.1), so results
+in degrees agree to the last bit, and with them datasets and checkpoints. That includes two habits worth knowing: a turn
+counts 4095 steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
 the step below.
 
 It runs in every tick, and for six numbers numpy costs more than it saves: so it is compiled (numba, cached on
