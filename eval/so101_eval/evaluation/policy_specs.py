@@ -37,6 +37,7 @@ from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot.commands import compose
+from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
 from so101_robot.preflight.findings import Level
@@ -183,6 +184,10 @@ def _checkpoint(
 ) -> PolicySpec:
     policy = ActPolicy.load(path)
     units = policy.trained_on.units or compose.units_of(policy, use_degrees, "--use_degrees")
+    try:
+        rate = compose.rate_of(policy, fps, None, "--fps")
+    except RateError as problem:
+        raise ConfigError(str(problem)) from problem
     spec = PolicySpec(
         name,
         "act",
@@ -190,7 +195,7 @@ def _checkpoint(
         _recipe_sha256(policy.path),
         str(policy.path.absolute()),
         without,
-        compose.rate_of(policy, fps, None, "--fps"),
+        rate,
         _seed(policy.path),
         _dataset(policy.path),
         policy.cameras,
