@@ -153,9 +153,15 @@ def units(config: RunConfig, policy: "ActPolicy") -> Units | None:
     """Of the policy's joints: as the checkpoint says, else as the user says; None: not known.
 
     Raises:
-        ConfigError: the user says something else than the checkpoint.
+        ConfigError: the user says something else than the checkpoint, or two units would be in one dataset.
     """
-    return units_of(policy, config.robot.use_degrees, "--robot.use_degrees")
+    found = units_of(policy, config.robot.use_degrees, "--robot.use_degrees")
+    if found is Units.RANGE and config.record.resume:
+        raise ConfigError(
+            f"--record.resume=true with a policy of joints in {found}: so101-run records degrees, and a dataset has "
+            "one unit. Record a new one, without --record.resume"
+        )
+    return found
 
 
 def units_of(policy: "ActPolicy", use_degrees: bool | None, flag: str) -> Units | None:

@@ -18,7 +18,7 @@ from so101_robot.bus.units import Scale
 from so101_robot.chunks.planning import Playing
 from so101_robot.cli import RUN
 from so101_robot.commands.compose import playing, policy_fps, start_pose, units, with_alarm
-from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
+from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RecordFlags, RunConfig
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.loop import attention_alarm
@@ -130,6 +130,13 @@ def test_units_are_the_checkpoints_else_the_users(use_degrees: bool) -> None:
     assert units(RunConfig(robot=robot), policy_of(10.0, units=said)) is said
     with pytest.raises(ConfigError, match=r"leave --robot\.use_degrees out"):
         units(RunConfig(robot=robot), policy_of(10.0, units=other))
+
+
+def test_two_units_do_not_get_into_one_dataset() -> None:
+    config = RunConfig(robot=SO101Config(use_degrees=False), record=RecordFlags(repo_id="me/x", resume=True))
+    with pytest.raises(ConfigError, match="so101-run records degrees"):
+        units(config, policy_of(10.0))
+    assert units(RunConfig(record=config.record), policy_of(10.0)) is None
 
 
 def test_a_start_pose_in_other_units_is_converted() -> None:
