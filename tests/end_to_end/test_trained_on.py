@@ -195,6 +195,8 @@ def test_lerobot_evals_environment_goes_at_the_rate_and_scales(
     assert config.fps == 10
     assert (config.observation_height, config.observation_width) == TRAINED
     assert (config.camera_height, config.camera_width) == RECORDED
+    with pytest.raises(ConfigError, match="trained on 10 actions per second"):
+        PalletizingEnvConfig(task="palletize-1", fps=30)
     nothing = untrained(tmp_path / "nothing", px=32)
     monkeypatch.setattr(sys, "argv", ["lerobot-eval", f"--policy.path={nothing}"])
     with pytest.raises(ConfigError, match=r"Give --env\.fps"):
@@ -266,7 +268,7 @@ def test_with_the_flag_it_is_converted_both_ways(in_range: Path, tmp_path: Path,
     robot.connect()
     unit = robot.bus.scale.range_unit
     robot.disconnect()
-    assert np.abs(unit[:GRIPPER] - 1).min() > 0.01
+    assert np.abs(unit[:GRIPPER] - 1).max() > 0.5
     ticks = [tick for tick in read_ticks(out / "ticks.jsonl") if tick.get("phase") == "run"]
     first = next(tick for tick in ticks if tick["asked"] is not None)
     np.testing.assert_allclose(asked[0][0] * unit, ticks[0]["state"], atol=0.01)

@@ -75,13 +75,18 @@ class PalletizingEnvConfig(EnvConfig):
         """What is not said, by the policy that plays. Raises ConfigError where its rate is not known."""
         path = parser.get_path_arg("policy")
         known = known_of_checkpoint(path) if path else known_of_dataset()
-        if not self.fps:
-            if known.fps is None and known.unknown:
-                raise ConfigError(
-                    f"actions per second are not known: {known.unknown}. Give --env.fps: the fps in meta/info.json of "
-                    "the dataset that the policy was trained on"
-                )
-            self.fps = round(known.fps or FPS)
+        if known.fps is None and known.unknown and not self.fps:
+            raise ConfigError(
+                f"actions per second are not known: {known.unknown}. Give --env.fps: the fps in meta/info.json of "
+                "the dataset that the policy was trained on"
+            )
+        rate = self.fps if self.fps and not known.stated else known.fps or FPS
+        if rate != round(rate) or self.fps not in (0, rate):
+            raise ConfigError(
+                f"--env.fps={self.fps}: the checkpoint {path} was trained on {rate:g} actions per second, and steps per "
+                "second are a whole number; leave --env.fps out"
+            )
+        self.fps = round(rate)
         trained, recorded = _the_size(known.trained) or (96, 96), _the_size(known.recorded)
         self.observation_height = self.observation_height or trained[0]
         self.observation_width = self.observation_width or trained[1]
@@ -126,7 +131,7 @@ def known_of_checkpoint(path: str) -> TrainedOn:
     pictures = {
         key.removeprefix(PICTURES): (feature["shape"][1], feature["shape"][2])
         for key, feature in fields.get("input_features", {}).items()
-        if feature.get("type") == "VISUAL"
+        if feature.get("type") == "VISUAL" and len(feature.get("shape", ())) == 3
     }
     return replace(known, trained=known.trained or pictures)
 

@@ -87,15 +87,14 @@ class PolicySpec:
     @property
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next; paths may change."""
+        units = {} if self.units == Units.DEGREES else {"units": self.units}  # runs of before know no others
         return {
             "kind": self.kind,
             "sha256": self.sha256,
             "recipe_sha256": self.recipe_sha256,
             "without": list(self.without),
             "fps": self.fps,
-            **(
-                {} if self.units == Units.DEGREES else {"units": self.units}
-            ),  # the others were all there is, once
+            **units,
         }
 
     @staticmethod

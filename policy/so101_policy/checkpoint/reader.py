@@ -162,9 +162,8 @@ def read_weights(folder: Path, config: ACTConfig) -> ACTPolicy:
             policy.load_state_dict(load_file(path))
             policy.to(str(config.device)).eval()
         else:
-            with contextlib.redirect_stdout(
-                io.StringIO()
-            ):  # LeRobot prints here, into whatever is on the screen
+            # LeRobot prints here, into whatever is on the screen
+            with contextlib.redirect_stdout(io.StringIO()):
                 policy = policy_class.from_pretrained(folder, config=config, strict=True)
     except (*NO_MODEL, SafetensorError, OSError) as error:
         reason = printable(" ".join(str(error).split())[:300])

@@ -103,13 +103,14 @@ def find_trained_on(folder: Path, config: Mapping[str, Any]) -> TrainedOn:
     """
     if (own := read_trained_on(folder, config)) is not None:
         return own
-    stated: float | None = config.get("fps")
+    own_fps: Any = config.get("fps")
+    stated = float(own_fps) if is_fps(own_fps) else None
     vain: list[str] = []
     found = _by_training_state(folder, vain) or TrainedOn()
     dataset = _by_dataset(folder, vain)
     fps = stated or found.fps or dataset.fps
     return TrainedOn(
-        fps=None if fps is None else float(fps),
+        fps=fps,
         joints=found.joints or dataset.joints,
         recorded=dataset.recorded,
         scaled_by=dataset.scaled_by,

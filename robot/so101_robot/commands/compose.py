@@ -301,6 +301,7 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
             "fps": (fps := policy_fps(config, policy)),
             "ticks_per_action": ticks_per_action(fps, config.ticks_per_s),
             "units": units(config, policy) or Units.DEGREES,
+            "start_pose": policy.start_pose,
             "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
             "engine": policy.engine.name if policy.engine else "plain",
