@@ -83,8 +83,8 @@ class PalletizingEnvConfig(EnvConfig):
         rate = self.fps if self.fps and not known.stated else known.fps or FPS
         if rate != round(rate) or self.fps not in (0, rate):
             raise ConfigError(
-                f"--env.fps={self.fps}: the checkpoint {path} was trained on {rate:g} actions per second, and steps per "
-                "second are a whole number; leave --env.fps out"
+                f"--env.fps={self.fps}: the checkpoint {path} was trained on {rate:g} actions per second, and steps "
+                "per second are a whole number; leave --env.fps out"
             )
         self.fps = round(rate)
         trained, recorded = _the_size(known.trained) or (96, 96), _the_size(known.recorded)
