@@ -73,10 +73,10 @@ class TrainedOn:
 
 
 def to_json(known: TrainedOn) -> str:
-    """As in the file."""
+    """As in the file; without cameras where the size of their recordings is not known."""
     cameras = {
-        name: {"recorded": list(size), "trained": list(known.trained[name])}
-        for name, size in known.recorded.items()
+        name: {"recorded": list(known.recorded[name]), "trained": list(size)}
+        for name, size in known.trained.items()
     }
     data = {
         "schema": SCHEMA,
@@ -189,7 +189,10 @@ def _contradictions(data: Mapping[str, Any], config: Mapping[str, Any]) -> Itera
     if data["joints"] and len(data["joints"]) != count:
         yield f"it names {len(data['joints'])} joints, the policy has {count}"
     sizes = sorted(f["shape"][1:] for f in config["input_features"].values() if f["type"] == "VISUAL")
-    if (named := sorted(camera["trained"] for camera in data["cameras"].values())) != sizes:
+    if (
+        data["cameras"]
+        and (named := sorted(camera["trained"] for camera in data["cameras"].values())) != sizes
+    ):
         yield f"it has cameras of {shown(named)}, config.json of {shown(sizes)} pixels (height, width)"
     for name, camera in data["cameras"].items():
         if data["scaled_by"] is None and camera["recorded"] != camera["trained"]:

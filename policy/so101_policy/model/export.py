@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, TRAINED_ON, WEIGHTS
 from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
+from so101_policy.checkpoint.trained_on import find_trained_on, to_json
 from so101_policy.model.configuration_regularized_act import (
     GROUP_NORM_BACKBONES,
     ModelError,
@@ -50,9 +51,12 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
         _write_config(source, written)
         weights = load_file(source / WEIGHTS)
         save_file({n: x for n, x in weights.items() if not n.startswith(TRAINING_ONLY)}, written / WEIGHTS)
-        for file in (*source.glob("policy_*processor*"), *source.glob(TRAINED_ON)):
+        for file in source.glob("policy_*processor*"):
             if file.suffix in READ:  # these were looked at
                 shutil.copy2(file, written)
+        known = find_trained_on(source, read_fields(source))
+        if known.fps is not None:  # a stock configuration has no place for it
+            (written / TRAINED_ON).write_text(to_json(known), encoding="utf-8")
         written.rename(target)
     return target
 

@@ -63,7 +63,6 @@ def test_what_is_written_is_what_is_read(copy: Path):
         ({"joints": "shoulder"}, "joints is"),
         ({"scaled_by": "nearest"}, "expected one of bilinear_antialias"),
         ({"scaled_by": None}, "by what?"),
-        ({"cameras": {}}, "config.json of"),
         ({"cameras": {"front": {"recorded": [48, 64], "trained": [32, 32]}}}, "config.json of"),
         ({"cameras": {"front": {"recorded": [10**9, 64], "trained": [32, 32]}}}, "[height, width] each"),
         ({"cameras": {"front": {"recorded": [48], "trained": [32, 32]}}}, "[height, width] each"),
