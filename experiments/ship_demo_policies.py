@@ -26,6 +26,7 @@ from so101_eval.study.command import Place
 from so101_eval.study.design import DESIGN, VARIANTS, Design
 from so101_eval.study.probing import Findings, probe
 from so101_eval.study.training import TrainRun, command, runs_of
+from so101_policy.checkpoint.folder import TRAINED_ON
 from so101_policy.errors import PolicyError
 from so101_policy.files import write_text
 from so101_policy.frames.dataset import open_dataset
@@ -104,7 +105,7 @@ def _copy_halved(source: Path, folder: Path, start: list[float] | None) -> None:
     config = json.loads((source / CONFIG).read_text()) | {"start_pose": start, "device": "cpu"}
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     for file in sorted(source.iterdir()):
-        if file.name.startswith(PROCESSORS):
+        if file.name.startswith(PROCESSORS) or file.name == TRAINED_ON:
             shutil.copyfile(file, folder / file.name)
 
 

@@ -21,7 +21,6 @@ OF_LEROBOT = {
 NOT_TAKEN = {
     "--robot.max_relative_target": "the guard bounds how far a goal moves in one tick; its flags are "
     "--robot.limits.joint_step_deg and --robot.limits.gripper_step_percent",
-    "--robot.use_degrees": "joints are always in degrees, the gripper in percent",
     "--strategy.type": "there is one way to drive; see --chunks.mode",
     "--dataset.num_episodes": "a run is one episode; --record.resume=true adds it to a dataset",
     "--dataset.episode_time_s": "use --duration_s",

@@ -19,6 +19,8 @@ def test_a_policy_that_comes_along_fits_the_mock_arm_and_knows_where_to_begin(na
     mock = SO101Config().mock
     assert policy.cameras == {"front": (mock.height, mock.width), "wrist": (mock.height, mock.width)}
     assert policy.fps == 10.0
+    known = policy.trained_on
+    assert (known.fps, known.units, known.stated) == (10.0, "degrees", True)
     assert policy.start_pose is not None
     assert len(policy.start_pose) == 6
     card = (demo.demo_policy(name) / "README.md").read_text()

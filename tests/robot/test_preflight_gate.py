@@ -57,7 +57,7 @@ def test_so101_replay_drives_nothing(
     recorded = tmp_path / "recorded"
     recorded.mkdir()
     (recorded / "run.json").write_text(
-        json.dumps({"config": draccus.encode(RunConfig()), "calibration": None})
+        json.dumps({"config": draccus.encode(RunConfig(fps=30.0)), "calibration": None})
     )
     goal = np.array([0.0, -88.0, 82.0, 65.0, 0.0, 15.0]).tolist()
     tick: dict[str, Any] = {"phase": "run", "mode": "running", "unix_s": 0.0, "late_ms": 0.0, "stages_ms": {}}

@@ -65,7 +65,17 @@ def parser() -> Parser:
         default=AUTO,
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
     )
-    add("--fps", type=float, help="actions per second of checkpoints that do not say theirs (default: 30)")
+    add(
+        "--fps",
+        type=float,
+        help="actions per second of checkpoints that do not say theirs (default: as in "
+        "their dataset, if it is on this machine)",
+    )
+    add(
+        "--use_degrees",
+        choices=("true", "false"),
+        help="false: checkpoints that do not say their units are of joints in LeRobot's -100..100 (default: degrees)",
+    )
     add("--width", type=int, help="of both cameras [pixels] (default: as the policies were trained)")
     add("--height", type=int, help="with --width")
     add("--size", help=argparse.SUPPRESS)  # how --width and --height were spelled
@@ -117,7 +127,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise ConfigError(f"--episodes {options.episodes}: expected 1 or more")
     load_task(options.task)
     cells = parse_cells(options.scenarios, options.level)
-    specs = parse_policies(options.policies, options.fps)
+    said = {None: None, "true": True, "false": False}[options.use_degrees]
+    specs = parse_policies(options.policies, options.fps, said)
     height, width = picture_size(specs, options.task, _size(options))
     return Plan(
         options.task,

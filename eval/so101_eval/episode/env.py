@@ -1,8 +1,9 @@
 """The palletizing episodes as a gymnasium environment, for LeRobot's own evaluation and for anyone else's.
 
-One step is one tick of the control loop, 30 Hz on the mock arm in lockstep: the action passes guard, supervisor,
-disturbances and wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays
-out the evaluation attempt of that seed, so results pair with those of this project's own evaluation.
+One step is one tick of the control loop, 30 Hz on the mock arm in lockstep, or several for a policy of fewer actions
+per second: between these the arm follows the straight line, as in `so101-run`. The action passes guard, supervisor,
+disturbances and wire as in every other attempt (`episode`), and the same scorer judges it. `reset(seed=...)` lays out
+the evaluation attempt of that seed, so results pair with those of this project's own evaluation.
 
     env = PalletizingEnv("palletize-2")
     observation, info = env.reset(seed=7)
@@ -21,13 +22,17 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from so101_eval.episode.episode import FPS, EpisodeRun, Stage
+from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.disturbances import Images
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, load_scenario
 from so101_eval.palletizing.score.score import GRACE_S
+from so101_policy.frames.scaling import scaled
 from so101_robot.chunks.inference import Observation
-from so101_robot.chunks.scheduler import NOTHING, Planned
+from so101_robot.chunks.interpolation import Interpolated
+from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
+from so101_robot.commands import compose
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.arm import MockConfig
 from so101_robot.mock.config import CAMERAS
@@ -59,7 +64,10 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         task: by name.
         scenario, level: what is changed, and how far.
         height, width: of both cameras' pictures [pixels].
-        fps: there is one rate, `episode.FPS`.
+        camera_height, camera_width: of what the cameras see [pixels], scaled to the pictures as training scales; None:
+            the same.
+        fps: steps per second, of which `episode.FPS` is a whole multiple.
+        use_degrees: false: joints in LeRobot's -100 to 100 of their calibrated range instead of degrees.
         render_mode: `rgb_array`: `render` gives the pictures side by side.
 
     Raises:
@@ -76,17 +84,23 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         *,
         height: int = 96,
         width: int = 96,
+        camera_height: int | None = None,
+        camera_width: int | None = None,
         fps: float = FPS,
+        use_degrees: bool = True,
         render_mode: Literal["rgb_array"] | None = None,
     ) -> None:
-        if fps != FPS:
-            raise ConfigError(f"{fps} ticks per second: these episodes run at {FPS:g}")
+        check_rate(fps)
+        self._every = round(FPS / fps)
+        self.metadata = {**self.metadata, "render_fps": round(fps)}
+        self._size, self._use_degrees = (height, width), use_degrees
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ConfigError(f"render mode {render_mode!r}; possible: rgb_array")
         load_scenario(scenario).knobs(level)
         self.render_mode = render_mode
         self._scenario, self._level = scenario, level
-        self._stage = Stage(task, MockConfig(width=width, height=height, realtime_factor=0.0))
+        mock = MockConfig(width=camera_width or width, height=camera_height or height, realtime_factor=0.0)
+        self._stage = Stage(task, mock)
         self._run: EpisodeRun | None = None
         self._handed = Handed()
         self._observation: EnvObservation | None = None
@@ -112,7 +126,7 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
     @property
     def _max_episode_steps(self) -> int:
         """Where LeRobot looks for it: the step after which every episode is over."""
-        return math.ceil((self._stage.task.time_limit_s + GRACE_S) * FPS) + 1
+        return math.ceil((self._stage.task.time_limit_s + GRACE_S) * FPS / self._every) + 1
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -136,7 +150,7 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
         scene = draw(self._stage.task, asked["scenario"], asked["level"], seed)
         self._leave()
         self._handed = Handed()
-        self._run = self._stage.begin(scene, lambda stage: self._handed)
+        self._run = self._stage.begin(scene, self._scheduler)
         self._run.loop.begin()
         self._run.loop.look()
         return self._see(self._run), {"is_success": False, "seed": seed}
@@ -144,15 +158,17 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32] | ArrayLike
     ) -> tuple[EnvObservation, float, bool, bool, dict[str, Any]]:
-        """Send six joint targets, let a tick pass and look.
+        """Send six joint targets, let the ticks of a step pass and look.
 
         Raises:
             ConfigError: the environment was not reset.
         """
         if self._run is None:
             raise ConfigError("call reset before the first step")
-        self._handed.action = np.asarray(action, np.float64)
-        goes_on = self._run.loop.act() and self._run.loop.look()
+        asked, scale = np.asarray(action, np.float64), self._stage.robot.bus.scale
+        self._handed.action = asked if self._use_degrees else scale.from_range(asked)
+        loop = self._run.loop
+        goes_on = all(loop.act() and loop.look() for _ in range(self._every))
         observation = self._see(self._run)
         if goes_on:
             return observation, 0.0, False, False, {"is_success": False}
@@ -183,11 +199,17 @@ class PalletizingEnv(gymnasium.Env[EnvObservation, NDArray[np.float32]]):
             self._run.loop.finish()
             self._run = None
 
+    def _scheduler(self, stage: Stage) -> Scheduler:
+        if self._every == 1:
+            return self._handed
+        return Interpolated(self._handed, self._every, lambda: compose.last_command(stage.robot))
+
     def _see(self, run: EpisodeRun) -> EnvObservation:
-        seen = run.observation()
+        seen, scale = run.observation(), self._stage.robot.bus.scale
+        state = seen.state if self._use_degrees else scale.to_range(seen.state)
         self._observation = {
-            "agent_pos": seen.state.astype(np.float32),
-            "pixels": {name: image.copy() for name, image in seen.images.items()},
+            "agent_pos": state.astype(np.float32),
+            "pixels": {name: scaled(image, self._size).numpy().copy() for name, image in seen.images.items()},
         }
         return self._observation
 
@@ -199,6 +221,7 @@ class Handed:
         self.action: NDArray[np.float64] | None = None
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
+        observe()  # so that the action belongs to this tick
         return NOTHING if self.action is None else Planned(self.action, None, "chunk", 0, tick, 0.0)
 
     def wait(self) -> None:

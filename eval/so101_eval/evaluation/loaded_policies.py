@@ -20,6 +20,7 @@ from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_r
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
 from so101_policy.checkpoint.reader import read_processors, steps_of
+from so101_policy.checkpoint.units import Units
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
@@ -69,10 +70,11 @@ class Acting:
                 f"({self.policy.sha256[:12]}, not {spec.sha256[:12]})"
             )
         self.playing = compose.playing(run_config(spec, latency_s, chunks), self.policy)
-        self._predict = hiding(self.policy, spec.without)
+        self._predict, self._units = hiding(self.policy, spec.without), Units(spec.units)
 
     def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
-        return scheduler(stage, self._predict, self.playing)
+        predict = compose.in_degrees(self._predict, self._units, stage.robot.bus.scale)
+        return scheduler(stage, predict, self.playing)
 
 
 def run_config(spec: PolicySpec, latency_s: float, chunks: str) -> RunConfig:

@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +32,16 @@ from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
+from so101_policy.checkpoint.scaling import read_statistics
+from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
+from so101_robot.commands import compose
+from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
+from so101_robot.preflight.findings import Level
+from so101_robot.preflight.policy import FLAG, check_statistics
 
 Kind = Literal["act", "expert", "hold", "replay"]
 BUILT_IN: tuple[Kind, ...] = ("expert", "hold", "replay")
@@ -67,6 +74,10 @@ class PolicySpec:
     """What it was trained on, as its checkpoint says."""
     cameras: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Camera -> (height, width) [px] that it sees through."""
+    recorded: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """The same of the recordings, where its pictures are scaled from these."""
+    units: str = Units.DEGREES
+    """Of its joints."""
 
     @property
     def variant(self) -> str:
@@ -76,37 +87,46 @@ class PolicySpec:
     @property
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next; paths may change."""
+        units = {} if self.units == Units.DEGREES else {"units": self.units}  # runs of before know no others
         return {
             "kind": self.kind,
             "sha256": self.sha256,
             "recipe_sha256": self.recipe_sha256,
             "without": list(self.without),
             "fps": self.fps,
+            **units,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PolicySpec":
         """Back from `dataclasses.asdict`, by way of JSON."""
-        cameras = {name: (int(size[0]), int(size[1])) for name, size in data["cameras"].items()}
+        cameras, recorded = (
+            {name: (int(size[0]), int(size[1])) for name, size in data.get(which, {}).items()}
+            for which in ("cameras", "recorded")
+        )
         fields: dict[str, Any] = {**data, "without": tuple(data["without"]), "cameras": cameras}
+        fields["recorded"] = recorded
         return PolicySpec(**fields)
 
 
 # From the command line
 
 
-def parse_policies(texts: Sequence[str], fps: float | None = None) -> tuple[PolicySpec, ...]:
+def parse_policies(
+    texts: Sequence[str], fps: float | None = None, use_degrees: bool | None = None
+) -> tuple[PolicySpec, ...]:
     """All of `--policies`.
 
     Args:
         texts: see above.
-        fps: rate of checkpoints that do not say theirs; None: the arm's.
+        fps: rate of checkpoints that do not say theirs; None: looked up, or refused.
+        use_degrees: units of checkpoints that do not say theirs; None: degrees, unless statistics speak against it.
 
     Raises:
         ConfigError: no policy, a name that is no name, or two of one name.
         CheckpointError: a checkpoint that cannot be used.
     """
-    specs = tuple(parse_policy(text, fps) for text in texts)
+    specs = tuple(parse_policy(text, fps, use_degrees) for text in texts)
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -119,7 +139,7 @@ def parse_policies(texts: Sequence[str], fps: float | None = None) -> tuple[Poli
     return specs
 
 
-def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
+def parse_policy(text: str, fps: float | None = None, use_degrees: bool | None = None) -> PolicySpec:
     """One of `--policies`. Raises as `parse_policies`."""
     name, equals, value = text.partition("=")
     value = value if equals else name
@@ -145,7 +165,7 @@ def parse_policy(text: str, fps: float | None = None) -> PolicySpec:
         raise ConfigError(f"--policies {text}: expected {what}, NAME=PATH; {path or 'nothing'!r} is none")
     if path.endswith(".npy"):
         return _recording(name, Path(path).expanduser())
-    return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps)
+    return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps, use_degrees)
 
 
 def _built_in(name: str, kind: Kind) -> PolicySpec:
@@ -158,9 +178,15 @@ def _recording(name: str, path: Path) -> PolicySpec:
     return PolicySpec(name, "replay", _sha256(path.read_bytes()), _sha256(b""), str(path.absolute()))
 
 
-def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | None) -> PolicySpec:
+def _checkpoint(
+    name: str, path: str, without: tuple[str, ...], fps: float | None, use_degrees: bool | None
+) -> PolicySpec:
     policy = ActPolicy.load(path)
-    own_fps: float | None = getattr(policy.policy.config, "fps", None)
+    units = policy.trained_on.units or compose.units_of(policy, use_degrees, "--use_degrees")
+    try:
+        rate = compose.rate_of(policy, fps, None, "--fps")
+    except RateError as problem:
+        raise ConfigError(str(problem)) from problem
     spec = PolicySpec(
         name,
         "act",
@@ -168,15 +194,24 @@ def _checkpoint(name: str, path: str, without: tuple[str, ...], fps: float | Non
         _recipe_sha256(policy.path),
         str(policy.path.absolute()),
         without,
-        float(own_fps or fps or FPS),
+        rate,
         _seed(policy.path),
         _dataset(policy.path),
         policy.cameras,
+        policy.recorded,
+        units or Units.DEGREES,
     )
     check_rate(spec.fps)
-    if misfits := list(_misfits(policy)):
+    if misfits := [*_misfits(policy)] or [*_doubts(policy, units)]:
         raise ConfigError(f"the policy {name} ({policy.path}) does not fit the scene: {'; '.join(misfits)}")
     return spec
+
+
+def _doubts(policy: ActPolicy, units: Units | None) -> Iterator[str]:
+    """Statistics with which `so101-run` would not drive an arm."""
+    for finding in check_statistics(read_statistics(policy.path), units):
+        if finding.level is Level.STOP:
+            yield finding.text.replace(FLAG, "--use_degrees")
 
 
 def _misfits(policy: ActPolicy) -> Iterator[str]:
@@ -196,20 +231,26 @@ def _misfits(policy: ActPolicy) -> Iterator[str]:
 
 
 def picture_size(specs: Sequence[PolicySpec], task: str, asked: tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) [px] of the scene's cameras: as asked, else as the policies were trained.
+    """(height, width) [px] of the scene's cameras: as asked, else as recorded, else as the policies were trained. What
+    was scaled for a training is scaled for that policy here.
 
     Raises:
         ConfigError: the policies were trained with different sizes, or with others than asked for.
     """
-    sizes = {(spec.name, camera): size for spec in specs for camera, size in spec.cameras.items()}
-    size = asked or next(iter(sizes.values()), (96, 96))
-    if wrong := {where: found for where, found in sizes.items() if found != size}:
+    taken = {
+        (spec.name, camera): [spec.recorded.get(camera, size), size]
+        for spec in specs
+        for camera, size in spec.cameras.items()
+    }
+    possible = [asked] if asked else [*chain.from_iterable(taken.values()), (96, 96)]
+    size = next((one for one in possible if all(one in sizes for sizes in taken.values())), possible[0])
+    if wrong := {where: sizes[-1] for where, sizes in taken.items() if size not in sizes}:
         found = "; ".join(
             f"{name} was trained with {camera} of {w}x{h}" for (name, camera), (h, w) in wrong.items()
         )
         raise ConfigError(
             f"the cameras of {task} give pictures of {size[1]}x{size[0]} "
-            f"({'as asked for' if asked else f'as {next(iter(sizes))[0]} wants them'}); {found}. "
+            f"({'as asked for' if asked else f'as {next(iter(taken))[0]} wants them'}); {found}. "
             "All policies of a run see the same pictures"
         )
     return size

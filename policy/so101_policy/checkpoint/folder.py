@@ -11,6 +11,8 @@ from pathlib import Path
 from so101_policy.errors import CheckpointError
 
 CONFIG, WEIGHTS, TRAIN_CONFIG = "config.json", "model.safetensors", "train_config.json"
+TRAINED_ON = "so101_trained_on.json"
+"""What `so101-train` writes for whoever plays the policy; see `trained_on.py`."""
 PREPROCESSOR, POSTPROCESSOR = PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
 READ = (".json", ".safetensors")
 """What is ever opened of a checkpoint."""

@@ -7,7 +7,6 @@ only to overwrite them, and answers a damaged file with a stack trace.
 """
 
 import contextlib
-import copy
 import io
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -49,6 +48,7 @@ from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import check_scaling
 from so101_policy.checkpoint.steps import Description, read_description
 from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, read_tensors
+from so101_policy.checkpoint.trained_on import read_trained_on
 from so101_policy.errors import CheckpointError, first_line, printable, shown
 from so101_policy.plain_data import Plain
 
@@ -101,10 +101,11 @@ def look_at(folder: Path) -> dict[str, Any]:
     For callers that hand the folder to LeRobot. What this module reads, it has looked at.
 
     Raises:
-        CheckpointError: see `fields`, `steps` and `scaling`.
+        CheckpointError: see `fields`, `steps`, `scaling` and `trained_on`.
     """
     look_at_files(folder)
     fields = read_fields(folder)
+    read_trained_on(folder, fields)
     for name in PROCESSORS:
         check_scaling(folder, name, read_description(folder, name), fields)
     return fields
@@ -153,10 +154,17 @@ def read_weights(folder: Path, config: ACTConfig) -> ACTPolicy:
     """
     path = file_in(folder, WEIGHTS)
     policy_class = cast(type[ACTPolicy], get_policy_class(config.type))
-    check_tensors(path, read_tensors(path), _tensors_of(folder, policy_class, config))
+    policy = _without_memory(folder, policy_class, config)
+    check_tensors(path, read_tensors(path), _tensors_of(policy))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # LeRobot prints here, into whatever is on the screen
-            policy = policy_class.from_pretrained(folder, config=config, strict=True)
+        if _has_only_weights(policy):
+            policy.to_empty(device="cpu")
+            policy.load_state_dict(load_file(path))
+            policy.to(str(config.device)).eval()
+        else:
+            # LeRobot prints here, into whatever is on the screen
+            with contextlib.redirect_stdout(io.StringIO()):
+                policy = policy_class.from_pretrained(folder, config=config, strict=True)
     except (*NO_MODEL, SafetensorError, OSError) as error:
         reason = printable(" ".join(str(error).split())[:300])
         raise CheckpointError(f"{path} does not fit the {CONFIG} beside it: {reason}") from error
@@ -244,16 +252,30 @@ def _states(description: Description) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def _tensors_of(folder: Path, policy_class: type[ACTPolicy], config: ACTConfig) -> dict[str, Tensor]:
-    """What a model of this configuration has, built without memory for its numbers."""
+def _without_memory(folder: Path, policy_class: type[ACTPolicy], config: ACTConfig) -> ACTPolicy:
+    """A model of this configuration without memory for its numbers, so without random ones that the file replaces."""
     try:
         with torch.device("meta"):
-            policy = policy_class(copy.copy(config))
+            return policy_class(config)
     except NO_MODEL as error:
         raise CheckpointError(
             f"no model can be built from {folder / CONFIG}: {printable(first_line(error))}"
         ) from error
+
+
+def _tensors_of(policy: ACTPolicy) -> dict[str, Tensor]:
     return {n: Tensor(tuple(x.shape), x.dtype.is_floating_point) for n, x in policy.state_dict().items()}
+
+
+def _has_only_weights(policy: ACTPolicy) -> bool:
+    """Whether the file fills all of a model that was built without memory. It does not where numbers are kept aside:
+    in a buffer that is not saved, or in an attribute, as LeRobot's temporal ensembling does."""
+    saved = policy.state_dict().keys()
+    if any(name not in saved for name, _ in (*policy.named_parameters(), *policy.named_buffers())):
+        return False
+    kept = [value for module in policy.modules() for value in vars(module).values()]
+    kept += [inner for value in kept if hasattr(value, "__dict__") for inner in vars(value).values()]
+    return not any(isinstance(value, torch.Tensor) and value.is_meta for value in kept)
 
 
 def _acting(policy: ACTPolicy) -> dict[str, torch.Tensor]:

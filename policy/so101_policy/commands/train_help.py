@@ -97,6 +97,7 @@ SECTIONS = {
         "dataset.episodes",
         "dataset.use_imagenet_stats",
         "dataset.image_transforms.enable",
+        "use_degrees",
         "held_out",
         "shifted.root",
         "shifted.repo_id",

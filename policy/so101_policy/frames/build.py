@@ -33,6 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from so101_policy.errors import PolicyError, first_line
+from so101_policy.frames.scaling import resize
 
 PIECE_BYTES = 64 << 20
 """Of decoded frames in one piece. Larger ones save a seek per piece, smaller ones memory (a few times this per job)."""
@@ -60,20 +61,6 @@ class WrittenPiece(NamedTuple):
     start: int
     stop: int
     crc32: int
-
-
-def resize(frames_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 frames at `size` (height, width): bilinear with antialiasing (a triangle as wide as the output's pixels).
-
-    It is torch's `interpolate(mode="bilinear", antialias=True)` on uint8, as torchvision's `resize` does by default.
-    The picture is squeezed where the aspect ratios differ, nothing is cut off. A robot that runs the policy has to
-    do the same.
-    """
-    if tuple(frames_NCHW.shape[2:]) == tuple(size):
-        return frames_NCHW
-    return torch.nn.functional.interpolate(
-        frames_NCHW.contiguous(memory_format=torch.channels_last), size, mode="bilinear", antialias=True
-    )
 
 
 def build(

@@ -40,7 +40,9 @@ from so101_policy.checkpoint.reader import (
     read_weights,
     steps_of,
 )
+from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn, find_trained_on
 from so101_policy.errors import PolicyError
+from so101_policy.frames.scaling import scaled
 from so101_policy.inference.engine import (
     Engine,
     Normalise,
@@ -51,7 +53,7 @@ from so101_policy.inference.engine import (
 )
 
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-"""The order of LeRobot's SO-101 recordings. A checkpoint stores how many joints it has, not their names."""
+"""The order of LeRobot's SO-101 recordings. LeRobot's checkpoints store how many joints they have, not their names."""
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 
@@ -75,7 +77,9 @@ class ActPolicy:
         joints: names of the action's entries, in order.
         chunk_size: actions of one prediction.
         n_action_steps: actions of it to be executed before the policy is asked again.
-        fps: actions per second, where the checkpoint says it.
+        recorded: camera -> (height, width) [px] of the recordings, where training's images are scaled from these.
+        trained_on: what is known of the recordings: rate, units of the joints, and so on.
+        fps: actions per second, where that is known.
         start_pose: (A,) where its demonstrations began, in the robot's units, where the checkpoint says it.
         device: torch device of the weights.
         sha256: of the weights' file.
@@ -90,6 +94,7 @@ class ActPolicy:
         per_head: bool = False,
         engine: Engine | None = None,
         maps: bool = False,
+        trained_on: TrainedOn | None = None,
     ):
         self.policy = policy
         self.engine = engine
@@ -105,13 +110,18 @@ class ActPolicy:
             for key, feature in config.image_features.items()
         }
         """Camera -> (height, width) [px] of the images that the policy was trained with."""
-        self.joints = _joint_names(config.action_feature.shape[0])
+        self.trained_on = trained_on or TrainedOn(getattr(config, "fps", None))
+        self.recorded: dict[str, tuple[int, int]] = {
+            name: self.trained_on.recorded[name]
+            for name, size in self.cameras.items()
+            if self.trained_on.scaled_by and self.trained_on.recorded.get(name, size) != size
+        }
+        self.joints = _joint_names(config.action_feature.shape[0], self.trained_on)
         self.chunk_size: int = config.chunk_size
         self.n_action_steps: int = config.n_action_steps
         self.temporal_ensemble_coeff: float | None = config.temporal_ensemble_coeff
         """The checkpoint's setting of temporal ensembling: for the runner, not applied here."""
-        self.fps: float | None = getattr(config, "fps", None)
-        """Actions per second, where the checkpoint says it; LeRobot's own do not."""
+        self.fps: float | None = self.trained_on.fps
         self.start_pose: list[float] | None = getattr(config, "start_pose", None)
         """(A,) where its demonstrations began, where the checkpoint says it."""
         self.type: str = config.type
@@ -148,26 +158,27 @@ class ActPolicy:
         check_engine(engine)
         check_device(device)
         folder = find_checkpoint(path)
-        look_at(folder)  # all of it, before anything is built
+        trained_on = find_trained_on(folder, look_at(folder))  # all of it, before anything is built
         config = read_config(folder, device)
         policy = read_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
         made = make_engine(engine, policy, _normaliser(policy, preprocess), per_head=per_head, maps=maps)
-        return cls(policy, preprocess, postprocess, folder, per_head, made, maps)
+        return cls(policy, preprocess, postprocess, folder, per_head, made, maps, trained_on)
 
     def predict(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         """The chunk for one observation.
 
         Args:
             state: (A,) joint positions in the robot's units (LeRobot's SO-101: degrees; gripper 0 to 100 percent).
-            images: camera -> (height, width, 3) uint8 RGB; cameras that the policy does not know are ignored.
+            images: camera -> (height, width, 3) uint8 RGB, in the size of training or in that of the recordings,
+                which is then scaled as training did; cameras that the policy does not know are ignored.
 
         Returns:
             (T, A) joint targets in the same units, T = `chunk_size`, one row per control step from now on; with the
             shares of attention where the engine knows them.
 
         Raises:
-            PolicyError: a camera is missing, or a size differs from what the policy was trained with.
+            PolicyError: a camera is missing, or a size is neither of the two.
         """
         observation = self._observation(state, images)
         plain = partial(self._plain, observation)
@@ -222,13 +233,20 @@ class ActPolicy:
                 f"the robot has {found}; the policy was trained with {asked} and does not know "
                 f"{', '.join(extra)}. Drop {', '.join(extra)} from --robot.cameras"
             )
-        for name, (height, width) in cameras.items():
-            h, w = self.cameras.get(name, (height, width))
-            if (h, w) != (height, width):
-                yield (
-                    f"camera {name}: the policy was trained with {w}x{h} pixels, the robot gives "
-                    f"{width}x{height}. Set its width to {w} and its height to {h} in --robot.cameras"
-                )
+        for name, size in cameras.items():
+            if name not in self.cameras or size in self.sizes_of(name):
+                continue
+            wanted = self.recorded.get(name, self.cameras[name])
+            before = f", scaled from {_pixels(wanted)}" if name in self.recorded else ""
+            yield (
+                f"camera {name}: the policy was trained with {_pixels(self.cameras[name])} pixels{before}, the robot "
+                f"gives {_pixels(size)}. Set its width to {wanted[1]} and its height to {wanted[0]} in --robot.cameras"
+            )
+
+    def sizes_of(self, camera: str) -> tuple[tuple[int, int], ...]:
+        """(height, width) [px] in which `predict` takes a camera's images: training's, and first that of the recordings
+        where these were scaled."""
+        return tuple(sizes[camera] for sizes in (self.recorded, self.cameras) if camera in sizes)
 
     def _observation(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> PolicyInputs:
         config: Any = self.policy.config
@@ -271,12 +289,12 @@ class ActPolicy:
                 f"the policy needs an image of camera {name}; got images of {', '.join(images) or 'none'}"
             )
         image, (height, width) = images[name], self.cameras[name]
-        if image.dtype != np.uint8 or image.shape != (height, width, 3):
+        if image.dtype != np.uint8 or image.shape not in [(*size, 3) for size in self.sizes_of(name)]:
+            sizes = " or ".join(f"({h}, {w}, 3)" for h, w in self.sizes_of(name))
             raise PolicyError(
-                f"camera {name}: the policy takes uint8 images of ({height}, {width}, 3); "
-                f"got {image.dtype} of {image.shape}"
+                f"camera {name}: the policy takes uint8 images of {sizes}; got {image.dtype} of {image.shape}"
             )
-        return torch.from_numpy(np.ascontiguousarray(image))
+        return scaled(image, (height, width), self.trained_on.scaled_by or SCALED_BY)
 
 
 def _input_keys(policy: ACTPolicy, preprocess: Preprocessor) -> dict[str, str]:
@@ -294,12 +312,21 @@ def _normaliser(policy: ACTPolicy, preprocess: Preprocessor) -> Normalise:
     return lambda raw: preprocess({keys[key]: value for key, value in raw.items()})
 
 
-def _joint_names(count: int) -> tuple[str, ...]:
+def _joint_names(count: int, trained_on: TrainedOn) -> tuple[str, ...]:
+    """As the checkpoint says; without that an SO-101's, whose recordings had other names before 2025."""
+    known = tuple(name.removesuffix(".pos") for name in trained_on.joints)
+    if len(known) == count and (trained_on.dataset or set(known) == set(SO101_JOINTS)):
+        return known
     return SO101_JOINTS if count == len(SO101_JOINTS) else tuple(f"joint_{i}" for i in range(1, count + 1))
 
 
 def _sizes(cameras: Mapping[str, tuple[int, int]]) -> str:
-    return ", ".join(f"{name} ({width}x{height})" for name, (height, width) in cameras.items()) or "no camera"
+    return ", ".join(f"{name} ({_pixels(size)})" for name, size in cameras.items()) or "no camera"
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    height, width = size
+    return f"{width}x{height}"
 
 
 def _sha256(path: Path) -> str:

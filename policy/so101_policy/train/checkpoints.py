@@ -1,6 +1,7 @@
 """Checkpoints that are complete or absent, in LeRobot's layout, and what lets a resumed run continue exactly.
 
-    checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json
+    checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json;
+                                           and so101_trained_on.json, for whoever plays it
     checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
     checkpoints/last -> 000500             checkpoints/best -> 000400 (lowest held-out L1)
 
@@ -47,9 +48,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from so101_policy.checkpoint.folder import look_at_files
+from so101_policy.checkpoint.folder import TRAINED_ON, look_at_files
 from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.checkpoint.tensors import system_error
+from so101_policy.checkpoint.trained_on import TrainedOn, to_json
 from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files import sync
 from so101_policy.train.config import SO101TrainConfig
@@ -91,6 +93,8 @@ class Trained:
     scheduler: LRScheduler | None
     preprocessor: Preprocessor
     postprocessor: Postprocessor
+    trained_on: TrainedOn
+    """For whoever plays it."""
 
 
 class Checkpoints:
@@ -175,6 +179,7 @@ class Checkpoints:
             for left_behind in self.folder.glob(WRITING + "*"):
                 _remove(left_behind)
             _write_lerobots(new, trained, progress)
+            (new / PRETRAINED_MODEL_DIR / TRAINED_ON).write_text(to_json(trained.trained_on))
             state = new / TRAINING_STATE_DIR
             for rank, random_state in enumerate(random_states[1:], start=1):
                 save_file(random_state, state / _random_states_of(rank))

@@ -108,6 +108,9 @@ class SO101TrainConfig(TrainPipelineConfig):
     """Where decoded frames are kept, and at which size."""
     device_cache: bool | None = None
     """Keep the frames on the GPU: true, false, or null: if they fit."""
+    use_degrees: bool | None = None
+    """Units of the recorded joints, for whoever plays the policy: true: degrees; false: LeRobot's -100..100 of the
+    calibrated range; null: degrees where a joint goes beyond 100, else not known."""
     trackers: str = "tensorboard"
     """Where metrics go besides metrics.jsonl, comma-separated: tensorboard, wandb, trackio; or "none"."""
     export: str | None = None

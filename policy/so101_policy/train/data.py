@@ -4,6 +4,7 @@ Everything that can be asked of descriptions is asked before frames are decoded 
 """
 
 import copy
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +23,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from so101_policy.attention.shares import camera_name
+from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn
+from so101_policy.checkpoint.units import Span, Units, units_of
 from so101_policy.errors import TrainError
 from so101_policy.frames.cache import open_cache
-from so101_policy.frames.dataset import TOLERANCE_S, open_dataset
+from so101_policy.frames.dataset import INFO, TOLERANCE_S, camera_shapes, open_dataset
 from so101_policy.frames.samples import Samples
 from so101_policy.train.config import SO101TrainConfig
 
 Size = tuple[int, int]
 
 _log = logging.getLogger(__name__)
+_UNITS = {None: None, True: Units.DEGREES, False: Units.RANGE}
+"""What `use_degrees` means."""
 
 
 class Description(NamedTuple):
@@ -110,6 +115,43 @@ def start_pose(dataset: LeRobotDataset) -> list[float] | None:
     episodes: Any = meta.episodes
     first = dataset.hf_dataset.select(list(episodes["dataset_from_index"]))[OBS_STATE]
     return [round(float(value), 3) for value in np.median(np.stack(list(first)), axis=0)]
+
+
+def trained_on(config: SO101TrainConfig, data: Description) -> TrainedOn:
+    """What a checkpoint says to whoever plays it.
+
+    Args:
+        config: its policy has its inputs.
+
+    Raises:
+        TrainError: the joints are not in the units that `--use_degrees` says.
+    """
+    meta = data.dataset.meta
+    inverse = {new: old for old, new in config.rename_map.items()}
+    trained = {inverse.get(key, key): _size(feature) for key, feature in config.act.image_features.items()}
+    recorded = camera_shapes(data.dataset, list(trained)) if trained else {}
+    spans = [Span.of(_numbers(data.statistics.get(key, {}))) for key in (ACTION, OBS_STATE)]
+    units = [found for span in spans if (found := units_of(span)) is not None]
+    if config.use_degrees is False and units:
+        raise TrainError(
+            f"--use_degrees=false, but a joint of {data.place} goes to {max(s.reach for s in spans if s):.0f}: "
+            "expected values up to 100; drop the flag"
+        )
+    return TrainedOn(
+        fps=float(meta.fps),
+        units=units[0] if config.use_degrees is None and units else _UNITS[config.use_degrees],
+        joints=data.joints,
+        recorded={camera_name(key): size for key, size in recorded.items()},
+        trained={camera_name(key): size for key, size in trained.items()},
+        scaled_by=SCALED_BY if recorded != trained else None,
+        statistics={"from": "meta/stats.json", "imagenet": config.dataset.use_imagenet_stats},
+        dataset={
+            "repo_id": config.dataset.repo_id,
+            "episodes": meta.total_episodes,
+            "frames": meta.total_frames,
+            "info_sha256": hashlib.sha256((Path(data.dataset.root) / INFO).read_bytes()).hexdigest(),
+        },
+    )
 
 
 def split(
@@ -236,9 +278,15 @@ def _joint_misfits(
 
 
 def _cameras(features: Mapping[str, PolicyFeature]) -> dict[str, Size]:
-    return {
-        key: (int(f.shape[1]), int(f.shape[2])) for key, f in features.items() if f.type is FeatureType.VISUAL
-    }
+    return {key: _size(f) for key, f in features.items() if f.type is FeatureType.VISUAL}
+
+
+def _size(feature: PolicyFeature) -> Size:
+    return int(feature.shape[1]), int(feature.shape[2])
+
+
+def _numbers(statistics: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.asarray(values, np.float64) for name, values in statistics.items()}
 
 
 def _shapes(features: Mapping[str, PolicyFeature]) -> dict[str, tuple[int, ...]]:

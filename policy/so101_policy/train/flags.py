@@ -31,7 +31,7 @@ from so101_policy.train.settings_file import find_settings, read_settings, requi
 FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 """The flags of the help, to name the nearest one when a flag does not exist."""
 
-SWITCHES = ("--resume", "--compile", "--fused", "--device_cache")
+SWITCHES = ("--resume", "--compile", "--fused", "--device_cache", "--use_degrees")
 """Flags that may stand without a value."""
 
 DEFAULT_POLICY = "regularized_act"

@@ -29,7 +29,7 @@ from so101_policy.model.configuration_regularized_act import RegularizedACTConfi
 from so101_policy.model.modeling_regularized_act import from_act
 from so101_policy.train.checkpoints import Trained
 from so101_policy.train.config import SO101TrainConfig
-from so101_policy.train.data import Description, start_pose
+from so101_policy.train.data import Description, start_pose, trained_on
 
 FUSED_OPTIMIZERS = {AdamWConfig: torch.optim.AdamW, AdamConfig: torch.optim.Adam}
 
@@ -66,7 +66,9 @@ def make_trained(config: SO101TrainConfig, data: Description, device: torch.devi
     policy.config = config.act
     optimizer = make_optimizer(config, policy)
     scheduler = config.scheduler.build(optimizer, config.steps) if config.scheduler is not None else None
-    return Trained(config, policy, optimizer, scheduler, preprocessor, postprocessor)
+    return Trained(
+        config, policy, optimizer, scheduler, preprocessor, postprocessor, trained_on(config, data)
+    )
 
 
 def make_optimizer(config: SO101TrainConfig, policy: ACTPolicy) -> torch.optim.Optimizer:

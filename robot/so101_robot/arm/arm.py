@@ -333,7 +333,7 @@ class SO101(Robot):
 
     @check_if_not_connected
     def get_observation(self) -> RobotObservation:
-        """Joint positions and pictures, LeRobot's keys.
+        """Joint positions and pictures, LeRobot's keys; units as `config.use_degrees` says, and so in `send_action`.
 
         Raises:
             BusTimeoutError: a servo did not answer, also not when asked again.
@@ -348,7 +348,8 @@ class SO101(Robot):
                 raise CameraError(
                     f"the newest picture of camera {name!r} is {age_s:.2f} s old, allowed are {limit_s} s"
                 )
-        joints = dict(zip(KEYS, state.position.tolist(), strict=True))
+        position = self.bus.scale.to_range(state.position) if self._in_range_units else state.position
+        joints = dict(zip(KEYS, position.tolist(), strict=True))
         return {**joints, **{name: frame.image for name, frame in frames.items()}}
 
     @check_if_not_connected
@@ -372,11 +373,15 @@ class SO101(Robot):
             state = self._complete_state()
             now_s = self.clock.now_s()
         ages_s = {name: now_s - frame.captured_s for name, frame in self._frames.items()}
-        verdict = guard.check([action[key] for key in KEYS], state, ages_s, now_s)
+        asked, scale = np.array([action[key] for key in KEYS], np.float64), self.bus.scale
+        asked = scale.from_range(asked) if self._in_range_units else asked
+        verdict = guard.check(asked, state, ages_s, now_s)
         if verdict.action is None:
             self.hold()
             raise UnsafeActionError(f"the guard stopped the arm: {verdict.stop}")
-        return dict(zip(KEYS, self.command(verdict.action).tolist(), strict=True))
+        sent = self.command(verdict.action)
+        sent = scale.to_range(sent) if self._in_range_units else sent
+        return dict(zip(KEYS, sent.tolist(), strict=True))
 
     def disconnect(self, release: bool | None = None) -> None:
         """Leave the arm. May be called twice, and after any failure.
@@ -391,6 +396,11 @@ class SO101(Robot):
         self._close()
 
     # parts -----
+
+    @property
+    def _in_range_units(self) -> bool:
+        """LeRobot's side speaks -100 to 100."""
+        return self.config.use_degrees is False
 
     def _load_calibration(self, fpath: Path | None = None) -> None:
         """In place of LeRobot's, which takes what it can make a number of, and any size and depth of JSON."""

@@ -66,6 +66,11 @@ class SO101Config(RobotConfig):
     disable_torque_on_disconnect: bool = True
     """LeRobot's name: whether `disconnect` lets the arm go. Then it falls unless it is parked."""
 
+    use_degrees: bool | None = None
+    """LeRobot's name: what a policy and LeRobot's commands are given and give: true: degrees; false: each joint's
+    calibrated range as -100 to 100, LeRobot's default until February 2026; null: as the checkpoint says, else degrees.
+    Limits, poses, logs and recordings of so101-run are in degrees always."""
+
     position_p_coefficient: int = 16
     """LeRobot's name and value: half of the servo's own stiffness, against shaking. 1/4 of 0.1 % duty per
     step."""

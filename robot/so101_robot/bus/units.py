@@ -1,9 +1,11 @@
 """Encoder steps to joint values and back: LeRobot's normalisation, for all six joints at once.
 
-Degrees count from the middle of the calibrated range, the gripper in percent of it. The operations and their
-order are those of `SerialMotorsBus._normalize` and `_unnormalize` (LeRobot 0.6.1), so results agree to the
-last bit, and with them datasets and checkpoints. That includes two habits worth knowing: a turn counts 4095
-steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
+Degrees count from the middle of the calibrated range, the gripper in percent of it. LeRobot can also count each
+joint's range as -100 to 100: `Scale.to_range` and `from_range` are for policies that were recorded so.
+
+The operations and their order are those of `SerialMotorsBus._normalize` and `_unnormalize` (LeRobot 0.6.1), so results
+in degrees agree to the last bit, and with them datasets and checkpoints. That includes two habits worth knowing: a turn
+counts 4095 steps, not 4096, and goals are truncated towards zero, so a joint value that came from steps may go back to
 the step below.
 
 It runs in every tick, and for six numbers numpy costs more than it saves: so it is compiled (numba, cached on
@@ -59,12 +61,28 @@ class Scale:
         self._middles = np.array([(row.range_min + row.range_max) / 2 for row in rows[:GRIPPER]])
         gripper = rows[GRIPPER]
         self._gripper = (gripper.range_min, gripper.range_max, bool(gripper.drive_mode))
+        degrees = np.array([(row.range_max - row.range_min) * 360 / COUNTS / 200 for row in rows])
+        self.range_unit = np.where([row.drive_mode for row in rows], -degrees, degrees)
+        """(6,) degrees in one unit of a joint's range as -100 to 100, LeRobot's `use_degrees=false`; the gripper's
+        percent are the same in both."""
+        self.range_unit[GRIPPER] = 1.0
 
     def to_joint(self, position_steps: ArrayLike) -> NDArray[np.float64]:
         """Joint values (6,) of encoder steps (6,): degrees, gripper percent (cut to 0..100)."""
         joint = np.empty(len(JOINTS))
         _to_joint(np.asarray(position_steps, np.int64), self._middles, *self._gripper, joint)
         return joint
+
+    def to_range(self, joint: ArrayLike) -> NDArray[np.float64]:
+        """Joint values (6,) with each joint's calibrated range as -100 to 100, cut to it, as LeRobot does."""
+        values = np.asarray(joint, np.float64) / self.range_unit
+        values[:GRIPPER] = np.clip(values[:GRIPPER], -100.0, 100.0)
+        return values
+
+    def from_range(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Joint values (..., 6) of what `to_range` gives. Nothing is cut: what is out of range is the guard's
+        business."""
+        return np.asarray(values, np.float64) * self.range_unit
 
     def to_steps(self, joint: ArrayLike) -> NDArray[np.int32]:
         """Encoder steps (6,) of joint values (6,), truncated towards zero. Only the gripper is cut to its

@@ -9,6 +9,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from so101_policy.checkpoint.units import Units
 from so101_policy.extras import Extra, MissingPackageError
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
+from so101_robot.bus.units import Scale
 from so101_robot.chunks import planning
+from so101_robot.chunks.inference import Predict
 from so101_robot.chunks.interpolation import ticks_per_action
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
 from so101_robot.chunks.scheduler import ChunkMode, Scheduler
@@ -37,7 +41,7 @@ from so101_robot.process.compute_threads import leave_a_core
 from so101_robot.runs.provenance import about_run, sha256_of_file
 
 if TYPE_CHECKING:
-    from so101_policy.inference.act_policy import ActPolicy
+    from so101_policy.inference.act_policy import ActPolicy, Prediction
 
 MOCK = "mock"
 
@@ -70,15 +74,19 @@ def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
 def make_scheduler(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Scheduler:
     """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
 
+    Args:
+        config: of the run.
+        robot: connected.
+        policy: plays.
+
     Raises:
         ConfigError: the policy's rate does not go with the loop's.
     """
     how = playing(config, policy)
     _ = how.every  # refuses a rate before a thread is begun
-    if config.robot.port == MOCK:
-        worker = InlineWorker(policy.predict, how.latency_s)
-    else:
-        worker = ThreadWorker(policy.predict, robot.clock)
+    predict = in_degrees(policy.predict, units(config, policy), robot.bus.scale)
+    on_mock = config.robot.port == MOCK
+    worker = InlineWorker(predict, how.latency_s) if on_mock else ThreadWorker(predict, robot.clock)
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
 
 
@@ -87,7 +95,7 @@ def playing(config: RunConfig, policy: "ActPolicy") -> Playing:
     stated_s = config.inference_latency_s
     return Playing(
         fps=policy_fps(config, policy),
-        loop_fps=config.fps,
+        loop_fps=config.ticks_per_s,
         mode=chunk_mode(config, policy),
         n_action_steps=config.policy.n_action_steps or policy.n_action_steps,
         latency_s=MOCK_LATENCY_S if stated_s is None else stated_s,
@@ -104,18 +112,87 @@ def last_command(robot: SO101) -> NDArray[np.float64]:
 
 
 def policy_fps(config: RunConfig, policy: "ActPolicy") -> float:
-    """Actions per second: as the checkpoint says, else as the user says, else as many as the loop has ticks.
+    """Actions per second: as the checkpoint says, else as the user says, else as the dataset that it names, else as
+    many as the ticks that the user asked for.
 
     Raises:
-        ConfigError: the user says something else than the checkpoint.
+        ConfigError: the user says something else than the checkpoint, or nobody says anything.
     """
-    own, said = policy.fps, config.policy.fps
-    if own is not None and said is not None and not math.isclose(own, said):
+    said, known = config.policy.fps, policy.trained_on
+    if known.stated and known.fps is not None and said is not None and not math.isclose(known.fps, said):
         raise ConfigError(
-            f"--policy.fps={said:g}: the checkpoint {policy.path} was trained on {own:g} actions per second; "
+            f"--policy.fps={said:g}: the checkpoint {policy.path} was trained on {known.fps:g} actions per second; "
             "leave --policy.fps out"
         )
-    return own or said or config.fps
+    return rate_of(policy, said, config.fps, "--policy.fps")
+
+
+def rate_of(policy: "ActPolicy", said: float | None, instead: float | None, flag: str) -> float:
+    """Actions per second, without a guess.
+
+    Args:
+        policy: says it, or not.
+        said: by the user; what was only looked up does not win against it.
+        instead: by the user too, about something that is the same if nobody says otherwise.
+        flag: for the message.
+
+    Raises:
+        ConfigError: nobody says it.
+    """
+    known = policy.trained_on
+    rate = (known.fps if known.stated else None) or said or known.fps or instead
+    if rate is None:
+        raise ConfigError(
+            f"the checkpoint {policy.path} does not say how many actions per second it was trained on, and that could "
+            f"not be looked up: {known.unknown}. Give {flag}: the fps in meta/info.json of its dataset"
+        )
+    return rate
+
+
+def units(config: RunConfig, policy: "ActPolicy") -> Units | None:
+    """Of the policy's joints: as the checkpoint says, else as the user says; None: not known.
+
+    Raises:
+        ConfigError: the user says something else than the checkpoint, or two units would be in one dataset.
+    """
+    found = units_of(policy, config.robot.use_degrees, "--robot.use_degrees")
+    if found is Units.RANGE and config.record.resume:
+        raise ConfigError(
+            f"--record.resume=true with a policy of joints in {found}: so101-run records degrees, and a dataset has "
+            "one unit. Record a new one, without --record.resume"
+        )
+    return found
+
+
+def units_of(policy: "ActPolicy", use_degrees: bool | None, flag: str) -> Units | None:
+    """As `units`, for a flag of that name."""
+    known = policy.trained_on.units
+    said = None if use_degrees is None else Units.DEGREES if use_degrees else Units.RANGE
+    if known is not None and said is not None and known is not said:
+        raise ConfigError(
+            f"{flag}={str(use_degrees).lower()}: the checkpoint {policy.path} was trained on joints in {known}; "
+            f"leave {flag} out"
+        )
+    return known or said
+
+
+def in_degrees(predict: Predict, units: Units | None, scale: Scale) -> Predict:
+    """A policy of joints in `units` as one that takes and gives this arm's degrees."""
+    if units is not Units.RANGE:
+        return predict
+
+    def converted(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> "Prediction":
+        prediction = predict(scale.to_range(state), images)
+        return prediction._replace(actions=scale.from_range(prediction.actions).astype(np.float32))
+
+    return converted
+
+
+def start_pose(policy: "ActPolicy", units: Units | None, scale: Scale) -> list[float] | None:
+    """Where the policy's demonstrations began, in this arm's degrees, if it says so."""
+    if policy.start_pose is None or units is not Units.RANGE:
+        return policy.start_pose
+    return scale.from_range(policy.start_pose).tolist()
 
 
 def chunk_mode(config: RunConfig, policy: "ActPolicy") -> ChunkMode:
@@ -165,7 +242,7 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         wanted.repo_id,
         wanted.root,
         task=wanted.task,
-        fps=config.fps,
+        fps=config.ticks_per_s,
         cameras=cameras,
         resume=wanted.resume,
     )
@@ -212,7 +289,7 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
     on_mock = config.robot.port == MOCK
     return about_run(
         argv,
-        draccus.encode(config),
+        draccus.encode(replace(config, fps=config.ticks_per_s)),
         policy={
             "path": str(policy.path),
             "type": policy.type,
@@ -222,7 +299,10 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
             "n_action_steps": config.policy.n_action_steps or policy.n_action_steps,
             "chunks": chunk_mode(config, policy),
             "fps": (fps := policy_fps(config, policy)),
-            "ticks_per_action": ticks_per_action(fps, config.fps),
+            "ticks_per_action": ticks_per_action(fps, config.ticks_per_s),
+            "units": units(config, policy) or Units.DEGREES,
+            "start_pose": policy.start_pose,
+            "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
             "engine": policy.engine.name if policy.engine else "plain",
         },

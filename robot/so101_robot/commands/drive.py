@@ -74,7 +74,7 @@ def drive(
 def loop_config(config: RunConfig) -> LoopConfig:
     """The loop's part of a run's configuration."""
     return LoopConfig(
-        fps=config.fps,
+        fps=config.ticks_per_s,
         duration_s=config.duration_s or 0.0,
         max_stop_s=config.max_stop_s,
         approach_speed=config.approach_speed,

@@ -142,6 +142,7 @@ def _robot_error_behind(problem: BaseException | None) -> RobotError | None:
 def _in_words(problem: Exception) -> str:
     """What draccus and its like have to say, as one line with the flag in front."""
     text = " ".join(str(problem).split())
+    text = re.sub(r"Could not decode the value into any of the given types: (\w+: )?", "", text)
     if "Couldn't instantiate" in text and problem.__cause__ is not None:
         text = " ".join(str(problem.__cause__).split())  # the dataclass says what is wrong
     if match := re.match(r"(`[\w.]+`: ).*value=(.*?) into field .* of type <enum '(\w+)'>", text):

@@ -87,7 +87,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
-    config.start_pose = config.start_pose or policy.start_pose
+    units = compose.units(config, policy)
     folder = config.output_dir or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with ExitStack() as stack:
         run_log = RunLog(folder, compose.about(config, argv, robot, policy))
@@ -97,7 +97,8 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         stop = stack.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
-        look_first(preflight(robot, policy, config.preflight.skip), folder)
+        look_first(preflight(robot, policy, config.preflight.skip, units), folder)
+        config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy)
         looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)

@@ -19,6 +19,9 @@ from so101_robot.watchdog.client import WatchdogConfig
 
 DISPLAYS = ("off", "viewer", "file")
 
+TICKS_PER_S = 30.0
+"""LeRobot's rate for recordings."""
+
 LONGEST_S = 1e6
 """Of a run that is to end by itself: 11 days [s]."""
 
@@ -38,7 +41,8 @@ class PolicyFlags:
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
     fps: float | None = None
-    """Actions per second of a checkpoint that does not say its own; null: the loop's."""
+    """Actions per second: the fps of the recordings that it was trained on; null: as the checkpoint says or its
+    dataset, else as --fps says, else it is not played."""
 
 
 @dataclass
@@ -77,9 +81,9 @@ class RunConfig:
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     blind: AttentionAlarmConfig = field(default_factory=AttentionAlarmConfig)
-    fps: float = 30.0
+    fps: float | None = None
     """Ticks per second, up to 200: a whole multiple of the policy's actions per second; between these the arm follows
-    the straight line."""
+    the straight line. null: 30."""
     duration_s: float | None = None
     """How long the policy drives [s], on the robot's clock, without the approach; 0: until Ctrl-C; null: 0, or 20 for
     the demonstration."""
@@ -105,6 +109,11 @@ class RunConfig:
     verbose: bool = False
     """Log more, and show tracebacks."""
 
+    @property
+    def ticks_per_s(self) -> float:
+        """`fps`, or what it is where nobody says it."""
+        return TICKS_PER_S if self.fps is None else self.fps
+
     def __post_init__(self) -> None:
         # YAML, which draccus reads every value with, takes off and on for booleans
         self.dashboard = {"False": "off", "True": "auto"}.get(self.dashboard, self.dashboard)
@@ -112,7 +121,7 @@ class RunConfig:
         _one_of("--chunks.mode", self.chunks.mode, ("auto", *CHUNK_MODES))
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)
-        _in_range("--fps", self.fps, 1.0, MOST_HZ)
+        _in_range("--fps", self.ticks_per_s, 1.0, MOST_HZ)
         _in_range("--duration_s", self.duration_s or 0.0, 0.0, LONGEST_S)
         _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)
         _in_range("--inference_latency_s", self.inference_latency_s or 0.0, 0.0, 60.0)

@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from so101_policy.checkpoint.scaling import read_statistics
+from so101_policy.checkpoint.units import Units
 from so101_policy.errors import PolicyError
 from so101_robot.bus import calibration as calibrations
 from so101_robot.errors import ConfigError, RobotError
@@ -72,13 +73,16 @@ class PreflightConfig:
                 raise ConfigError(f"--preflight.skip={name}: expected one of {', '.join(known)}")
 
 
-def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> list[Finding]:
+def preflight(
+    robot: "SO101", policy: "Policy", skip: Sequence[str] = (), units: Units | None = None
+) -> list[Finding]:
     """Look at a connected arm, its cameras and the policy that shall drive it.
 
     Args:
         robot: connected.
         policy: `so101_policy.inference.act_policy.ActPolicy`, or what looks like one.
         skip: see `PreflightConfig`.
+        units: of the policy's joints; None: not known, so taken for degrees.
     """
     sizes = {
         name: shape[:2] for name, shape in robot.observation_features.items() if isinstance(shape, tuple)
@@ -89,7 +93,10 @@ def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> lis
         return read_statistics(policy.path)
 
     def ranges() -> list[Finding]:
-        return preflight_policy.check_ranges(statistics(), *robot.joint_limits(), robot.read().position)
+        found = statistics()
+        if units is Units.RANGE:
+            found = preflight_policy.in_degrees(found, robot.bus.scale.range_unit)
+        return preflight_policy.check_ranges(found, *robot.joint_limits(), robot.read().position)
 
     checks: dict[str, Callable[[], list[Finding]]] = {
         **servo_checks(robot),
@@ -97,7 +104,7 @@ def preflight(robot: "SO101", policy: "Policy", skip: Sequence[str] = ()) -> lis
             robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s, robot.camera_rates
         ),
         "policy": lambda: preflight_policy.check_policy(policy, joints, sizes),
-        "statistics": lambda: preflight_policy.check_statistics(statistics()),
+        "statistics": lambda: preflight_policy.check_statistics(statistics(), units),
         "ranges": ranges,
         **{name: partial(_load_and_check, point, robot, policy) for name, point in further_checks().items()},
     }

@@ -7,12 +7,13 @@ with what this robot says of itself: degrees, gripper percent, calibrated ranges
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.checkpoint.scaling import Statistics
+from so101_policy.checkpoint.units import Span, Units, looks_like_range, units_of, why_not_joints
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
@@ -20,12 +21,11 @@ from so101_robot.preflight.findings import Finding, Level
 ACTION, STATE, IMAGES = "action", "observation.state", "observation.images."
 """LeRobot's names of features."""
 
+FLAG = "--robot.use_degrees"
+"""Of `so101-run`; without `robot.` of `so101-eval run`."""
+
 FAR_DEG = 20.0
 """A policy whose actions reach so far beyond a joint's range was trained on an arm with another calibration."""
-
-NORMAL_SPREAD = 2.0
-"""Standard deviations about the mean that stand for smallest and largest where a checkpoint has not stored these:
-the positions of a joint that goes to and fro between two ends lie within two."""
 
 STILL = 0.01
 """A joint that varied by less than this in training [deg or percent, standard deviation] is amplified beyond
@@ -43,15 +43,6 @@ class Policy(Protocol):
         ...
 
 
-class Span(NamedTuple):
-    """Where a feature was in training, each (6,)."""
-
-    lowest: NDArray[np.float64]
-    highest: NDArray[np.float64]
-    exact: bool
-    """Smallest and largest as stored; false: `NORMAL_SPREAD` about the mean."""
-
-
 def check_policy(
     policy: Policy, joints: Sequence[str], cameras: Mapping[str, tuple[int, int]]
 ) -> list[Finding]:
@@ -65,12 +56,19 @@ def check_policy(
     return [Finding(Level.OK, "policy", str(policy.path), f"{len(joints)} joints; {sizes or 'no camera'}")]
 
 
-def check_statistics(statistics: Statistics) -> list[Finding]:
-    """Statistics are there, are numbers, and look like degrees, gripper percent and pixels of 0 to 1."""
+def check_statistics(statistics: Statistics, units: Units | None = None) -> list[Finding]:
+    """Statistics are there, are numbers, and look like joints in their units, gripper percent and pixels of 0 to 1.
+
+    Args:
+        statistics: of the checkpoint.
+        units: of its joints, by the checkpoint or by a flag; None: not known, so degrees if nothing speaks against it.
+    """
     findings: list[Finding] = []
+    if units is None and any(units_of(_arms(values)) for values in statistics.values()):
+        units = Units.DEGREES
     for feature in (ACTION, STATE):
         if feature in statistics:
-            findings += _joint_statistics(feature, statistics[feature])
+            findings += _joint_statistics(feature, statistics[feature], units)
         elif feature == ACTION:
             remedy = "train it again, or take the checkpoint's processor files along"
             findings.append(
@@ -85,9 +83,35 @@ def check_statistics(statistics: Statistics) -> list[Finding]:
             findings.append(
                 Finding(Level.STOP, "statistics", feature, found, asked, "train with LeRobot's statistics")
             )
+    if units is None and not findings:
+        findings.append(_untold())
     return findings or [
-        Finding(Level.OK, "statistics", ", ".join(statistics), "degrees, percent, pixels of 0 to 1")
+        Finding(Level.OK, "statistics", ", ".join(statistics), f"{units}, percent, pixels of 0 to 1")
     ]
+
+
+def in_degrees(statistics: Statistics, range_unit: NDArray[np.float64]) -> Statistics:
+    """Statistics of joints in -100 to 100 as those of this arm in degrees.
+
+    Args:
+        statistics: of the checkpoint.
+        range_unit: (6,) degrees in a unit, negative where a joint counts the other way round.
+    """
+    return {
+        feature: _scaled(values, range_unit) if feature in (ACTION, STATE) else values
+        for feature, values in statistics.items()
+    }
+
+
+def _scaled(
+    values: Mapping[str, NDArray[np.float64]], unit: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    sized = {name: x for name, x in values.items() if x.shape == unit.shape}
+    scaled = {name: x * (np.abs(unit) if name == "std" else unit) for name, x in sized.items()}
+    if {"min", "max"} <= scaled.keys():
+        ends = np.stack([scaled["min"], scaled["max"]])
+        scaled |= {"min": ends.min(axis=0), "max": ends.max(axis=0)}
+    return {name: scaled[name] for name in ("min", "max", "mean", "std") if name in scaled}
 
 
 def check_ranges(
@@ -102,7 +126,7 @@ def check_ranges(
     """
     low, high, now = (np.asarray(values, np.float64) for values in (lower, upper, present))
     findings: list[Finding] = []
-    action = span_of(statistics, ACTION)
+    action = _arms(statistics.get(ACTION, {}))
     if action is not None:
         beyond = np.maximum(low - action.lowest, action.highest - high)
         for i in np.flatnonzero(beyond > OUTSIDE_RANGE_DEG).tolist():
@@ -114,7 +138,7 @@ def check_ranges(
             findings.append(
                 Finding(level, "ranges", JOINTS[i], found, f"{low[i]:.0f} to {high[i]:.0f}", remedy)
             )
-    state = span_of(statistics, STATE)
+    state = _arms(statistics.get(STATE, {}))
     if state is not None:
         off = np.maximum(state.lowest - now, now - state.highest)
         for i in np.flatnonzero(off > OUTSIDE_RANGE_DEG).tolist():
@@ -126,56 +150,65 @@ def check_ranges(
     return findings or [Finding(Level.OK, "ranges", "joints", "the policy's ranges lie within the arm's")]
 
 
-def span_of(statistics: Statistics, feature: str) -> Span | None:
-    """Where a joint feature was in training; None if that is not known."""
-    values = statistics.get(feature, {})
-    if {"min", "max"} <= values.keys():
-        span = Span(values["min"], values["max"], True)
-    elif {"mean", "std"} <= values.keys():
-        reach = NORMAL_SPREAD * values["std"]
-        span = Span(values["mean"] - reach, values["mean"] + reach, False)
-    else:
-        return None
-    return span if span.lowest.shape == span.highest.shape == (len(JOINTS),) else None
+def _arms(values: Mapping[str, NDArray[np.float64]]) -> Span | None:
+    """Where this arm's joints were; None if that is not known."""
+    span = Span.of(values)
+    return span if span is not None and span.lowest.shape == (len(JOINTS),) else None
 
 
-def _joint_statistics(feature: str, values: Mapping[str, NDArray[np.float64]]) -> list[Finding]:
+def _joint_statistics(
+    feature: str, values: Mapping[str, NDArray[np.float64]], units: Units | None
+) -> list[Finding]:
     asked = f"{len(JOINTS)} finite numbers"
     for name, numbers in values.items():
         if name != "count" and not (numbers.shape == (len(JOINTS),) and np.isfinite(numbers).all()):
             found = f"{name} = {np.array2string(numbers, precision=3, threshold=8)}"
             return [Finding(Level.STOP, "statistics", feature, found, asked, "the checkpoint is damaged")]
-    span = span_of(statistics={feature: values}, feature=feature)
+    span = _arms(values)
     if span is None:
         found = f"only {', '.join(values) or 'nothing'}"
         return [Finding(Level.STOP, "statistics", feature, found, "mean and std, or min and max")]
-    return [*_units(feature, span), *_still(feature, values)]
+    return [*_units(feature, span, units), *_still(feature, values)]
 
 
-def _units(feature: str, span: Span) -> list[Finding]:
-    """What other units than degrees and gripper percent look like."""
-    reach = np.maximum(np.abs(span.lowest), np.abs(span.highest))
-    arm, gripper = float(reach[:GRIPPER].max()), float(span.highest[GRIPPER])
-    asked, remedy = (
-        "degrees",
-        "record the dataset in degrees (LeRobot's use_degrees=true), or convert it",
-    )
-    guess = None
-    if arm <= 1.01:
-        guess = f"no joint goes beyond {arm:.2f}: numbers of -1 to 1?"
-    elif arm <= 3.3:
-        guess = f"no joint goes beyond {arm:.2f}: radians?"
-    elif span.exact and arm > 400:
-        guess = f"a joint goes to {arm:.0f}: encoder steps?"
-    if guess is not None:
-        return [Finding(Level.STOP, "statistics", feature, guess, asked, remedy)]
+def _units(feature: str, span: Span, units: Units | None) -> list[Finding]:
+    """What the values cannot be, or probably are not."""
+    gripper = float(span.highest[GRIPPER])
+    asked = f"{units or Units.DEGREES}"
+
+    def stop(found: str, possible: str, asked: str = asked) -> list[Finding]:
+        return [Finding(Level.STOP, "statistics", feature, found, asked, possible)]
+
+    if (other := why_not_joints(span)) is not None:
+        return stop(other, "record the dataset with LeRobot's units, degrees, or convert it")
+    if units is Units.RANGE and units_of(span) is Units.DEGREES:
+        return stop(f"a joint goes to {span.reach:.0f}: degrees?", f"{FLAG}=true")
+    if units is None and looks_like_range(span):
+        ends = ", ".join(_from_to(span, i) for i in range(GRIPPER))
+        return stop(
+            f"joints end at 100 and none goes beyond ({ends}): LeRobot's -100..100?",
+            f"{FLAG}=false converts them; =true if they are degrees all the same",
+        )
     if gripper <= 1.01:
-        found = f"the gripper does not open beyond {gripper:.2f}"
-        return [Finding(Level.STOP, "statistics", feature, found, "0 to 100 percent", "scale it to percent")]
+        return stop(
+            f"the gripper does not open beyond {gripper:.2f}", "scale it to percent", "0 to 100 percent"
+        )
     if span.exact and (gripper > 105 or span.lowest[GRIPPER] < -5):
         found = f"the gripper goes {_from_to(span, GRIPPER)}: degrees?"
         return [Finding(Level.WARN, "statistics", feature, found, "0 to 100 percent")]
     return []
+
+
+def _untold() -> Finding:
+    return Finding(
+        *(
+            Level.WARN,
+            "statistics",
+            "units",
+            "no joint goes beyond 100, and the checkpoint does not say its units",
+        ),
+        *("degrees", f"recorded before February 2026? Then probably {FLAG}=false; else =true"),
+    )
 
 
 def _still(feature: str, values: Mapping[str, NDArray[np.float64]]) -> list[Finding]:

@@ -1,5 +1,6 @@
 """The episodes as a gymnasium environment, and as LeRobot meets it."""
 
+import math
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -9,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms.v2.functional as vision
 from gymnasium.utils.env_checker import check_env
 from lerobot.envs.configs import EnvConfig
 from lerobot.envs.factory import make_env, make_env_config, make_env_pre_post_processors
@@ -24,6 +26,7 @@ from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing import DEMO_SEEDS, Score, draw
+from so101_robot.commands import compose
 from so101_robot.loop.tick import Tick
 
 SEED = 3
@@ -166,7 +169,7 @@ def test_the_pictures_are_rendered_side_by_side(env: PalletizingEnv) -> None:
         ({"task": "palletize-99"}, "available: palletize-1"),
         ({"scenario": "earthquake"}, "nominal"),
         ({"level": 7}, "level"),
-        ({"fps": 50}, "run at 30"),
+        ({"fps": 50}, "30 ticks per second, so possible are 1, 2, 3, 5, 6, 10, 15, 30"),
         ({"render_mode": "human"}, "rgb_array"),
     ],
 )
@@ -183,6 +186,57 @@ def test_no_demonstration_seed_and_no_step_before_a_reset(env: PalletizingEnv) -
         fresh.step(np.zeros(6))
     fresh.close()
     fresh.close()
+
+
+# As a policy was trained
+
+
+def test_a_step_of_ten_hertz_is_three_ticks_on_a_straight_line() -> None:
+    """Two windows to one goal end where two thirds of the steps at 30 Hz, each its part of the way, end."""
+    slow, fast = PalletizingEnv("palletize-1", fps=10), PalletizingEnv("palletize-1")
+    try:
+        start = slow.reset(seed=SEED)[0]["agent_pos"].astype(np.float64)
+        fast.reset(seed=SEED)
+        command = compose.last_command(fast._stage.robot)
+        goal = start + np.array([6.0, 3.0, -3.0, 0.0, 3.0, 0.0])
+        seen = slow.step(goal)[0]
+        assert slow._run is not None
+        assert fast._run is not None
+        for part in (1 / 3, 2 / 3, 1.0):
+            expected = fast.step(command + part * (goal - command))[0]
+        np.testing.assert_array_equal(seen["agent_pos"], expected["agent_pos"])
+        np.testing.assert_array_equal(seen["pixels"]["front"], expected["pixels"]["front"])
+        assert slow.metadata["render_fps"] == 10
+        assert slow._max_episode_steps == math.ceil((fast._max_episode_steps - 1) / 3) + 1
+    finally:
+        slow.close()
+        fast.close()
+
+
+def test_what_the_cameras_see_is_scaled_as_in_training(env: PalletizingEnv) -> None:
+    large = PalletizingEnv("palletize-1", height=32, width=32, camera_height=96, camera_width=96)
+    try:
+        seen, full = large.reset(seed=SEED)[0]["pixels"], env.reset(seed=SEED)[0]["pixels"]
+        for name, picture in full.items():
+            small = vision.resize(torch.from_numpy(picture).permute(2, 0, 1), [32, 32], antialias=True)
+            np.testing.assert_array_equal(seen[name], small.permute(1, 2, 0).numpy())
+    finally:
+        large.close()
+
+
+def test_joints_may_be_in_lerobots_range(env: PalletizingEnv) -> None:
+    other = PalletizingEnv("palletize-1", use_degrees=False)
+    try:
+        seen, degrees = other.reset(seed=SEED)[0]["agent_pos"], env.reset(seed=SEED)[0]["agent_pos"]
+        scale = other._stage.robot.bus.scale
+        np.testing.assert_allclose(seen, scale.to_range(degrees), atol=1e-4)
+        goal = degrees + np.float32([3, 1, -1, 0, 0, 0])
+        moved = other.step(scale.to_range(goal))[0]["agent_pos"]
+        np.testing.assert_allclose(
+            scale.from_range(moved), env.step(goal)[0]["agent_pos"], atol=0.2
+        )  # a step of an encoder
+    finally:
+        other.close()
 
 
 # As LeRobot meets it

@@ -15,6 +15,7 @@ from so101_eval.evaluation.loaded_policies import Acting, load, scheduler
 from so101_eval.evaluation.policy_specs import parse_policy
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import draw
+from so101_policy.checkpoint.trained_on import TrainedOn
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands import compose
@@ -42,7 +43,7 @@ class Hostile:
     """A policy that waves the pan joint, and goes wrong after `HALF_WAY` answers. As much of a checkpoint as a run
     wants to know."""
 
-    fps, temporal_ensemble_coeff, n_action_steps = 30.0, None, 8
+    trained_on, temporal_ensemble_coeff, n_action_steps = TrainedOn(fps=30.0, stated=True), None, 8
 
     def __init__(self, wrong: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self.wrong, self.asked, self.path = wrong, 0, Path()

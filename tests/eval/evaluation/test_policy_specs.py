@@ -26,7 +26,7 @@ from so101_eval.evaluation.policy_specs import (
 )
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.errors import CheckpointError
-from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_robot.chunks.inference import Observation
 from so101_robot.mock.config import MockConfig
 
@@ -66,7 +66,8 @@ def test_a_rate_from_the_command_line_is_for_checkpoints_that_do_not_say_theirs(
     silent, outspoken = make(tmp_path / "silent", fps=None), make(tmp_path / "outspoken")
     texts = [f"silent={silent}", f"outspoken={outspoken}"]
     assert [spec.fps for spec in parse_policies(texts, fps=15.0)] == [15.0, 10.0]
-    assert [spec.fps for spec in parse_policies(texts)] == [30.0, 10.0]
+    with pytest.raises(ConfigError, match=r"silent does not say .* Give --fps"):
+        parse_policies(texts)
     with pytest.raises(ConfigError, match="at 7 actions per second: the arm has 30"):
         parse_policy(texts[0], fps=7.0)
 
@@ -217,6 +218,55 @@ def test_pictures_are_as_the_policies_want_them_or_as_asked():
 def test_pictures_of_two_sizes_are_refused(specs: list[PolicySpec], asked: tuple[int, int] | None, says: str):
     with pytest.raises(ConfigError, match=says):
         picture_size(specs, "palletize-1", asked)
+
+
+def scaling(name: str, recorded: tuple[int, int], **cameras: tuple[int, int]) -> PolicySpec:
+    return dataclasses.replace(seeing(name, **cameras), recorded=dict.fromkeys(cameras, recorded))
+
+
+def test_pictures_are_as_recorded_where_a_policy_scales_them():
+    small = scaling("small", (48, 64), front=(24, 24), wrist=(24, 24))
+    assert picture_size([small], "palletize-1", None) == (48, 64)
+    assert picture_size([small], "palletize-1", (24, 24)) == (24, 24)
+    assert picture_size([seeing("full", front=(48, 64)), small], "palletize-1", None) == (48, 64)
+    assert picture_size([small, seeing("demo", front=(24, 24))], "palletize-1", None) == (24, 24)
+    with pytest.raises(ConfigError, match="small was trained with front of 24x24"):
+        picture_size([seeing("other", front=(30, 40)), small], "palletize-1", None)
+
+
+def test_units_are_part_of_what_a_policy_is_where_they_are_no_degrees(act: Path):
+    spec = parse_policy(f"mine={act}")
+    assert "units" not in spec.identity
+    of_range = parse_policy(f"mine={act}", use_degrees=False)
+    assert of_range.identity["units"] == of_range.units == "-100..100"
+    assert PolicySpec.from_dict(json.loads(json.dumps(dataclasses.asdict(of_range)))) == of_range
+
+
+def test_a_policy_of_a_run_of_before_knows_no_units_and_no_recordings(act: Path):
+    spec = parse_policy(f"mine={act}")
+    data = json.loads(json.dumps(dataclasses.asdict(spec)))
+    del data["units"], data["recorded"]
+    assert PolicySpec.from_dict(data) == spec
+
+
+def test_an_evaluation_converts_what_is_in_other_units(act: Path, stage: Stage):
+    stage.lay_out(draw("palletize-1", seed=7))
+    scale, seen = stage.robot.bus.scale, list[NDArray[np.float64]]()
+    loaded = load(parse_policy(f"mine={act}", use_degrees=False))
+    assert isinstance(loaded, Acting)
+
+    def predict(state: NDArray[np.float64], images: Any) -> Prediction:
+        seen.append(state)
+        return Prediction(np.tile(np.float32([50, -50, 50, 50, 50, 50]), (8, 1)), None)
+
+    loaded._predict = predict
+    driver, pictures = loaded(stage, draw("palletize-1", seed=7)), {}
+    now = np.array([10.0, -60.0, 60.0, 50.0, 0.0, 30.0])
+    for tick in range(20):
+        planned = driver.next(tick, tick / 30, lambda: Observation(0.0, now, pictures))
+    np.testing.assert_allclose(seen[0], scale.to_range(now))
+    np.testing.assert_allclose(planned.end, scale.from_range([50, -50, 50, 50, 50, 50]), rtol=1e-6)
+    driver.close()
 
 
 # Scenes that a policy has seen

@@ -17,6 +17,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
         px=32,
         config=RegularizedACTConfig,
         policy=RegularizedACTPolicy,
+        says_fps=30.0,
         vision_backbone="resnet_thin_gn",
         chunk_size=6,
         n_action_steps=4,

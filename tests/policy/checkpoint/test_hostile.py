@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from checkpoints import untrained
 from so101_policy import ActPolicy, CheckpointError
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, WEIGHTS
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.plain_data import MOST_DEPTH, depth_of, parse_json
 
 PRE, POST = PROCESSORS
@@ -328,3 +330,30 @@ def test_a_camera_of_other_sizes_in_the_processor_is_refused(copy: Path):
 
     change(copy / PRE, resize)
     assert "observation.images.front" in refused(copy)
+
+
+# Built once
+
+
+def test_a_policy_is_built_once(valid: Path, monkeypatch: pytest.MonkeyPatch):
+    built: list[str] = []
+    real = RegularizedACTPolicy.__init__
+
+    def count(self: RegularizedACTPolicy, *settings: Any, **more: Any) -> None:
+        built.append(type(self).__name__)
+        real(self, *settings, **more)
+
+    monkeypatch.setattr(RegularizedACTPolicy, "__init__", count)
+    policy = ActPolicy.load(valid).policy
+    assert built == ["RegularizedACTPolicy"]
+    assert not policy.training
+    stored = load_file(valid / WEIGHTS)
+    assert all(torch.equal(weight, stored[name]) for name, weight in policy.state_dict().items())
+    assert {weight.requires_grad for weight in policy.parameters()} == {True}
+
+
+def test_numbers_that_are_not_in_the_file_are_there_all_the_same(tmp_path: Path):
+    """Of LeRobot's temporal ensembling, which keeps them beside the model."""
+    folder = untrained(tmp_path / "it", px=32, n_action_steps=1, temporal_ensemble_coeff=0.01)
+    policy = ActPolicy.load(folder).policy
+    assert policy.temporal_ensembler.ensemble_weights.tolist()[1] == pytest.approx(0.990, abs=1e-3)

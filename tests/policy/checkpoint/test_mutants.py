@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from so101_policy import ActPolicy, CheckpointError
-from so101_policy.checkpoint.folder import CONFIG, PROCESSORS
+from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, TRAINED_ON
 
-JSON = (CONFIG, *PROCESSORS)
+JSON = (CONFIG, TRAINED_ON, *PROCESSORS)
 JUNK: tuple[Any, ...] = (
     *(
         None,
@@ -233,6 +233,7 @@ def check_mutant(valid: Path, rng: random.Random) -> str:
         else:
             outcome = "ran"
             assert actions.shape == (policy.chunk_size, 6)
+            assert "fps" in changed or policy.fps == 30.0
             if not changed & (VARIANTS | {"weights"}):
                 np.testing.assert_allclose(actions, act(ActPolicy.load(valid)), rtol=1e-3, atol=1e-3)
         assert listing(folder.parent) == before

@@ -55,6 +55,15 @@ def test_stock_lerobot_loads_it_and_acts_the_same(trained: Path, tmp_path: Path,
     assert set(load_file(out / "model.safetensors")) == set(stock.state_dict())
 
 
+def test_its_rate_comes_along_though_a_stock_configuration_has_none(tmp_path: Path, make_config: MakeConfig):
+    config = make_config(vision_backbone="resnet18", size=(32, 32), fps=10.0)
+    save(tmp_path / "trained", config)
+    out = export_as_act(tmp_path / "trained", tmp_path / "act")
+    assert "fps" not in json.loads((out / "config.json").read_text())
+    policy = ActPolicy.load(out)
+    assert (policy.type, policy.fps, policy.trained_on.stated) == ("act", 10.0, True)
+
+
 def test_the_processors_come_along(trained: Path, tmp_path: Path):
     out = export_as_act(trained, tmp_path / "act")
     assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}

@@ -1,4 +1,4 @@
-"""The rate of a policy in `so101-run`: its checkpoint's, else the user's, else the loop's; and a run at two rates."""
+"""The rate and the units of a policy in `so101-run`: its checkpoint's, else the user's; and a run at two rates."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from checkpoints import untrained
+from so101_policy.checkpoint.trained_on import TrainedOn
+from so101_policy.checkpoint.units import Units
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.bus.units import Scale
 from so101_robot.chunks.planning import Playing
 from so101_robot.cli import RUN
-from so101_robot.commands.compose import playing, policy_fps, with_alarm
-from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
+from so101_robot.commands.compose import playing, policy_fps, start_pose, units, with_alarm
+from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RecordFlags, RunConfig
 from so101_robot.errors import ConfigError
+from so101_robot.joints import JOINTS
 from so101_robot.loop import attention_alarm
 from so101_robot.runs.log import read_ticks
 
@@ -79,32 +84,76 @@ def test_a_rate_that_cannot_be_is_one_message_and_leaves_no_run_folder(
     assert not (tmp_path / "run").exists()
 
 
+def policy_of(fps: float | None, *, stated: bool = True, units: Units | None = None) -> Any:
+    """A policy as far as its rate and units matter."""
+    known = TrainedOn(fps=fps, stated=stated and fps is not None, units=units, unknown="nothing is there")
+    more = {"n_action_steps": 50, "temporal_ensemble_coeff": 0.2, "start_pose": [10.0] * 6}
+    return cast(Any, SimpleNamespace(trained_on=known, path=Path("p"), **more))
+
+
 @pytest.mark.parametrize(
-    ("own", "said", "expected"),
-    [(10.0, None, 10.0), (10.0, 10.0, 10.0), (None, 15.0, 15.0), (None, None, 30.0)],
+    ("known", "said", "loop", "expected"),
+    [
+        (policy_of(10.0), None, None, 10.0),
+        (policy_of(10.0), None, 60.0, 10.0),
+        (policy_of(10.0), 10.0, None, 10.0),
+        (policy_of(10.0, stated=False), None, 60.0, 10.0),
+        (policy_of(10.0, stated=False), 15.0, None, 15.0),
+        (policy_of(None), 15.0, 60.0, 15.0),
+        (policy_of(None), None, 60.0, 60.0),
+    ],
 )
-def test_the_checkpoint_knows_best_then_the_user_then_the_loop(
-    own: float | None, said: float | None, expected: float
+def test_the_checkpoint_knows_best_then_the_user_then_the_dataset_then_the_loop_that_was_asked_for(
+    known: Any, said: float | None, loop: float | None, expected: float
 ) -> None:
-    policy = cast("Any", SimpleNamespace(fps=own, path=Path("p")))
-    assert policy_fps(RunConfig(policy=PolicyFlags(fps=said)), policy) == expected
+    assert policy_fps(RunConfig(policy=PolicyFlags(fps=said), fps=loop), known) == expected
+
+
+def test_a_rate_that_nobody_says_is_not_guessed() -> None:
+    with pytest.raises(ConfigError, match=r"nothing is there. Give --policy\.fps"):
+        policy_fps(RunConfig(), policy_of(None))
 
 
 def test_a_user_who_contradicts_the_checkpoint_is_told() -> None:
-    policy = cast("Any", SimpleNamespace(fps=10.0, path=Path("p")))
     with pytest.raises(ConfigError, match=r"leave --policy\.fps out"):
-        policy_fps(RunConfig(policy=PolicyFlags(fps=30.0)), policy)
+        policy_fps(RunConfig(policy=PolicyFlags(fps=30.0)), policy_of(10.0))
+
+
+@pytest.mark.parametrize("use_degrees", [True, False])
+def test_units_are_the_checkpoints_else_the_users(use_degrees: bool) -> None:
+    robot = SO101Config(use_degrees=use_degrees)
+    said = Units.DEGREES if use_degrees else Units.RANGE
+    other = Units.RANGE if use_degrees else Units.DEGREES
+    assert units(RunConfig(), policy_of(10.0)) is None
+    assert units(RunConfig(), policy_of(10.0, units=other)) is other
+    assert units(RunConfig(robot=robot), policy_of(10.0)) is said
+    assert units(RunConfig(robot=robot), policy_of(10.0, units=said)) is said
+    with pytest.raises(ConfigError, match=r"leave --robot\.use_degrees out"):
+        units(RunConfig(robot=robot), policy_of(10.0, units=other))
+
+
+def test_two_units_do_not_get_into_one_dataset() -> None:
+    config = RunConfig(robot=SO101Config(use_degrees=False), record=RecordFlags(repo_id="me/x", resume=True))
+    with pytest.raises(ConfigError, match="so101-run records degrees"):
+        units(config, policy_of(10.0))
+    assert units(RunConfig(record=config.record), policy_of(10.0)) is None
+
+
+def test_a_start_pose_in_other_units_is_converted() -> None:
+    rows = {joint: SimpleNamespace(range_min=1000, range_max=3000, drive_mode=0) for joint in JOINTS}
+    scale = Scale(cast(Any, rows))
+    assert start_pose(policy_of(10.0), Units.DEGREES, scale) == [10.0] * 6
+    assert start_pose(policy_of(10.0), Units.RANGE, scale) == pytest.approx([100 * 360 / 4095] * 5 + [10.0])
 
 
 def test_what_the_flags_say_about_chunks_is_how_the_policy_is_played() -> None:
-    policy = cast(Any, SimpleNamespace(fps=10.0, path="x", n_action_steps=50, temporal_ensemble_coeff=0.2))
     config = RunConfig(
         policy=PolicyFlags(n_action_steps=7),
         chunks=ChunkFlags("synchronous", 0.5),
         fps=20.0,
         inference_latency_s=0.3,
     )
-    assert playing(config, policy) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5)
+    assert playing(config, policy_of(10.0)) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5)
 
 
 def test_the_attention_alarm_goes_by_the_runs_flags(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def ticks() -> Ticks:
 
 def write(folder: Path, records: Ticks, tail: str = "", **facts: Any) -> Path:
     folder.mkdir()
-    about = {"config": draccus.encode(RunConfig()), "calibration": None, **facts}
+    about = {"config": draccus.encode(RunConfig(fps=30.0)), "calibration": None, **facts}
     (folder / "run.json").write_text(json.dumps(about))
     (folder / "ticks.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + tail)
     return folder

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from so101_calibration.servos.plausible import of_servos
 from so101_policy.checkpoint.scaling import read_statistics
+from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError, PolicyError
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
@@ -26,7 +27,7 @@ from so101_robot.preflight.calibration import check_calibration, check_sizes
 from so101_robot.preflight.cameras import check_cameras
 from so101_robot.preflight.checks import CHECKS, PreflightConfig, further_checks, preflight, run_checks
 from so101_robot.preflight.findings import Finding, PreflightError, as_json, as_table, require, verdict
-from so101_robot.preflight.policy import check_ranges, check_statistics
+from so101_robot.preflight.policy import check_ranges, check_statistics, in_degrees
 from so101_robot.preflight.servos import check_errors, check_heat, check_servos, check_supply
 from so101_robot.preflight.settings import check_settings
 from so101_robot.state import Frame
@@ -291,9 +292,52 @@ def scaled(feature: str, factor: float) -> dict[str, Any]:
 
 
 def test_good_statistics_pass():
-    assert verdict(check_statistics(STATISTICS)) == "ok"
+    assert verdict(check_statistics(STATISTICS, Units.DEGREES)) == "ok"
     only_mean = {name: {k: v for k, v in s.items() if k in ("mean", "std")} for name, s in STATISTICS.items()}
-    assert verdict(check_statistics(only_mean)) == "ok"
+    assert verdict(check_statistics(only_mean, Units.DEGREES)) == "ok"
+    assert verdict(check_statistics(changed("action", min=[-60, -80, -10, 40, -101.0, 0]))) == "ok"
+
+
+def test_units_that_cannot_be_told_are_worth_a_word():
+    finding = check_statistics(STATISTICS)[0]
+    assert (finding.level, finding.subject) == ("warn", "units")
+    assert "--robot.use_degrees=false" in finding.possible
+
+
+RANGE = {
+    "min": np.array([-58.2, -99.7, -24.6, -6.3, -61.0, 0.9]),
+    "max": np.array([61.4, 38.5, 99.5, 99.2, 54.1, 71.3]),
+    "mean": np.array([0.0, -40, 30, 60, 0, 30]),
+    "std": np.full(6, 20.0),
+}
+"""Of an arm that was recorded in LeRobot's -100..100; published."""
+
+
+@pytest.mark.parametrize(("units", "level"), [(None, "stop"), (Units.RANGE, "ok"), (Units.DEGREES, "ok")])
+def test_joints_that_end_at_a_hundred_stop_unless_somebody_says_their_units(units: Units | None, level: str):
+    findings = check_statistics({"action": RANGE, "observation.state": RANGE}, units)
+    assert verdict(findings) == level
+    assert level != "stop" or "--robot.use_degrees=false" in findings[0].text
+
+
+def test_one_joint_beyond_a_hundred_makes_both_features_degrees():
+    beyond = RANGE | {"max": np.array([61.4, 38.5, 101.0, 99.2, 54.1, 71.3])}
+    assert verdict(check_statistics({"action": beyond, "observation.state": RANGE})) == "ok"
+
+
+def test_degrees_are_no_range():
+    beyond = RANGE | {"max": np.array([61.4, 38.5, 140.0, 99.2, 54.1, 71.3])}
+    finding = check_statistics({"action": beyond, "observation.state": RANGE}, Units.RANGE)[0]
+    assert (finding.level, finding.found) == ("stop", "a joint goes to 140: degrees?")
+
+
+def test_ranges_of_other_units_are_compared_in_degrees():
+    unit = np.array([1.2, 1.0, -1.0, 0.9, 1.8, 1.0])  # the elbow counts the other way round
+    found = in_degrees({"action": RANGE, "observation.images.front": IMAGE}, unit)
+    np.testing.assert_allclose(found["action"]["max"], [73.68, 38.5, 24.6, 89.28, 97.38, 71.3])
+    np.testing.assert_allclose(found["action"]["min"], [-69.84, -99.7, -99.5, -5.67, -109.8, 0.9])
+    np.testing.assert_allclose(found["action"]["std"], 20 * np.abs(unit))
+    assert found["observation.images.front"] is IMAGE
 
 
 @pytest.mark.parametrize(
