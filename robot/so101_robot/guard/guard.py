@@ -41,6 +41,9 @@ __all__ = ["Guard", "GuardLimits", "GuardRule", "Intervention", "Verdict"]
 FIRST_TICK_S = 1 / 30
 """How long the first command after a reset is taken to last: the time of the one before is not known."""
 
+FAR_OUT_DEG = 30.0
+"""An action this far outside is nonsense, and not one step is driven towards it. Degrees, percent of the gripper."""
+
 LONGEST_S = 1.0
 """A longer pause gives no more room than this."""
 
@@ -189,6 +192,18 @@ class Guard:
             f"{broken.shape}: {-1e3 * broken.clearance_m:.0f} mm too far ({broken.rule})"
             for broken in self._geometry.violations(joint)
         ]
+
+    def far_out(self, action: ArrayLike) -> tuple[str, float, float] | None:
+        """The joint of an action (6,) that is asked for farthest out of range, its value and by how much, where that
+        is so far that nothing of the action may be driven; None: it is not, or is no pose, which `check` says."""
+        asked, fault = _as_pose(action, self.lower.shape)
+        if fault is not None or asked is None:
+            return None
+        outside = np.maximum(self.lower - asked, asked - self.upper)
+        worst = int(np.argmax(outside))
+        if outside[worst] < FAR_OUT_DEG:
+            return None
+        return JOINTS[worst], float(asked[worst]), float(outside[worst])
 
     def check(
         self,
