@@ -82,10 +82,10 @@ class SO101Config(RobotConfig):
                 f"--robot.home={self.home}: expected one number, at most {LARGEST:.0f} away from 0, for each of "
                 f"{', '.join(JOINTS)}"
             )
-        if self.health_every < 0:
+        if not 0 <= self.health_every <= 1_000_000:
             raise ConfigError(
-                f"health_every = {self.health_every}; expected 0 (never), 1 (every tick) or more"
+                f"--robot.health_every={self.health_every}: expected 0 (never), 1 (every tick) or more, up to a million"
             )
         for name in ("position_p_coefficient", "position_i_coefficient", "position_d_coefficient"):
             if not 0 <= getattr(self, name) <= 254:
-                raise ConfigError(f"{name} = {getattr(self, name)}; the servo takes 0 to 254")
+                raise ConfigError(f"--robot.{name}={getattr(self, name)}: the servo takes 0 to 254")
