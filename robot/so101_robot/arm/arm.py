@@ -368,7 +368,7 @@ class SO101(Robot):
         asked = _as_numbers(action)
         if (far_out := guard.far_out(asked)) is not None:
             return self._refuse("{} is asked for at {:.4g}, {:.4g} out of range".format(*far_out))
-        if guard.last_command is not None:
+        if guard.last_command is not None and np.isfinite(asked).all():
             asked = self._soft_start.follow(asked, guard.last_command, now_s)
         verdict = guard.check(asked, state, ages_s, now_s)
         if verdict.stop is not None and verdict.interventions[0].rule in NO_POSE:

@@ -20,6 +20,8 @@ for _type in ("opencv", "realsense", "zmq"):  # importing its configuration make
 
 HOME = FOLDED
 
+MODELS = ("so101", "so100")
+
 LARGEST = 360.0
 """No joint value is beyond this [deg, percent]."""
 
@@ -35,6 +37,10 @@ class SO101Config(RobotConfig):
 
     cameras: dict[str, CameraConfig] = field(default_factory=dict)
     """LeRobot cameras by name. The mock arm brings `front` and `wrist` if none are given."""
+
+    model: str = "so101"
+    """so101 or so100. Servos, joints and calibration are the same; the guard's table, walls and self-collision have the
+    measures of an SO-101, which the pre-flight says of an so100."""
 
     mock: MockConfig = field(default_factory=MockConfig)
     """The simulated arm; only with port `mock`."""
@@ -77,6 +83,8 @@ class SO101Config(RobotConfig):
                     "{type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}"
                 )
         super().__post_init__()
+        if self.model not in MODELS:
+            raise ConfigError(f"--robot.model={self.model}: expected one of {', '.join(MODELS)}")
         if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):
             raise ConfigError(
                 f"--robot.home={self.home}: expected one number, at most {LARGEST:.0f} away from 0, for each of "

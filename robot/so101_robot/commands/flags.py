@@ -22,7 +22,8 @@ SWITCHES = ("--per_head", "--verbose", "--display", "--record.resume", "--ending
 OLD_FIELDS = {"out": "output_dir"}
 """Fields of a configuration file as they were called before, and are called now."""
 
-ROBOT_TYPES = ("so101", "so101_follower")
+MODEL_OF_TYPE = {"so101": "so101", "so101_follower": "so101", "so100_follower": "so100"}
+"""LeRobot's names of robots that this drives, and which arm each is."""
 
 
 def normalised(arguments: Sequence[str]) -> dict[str, str]:
@@ -47,6 +48,8 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0) if has_value else "true"
         if flag == "--robot.type":
             _check_robot_type(value)
+            if (model := MODEL_OF_TYPE[value]) != "so101":
+                found["--robot.model"] = model
             continue
         found[flag] = value
     return found
@@ -94,8 +97,8 @@ def _parse(flags: dict[str, str]) -> RunConfig:
 
 
 def _check_robot_type(value: str) -> None:
-    if value not in ROBOT_TYPES:
-        raise ConfigError(f"--robot.type={value}: so101-run drives {' or '.join(ROBOT_TYPES)} (the same arm)")
+    if value not in MODEL_OF_TYPE:
+        raise ConfigError(f"--robot.type={value}: so101-run drives {', '.join(MODEL_OF_TYPE)}")
 
 
 def _robot_error_behind(problem: BaseException | None) -> RobotError | None:

@@ -60,10 +60,8 @@ HOLD_SETTLE_S = 0.3
 """So long after its last new goal the arm has caught up with it (its lag is 0.13 s), and a joint that has not is
 against something. With the tick that sees it, the servo pushes for less than half a second."""
 
-NOT_KNOWN_WHERE: frozenset[Fault] = frozenset(
-    ("servo silent", "bus silent", "port gone", "position leaps", "encoder fault")
-)
-"""Faults with which the readings do not tell where the arm is."""
+NOT_KNOWN_WHERE: frozenset[Fault] = frozenset(("bus silent", "port gone", "position leaps", "encoder fault"))
+"""Faults with which the readings do not tell where the arm is. Of a single servo that is silent the others tell."""
 
 Cause = Literal["time is up", "asked to stop", "error"]
 
@@ -468,7 +466,8 @@ class ControlLoop:
         if now_s - self._stands_since_s < HOLD_SETTLE_S:
             return False
         self._hold_settled = True
-        return bool((np.abs(self._goal - state.position)[:GRIPPER] > HOLD_AT_GOAL_DEG).any())
+        away = np.where(state.answered, np.abs(self._goal - state.position), 0.0)
+        return bool((away[:GRIPPER] > HOLD_AT_GOAL_DEG).any())
 
     def _grip(self) -> None:
         """Take the arm where it is; tried on every tick until it works."""

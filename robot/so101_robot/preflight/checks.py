@@ -40,6 +40,7 @@ CHECKS = (
     "heat",
     "errors",
     "settings",
+    "geometry",
     "calibration",
     "cameras",
     "policy",
@@ -62,7 +63,7 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out: servos, supply, heat, errors, settings, calibration, cameras, policy, statistics,
+    """Checks that are left out: servos, supply, heat, errors, settings, geometry, calibration, cameras, policy, statistics,
     ranges, drift; or all."""
 
     def __post_init__(self) -> None:
@@ -141,6 +142,7 @@ def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
         "heat": lambda: preflight_servos.check_heat(rows),
         "errors": lambda: preflight_servos.check_errors(rows),
         "settings": lambda: preflight_servos.check_settings(rows),
+        "geometry": lambda: preflight_servos.check_geometry(robot.config.model),
         "calibration": lambda: preflight_servos.check_calibration(
             robot.calibration, rows, robot.calibration_fpath
         ),

@@ -535,10 +535,11 @@ def test_nonsense_of_a_foreign_loop_is_not_driven_but_held_and_said_once(
 def teleoperate(robot: SO101, goal: ArrayLike, for_s: float) -> NDArray[np.float64]:
     """A foreign loop that asks for one and the same pose; returns the positions, (n, 6), at 30 Hz."""
     positions: list[NDArray[np.float64]] = []
-    for _ in range(round(30 * for_s)):
+    begin_s = robot.clock.now_s()
+    for tick in range(round(30 * for_s)):
         robot.get_observation()
         robot.send_action(pose(goal))
-        robot.clock.sleep_until(robot.clock.now_s() + 1 / 30)
+        robot.clock.sleep_until(begin_s + (tick + 1) / 30)
         positions.append(robot.read().position)
     return np.array(positions)
 
