@@ -63,8 +63,8 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out: servos, supply, heat, errors, settings, geometry, calibration, cameras, policy, statistics,
-    ranges, drift; or all."""
+    """Checks that are left out: servos, supply, heat, errors, settings, geometry, calibration, cameras, policy,
+    statistics, ranges, drift; or all."""
 
     def __post_init__(self) -> None:
         known = ("all", *CHECKS, *further_checks())
