@@ -382,11 +382,11 @@ def test_a_supervisor_that_loses_its_patience_leaves_the_arm_held(checkpoint: Pa
         flags = ("--dashboard=off", "--approach_speed=0", "--ending.speed=1", "--watchdog.hang_s=60")
         runner = subprocess.Popen([*SO101_RUN, *on_the_terminal(checkpoint, out, arm, *flags)])
         try:
-            wait_for(out, "run", 10)
+            wait_for(out, "run", 3)
             runner.send_signal(signal.SIGINT)
-            wait_for(out, "home", 5)
+            wait_for(out, "home", 3)
             runner.send_signal(signal.SIGTERM)
-            wait_for(out, "home", 20)
+            wait_for(out, "home", 10)
             assert runner.poll() is None
         finally:
             runner.kill()

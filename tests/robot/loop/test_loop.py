@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import threading
+import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
@@ -477,6 +479,26 @@ def test_a_slow_observer_in_the_background_drops_ticks_and_counts_them(bench: Be
     assert background.dropped >= 20
     assert len(slow.ticks) + background.dropped == len(bench.memory.ticks)
     assert slow.closed
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_observer_that_hangs_is_given_up_at_the_end(bench: Bench, full: bool) -> None:
+    class Hangs(Memory):
+        name = "viewer"
+        never = threading.Event()
+
+        def on_tick(self, tick: Tick) -> None:
+            self.never.wait(60)
+
+    hangs = Hangs()
+    background = Background(hangs, capacity=2 if full else 1000, patience_s=0.2)
+    bench.observers = [background, bench.memory]
+    began_s = time.monotonic()
+    bench.run(duration_s=0.5)
+    assert time.monotonic() - began_s < 30
+    assert "did not take the rest" in str(background.failure)
+    assert hangs.closed
+    hangs.never.set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
