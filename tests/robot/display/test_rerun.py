@@ -1,9 +1,13 @@
 """Rerun's file, read back: everything on one time line, and the attention over the picture that it belongs to."""
 
+import contextlib
 import io
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -303,7 +307,7 @@ def test_a_viewer_that_hangs_is_killed_at_the_end_of_the_run(monkeypatch: pytest
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             break
-        time.sleep(0.05)
+        sleep(0.05)
     display = RerunDisplay(("front",))
     with contextlib.suppress(RuntimeError):
         display.close()
