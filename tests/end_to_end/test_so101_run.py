@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError
 from so101_robot.faults import supervisor
 from so101_robot.faults.supervisor import Rule
+from so101_robot.joints import JOINTS
 from so101_robot.mock.serve.process import MockProcess
 from so101_robot.runs.log import read_ticks
 
@@ -354,9 +356,9 @@ def start(checkpoint: Path, out: Path) -> "pexpect.spawn[str]":
     return child
 
 
-def wait_for(out: Path, phase: str, count: int) -> None:
+def wait_for(out: Path, phase: str, count: int, seconds: float = 60.0) -> None:
     """Until the run has had `count` ticks of that phase."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + seconds
     path = out / "ticks.jsonl"
     while time.monotonic() < deadline:
         if path.exists() and sum(tick.get("phase") == phase for tick in read_ticks(path)) >= count:
@@ -397,3 +399,29 @@ def test_a_closed_terminal_takes_the_arm_home(checkpoint: Path, tmp_path: Path) 
     child.kill(signal.SIGHUP)
     child.expect("going home")
     assert end(child) == 0
+
+
+@pytest.mark.timeout(400)
+def test_a_supervisor_that_loses_its_patience_leaves_the_arm_held(checkpoint: Path, tmp_path: Path) -> None:
+    """SIGINT, SIGTERM, SIGKILL, each before the one before has brought the arm home."""
+    out = tmp_path / "run"
+    report = out / "watchdog.json"
+    with MockProcess() as arm:
+        flags = ("--dashboard=off", "--approach_speed=0", "--ending.speed=1", "--watchdog.hang_s=60")
+        runner = subprocess.Popen([*SO101_RUN, *on_the_terminal(checkpoint, out, arm, *flags)])
+        try:
+            wait_for(out, "run", 3, 200.0)
+            runner.send_signal(signal.SIGINT)
+            wait_for(out, "home", 3)
+            runner.send_signal(signal.SIGTERM)
+            wait_for(out, "home", 10)
+            assert runner.poll() is None
+        finally:
+            runner.kill()
+            runner.wait()
+        deadline = time.monotonic() + 60
+        while not report.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = json.loads(report.read_text())
+        assert (found["fate"], found["done"], found["text"]) == ("died", True, "held")
+        assert [arm.call("register", joint=joint, name="Torque_Enable") for joint in JOINTS] == [1] * 6

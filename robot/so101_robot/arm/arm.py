@@ -49,9 +49,11 @@ from so101_robot.errors import (
 from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
 from so101_robot.guard.limits import ages_of
+from so101_robot.guard.rules import NO_POSE
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
 from so101_robot.mock.frames import MockFrames
+from so101_robot.motion.soft_start import SoftStart
 from so101_robot.motion.tolerances import HOLD_AT_GOAL_DEG
 from so101_robot.state import ArmState, Frame
 
@@ -105,6 +107,9 @@ class SO101(Robot):
         self._port_is_away = False
         self.registers_at_start: startup.Registers | None = None
         """(6, 87) as connecting found them, before it wrote its settings."""
+        self._soft_start = SoftStart()
+        self._refused: NDArray[np.float64] | None = None
+        """The pose that is held while somebody asks `send_action` for nonsense."""
 
     # the loop's side -----
 
@@ -195,6 +200,7 @@ class SO101(Robot):
         self.bus.torque_on()
         self._goal_steps = steps
         held = self.bus.to_joint(steps)
+        self._soft_start.begin()
         if self.guard is not None:
             with contextlib.suppress(UnsafeActionError):  # the guard lets nothing pass then; holding goes on
                 self.guard.reset(held)
@@ -356,11 +362,16 @@ class SO101(Robot):
     def send_action(self, action: RobotAction) -> RobotAction:
         """Let the guard judge an action and send what is left of it.
 
+        Whoever asks may be somebody else's loop, with a leader or a policy that is far from where the arm is: the
+        start is soft (`motion.soft_start`), also after each hold. An action that is no pose, or 30 degrees or more out
+        of range, is not driven at all: the arm holds, which is logged once, and goes on with the next action that makes
+        sense. No error is raised for it, because such a loop would let go of the arm in the air.
+
         Returns:
-            What was sent.
+            What was sent, or the pose that is held.
 
         Raises:
-            UnsafeActionError: the guard stopped it; the arm holds.
+            UnsafeActionError: the action lacks a joint, or the guard stopped the arm for another reason; the arm holds.
         """
         guard = self.guard
         assert guard is not None  # since connect
@@ -373,15 +384,32 @@ class SO101(Robot):
             state = self._complete_state()
             now_s = self.clock.now_s()
         ages_s = {name: now_s - frame.captured_s for name, frame in self._frames.items()}
-        asked, scale = np.array([action[key] for key in KEYS], np.float64), self.bus.scale
+        asked, scale = _as_numbers(action), self.bus.scale
         asked = scale.from_range(asked) if self._in_range_units else asked
+        if (far_out := guard.far_out(asked)) is not None:
+            return self._refuse("{} is asked for at {:.4g}, {:.4g} out of range".format(*far_out))
+        if guard.last_command is not None and np.isfinite(asked).all():
+            asked = self._soft_start.follow(asked, guard.last_command, now_s)
         verdict = guard.check(asked, state, ages_s, now_s)
+        if verdict.stop is not None and verdict.interventions[0].rule in NO_POSE:
+            return self._refuse(verdict.stop)
+        self._refused = None
         if verdict.action is None:
             self.hold()
             raise UnsafeActionError(f"the guard stopped the arm: {verdict.stop}")
-        sent = self.command(verdict.action)
-        sent = scale.to_range(sent) if self._in_range_units else sent
-        return dict(zip(KEYS, sent.tolist(), strict=True))
+        return self._as_action(self.command(verdict.action))
+
+    def _refuse(self, why: str) -> RobotAction:
+        """Hold, and say why once; returns the pose that is held."""
+        if self._refused is None:
+            logger.error("%s holds: %s", self, why)
+            self._refused = self.hold()
+        return self._as_action(self._refused)
+
+    def _as_action(self, sent: NDArray[np.float64]) -> RobotAction:
+        """A pose (6,) in LeRobot's words, and in the unit that it was asked for in."""
+        in_units = self.bus.scale.to_range(sent) if self._in_range_units else sent
+        return dict(zip(KEYS, in_units.tolist(), strict=True))
 
     def disconnect(self, release: bool | None = None) -> None:
         """Leave the arm. May be called twice, and after any failure.
@@ -477,6 +505,8 @@ class SO101(Robot):
         self._reads = 0
         self._goal_steps = None
         self._frames = {}
+        self._soft_start.begin()
+        self._refused = None
         state = self._complete_state()
         self.guard = Guard(self.config.limits, *self.joint_limits(), limits)
         self.guard.reset(state.position)
@@ -519,6 +549,15 @@ class SO101(Robot):
             f"calibrate the arm with `so101-calibrate servos {arm}`; it also puts a file that you have into the servos "
             f"(--from=FILE). `lerobot-calibrate --robot.type=so101_follower {arm}` makes the same file"
         )
+
+
+def _as_numbers(action: RobotAction) -> NDArray[np.float64]:
+    """(6,) NaN where it is no number."""
+    values = np.full(len(KEYS), np.nan)
+    for i, key in enumerate(KEYS):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            values[i] = float(action[key])
+    return values
 
 
 def _cameras(config: SO101Config) -> dict[str, Any]:

@@ -20,6 +20,8 @@ for _type in ("opencv", "realsense", "zmq"):  # importing its configuration make
 
 HOME = FOLDED
 
+MODELS = ("so101", "so100")
+
 LARGEST = 360.0
 """No joint value is beyond this [deg, percent]."""
 
@@ -45,6 +47,10 @@ class SO101Config(RobotConfig):
 
     cameras: dict[str, CameraConfig] = field(default_factory=dict)
     """LeRobot cameras by name. The mock arm brings `front` and `wrist` if none are given."""
+
+    model: str = "so101"
+    """so101 or so100. Servos, joints and calibration are the same; the guard's table, walls and self-collision have the
+    measures of an SO-101, which the pre-flight says of an so100."""
 
     mock: MockConfig = field(default_factory=MockConfig)
     """The simulated arm; only with port `mock`."""
@@ -93,18 +99,20 @@ class SO101Config(RobotConfig):
                 )
             _check_camera(name, camera)
         super().__post_init__()
+        if self.model not in MODELS:
+            raise ConfigError(f"--robot.model={self.model}: expected one of {', '.join(MODELS)}")
         if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):
             raise ConfigError(
                 f"--robot.home={self.home}: expected one number, at most {LARGEST:.0f} away from 0, for each of "
                 f"{', '.join(JOINTS)}"
             )
-        if self.health_every < 0:
+        if not 0 <= self.health_every <= 1_000_000:
             raise ConfigError(
-                f"health_every = {self.health_every}; expected 0 (never), 1 (every tick) or more"
+                f"--robot.health_every={self.health_every}: expected 0 (never), 1 (every tick) or more, up to a million"
             )
         for name in ("position_p_coefficient", "position_i_coefficient", "position_d_coefficient"):
             if not 0 <= getattr(self, name) <= 254:
-                raise ConfigError(f"{name} = {getattr(self, name)}; the servo takes 0 to 254")
+                raise ConfigError(f"--robot.{name}={getattr(self, name)}: the servo takes 0 to 254")
 
 
 def _check_camera(name: str, camera: CameraConfig) -> None:

@@ -230,7 +230,9 @@ def make_display(cameras: tuple[str, ...], file: Path | None) -> Background:
         raise ConfigError(
             f"--display needs Rerun, which is not installed; pip install {RERUN.install}"
         ) from problem
-    return Background(display.RerunDisplay(cameras, file), capacity=display.QUEUE_TICKS)
+    return Background(
+        display.RerunDisplay(cameras, file), capacity=display.QUEUE_TICKS, patience_s=display.PATIENCE_S
+    )
 
 
 def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> Background:

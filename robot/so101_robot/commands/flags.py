@@ -35,7 +35,8 @@ OF_CAMERAS: dict[str, type[Enum]] = {
 }
 """Settings of LeRobot's cameras that have a few values."""
 
-ROBOT_TYPES = ("so101", "so101_follower")
+MODEL_OF_TYPE = {"so101": "so101", "so101_follower": "so101", "so100_follower": "so100"}
+"""LeRobot's names of robots that this drives, and which arm each is."""
 
 
 def normalised(arguments: Sequence[str]) -> dict[str, str]:
@@ -60,6 +61,8 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0) if has_value else "true"
         if flag == "--robot.type":
             _check_robot_type(value)
+            if (model := MODEL_OF_TYPE[value]) != "so101":
+                found["--robot.model"] = model
             continue
         bare = flag in LISTS and not value.startswith("[") and value not in ("", "null")
         found[flag] = f"[{value}]" if bare else value
@@ -127,8 +130,8 @@ def _camera_at_fault(flags: dict[str, str]) -> str:
 
 
 def _check_robot_type(value: str) -> None:
-    if value not in ROBOT_TYPES:
-        raise ConfigError(f"--robot.type={value}: so101-run drives {' or '.join(ROBOT_TYPES)} (the same arm)")
+    if value not in MODEL_OF_TYPE:
+        raise ConfigError(f"--robot.type={value}: so101-run drives {', '.join(MODEL_OF_TYPE)}")
 
 
 def _robot_error_behind(problem: BaseException | None) -> RobotError | None:

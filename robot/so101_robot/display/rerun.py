@@ -21,7 +21,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +71,9 @@ LOOPBACK = "127.0.0.1"
 VIEWER_S = 20.0
 """How long a viewer may take to open."""
 
+PATIENCE_S = 5.0
+"""How long the end of a run waits for what is queued."""
+
 FLUSH_S = 5.0
 """How long a viewer may take to get the rest of a run; it is given up then."""
 
@@ -113,6 +118,18 @@ def open_viewer() -> Viewer:
     raise ConfigError(
         f"Rerun's viewer did not open (`{' '.join(command)}`); --display=file writes the run into a file instead"
     )
+
+
+@contextlib.contextmanager
+def _given_up_after(viewer: Viewer | None, seconds: float) -> Generator[None]:
+    """A viewer that hangs is killed after that time: Rerun waits for it without end, whatever its time-out says."""
+    timer = threading.Timer(seconds, lambda: viewer.process.kill() if viewer is not None else None)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class RerunDisplay:
@@ -170,10 +187,11 @@ class RerunDisplay:
         self._say(message)
 
     def close(self) -> None:
-        try:
-            self._stream.flush(timeout_sec=FLUSH_S)
-        finally:
-            self._stream.disconnect()
+        with _given_up_after(self._viewer, 2 * FLUSH_S):
+            try:
+                self._stream.flush(timeout_sec=FLUSH_S)
+            finally:
+                self._stream.disconnect()
 
     def _set_time(self, time_s: float) -> None:
         assert self._begin_s is not None  # since the first tick

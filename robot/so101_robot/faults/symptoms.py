@@ -51,9 +51,6 @@ OUT_OF_RANGE_DEG = 20.0
 """An action this far outside the limits was not meant for this arm; recordings rest on the ends, and a policy
 overshoots those by a few degrees."""
 
-FAR_OUT_DEG = 30.0
-"""An action this far outside is nonsense, and not one step is driven towards it. Degrees, percent of the gripper."""
-
 _FAULT_OF_BIT: tuple[tuple[Errors, Fault], ...] = (
     (Errors.OVERLOAD, "overload"),
     (Errors.OVERCURRENT, "over-current"),
@@ -104,14 +101,16 @@ def guard_symptoms(verdict: "Verdict", asked: NDArray[np.float64] | None) -> lis
 
 def far_out_symptoms(asked: NDArray[np.float64], guard: "Guard") -> list[Symptom]:
     """Whether an action (6,), wherever the arm is, is so far out of range that nothing of it may be driven."""
-    if asked.shape != guard.lower.shape or not np.isfinite(asked).all():
-        return []  # the guard's business
-    outside = np.maximum(guard.lower - asked, asked - guard.upper)
-    worst = int(np.argmax(outside))
-    if outside[worst] < FAR_OUT_DEG:
+    if (found := guard.far_out(asked)) is None:
         return []
-    words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.4g}, {outside[worst]:.4g} out of range"
-    return [Symptom("policy far out of range", "", words)]
+    joint, value, outside = found
+    return [
+        Symptom(
+            "policy far out of range",
+            "",
+            f"the policy wants {joint} at {value:.4g}, {outside:.4g} out of range",
+        )
+    ]
 
 
 def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard: "Guard") -> list[Symptom]:

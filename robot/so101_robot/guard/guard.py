@@ -3,7 +3,7 @@
 What can be clamped is clamped and written down as an `Intervention`; what cannot be judged (NaN,
 data too old, a servo that does not answer) or must not go on (a servo that is overloaded or hot) is a stop, and
 the loop holds the arm. Steps are measured from the last command, not from the measured position: a joint that
-lags under load would otherwise be held back by its own lag.
+lags under load would otherwise be held back by its own lag. The measured speed counts as well (`measured_speed.py`).
 
     is it a pose? -> is the data of now? -> budgets -> limits, speed, acceleration, step -> table, workspace, itself
 
@@ -27,6 +27,7 @@ from so101_robot.guard.collision import Geometry, Shortened
 from so101_robot.guard.freshness import Freshness, Staleness
 from so101_robot.guard.limits import GuardLimits, ages_of, motion_of
 from so101_robot.guard.load_limits import LoadAllowance, LoadLimits
+from so101_robot.guard.measured_speed import MeasuredSpeed
 from so101_robot.guard.rig import Rig
 from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import FULL_TURN_JOINT, FULL_TURN_STOP_DEG, GRIPPER, JOINTS
@@ -39,6 +40,9 @@ __all__ = ["Guard", "GuardLimits", "GuardRule", "Intervention", "Verdict"]
 
 FIRST_TICK_S = 1 / 30
 """How long the first command after a reset is taken to last: the time of the one before is not known."""
+
+FAR_OUT_DEG = 30.0
+"""An action this far outside is nonsense, and not one step is driven towards it. Degrees, percent of the gripper."""
 
 LONGEST_S = 1.0
 """A longer pause gives no more room than this."""
@@ -128,6 +132,7 @@ class Guard:
         self._state_fresh = Freshness(self._ages.state_s)
         self._frames_fresh: dict[str, Freshness] = {}
         self._load_limits = LoadLimits(rig)
+        self._measured = MeasuredSpeed()
         workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
         gap_m = rig.self_gap_m if rig.self_collision else None
         self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
@@ -188,6 +193,18 @@ class Guard:
             for broken in self._geometry.violations(joint)
         ]
 
+    def far_out(self, action: ArrayLike) -> tuple[str, float, float] | None:
+        """The joint of an action (6,) that is asked for farthest out of range, its value and by how much, where that
+        is so far that nothing of the action may be driven; None: it is not, or is no pose, which `check` says."""
+        asked, fault = _as_pose(action, self.lower.shape)
+        if fault is not None or asked is None:
+            return None
+        outside = np.maximum(self.lower - asked, asked - self.upper)
+        worst = int(np.argmax(outside))
+        if outside[worst] < FAR_OUT_DEG:
+            return None
+        return JOINTS[worst], float(asked[worst]), float(outside[worst])
+
     def check(
         self,
         action: ArrayLike,
@@ -211,6 +228,8 @@ class Guard:
         asked, fault = _as_pose(action, self.lower.shape)
         # also when there is a fault: it remembers time stamps
         stale = self._stale(state, frame_ages_s, now_s, now_s if looked_s is None else looked_s)
+        if np.isfinite(state.position).all():
+            self._measured.see(state.time_s, state.position)
         allowance = self._load_limits.judge(state)
         if self._parking and allowance.stop:
             allowance = allowance._replace(stop=False)
@@ -234,13 +253,15 @@ class Guard:
         """Joint by joint: position, speed, acceleration and step."""
         # a joint that is outside its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
-        by_speed = self._motion.speed * (allowance.speed * elapsed_s)
+        speed_up, speed_down = self._measured.allowed(self._motion.speed * allowance.speed)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
-        reach = np.minimum(by_speed, self._motion.step)
+        by_speed_up, by_speed_down = speed_up * elapsed_s, speed_down * elapsed_s
+        lowest = last - np.minimum(np.minimum(by_speed_down, self._motion.step), down)
+        highest = last + np.minimum(np.minimum(by_speed_up, self._motion.step), up)
         # from one pose that is inside towards another, so inside
-        passed = np.minimum(np.maximum(inside, last - np.minimum(reach, down)), last + np.minimum(reach, up))
+        passed = np.minimum(np.maximum(inside, lowest), highest)
         if (passed == asked).all():
             return passed, []
         found: list[Intervention] = []
@@ -248,8 +269,10 @@ class Guard:
             if inside[i] != asked[i]:
                 found.append(Intervention(GuardRule.LIMIT, joint, float(asked[i]), float(inside[i])))
             if passed[i] != inside[i]:
-                by_acceleration = (up if inside[i] > last[i] else down)[i]
-                rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration)
+                by_speed, by_acceleration = (
+                    (by_speed_up, up) if inside[i] > last[i] else (by_speed_down, down)
+                )
+                rule = _tightest(by_speed[i], self._motion.step[i], by_acceleration[i])
                 found.append(Intervention(rule, joint, float(inside[i]), float(passed[i])))
         if allowance.speed < 1.0 and any(change.rule is GuardRule.SPEED for change in found):
             found.append(_intervention(allowance))

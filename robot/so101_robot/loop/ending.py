@@ -6,8 +6,8 @@ the step before: a bus that fails on the way home ends the way home, not the end
 released at once.
 
 An arm that did not get home and would fall is not released. It holds its pose for a while, so that a person can put a
-hand under it and press Ctrl-C; then it is left under torque, with a message. `EndingConfig.if_stuck` can ask for
-something else.
+hand under it and press Ctrl-C (twice in all: the first one may be a supervisor's); then it is left under torque, with a
+message. `EndingConfig.if_stuck` can ask for something else. An arm that the run has not moved is left as it was found.
 
 A servo that stays silent stops the way home for `PATIENCE_S` only: an arm that is folded except for one joint falls
 less far than one that is released in the air. A joint whose encoder has failed gets the position that it reports as its
@@ -51,6 +51,9 @@ PATIENCE_S = 1.0
 FALL_M = 0.025
 """An arm of which no part is more than this above where it would end may be released: it does not fall far."""
 
+RELEASING = 2
+"""So many requests of a person let the arm go at once."""
+
 IF_STUCK = ("hold", "release")
 
 
@@ -66,7 +69,7 @@ class EndingConfig:
     """What happens to an arm in the air that cannot go home. hold: torque stays on; release: it is released and
     falls."""
     wait_s: float = 60.0
-    """How long a held arm waits for Ctrl-C, which releases it, before the program ends [s]."""
+    """How long a held arm waits for a second Ctrl-C, which releases it, before the program ends [s]."""
 
     def __post_init__(self) -> None:
         if self.if_stuck not in IF_STUCK:
@@ -108,7 +111,8 @@ def end_safely(
 ) -> Ending:
     """Hold, go home, release; never raises.
 
-    `state` is the newest reading; None means that this run has not moved the arm: then it is only released.
+    `state` is the newest reading; None means that this run has not moved the arm: then it is left as it was found,
+    under torque or free, unless a person asks for the release at once.
     `requests` counts how often a person (not the system) has asked for the end; with the second one the arm is let go
     at once. It is asked on every tick. The way home begins at the guard's last command, or else at `state`; its ticks
     are numbered from `first_index` and have no frames.
@@ -117,7 +121,7 @@ def end_safely(
     numbers = itertools.count(first_index)
 
     def release_now() -> bool:
-        return requests() >= 2
+        return requests() >= RELEASING
 
     def attempt(what: str, step: Callable[[], bool]) -> bool:
         try:
@@ -150,7 +154,7 @@ def end_safely(
     if held and config.home and not release_now():
         at_home = attempt("could not go home", go_home)
         reached = at_home or release_now() or attempt("could not hold the arm", hold)
-    if not release and not release_now():
+    if (state is None or not release) and not release_now():
         return Ending(at_home, {}, tuple(problems))
     if config.home and not (at_home or state is None or release_now()) and _would_fall(arm, state):
         why = _in_the_air(problems)
@@ -200,16 +204,19 @@ def _hold_and_wait(
     say: Callable[[Message], None],
     why: str,
 ) -> bool:
-    """Wait beside an arm that holds; true when a person asked to release it. A servo that comes back is told to
-    hold."""
+    """Wait beside an arm that holds; true when a person asked twice, the run's ending included: the first SIGINT may
+    be a supervisor's. A servo that comes back is told to hold."""
     asked = requests()
     if wait_s > 0:
-        what_to_do = "Put a hand under it and press Ctrl-C to let it go"
+        what_to_do = f"Put a hand under it and press Ctrl-C {'again' if asked else 'twice'} to let it go"
         text = f"{why}. {what_to_do}; this ends in {wait_s:.0f} s and leaves it held"
         say(Message(text, Severity.WARNING))
     restorer = ServoRestorer(arm)
     begin_s = due_s = clock.now_s()
-    while requests() == asked and due_s - begin_s < wait_s:
+    while requests() < RELEASING and due_s - begin_s < wait_s:
+        if requests() > asked:
+            asked = requests()
+            say(Message("Ctrl-C again lets it go", Severity.WARNING))
         clock.sleep_until(due_s)
         now_s, watch, problem = clock.now_s(), Stopwatch(), None
         try:
@@ -222,7 +229,7 @@ def _hold_and_wait(
         watch.lap("read")
         on_tick(_holding_tick(next(numbers), now_s, now_s - due_s, state, watch, problem, why))
         due_s = max(due_s + period_s, now_s)
-    return requests() != asked
+    return requests() >= RELEASING
 
 
 def _holding_tick(

@@ -57,13 +57,11 @@ LATE_S = 0.5
 it for the time of an inference."""
 
 HOLD_SETTLE_S = 0.3
-"""So long after it was stopped the arm has caught up with its last command (its lag is 0.13 s), and a joint that has
-not is against something. With the tick that sees it, the servo pushes for less than half a second."""
+"""So long after its last new goal the arm has caught up with it (its lag is 0.13 s), and a joint that has not is
+against something. With the tick that sees it, the servo pushes for less than half a second."""
 
-NOT_KNOWN_WHERE: frozenset[Fault] = frozenset(
-    ("servo silent", "bus silent", "port gone", "position leaps", "encoder fault")
-)
-"""Faults with which the readings do not tell where the arm is."""
+NOT_KNOWN_WHERE: frozenset[Fault] = frozenset(("bus silent", "port gone", "position leaps", "encoder fault"))
+"""Faults with which the readings do not tell where the arm is. Of a single servo that is silent the others tell."""
 
 Cause = Literal["time is up", "asked to stop", "error"]
 
@@ -172,6 +170,7 @@ class ControlLoop:
         self._playing_s = -math.inf
         self._answer_symptoms: list[Symptom] = []
         self._held_since_s: float | None = None
+        self._stands_since_s: float | None = None
         self._grip_due = self._hold_settled = False
         self._observers_ms = 0.0
         self._last = math.ceil(self._config.duration_s * self._config.fps - 1e-6)
@@ -258,10 +257,8 @@ class ControlLoop:
         self._supervisor.park()
         moved = self._goal is not None
         why = describe(ended.error) if ended.error else self._stop.reason or ended.cause
-        text = (
-            f"stopping ({why}): {'hold, go home, release' if moved else 'release'}; "
-            f"Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
-        )
+        what = "hold, go home, release" if moved else "the arm was not moved, and is left as it was"
+        text = f"stopping ({why}): {what}; Ctrl-C {'again' if self._stop.count else 'twice'} releases at once"
         self._observers.on_message(Message(text, Severity.ERROR if ended.error else Severity.INFO))
         ending = end_safely(
             self._arm,
@@ -341,6 +338,7 @@ class ControlLoop:
         self._grip_due = self._grip_due or judgement.grip or (known and self._pushes(state, now_s))
         watch.lap("guard")
         sent = self._act(judgement, verdict, asked)
+        self._follow_standing(sent is not None and asked is not None, now_s)
         watch.lap("send")
         tick = Tick(
             index=index,
@@ -460,14 +458,16 @@ class ControlLoop:
         return self._goal
 
     def _pushes(self, state: "ArmState", now_s: float) -> bool:
-        """Whether a body joint that was stopped is still away from its goal, so that its servo pushes. Once a hold: a
-        joint that droops under a load would else sink a little each time. A gripper may push on what it holds."""
-        if self._held_since_s is None or self._hold_settled or self._goal is None:
+        """Whether a body joint that nothing drives is still away from its goal, so that its servo pushes: while the arm
+        holds, and while there is nothing new to do. Once each time: a joint that droops under a load would else sink a
+        little more and more. A gripper may push on what it holds."""
+        if self._stands_since_s is None or self._hold_settled or self._goal is None:
             return False
-        if now_s - self._held_since_s < HOLD_SETTLE_S:
+        if now_s - self._stands_since_s < HOLD_SETTLE_S:
             return False
         self._hold_settled = True
-        return bool((np.abs(self._goal - state.position)[:GRIPPER] > HOLD_AT_GOAL_DEG).any())
+        away = np.where(state.answered, np.abs(self._goal - state.position), 0.0)
+        return bool((away[:GRIPPER] > HOLD_AT_GOAL_DEG).any())
 
     def _grip(self) -> None:
         """Take the arm where it is; tried on every tick until it works."""
@@ -482,6 +482,13 @@ class ControlLoop:
         if self._goal is not None:
             self._approach.again_from(self._goal)
 
+    def _follow_standing(self, driven: bool, now_s: float) -> None:
+        """Since when the arm has had no new goal."""
+        if driven:
+            self._stands_since_s, self._hold_settled = None, False
+        elif self._stands_since_s is None:
+            self._stands_since_s = now_s
+
     def _follow_hold(self, judgement: Judgement, verdict: "Verdict", is_no_good: bool, now_s: float) -> None:
         """Let the plan wait while the arm holds, and decide when it is void.
 
@@ -489,7 +496,7 @@ class ControlLoop:
             is_no_good: something is wrong with what the policy wants on this very tick.
         """
         if verdict.action is not None and judgement.mode is not Mode.HOLDING:
-            self._held_since_s, self._hold_settled = None, False
+            self._held_since_s = None
             return
         if self._held_since_s is None:
             self._held_since_s = now_s

@@ -4,6 +4,7 @@ Observers only look on. One that fails is dropped with one message, without any 
 goes behind a `Background` queue, which drops ticks (and counts them) rather than let the loop wait.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -75,15 +76,16 @@ class Background:
     """Runs a slow observer in a thread of its own, behind a queue of `capacity` ticks.
 
     When the queue is full a tick is dropped and counted in `dropped`. `close` lets the thread finish what
-    is queued.
+    is queued; with `patience_s` (for what only shows the run, and keeps nothing) it gives up after that time.
     """
 
-    def __init__(self, observer: Observer, *, capacity: int) -> None:
+    def __init__(self, observer: Observer, *, capacity: int, patience_s: float | None = None) -> None:
         self.name = observer.name
         self.dropped = 0
         self.failure: Exception | None = None
         """Why the observer did not get to its end; None: it did, or has not been closed yet."""
         self._observer = observer
+        self._patience_s = patience_s
         self._queue: queue.Queue[Tick | Message | None] = queue.Queue(capacity)
         self._problem: Exception | None = None
         self._closed = False
@@ -106,8 +108,11 @@ class Background:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=self._patience_s)
+            self._thread.join(self._patience_s)
+        if self._thread.is_alive():
+            self._problem = TimeoutError(f"{self.name} did not take the rest of the run")
         try:
             self._observer.close()  # also of one that has failed: it may have something to give back
         except Exception as problem:

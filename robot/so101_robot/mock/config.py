@@ -8,6 +8,12 @@ from so101_robot.errors import ConfigError
 CAMERAS = ("front", "wrist")
 """The cameras that every scene has."""
 
+FLAGS = "--robot.mock."
+"""How the names of the fields begin as flags."""
+
+LARGEST_SIDE = 4096
+"""Of a picture; more than any of LeRobot's cameras delivers [pixels]."""
+
 FASTEST = 1000.0
 """Times real time; no machine gets there."""
 
@@ -40,15 +46,18 @@ class MockConfig:
     """Pace of a lockstep clock: 1 is for people who watch, 0 is as fast as the machine can."""
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.height < 1:
-            raise ConfigError(f"camera size {self.width}x{self.height}: both sides must be at least 1 pixel")
+        for side in ("width", "height"):
+            if not 1 <= getattr(self, side) <= LARGEST_SIDE:
+                raise ConfigError(
+                    f"{FLAGS}{side}={getattr(self, side)}: expected at least 1 pixel and at most {LARGEST_SIDE}"
+                )
         if not 0 < self.camera_fps <= 1000:
             raise ConfigError(
-                f"camera rate {self.camera_fps}: must be above 0 and at most 1000 frames per second"
+                f"{FLAGS}camera_fps={self.camera_fps}: expected above 0 and at most 1000 pictures per second"
             )
         if not 0 <= self.realtime_factor <= FASTEST:
             raise ConfigError(
-                f"--robot.mock.realtime_factor={self.realtime_factor}: expected 0 (as fast as possible) to {FASTEST:g}"
+                f"{FLAGS}realtime_factor={self.realtime_factor}: expected 0 (as fast as possible) to {FASTEST:g}"
             )
-        if self.seed < 0:
-            raise ConfigError(f"--robot.mock.seed={self.seed}: expected 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"{FLAGS}seed={self.seed}: expected 0 or more, below 2^63")

@@ -29,6 +29,7 @@ from so101_robot.preflight import (
 )
 from so101_robot.preflight.findings import Finding, Level
 from so101_robot.preflight.judgement import servo_judgements
+from so101_robot.preflight.servos import check_geometry
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -42,6 +43,7 @@ CHECKS = (
     "settings",
     "calibration",
     "sizes",
+    "geometry",
     "cameras",
     "policy",
     "statistics",
@@ -63,7 +65,7 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out: servos, supply, heat, errors, settings, calibration, sizes, cameras, policy,
+    """Checks that are left out: servos, supply, heat, errors, settings, calibration, sizes, geometry, cameras, policy,
     statistics, ranges, drift; or all."""
 
     def __post_init__(self) -> None:
@@ -143,4 +145,5 @@ def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
         silence = Finding(Level.STOP, "servos", "", str(error))
         return {"servos": lambda: [silence]}
     calibration = calibrations.of(robot.calibration)
-    return servo_judgements(rows, calibration, robot.calibration_fpath, robot.registers_at_start)
+    judgements = servo_judgements(rows, calibration, robot.calibration_fpath, robot.registers_at_start)
+    return judgements | {"geometry": lambda: check_geometry(robot.config.model)}

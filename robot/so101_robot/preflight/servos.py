@@ -82,5 +82,21 @@ def check_errors(rows: Registers) -> list[Finding]:
     return findings or [Finding(Level.OK, "errors", "servos", "no error")]
 
 
+def check_geometry(model: str) -> list[Finding]:
+    """The guard knows the links of an SO-101 only; `model` is the arm's."""
+    if model == "so101":
+        return [Finding(Level.OK, "geometry", model, "the guard's links are this arm's")]
+    return [
+        Finding(
+            Level.WARN,
+            "geometry",
+            model,
+            "table, walls and self-collision are judged with the links of an SO-101",
+            "an SO-101",
+            "keep the arm's room free, or set the borders farther in (docs/limits.md)",
+        )
+    ]
+
+
 def _stop(check: str, index: int, found: str, asked: str = "", possible: str = "", kind: str = "") -> Finding:
     return Finding(Level.STOP, check, named_servo(SERVO_IDS[index]), found, asked, possible, kind=kind)

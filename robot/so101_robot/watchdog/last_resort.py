@@ -14,7 +14,7 @@ from so101_robot.bus.protocol import Errors
 from so101_robot.bus.small_bus import GOAL_POSITION, GOAL_VELOCITY, TORQUE_ENABLE, Servo, SmallBus
 from so101_robot.clock import Clock
 from so101_robot.errors import PortError
-from so101_robot.joints import JOINTS, SERVO_IDS, named_servo
+from so101_robot.joints import GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.watchdog.slow_park import (
     HOLD_AT_GOAL_STEPS,
     LAG_S,
@@ -94,9 +94,10 @@ class LastResort:
 
     def _hold_loose_joints(self, servos: dict[int, Servo]) -> None:
         """Joints without torque hold where they are, and so do those with a failed encoder, whose motors would
-        try to reach any other goal without end; the rest keep their goals."""
+        try to reach any other goal without end, and body joints that are not near their goal: those were on their way,
+        or push on a stop. The rest keep their goals."""
         for servo_id, servo in servos.items():
-            if not servo.torque or servo.errors & Errors.ENCODER:
+            if not servo.torque or servo.errors & Errors.ENCODER or _pushes(servo_id, servo):
                 self._bus.write(servo_id, GOAL_POSITION, as_goal(servo.present_steps))  # turns the torque on
                 self._bus.write(servo_id, TORQUE_ENABLE, 1)
 
@@ -181,6 +182,12 @@ class LastResort:
             servos = {}
         joints = {joint: _facts(servos.get(i)) for joint, i in zip(JOINTS, SERVO_IDS, strict=True)}
         return Report(done, text, joints)
+
+
+def _pushes(servo_id: int, servo: Servo) -> bool:
+    """Whether a body joint is away from its goal; more than half a turn is a count that was lost, and no way to go."""
+    away = abs(servo.goal_steps - servo.present_steps)
+    return servo_id != SERVO_IDS[GRIPPER] and HOLD_AT_GOAL_STEPS < away <= STEPS_PER_TURN // 2
 
 
 def _facts(servo: Servo | None) -> dict[str, Any] | None:

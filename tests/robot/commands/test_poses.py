@@ -3,9 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -133,3 +134,46 @@ def test_values_that_cannot_be_are_refused_by_the_name_of_the_flag(flag: str):
     with pytest.raises(ConfigError) as refused:
         parse(normalised([flag]))
     assert flag.partition("=")[0] in str(refused.value)
+
+
+def numbers(settings: type, prefix: str = "--") -> Iterator[tuple[str, type]]:
+    """Flag and type of every field that holds one number."""
+    for name, hint in get_type_hints(settings).items():
+        for kind in get_args(hint) or (hint,):
+            if is_dataclass(kind):
+                yield from numbers(cast(type, kind), f"{prefix}{name}.")
+            elif kind in (int, float):
+                yield f"{prefix}{name}", kind
+
+
+NUMBERS = dict(numbers(RunConfig))
+
+
+def test_the_walk_finds_the_numbers_of_all_parts():
+    assert len(NUMBERS) > 30
+    assert {
+        "--fps",
+        "--duration_s",
+        "--policy.fps",
+        "--robot.limits.margin_deg",
+        "--robot.mock.width",
+    } <= set(NUMBERS)
+
+
+@pytest.mark.parametrize("flag", NUMBERS)
+def test_no_flag_takes_a_number_that_cannot_be(flag: str):
+    huge = "999999999999999999999" if NUMBERS[flag] is int else "1e308"
+    for value in (huge, "-1", "nan", ".nan", "inf", ".inf", "-.inf"):
+        with pytest.raises(ConfigError) as refused:
+            parse(normalised([f"{flag}={value}"]))
+        assert flag in str(refused.value)
+        assert len(str(refused.value)) < 300
+
+
+RATES = ("--fps", "--policy.fps", "--robot.mock.camera_fps", "--ending.speed", "--watchdog.speed")
+
+
+@pytest.mark.parametrize("flag", [*RATES, *(f for f in NUMBERS if "limits" in f and "margin" not in f)])
+def test_no_rate_is_zero(flag: str):
+    with pytest.raises(ConfigError, match=f"{flag}=0"):
+        parse(normalised([f"{flag}=0"]))

@@ -1,9 +1,13 @@
 """Rerun's file, read back: everything on one time line, and the attention over the picture that it belongs to."""
 
+import contextlib
 import io
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -291,6 +295,38 @@ def test_the_rest_of_a_run_is_given_up_when_the_viewer_does_not_take_it(tmp_path
     display.close()
     assert asked == [rerun.FLUSH_S]
     assert rerun.FLUSH_S <= 10
+
+
+def test_a_viewer_that_hangs_is_killed_at_the_end_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection, and then nothing: Rerun's own time-out does not end the wait."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    viewer = subprocess.Popen([sys.executable, "-c", DEAF, str(port)])
+    monkeypatch.setattr(rerun, "open_viewer", lambda: rerun.Viewer(viewer, port))
+    monkeypatch.setattr(rerun, "FLUSH_S", 0.5)
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        sleep(0.05)
+    display = RerunDisplay(("front",))
+    with contextlib.suppress(RuntimeError):
+        display.close()
+    viewer.kill()  # where the flush gave up by itself
+    viewer.wait(timeout=20)
+
+
+DEAF = """
+import socket, sys
+connections = []
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    while True:
+        connections.append(server.accept())
+"""
+
+
+def test_a_run_closes_its_viewer_with_patience_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rerun, "RerunDisplay", lambda cameras, file: SimpleNamespace(name="Rerun"))
+    assert 0 < make_display(("front",), None)._patience_s < 30  # pyright: ignore
 
 
 def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,26 +100,31 @@ def test_an_arm_in_the_air_that_cannot_go_home_is_held_and_watched_over():
     assert "nobody listens" in ending.held
     assert ending.torque_may_be_on == list(JOINTS)
     assert set(scene.arm.calls) == {"hold"}
-    assert any("press Ctrl-C to let it go" in text for text in scene.said)
+    assert any("press Ctrl-C twice to let it go" in text for text in scene.said)
     watched = [tick for tick in scene.ticks if tick.mode is Mode.HOLDING]
     assert len(watched) == pytest.approx(4.0 * FPS, abs=2)
     assert [tick.index for tick in scene.ticks] == list(range(7, 7 + len(scene.ticks)))
 
 
-def test_a_person_lets_it_go_with_ctrl_c():
+@pytest.mark.parametrize(("at_s", "press"), [([7.0, 8.0], "twice"), ([0.0, 8.0], "again")])
+def test_a_person_lets_it_go_with_the_second_ctrl_c(at_s: list[float], press: str):
     scene = Scene()
-    scene.ctrl_c_at_s = [8.0]
+    scene.ctrl_c_at_s = at_s
     ending = scene.end()
     assert not ending.held
     assert ending.torque_may_be_on == []
     assert scene.arm.calls[-1] == "release"
     assert scene.clock.now_s() == pytest.approx(8.0, abs=0.1)
+    assert any(f"press Ctrl-C {press} to let it go" in text for text in scene.said)
+    assert ("Ctrl-C again lets it go" in scene.said) is (press == "twice")
 
 
-def test_the_ctrl_c_that_ended_the_run_does_not_let_it_go():
+@pytest.mark.parametrize("at_s", [0.0, 5.0, 8.0], ids=["ended the run", "on the way home", "while it waits"])
+def test_one_ctrl_c_does_not_let_it_go(at_s: float):
     scene = Scene()
-    scene.ctrl_c_at_s = [0.0]
+    scene.ctrl_c_at_s = [at_s]
     assert scene.end().held
+    assert "release" not in scene.arm.calls
 
 
 def test_it_falls_only_when_asked_to():

@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import threading
+import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
@@ -180,8 +182,8 @@ def test_the_arm_is_not_touched_before_the_first_action(bench: Bench) -> None:
     bench.latency_s = 10.0
     outcome = bench.run(duration_s=1.0)
     assert bench.arm.sent == []
-    assert "hold" not in bench.arm.calls
-    assert outcome.ending.released == dict.fromkeys(JOINTS)
+    assert set(bench.arm.calls) == {"read", "frames"}
+    assert outcome.ending.released == {}
 
 
 def test_the_way_home_is_slow_and_eased(bench: Bench) -> None:
@@ -479,6 +481,26 @@ def test_a_slow_observer_in_the_background_drops_ticks_and_counts_them(bench: Be
     assert slow.closed
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_an_observer_that_hangs_is_given_up_at_the_end(bench: Bench, full: bool) -> None:
+    class Hangs(Memory):
+        name = "viewer"
+        never = threading.Event()
+
+        def on_tick(self, tick: Tick) -> None:
+            self.never.wait(60)
+
+    hangs = Hangs()
+    background = Background(hangs, capacity=2 if full else 1000, patience_s=0.2)
+    bench.observers = [background, bench.memory]
+    began_s = time.monotonic()
+    bench.run(duration_s=0.5)
+    assert time.monotonic() - began_s < 30
+    assert "did not take the rest" in str(background.failure)
+    assert hangs.closed
+    hangs.never.set()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_ask_for_the_safe_ending_and_handlers_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -567,6 +589,73 @@ def test_only_a_second_sigint_cuts_the_way_home_short(
     assert outcome.ending.at_home is home
     assert np.allclose(bench.arm.position, HOME, atol=0.2) is home
     assert not bench.arm.torque
+
+
+IN_THE_AIR = np.array([0.0, -35.0, 32.0, 45.0, 0.0, 30.0])
+
+
+@pytest.mark.parametrize(
+    ("signals", "released"),
+    [
+        ((INT,), False),
+        ((TERM,), False),
+        ((HUP,), False),
+        ((INT, TERM), False),
+        ((TERM, HUP, INT), False),
+        ((INT, INT), True),
+        ((INT, TERM, INT), True),
+    ],
+    ids=lambda value: "-".join(s.name for s in value) if isinstance(value, tuple) else "",
+)
+def test_an_arm_that_waits_in_the_air_is_let_go_by_a_second_sigint_only(
+    bench: Bench, signals: tuple[signal.Signals, ...], released: bool
+) -> None:
+    class Supervisor(Memory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.due_s = list(signals), 0.0
+
+        def on_tick(self, tick: Tick) -> None:
+            super().on_tick(tick)
+            waits = tick.phase == "home" and tick.mode == "holding"
+            if waits and self.left and tick.time_s >= self.due_s:
+                os.kill(os.getpid(), self.left.pop(0))
+                self.due_s = tick.time_s + 0.5
+
+    bench.arm.position = IN_THE_AIR.copy()
+    bench.target = IN_THE_AIR + 2
+    bench.arm.fail, bench.arm.fail_from_s = {"command": BusTimeoutError("nobody listens")}, 1.0
+    bench.observers = [supervisor := Supervisor()]
+    with stop_on_signals() as bench.stop:
+        outcome = bench.run(duration_s=0.9, ending=EndingConfig(wait_s=5.0))
+    assert supervisor.left == []
+    assert outcome.ending.held == "" if released else "would fall" in outcome.ending.held
+    assert bench.arm.torque is not released
+
+
+@pytest.mark.parametrize("number", [INT, TERM, HUP])
+@pytest.mark.parametrize("torque", [True, False])
+def test_a_signal_before_the_first_tick_leaves_the_arm_as_it_was_found(
+    bench: Bench, number: signal.Signals, torque: bool
+) -> None:
+    """It may be held in the air by a run that was killed."""
+    bench.arm.torque = torque
+    with stop_on_signals() as bench.stop:
+        os.kill(os.getpid(), number)
+        outcome = bench.run()
+    assert outcome.error is None
+    assert bench.arm.torque is torque
+    assert bench.arm.calls == []
+    assert "the arm was not moved" in bench.memory.messages[0]
+
+
+def test_two_ctrl_c_before_the_first_tick_release(bench: Bench) -> None:
+    bench.arm.torque = True
+    with stop_on_signals() as bench.stop:
+        os.kill(os.getpid(), INT)
+        os.kill(os.getpid(), INT)
+        bench.run()
+    assert bench.arm.calls == ["release"]
 
 
 def test_a_loop_that_is_late_skips_ticks_and_keeps_their_numbers(bench: Bench) -> None:

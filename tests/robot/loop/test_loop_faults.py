@@ -7,6 +7,7 @@ work, and if not, did it end safely.
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,8 @@ from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.errors import BusTimeoutError, CameraError, PortError, UnsafeActionError
 from so101_robot.faults.fault import Mode
+from so101_robot.guard.guard import Guard
+from so101_robot.guard.rig import DEFAULT_JOINTS, Rig
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig, Outcome
@@ -74,8 +77,8 @@ class Bench:
     def run(self, duration_s: float = 2.5, **config: Any) -> Outcome:
         guard, clock = self.robot.guard, self.robot.clock
         assert guard is not None
-        worker = InlineWorker(lambda state, images: self.predict(state, images), self.latency_s)
-        scheduler = make_scheduler("asynchronous", worker, fps=FPS, n_action_steps=10)
+        self.worker = InlineWorker(lambda state, images: self.predict(state, images), self.latency_s)
+        scheduler = make_scheduler("asynchronous", self.worker, fps=FPS, n_action_steps=10)
         config.setdefault("ending", EndingConfig(home=False))
         settings = LoopConfig(fps=FPS, duration_s=duration_s, **config)
         loop = ControlLoop(
@@ -339,6 +342,62 @@ def test_a_servo_that_counts_turns_is_set_right_and_nothing_follows_its_number(b
     assert bench.arm.servos.get(index, "Phase") & 0x10 == 0
     assert bench.modes()[-1] == "running"
     assert bench.largest_step_deg() < 6.1
+
+
+# a stop
+
+
+@pytest.mark.parametrize(
+    "why", ["camera stalled", "policy late", "policy far out of range", "guard stops", "ending"]
+)
+def test_where_nothing_drives_it_no_body_joint_pushes_on_a_stop_for_long(bench: Bench, why: str):
+    """The wrist is led 18 degrees beyond where it can turn, as by an owner's limits that are wrong."""
+    robot, policy, begin_s = bench.robot, bench.predict, 2.5
+    calibrated = robot.guard
+    assert calibrated is not None
+    wrist = replace(DEFAULT_JOINTS["wrist_roll"], lower=-175.0)
+    robot.guard = Guard(
+        calibrated.limits, [*calibrated.lower[:4], -180.0, 0.0], [*calibrated.upper[:4], 180.0, 100.0],
+        Rig(joints={**DEFAULT_JOINTS, "wrist_roll": wrist}),
+    )  # fmt: skip
+
+    def predict(state: Any, images: Any) -> Any:
+        answer, now_s = policy(state, images), robot.clock.now_s()
+        if why == "policy late" and now_s > begin_s - 0.5:
+            bench.worker._latency_s = 60.0
+        begin = float(bench.start[4])
+        roll = np.maximum(begin - 120.0 * (now_s + np.arange(30) / FPS), -175.0)
+        answer.actions[:] = bench.start
+        answer.actions[:, 4] = 400.0 if why == "policy far out of range" and now_s > begin_s else roll
+        return answer
+
+    bench.predict = predict  # type: ignore[method-assign]
+    if why == "camera stalled":
+        bench.arm.add_fault(
+            {"fault": "camera_stall", "camera": "wrist", "at_s": begin_s - 0.4, "for_s": 60.0}
+        )
+    if why == "guard stops":
+        bench.arm.add_fault({"fault": "silent_servo", "servo": 6, "at_s": begin_s, "for_s": 60.0})
+    bench.run(
+        duration_s=begin_s + (0.0 if why == "ending" else 1.8),
+        ending=EndingConfig(home=False),
+        max_stop_s=2.0,
+        release=False,
+    )
+    load = [
+        0.0 if t.state.health is None else float(t.state.health.load_percent[4]) for t in bench.memory.ticks
+    ]
+    driven = [t.sent is not None and t.asked is not None and t.phase == "run" for t in bench.memory.ticks]
+    last = int(max(np.flatnonzero(driven)))
+    for _ in range(FPS):
+        robot.clock.sleep_until(robot.clock.now_s() + 1 / FPS)
+        health = robot.read().health
+        assert health is not None
+        load.append(float(health.load_percent[4]))
+    pushes = np.abs(load) > 30.0
+    assert pushes[last]
+    assert len(load) > last + FPS
+    assert not pushes[last + FPS // 2 :].any()
 
 
 # cameras

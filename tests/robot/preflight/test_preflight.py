@@ -19,6 +19,7 @@ from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import registers
 from so101_robot.bus.calibration import JointCalibration
+from so101_robot.commands.flags import normalised, parse
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import MockConfig
@@ -460,6 +461,16 @@ def test_the_mock_arm_passes_and_each_check_speaks(robot: SO101, tmp_path: Path)
     assert [finding for finding in findings if finding.level == "stop"] == []
     assert robot.mock.servos.get(0, "Torque_Enable") == before
     assert json.loads(json.dumps(as_json(findings)))["verdict"] == verdict(findings)
+
+
+def test_an_arm_of_another_model_is_named(robot: SO101, tmp_path: Path):
+    robot.config.model = parse(normalised(["--robot.type=so100_follower"])).robot.model
+    findings = preflight(robot, FakePolicy(write_checkpoint(tmp_path)))
+    (found,) = [finding for finding in findings if finding.check == "geometry"]
+    assert (found.level, found.subject) == ("warn", "so100")
+    assert "links of an SO-101" in found.found
+    with pytest.raises(ConfigError, match=r"--robot\.model=so99: expected one of so101, so100"):
+        parse(normalised(["--robot.model=so99"]))
 
 
 def test_one_trouble_hides_no_other(robot: SO101, tmp_path: Path):

@@ -137,6 +137,19 @@ def test_a_joint_that_fell_limp_holds_where_it_is():
     assert np.abs(np.subtract(bench.positions(), before)).max() <= 3
 
 
+def test_a_body_joint_that_is_away_from_its_goal_is_held_where_it_is():
+    """It was on its way when the runner died, or pushes on a stop. A gripper goes on pressing what it holds."""
+    bench = Bench()
+    start = bench.positions()
+    away = small_bus.GOAL_POSITION
+    bench.bus.write_all(away, {2: start[1] + 40, 3: start[2] + 300, 6: start[5] + 300})
+    bench.carry_out("hold")
+    goals = bench.get("Goal_Position")
+    assert goals[1] == start[1] + 40  # droops, as under a load
+    assert abs(goals[2] - start[2]) < 60
+    assert goals[5] == start[5] + 300
+
+
 def test_a_joint_with_a_broken_encoder_is_told_to_stay_where_it_says_it_is():
     bench = Bench()
     bench.fault(fault="encoder_fault", servo=2, for_s=1000.0)

@@ -20,9 +20,10 @@ from rich.table import Table
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK, WRONG_INPUT
 from so101_robot.cli import MOCK
-from so101_robot.errors import RobotError
+from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
+from so101_robot.mock.config import FLAGS
 from so101_robot.mock.serve.process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 
@@ -31,6 +32,8 @@ __all__ = ["MockProcess", "main"]
 
 CAMERA_PORT = 5555
 """LeRobot's default for cameras over ZeroMQ."""
+
+LAST_PORT = 65535
 
 MOST_ARMS = 50
 """So many ports are tried before the system chooses one."""
@@ -132,18 +135,22 @@ def parser() -> Parser:
 
 
 def _engine_config(options: argparse.Namespace) -> MockServerConfig:
-    mock = MockConfig(
-        scene=options.scene,
-        seed=options.seed,
-        width=options.width,
-        height=options.height,
-        camera_fps=options.fps,
-        faults=options.faults,
-        shadows=options.shadows,
-        random_mount=options.random_mount or options.uncalibrated,
-        calibrated=not options.uncalibrated,
-        renderer=options.renderer,
-    )
+    try:
+        mock = MockConfig(
+            scene=options.scene,
+            seed=options.seed,
+            width=options.width,
+            height=options.height,
+            camera_fps=options.fps,
+            faults=options.faults,
+            shadows=options.shadows,
+            random_mount=options.random_mount or options.uncalibrated,
+            calibrated=not options.uncalibrated,
+            renderer=options.renderer,
+        )
+    except ConfigError as problem:  # in this command's own flags
+        text = str(problem).replace(f"{FLAGS}camera_fps", "--fps").replace(FLAGS, "--")
+        raise ConfigError(text) from problem
     return MockServerConfig(
         mock=mock,
         port_link=options.port_link,
@@ -158,6 +165,8 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
 def _camera_port(asked: int | None) -> int:
     """The one that was asked for, else the first free one: a second mock arm does not need to be told where."""
     if asked is not None:
+        if not 0 <= asked <= LAST_PORT:
+            raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
         return asked
     for port in range(CAMERA_PORT, CAMERA_PORT + MOST_ARMS):
         with contextlib.suppress(OSError), socket.socket() as probe:
