@@ -49,9 +49,7 @@ from so101_policy.inference.engine import (
     check_engine,
     make_engine,
 )
-
-SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-"""The order of LeRobot's SO-101 recordings. A checkpoint stores how many joints it has, not their names."""
+from so101_policy.joint_names import SO101_JOINTS
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 
@@ -295,6 +293,7 @@ def _normaliser(policy: ACTPolicy, preprocess: Preprocessor) -> Normalise:
 
 
 def _joint_names(count: int) -> tuple[str, ...]:
+    # a checkpoint stores how many joints it has, not their names
     return SO101_JOINTS if count == len(SO101_JOINTS) else tuple(f"joint_{i}" for i in range(1, count + 1))
 
 
