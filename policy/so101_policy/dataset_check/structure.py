@@ -109,7 +109,8 @@ def check_places(about: Description, episodes: Episodes) -> Iterator[Finding]:
                 f"{_video(about, episodes, key, at)}, episode {at}",
                 f"it begins at {start_s[at]:.6g} s (from_timestamp), "
                 f"{(start_s[at] - expected_s[at]) * about.fps:+.3g} frames off",
-                f"{expected_s[at]:.6g} s, where {f'episode {at - 1} ends' if at and same[at - 1] else 'the file begins'}",
+                f"{expected_s[at]:.6g} s, where "
+                + (f"episode {at - 1} ends" if at and same[at - 1] else "the file begins"),
                 "the policy would be shown neighbouring pictures: convert or download the dataset again",
             )
         for at in np.flatnonzero(lasts & ~off)[:1].tolist():

@@ -2,6 +2,7 @@
 tables say? No picture is decoded."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def check_videos(about: Description, episodes: Episodes) -> Iterator[Finding]:
 def read_head(path: Path) -> Head:
     """Raises DatasetError for what is no video."""
     try:
-        with av.open(str(path)) as container:
+        with closing(av.open(str(path))) as container:
             stream = container.streams.video[0]
             size_px, rate = (stream.height, stream.width), float(stream.average_rate or 0)
             head = Head(stream.frames, size_px, rate, _end_of_boxes(path))
