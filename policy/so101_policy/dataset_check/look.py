@@ -117,7 +117,7 @@ def look(root: Path, episodes: Sequence[int] | None = None, tolerance_s: float =
 
 def require(seen: Look) -> None:
     """Raises DatasetError that says what is wrong, at most `MOST_LINES` lines of it."""
-    wrong = [in_words(finding) for finding in seen.findings if finding.level is Level.STOP]
+    wrong = [printable(in_words(finding)) for finding in seen.findings if finding.level is Level.STOP]
     if wrong:
         more = [f".. and {len(wrong) - MOST_LINES} more: so101-data check {seen.root}"]
         lines = wrong[:MOST_LINES] + (more if len(wrong) > MOST_LINES else [])

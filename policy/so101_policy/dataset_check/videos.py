@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import av
 import av.error
+import av.logging
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,12 +51,13 @@ def check_videos(about: Description, episodes: Episodes) -> Iterator[Finding]:
 
 def read_head(path: Path) -> Head:
     """Raises DatasetError for what is no video."""
+    av.logging.set_libav_level(av.logging.FATAL)  # it would print what is raised as well
     try:
         with closing(av.open(str(path))) as container:
             stream = container.streams.video[0]
             size_px, rate = (stream.height, stream.width), float(stream.average_rate or 0)
             head = Head(stream.frames, size_px, rate, _end_of_boxes(path))
-    except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
+    except (av.error.FFmpegError, OSError, ValueError, IndexError, AttributeError) as error:
         size = path.stat().st_size
         said = "it is empty" if size == 0 else f"{first_line(error)} ({size} bytes)"
         raise DatasetError(f"{path} is damaged or cut short: {said} - {AGAIN}") from error

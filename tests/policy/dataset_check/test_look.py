@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from so101_policy.dataset_check.look import announce, look, require
-from so101_policy.dataset_check.units import Unit, unit_of
-from so101_policy.errors import DatasetError
-from so101_policy.findings import Finding, Level
-from tests.policy.dataset_check.conftest import (
+from so101_dataset import (
     DATA,
     FRAMES,
     TABLE,
@@ -21,6 +17,10 @@ from tests.policy.dataset_check.conftest import (
     motion,
     set_joint,
 )
+from so101_policy.dataset_check.look import announce, look, require
+from so101_policy.dataset_check.units import Unit, unit_of
+from so101_policy.errors import DatasetError
+from so101_policy.findings import Finding, Level
 
 VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
 INFO = "meta/info.json"
