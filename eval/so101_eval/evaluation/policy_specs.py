@@ -293,7 +293,13 @@ def read_recording(path: Path) -> NDArray[np.float64]:
     """(n, 6) joint targets in degrees, the gripper in percent. Raises `ConfigError` for anything else."""
     try:
         actions = np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:  # an empty file; several arrays in one
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        MemoryError,
+    ) as error:  # an empty file; several arrays in one
         raise ConfigError(f"{path} is no recording: {error}") from error
     if actions.ndim != 2 or actions.shape[1] != len(JOINTS) or not len(actions):
         raise ConfigError(
