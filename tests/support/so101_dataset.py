@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from so101_policy.joint_names import SO101_JOINTS
+from so101_policy.names import SO101_JOINTS
 
 FPS, FRAMES, EPISODES = 10, 12, 3
 DATA, TABLE = "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"

@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from so101_eval.dataset_report.page import headline, render
-from so101_eval.dataset_report.report import Report, as_data, make_report
+from so101_eval.dataset_report.report import Report, as_data, headline, make_report
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import FAILED, OK
 from so101_policy.dataset_check.explained import AHEAD_S
@@ -23,7 +22,6 @@ from so101_policy.dataset_check.look import TOLERANCE_S, look
 from so101_policy.errors import DatasetError, printable
 from so101_policy.files import write_text
 from so101_policy.findings import Level, in_words
-from so101_policy.frames.dataset import open_dataset
 
 STDOUT = Path("-")
 
@@ -67,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
         )
         report = make_report(seen, asked.video, lambda: bars.advance(task))
     if asked.html is not None:
+        from so101_eval.dataset_report.page import render  # matplotlib takes a second
+
         asked.html.parent.mkdir(parents=True, exist_ok=True)
         write_text(asked.html, render(report))
     text = json.dumps(as_data(report), indent=1) + "\n"
@@ -118,6 +118,10 @@ def _folder(dataset: str) -> Path:
         return folder
     if folder.exists() or dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
         raise DatasetError(f"there is no dataset folder {folder}; a dataset on the hub is written USER/NAME")
+    from so101_policy.frames.dataset import (
+        open_dataset,
+    )  # LeRobot takes seconds, and a folder needs none of it
+
     return Path(open_dataset(dataset).root)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,15 +69,15 @@ def joints(used: Used) -> Markup:
 def picked(picks: Picks) -> Markup:
     """The table from above, the arm at the bottom."""
     x, y = picks.points_m[:, 0] * 100, picks.points_m[:, 1] * 100
-    reach = max(30.0, 10 * np.ceil((np.hypot(x, y).max() + 3) / 10))
+    reach = max(30.0, 10 * math.ceil((float(np.hypot(x, y).max()) + 3) / 10))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set(aspect="equal", xlim=(-reach, reach), ylim=(-6, reach), xticks=[], yticks=[])
         axes.grid(visible=False)
-        for radius in np.arange(10, reach + 1, 10):
+        for radius in range(10, round(reach) + 1, 10):
             axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=svg.LINE))
-            axes.text(0, radius, f"{radius:.0f} cm", ha="center", va="center", fontsize=10, color=svg.SOFT)
+            axes.text(0, radius, f"{radius} cm", ha="center", va="center", fontsize=10, color=svg.SOFT)
         axes.add_patch(Circle((0, 0), 3.2, facecolor=svg.css("g1"), linewidth=0))
         axes.text(0, -4.6, "arm", ha="center", va="center", fontsize=10, color=svg.SOFT)
         hull = _hull(np.column_stack([-y, x]))

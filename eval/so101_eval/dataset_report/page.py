@@ -8,14 +8,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from so101_eval.dataset_report import figures
-from so101_eval.dataset_report.report import Report
-from so101_eval.report.page import TEMPLATES as REPORT_TEMPLATES
-from so101_policy.attention.shares import camera_name
+from so101_eval.dataset_report.report import Report, headline
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.numbers import IDLE_S
 from so101_policy.findings import Level
+from so101_policy.names import camera_name
 
 TEMPLATES = Path(__file__).parent / "templates"
+STYLE = Path(__file__).parents[1] / "report" / "templates" / "style.css"
+"""One look for all pages."""
 
 
 class Section(NamedTuple):
@@ -25,17 +26,6 @@ class Section(NamedTuple):
     title: str
     lead: str
     figure: Markup
-
-
-def headline(report: Report) -> str:
-    """In one sentence."""
-    stops = sum(finding.level == Level.STOP for finding in report.findings)
-    doubts = sum(finding.level == Level.WARN for finding in report.findings)
-    if stops:
-        return f"{stops} {'thing is' if stops == 1 else 'things are'} wrong: no command uses this dataset as it is"
-    if doubts:
-        return f"Nothing is wrong, {doubts} {'thing is' if doubts == 1 else 'things are'} doubtful"
-    return "Nothing is wrong, and nothing doubtful was found"
 
 
 def render(report: Report) -> str:
@@ -59,7 +49,7 @@ def render(report: Report) -> str:
         findings=worst,
         sections=_sections(report),
         starts=_starts(report),
-        style=Markup((REPORT_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        style=Markup(STYLE.read_text(encoding="utf-8")),
     )
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
@@ -78,8 +68,8 @@ def _sections(report: Report) -> list[Section]:
                 f"The joints alone explain {max(0.0, value):.0%} [{max(0.0, low):.0%}, {max(0.0, high):.0%}] of the "
                 f"movement in the next {AHEAD_S:g} s, predicted from a single state by a small fit on other episodes "
                 "(joints, squares and products; 95 % intervals over episodes). A network can find more. What the "
-                "joints explain, a policy can do with its eyes shut, and it will do the same when things lie elsewhere: "
-                "the higher, the more the objects should be moved from episode to episode.",
+                "joints explain, a policy can do with its eyes shut, and it will do the same when things lie "
+                "elsewhere: the higher, the more the objects should be moved from episode to episode.",
                 figures.explained(report.explained),
             )
         )
@@ -122,8 +112,8 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "pauses",
             "Where does nothing move?",
-            f"A bar is an episode; orange: no joint and no action moves for {IDLE_S:g} s or more. That is {share:.0%} of "
-            f"all frames. Policies learn pauses, too, and may never end one.{more}",
+            f"A bar is an episode; orange: no joint and no action moves for {IDLE_S:g} s or more. That is "
+            f"{share:.0%} of all frames. Policies learn pauses, too, and may never end one.{more}",
             figures.pauses(measures, used),
         )
     )
@@ -137,8 +127,8 @@ def _sections(report: Report) -> list[Section]:
             Section(
                 "cameras",
                 "What did the cameras see?",
-                "Brightness and sharpness (variance of the Laplacian) of a few pictures of each episode. Pictures that are "
-                f"stored twice while the arm moved, of those sampled: {repeated}.",
+                "Brightness and sharpness (variance of the Laplacian) of a few pictures of each episode. Pictures "
+                f"that are stored twice while the arm moved, of those sampled: {repeated}.",
                 Markup("").join(drawn),
             )
         )

@@ -1,4 +1,4 @@
-"""All that `so101-data check` finds out: the look, what only a person needs to know, and the numbers behind the page."""
+"""All that `so101-data check` finds out: the look, what only a person needs to know, and the page's numbers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from so101_eval.dataset_report.picks import Picks, picks_of
-from so101_policy.attention.shares import camera_name
 from so101_policy.dataset_check.description import ACTION, STATE
 from so101_policy.dataset_check.explained import AHEAD_S, Explained, explained_by_state
 from so101_policy.dataset_check.look import Look
@@ -14,6 +13,7 @@ from so101_policy.dataset_check.measures import MEASURES, Measures, Unusual, mea
 from so101_policy.dataset_check.pictures import CameraFigures, look_at_pictures
 from so101_policy.errors import DatasetError
 from so101_policy.findings import Finding, Level, as_json
+from so101_policy.names import camera_name
 
 HIGH = 0.9
 """A share of the action that the joints explain, which is doubtful."""
@@ -63,6 +63,17 @@ def make_report(seen: Look, with_pictures: bool, advance: Callable[[], object] =
     except DatasetError as error:
         findings.append(Finding(Level.STOP, "files", "", str(error)))
     return Report(seen, findings, measures, odd, explained, picks, cameras)
+
+
+def headline(report: Report) -> str:
+    """In one sentence."""
+    stops = sum(finding.level == Level.STOP for finding in report.findings)
+    doubts = sum(finding.level == Level.WARN for finding in report.findings)
+    if stops:
+        return f"{stops} {'thing is' if stops == 1 else 'things are'} wrong: no command uses this dataset as it is"
+    if doubts:
+        return f"Nothing is wrong, {doubts} {'thing is' if doubts == 1 else 'things are'} doubtful"
+    return "Nothing is wrong, and nothing doubtful was found"
 
 
 def as_data(report: Report) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from so101_policy.dataset_check.folder import INFO, read_object
 from so101_policy.errors import DatasetError, shown
-from so101_policy.joint_names import SO101_JOINTS
+from so101_policy.names import SO101_JOINTS
 
 ACTION, STATE = "action", "observation.state"
 PICTURES = ("image", "video")

@@ -29,7 +29,8 @@ AHEAD_S = 1.0
 FOLDS = 5
 LEAST_EPISODES = 4
 PENALTIES = (1e-3, 1e-1, 1e1, 1e3)
-"""Ridge penalties per frame of standardised features that are tried; the best one counts."""
+"""Ridge penalties per frame of standardised features that are tried, with the joints and with squares and products; the
+best fit counts."""
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)
 """[%]"""
@@ -72,7 +73,11 @@ def explained_by_state(used: Used) -> Explained | None:
     target_NJ[:, moving_J] /= target_NJ[:, moving_J].std(axis=0)
     features_NF = _features(state_NJ[now_N])
     fold_N = np.searchsorted(episodes, used.episode_N[now_N]) % FOLDS
-    misses = [_missed(features_NF, target_NJ, fold_N, penalty) for penalty in PENALTIES]
+    misses = [
+        _missed(features_NF[:, :count], target_NJ, fold_N, penalty)
+        for count in (state_NJ.shape[1], features_NF.shape[1])  # the joints; with squares and products
+        for penalty in PENALTIES
+    ]
     missed_NJ, mean_missed_NJ = min(misses, key=lambda pair: float(pair[0][:, moving_J].sum()))
     of_N = np.searchsorted(episodes, used.episode_N[now_N])
     missed_EJ, mean_EJ = (_by_episode(values, of_N, len(episodes)) for values in (missed_NJ, mean_missed_NJ))
@@ -113,13 +118,13 @@ def _missed(
     missed, of_mean = np.zeros_like(target_NJ), np.zeros_like(target_NJ)
     for fold in range(FOLDS):
         test = fold_N == fold
-        X, y = features_NF[~test], target_NJ[~test]
-        if not test.any() or not len(X):
+        known_NF, known_NJ = features_NF[~test], target_NJ[~test]
+        if not test.any() or not len(known_NF):
             continue
-        mean_F, mean_J = X.mean(axis=0), y.mean(axis=0)
-        X = X - mean_F
-        A = X.T @ X + penalty * len(X) * np.eye(X.shape[1])
-        weights_FJ = np.linalg.solve(A, X.T @ (y - mean_J))
+        mean_F, mean_J = known_NF.mean(axis=0), known_NJ.mean(axis=0)
+        centred_NF = known_NF - mean_F
+        ridge_FF = penalty * len(known_NF) * np.eye(known_NF.shape[1])
+        weights_FJ = np.linalg.solve(centred_NF.T @ centred_NF + ridge_FF, centred_NF.T @ (known_NJ - mean_J))
         missed[test] = (target_NJ[test] - mean_J - (features_NF[test] - mean_F) @ weights_FJ) ** 2
         of_mean[test] = (target_NJ[test] - mean_J) ** 2
     return missed, of_mean

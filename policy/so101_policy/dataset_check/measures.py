@@ -93,6 +93,6 @@ def unusual(measures: Measures) -> list[Unusual]:
         floor = max(LEAST_SHARE * abs(median), least.get(name, 1e-9))
         off_E = np.abs(values_E - median)
         for e in np.flatnonzero((off_E > UNUSUAL * usual) & (off_E > floor)).tolist():
-            times = off_E[e] / max(usual, floor / UNUSUAL)
+            times = float(off_E[e]) / max(usual, floor / UNUSUAL)
             found.append((times, Unusual(measures.episodes[e], name, float(values_E[e]), median)))
     return [each for _, each in sorted(found, key=lambda pair: -pair[0])]

@@ -15,7 +15,7 @@ from so101_policy.dataset_check.description import ACTION, COUNTERS, STATE, Desc
 from so101_policy.dataset_check.tables import Rows
 from so101_policy.dataset_check.units import Unit, one_degree, unit_of
 from so101_policy.findings import Finding, Level
-from so101_policy.joint_names import GRIPPER, SO101_JOINTS
+from so101_policy.names import GRIPPER, SO101_JOINTS
 
 type Array = NDArray[np.float64]
 

@@ -145,12 +145,13 @@ def _in_video(
         for time_s, following in zip(times_s, has_next, strict=True):
             container.seek(max(0, int(time_s / stream.time_base)), stream=stream)
             frames = container.decode(stream)
-            wanted = next(f for f in frames if f.time is not None and f.time > time_s - 0.5 / fps)
+            wanted = next(frame for frame in frames if frame.time > time_s - 0.5 / fps)
             after = next(frames, None) if following else None
-            yield (
-                wanted.to_ndarray(format="rgb24"),
-                None if after is None else after.to_ndarray(format="rgb24"),
-            )
+            yield _pixels(wanted), None if after is None else _pixels(after)
+
+
+def _pixels(frame: av.VideoFrame) -> Picture:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _in_table(

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from lerobot.datasets.compute_stats import DEFAULT_QUANTILES, aggregate_stats
 from numpy.typing import NDArray
 
 from so101_policy.dataset_check.description import ACTION, STATE, Description
@@ -24,6 +23,8 @@ from so101_policy.findings import Finding, Level
 
 type Statistics = dict[str, dict[str, NDArray[Any]]]
 
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+"""LeRobot's."""
 KINDS = ("mean", "std", "min", "max")
 """Those that are compared. Quantiles of LeRobot are averages over episodes."""
 TOLERANCE = 0.02
@@ -101,7 +102,7 @@ def for_training(
 
 
 def _computed(about: Description, used: Used) -> Statistics:
-    quantiles = {f"q{int(100 * q):02d}": q for q in DEFAULT_QUANTILES}
+    quantiles = {f"q{int(100 * q):02d}": q for q in QUANTILES}
     statistics: Statistics = {}
     for key in used.rows.columns:
         values = used.column(key)
@@ -121,9 +122,9 @@ def _of_pictures(about: Description, stored: Statistics | None, used: Used, is_w
     by_episode = read_statistics(about, np.unique(used.episode_N).tolist(), about.cameras)
     found: Statistics = {}
     for key in about.cameras:
-        parts = [{key: _shaped(part[key])} for part in by_episode if _is_complete(part.get(key, {}))]
+        parts = [part[key] for part in by_episode if _is_complete(part.get(key, {}))]
         if parts and len(parts) == len(by_episode):
-            found[key] = aggregate_stats(parts)[key]
+            found[key] = _together(parts)
     return whole | found
 
 
@@ -131,9 +132,17 @@ def _is_complete(values: Mapping[str, Any]) -> bool:
     return {*KINDS, "count"} <= values.keys() and all(np.isfinite(v).all() for v in values.values())
 
 
-def _shaped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """LeRobot keeps a picture's statistics as (colours, 1, 1)."""
-    return {name: v.reshape(1) if name == "count" else v.reshape(-1, 1, 1) for name, v in values.items()}
+def _together(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Of several episodes; a picture's statistics are (colours, 1, 1), as LeRobot keeps them.
+
+    The variance is that within episodes plus that of their means, each weighted by its count.
+    """
+    count = np.array([float(part["count"].sum()) for part in parts])
+    mean, std, low, high = (np.stack([part[kind].reshape(-1, 1, 1) for part in parts]) for kind in KINDS)
+    whole_mean = np.average(mean, axis=0, weights=count)
+    variance = np.average(std**2 + (mean - whole_mean) ** 2, axis=0, weights=count)
+    together = {"mean": whole_mean, "std": np.sqrt(variance), "min": low.min(axis=0), "max": high.max(axis=0)}
+    return together | {"count": np.array([count.sum()])}
 
 
 def _difference(key: str, stored: Mapping[str, NDArray[Any]] | None, frames: Used) -> str:

@@ -49,7 +49,7 @@ from so101_policy.inference.engine import (
     check_engine,
     make_engine,
 )
-from so101_policy.joint_names import SO101_JOINTS
+from so101_policy.names import SO101_JOINTS
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 

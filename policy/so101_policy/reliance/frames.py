@@ -17,11 +17,11 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from numpy.typing import NDArray
 from torch import Tensor
 
-from so101_policy.attention.shares import camera_name
 from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.findings import Finding
 from so101_policy.frames.dataset import open_checked
+from so101_policy.names import camera_name
 from so101_policy.reliance.phases import JawLevels, phases_of
 from so101_policy.reliance.probes import Indices, Views
 from so101_policy.train.data import split

@@ -19,7 +19,6 @@ from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
 from rich.console import Console
 
-from so101_policy.attention.shares import camera_name
 from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import TrainError
@@ -27,6 +26,7 @@ from so101_policy.findings import Finding
 from so101_policy.frames.cache import open_cache
 from so101_policy.frames.dataset import open_checked
 from so101_policy.frames.samples import Samples
+from so101_policy.names import camera_name
 from so101_policy.train.config import SO101TrainConfig
 
 Size = tuple[int, int]

@@ -242,7 +242,9 @@ RIGHT: dict[Path, dict[str, Any]] = {}
 
 @pytest.fixture(autouse=True)
 def _right(valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")  # LeRobot's copies of the tables
+    monkeypatch.setattr(
+        datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf"
+    )  # LeRobot's copies of the tables
     if valid not in RIGHT:
         RIGHT[valid] = everything(valid, tmp_path)
 
