@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from so101_eval.dataset_report.report import Report, as_data, headline, make_report
+from so101_eval.dataset_report.report import Report, as_data, headline, make_report, shown
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import FAILED, OK
 from so101_policy.dataset_check.explained import AHEAD_S
@@ -94,7 +94,7 @@ def show(report: Report) -> None:
     for level in (Level.STOP, Level.WARN):
         for finding in report.findings:
             if finding.level == level:
-                print(printable(f"  {level}  {in_words(finding)}"))
+                print(printable(f"  {level}  {in_words(shown(finding, report.seen.root))}"))
     if report.measures is not None:
         print(f"pauses: {float(report.measures.idle_N.mean()):.0%} of all frames")
     if report.explained is not None:

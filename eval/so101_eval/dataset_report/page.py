@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from so101_eval.dataset_report import figures
-from so101_eval.dataset_report.report import Report, headline
+from so101_eval.dataset_report.report import Report, headline, shown
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.numbers import IDLE_S
 from so101_policy.findings import Level
@@ -35,7 +35,12 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     about, used = report.seen.about, report.seen.used
-    worst = [f for level in (Level.STOP, Level.WARN) for f in report.findings if f.level == level]
+    worst = [
+        shown(finding, report.seen.root)
+        for level in (Level.STOP, Level.WARN)
+        for finding in report.findings
+        if finding.level == level
+    ]
     page = environment.get_template("page.html").render(
         root=report.seen.root,
         about=about,
@@ -68,7 +73,7 @@ def _sections(report: Report) -> list[Section]:
                 f"The joints alone explain {max(0.0, value):.0%} [{max(0.0, low):.0%}, {max(0.0, high):.0%}] of the "
                 f"movement in the next {AHEAD_S:g} s, predicted from a single state by a small fit on other episodes "
                 "(joints, squares and products; 95 % intervals over episodes). A network can find more. What the "
-                "joints explain, a policy can do with its eyes shut, and it will do the same when things lie "
+                "joints explain, a policy can do without its cameras, and it will do the same when things lie "
                 "elsewhere: the higher, the more the objects should be moved from episode to episode.",
                 figures.explained(report.explained),
             )

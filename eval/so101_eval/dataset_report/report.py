@@ -1,6 +1,7 @@
 """All that `so101-data check` finds out: the look, what only a person needs to know, and the page's numbers."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ def make_report(seen: Look, with_pictures: bool, advance: Callable[[], object] =
         return Report(seen, findings)
     measures = measures_of(used, seen.unit)
     odd, explained = unusual(measures), explained_by_state(used)
+    findings += seen.statistics_of(range(len(seen.episodes.first))).notes
     findings += [*_of_episodes(odd), *_of_explained(explained)]
     picks, cameras = None, None
     try:
@@ -63,6 +65,13 @@ def make_report(seen: Look, with_pictures: bool, advance: Callable[[], object] =
     except DatasetError as error:
         findings.append(Finding(Level.STOP, "files", "", str(error)))
     return Report(seen, findings, measures, odd, explained, picks, cameras)
+
+
+def shown(finding: Finding, root: Path) -> Finding:
+    """With paths from the dataset's folder, which is named above."""
+    texts = (text.replace(f"{root}/", "") for text in (finding.subject, finding.found, finding.possible))
+    subject, found, possible = texts
+    return finding._replace(subject=subject, found=found, possible=possible)
 
 
 def headline(report: Report) -> str:
