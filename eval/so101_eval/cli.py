@@ -1,4 +1,4 @@
-"""The commands of this package: so101-eval, so101-demos, so101-study. Nothing heavy is imported here."""
+"""The commands of this package: so101-eval, so101-demos, so101-study, so101-data. Nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -76,4 +76,21 @@ STUDY = Command(
     old_names={**OLD_NAMES, "--arms": "--variants"},
 )
 
-COMMANDS = (EVAL, DEMOS, STUDY)
+DATA = Command(
+    "so101-data",
+    "is a dataset right, and what does it show?",
+    HELP,
+    examples="""
+  so101-data check data/palletize-2 --html=check.html
+""",
+    parts=(
+        Command(
+            "so101-data check",
+            "look at everything that training would take",
+            HELP,
+            "so101_eval.dataset_report.command",
+        ),
+    ),
+)
+
+COMMANDS = (EVAL, DEMOS, STUDY, DATA)

@@ -29,6 +29,10 @@ class CheckpointError(PolicyError, ValueError):
     """A checkpoint is not there, is damaged, or is not what was asked for."""
 
 
+class DatasetError(PolicyError, ValueError):
+    """A dataset is not there, is damaged, or must not be used as it is."""
+
+
 class RegularizerError(PolicyError, ValueError):
     """A regularizer was asked for something that contradicts itself, is out of range, or does not exist."""
 

@@ -77,6 +77,9 @@ def test_lerobot_loads_the_dataset_with_its_own_names_and_shapes(made: Path):
         assert tuple(first[f"observation.images.{camera}"].shape) == (3, 32, 32)
         assert abs(first[f"observation.images.{camera}"] - last[f"observation.images.{camera}"]).max() > 0.1
     assert "box" in first["task"]
+    ends = np.flatnonzero(np.diff(column(dataset, "episode_index"), append=-1))
+    assert np.flatnonzero(column(dataset, "next.success")).tolist() == ends.tolist()
+    assert np.array_equal(column(dataset, "next.reward"), column(dataset, "next.success").astype(float))
     off = np.abs(column(dataset, "action") - column(dataset, "observation.state"))[:, :5]
     assert 0.05 < off.mean() < 6.0  # the arm follows what is recorded, and it is not what was measured
     assert {path.name for path in made.iterdir()} == {"data", "meta", "videos"}

@@ -4,18 +4,18 @@ LeRobot makes a folder and asks the hub when a path is mistyped; here something 
 dataset already.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.utils.import_utils import get_safe_default_video_backend
 from numpy.typing import NDArray
 from torch import Tensor
 
 from so101_calibration.errors import UsageError
+from so101_policy.errors import first_line
+from so101_policy.frames.dataset import open_checked
 
 FRAMES = 48
 """Enough that no single pose of the arm decides the median; decoding them takes a second."""
@@ -25,8 +25,8 @@ PREFIX = "observation.images."
 def read_frames(dataset: str, camera: str, count: int = FRAMES) -> list[NDArray[np.uint8]]:
     """Up to `count` frames (height, width, 3) RGB of `camera`, evenly over all episodes.
 
-    `dataset` is a folder or a repository id. Raises UsageError for a dataset that cannot be opened, or an
-    unknown camera.
+    `dataset` is a folder or a repository id. Raises UsageError for an unknown camera or a frame that cannot be
+    decoded, PolicyError for a dataset in which something is wrong.
     """
     opened = _open(dataset)
     keys: list[str] = list(opened.meta.camera_keys)
@@ -37,29 +37,24 @@ def read_frames(dataset: str, camera: str, count: int = FRAMES) -> list[NDArray[
         )
     key = keys[names.index(camera)]
     picked = np.unique(np.linspace(0, len(opened) - 1, min(count, len(opened))).round().astype(int))
-    rows = (cast("Mapping[str, Tensor]", opened[int(index)]) for index in picked)
-    return [_as_levels(row[key]) for row in rows]
+    return [_as_levels(_row(opened, int(index))[key]) for index in picked]
 
 
 def _open(dataset: str) -> LeRobotDataset:
     folder = Path(dataset).expanduser()
     local = folder.is_dir()
-    if local and not (folder / "meta" / "info.json").is_file():
-        raise UsageError(f"{folder} is not a LeRobotDataset: it has no meta/info.json")
     if not local and (dataset.count("/") != 1 or dataset.startswith((".", "/", "~"))):
         raise UsageError(f"there is no folder {folder}, and a repository id is written USER/NAME")
-    logger = logging.getLogger("lerobot.utils.import_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it prints a page where FFmpeg's libraries are missing
+    name = f"local/{folder.name}" if local else dataset
+    opened, _ = open_checked(name, folder if local else None, used=())  # pictures alone count here
+    return opened
+
+
+def _row(opened: LeRobotDataset, index: int) -> Mapping[str, Tensor]:
     try:
-        backend = get_safe_default_video_backend()
-        name = f"local/{folder.name}" if local else dataset
-        return LeRobotDataset(name, root=folder if local else None, video_backend=backend)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"the dataset {dataset} cannot be read: {first}") from error
-    finally:
-        logger.setLevel(level)
+        return cast("Mapping[str, Tensor]", opened[index])
+    except Exception as error:  # whatever the decoder says
+        raise UsageError(f"frame {index} of {opened.root} cannot be decoded: {first_line(error)}") from error
 
 
 def _as_levels(picture: Tensor) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_eval.progress import progress
-from so101_robot.runs.dataset import ROBOT_TYPE, VIDEO_BACKEND, dataset_features
+from so101_robot.runs.dataset import ROBOT_TYPE, VIDEO_BACKEND, dataset_features, outcome_of_frame
 
 EPISODES = "so101_episodes.jsonl"
 """In the dataset's `meta`: a line an episode."""
@@ -66,7 +66,8 @@ def _add(dataset: LeRobotDataset, episode: Episode, instruction: str) -> None:
     for k in range(len(episode.state)):
         images = {f"observation.images.{name}": from_png(episode.pictures[name][k]) for name in CAMERAS}
         frame = {"observation.state": episode.state[k], "action": episode.action[k], "task": instruction}
-        dataset.add_frame(frame | images)
+        outcome = outcome_of_frame(episode.success and k == len(episode.state) - 1)
+        dataset.add_frame(frame | images | outcome)
     dataset.save_episode(parallel_encoding=False)
 
 
@@ -88,7 +89,7 @@ def _create(settings: Settings, root: Path) -> LeRobotDataset:
     return LeRobotDataset.create(
         "local/so101_demos",
         settings.fps,
-        dataset_features(dict.fromkeys(CAMERAS, (settings.height, settings.width))),
+        dataset_features(dict.fromkeys(CAMERAS, (settings.height, settings.width)), with_outcome=True),
         root=root,
         robot_type=ROBOT_TYPE,
         video_backend=VIDEO_BACKEND,

@@ -15,7 +15,6 @@ A name is what the tables show, so built-in policies may have others too: `lazy=
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,11 +33,13 @@ from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.checkpoint.units import Units
+from so101_policy.dataset_check.numbers import MOST_JOINT
+from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.config import CAMERAS
 from so101_robot.preflight.findings import Level
 from so101_robot.preflight.policy import FLAG, check_statistics
@@ -330,18 +331,31 @@ def _sha256(data: bytes) -> str:
 
 
 def read_recording(path: Path) -> NDArray[np.float64]:
-    """(n, 6). Raises `ConfigError` for anything else."""
+    """(n, 6) joint targets in degrees, the gripper in percent. Raises `ConfigError` for anything else."""
     try:
         actions = np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (OSError, ValueError, TypeError, EOFError) as error:  # an empty file; several arrays in one
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        MemoryError,
+    ) as error:  # an empty file; several arrays in one
         raise ConfigError(f"{path} is no recording: {error}") from error
-    if (
-        actions.ndim != 2
-        or actions.shape[1] != len(JOINTS)
-        or not len(actions)
-        or not math.isfinite(actions.sum())
-    ):
+    if actions.ndim != 2 or actions.shape[1] != len(JOINTS) or not len(actions):
         raise ConfigError(
             f"{path} is no recording: expected (n, {len(JOINTS)}) finite numbers, it is {actions.shape}"
+        )
+    bad = ~(np.abs(actions) <= MOST_JOINT)
+    if bad.any():
+        tick, joint = (int(index[0]) for index in np.nonzero(bad))
+        raise ConfigError(
+            f"{path} is no recording: tick {tick}, {JOINTS[joint]}: {actions[tick, joint]:g}; expected a finite number "
+            f"from {-MOST_JOINT:g} to {MOST_JOINT:g}"
+        )
+    if unit_of(np.delete(actions, GRIPPER, axis=1)) is Unit.RADIANS:
+        raise ConfigError(
+            f"{path} looks like radians: no joint is further from 0 than {np.abs(actions).max():.3g}; "
+            "expected degrees, and percent for the gripper"
         )
     return actions

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple, Self, cast
 
 import torch
 from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from so101_policy.errors import PolicyError
+from so101_policy.names import camera_name
 
 Keep = Callable[[Sequence[Tensor], "TokenLayout", dict[str, tuple[int, int]]], None]
 """Takes the weights of a forward pass, their layout, and the rows and columns of each camera's tokens."""
@@ -259,11 +259,6 @@ class AttentionProbe:
         if self._keep is not None:
             self._keep(self._weights, layout, grids)
         self._forget()  # do not hold the weights until the next forward pass
-
-
-def camera_name(key: str) -> str:
-    """`observation.images.front` -> `front`."""
-    return key.removeprefix(f"{OBS_IMAGES}.")
 
 
 def _vision_entropy(a_BHQV: Tensor, mass_BHQ: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av.error
 import numpy as np
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
@@ -142,7 +141,7 @@ def _decode(
     where = piece.video or dataset.root
     try:
         frames_NCHW = _from_table(dataset, piece) if piece.video is None else _from_video(dataset, piece)
-    except (av.error.FFmpegError, OSError, ValueError, IndexError, RuntimeError) as error:
+    except Exception as error:  # PyAV's, torchcodec's, Pillow's and LeRobot's
         raise PolicyError(
             f"frames {piece.start} to {piece.stop - 1} of {piece.camera} cannot be decoded from {where}: "
             f"{first_line(error)}"

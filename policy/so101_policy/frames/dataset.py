@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
-from lerobot.datasets.utils import CompatibilityError
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.import_utils import get_safe_default_video_backend
 
+from so101_policy.dataset_check.look import TOLERANCE_S, Look, look, require
 from so101_policy.errors import PolicyError, first_line
 
 INFO = Path("meta", "info.json")
-
-TOLERANCE_S = 1e-4
-"""By which a frame's time may differ from that in the table: LeRobot's."""
-
 
 AnyDataset = LeRobotDataset | LeRobotDatasetMetadata
 """A dataset with its frames, or what is known of it without them."""
@@ -50,6 +46,34 @@ def video_backend() -> str:
         logger.setLevel(level)
 
 
+def open_checked(
+    repo_id: str,
+    root: str | Path | None = None,
+    revision: str | None = None,
+    *,
+    used: Sequence[int] | None = None,
+    **options: Unpack[Options],
+) -> tuple[LeRobotDataset, Look]:
+    """`open_dataset`, looked at first: before LeRobot reads a folder, and when it has fetched what is on the hub.
+
+    Args:
+        used: the episodes that will be used; None: those in `options`, else all.
+        options: for LeRobotDataset.
+
+    Raises:
+        PolicyError: there is no such dataset, or something in it is wrong.
+    """
+    used = options.get("episodes") if used is None else used
+    tolerance_s = options.get("tolerance_s", TOLERANCE_S)
+    if root is not None:
+        _check_folder(Path(root))
+        require(seen := look(Path(root), used, tolerance_s))
+        return open_dataset(repo_id, root, revision, **options), seen
+    dataset = open_dataset(repo_id, root, revision, **options)
+    require(seen := look(dataset.root, used, tolerance_s))
+    return dataset, seen
+
+
 def open_dataset(
     repo_id: str,
     root: str | Path | None = None,
@@ -69,7 +93,7 @@ def open_dataset(
     options.setdefault("video_backend", video_backend())
     try:
         return LeRobotDataset(repo_id, root=root, revision=revision, **options)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, CompatibilityError) as error:
+    except Exception as error:  # LeRobot's, datasets', pyarrow's and the hub's: one message for all of them
         where = f"in {root}" if root else f"{repo_id} (a hub id, as no folder was given)"
         raise PolicyError(f"the dataset {where} cannot be read: {first_line(error)}") from error
 

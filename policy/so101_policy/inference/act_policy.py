@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from so101_policy.attention.maps import Maps, maps_of
-from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout, camera_name
+from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout
 from so101_policy.checkpoint.folder import WEIGHTS
 from so101_policy.checkpoint.reader import (
     Postprocessor,
@@ -51,9 +51,7 @@ from so101_policy.inference.engine import (
     check_engine,
     make_engine,
 )
-
-SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-"""The order of LeRobot's SO-101 recordings. LeRobot's checkpoints store how many joints they have, not their names."""
+from so101_policy.names import SO101_JOINTS, camera_name
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 

@@ -27,11 +27,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from so101_policy.attention.isolation import count_isolated
-from so101_policy.attention.shares import TokenLayout, camera_name
+from so101_policy.attention.shares import TokenLayout
 from so101_policy.errors import PolicyError
 from so101_policy.inference.layers import DecoderLayer, EncoderLayer, FirstDecoderLayer
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACT
+from so101_policy.names import camera_name
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.transformer_layers import decoder_layers, encoder_layers
 

@@ -19,7 +19,8 @@ from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
 from torch import Tensor, nn
 
 from so101_policy.attention.isolation import count_isolated, isolation_mask
-from so101_policy.attention.shares import TokenLayout, camera_name
+from so101_policy.attention.shares import TokenLayout
+from so101_policy.names import camera_name
 from so101_policy.regularizer.modality_dropout import DropMasks, ModalityDropout
 from so101_policy.transformer_layers import decode, decoder_layers, encode, encoder_layers
 

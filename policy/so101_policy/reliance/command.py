@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from so101_policy.cli import RELIANCE
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK
+from so101_policy.dataset_check.look import TOLERANCE_S, announce
 from so101_policy.errors import PolicyError
 from so101_policy.files import write_json
 from so101_policy.reliance.frames import Recordings, open_recordings, read_views
@@ -82,6 +83,8 @@ def parser() -> Parser:
         metavar="WHICH",
         help="all (default), 0:16, last:16, 0,3,8, or held-out:0.1: what so101-train --held_out=0.1 left out",
     )
+    add("--tolerance_s", type=float, default=TOLERANCE_S, metavar="S",
+        help="how far times of frames may be from 1/fps [s] (1e-4)")  # fmt: skip
     add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
     add("--output_dir", type=Path, default=Path("outputs/reliance"), metavar="DIR",
         help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
@@ -99,7 +102,8 @@ def run(asked: argparse.Namespace, console: Console) -> None:
         PolicyError: it cannot be done; nothing is written.
     """
     datasets.disable_progress_bars()
-    recordings = open_recordings(asked.repo_id, asked.root, asked.episodes)
+    recordings = open_recordings(asked.repo_id, asked.root, asked.episodes, asked.tolerance_s)
+    announce(recordings.doubtful, recordings.dataset.root, console)
     named = named_paths(asked.policies)
     policies = [ProbedPolicy.load(name, path, asked.device) for name, path in named.items()]
     for policy in policies:

@@ -17,8 +17,11 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from numpy.typing import NDArray
 from torch import Tensor
 
-from so101_policy.attention.shares import camera_name
+from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import PolicyError, first_line
+from so101_policy.findings import Finding
+from so101_policy.frames.dataset import open_checked
+from so101_policy.names import camera_name
 from so101_policy.reliance.phases import JawLevels, phases_of
 from so101_policy.reliance.probes import Indices, Views
 from so101_policy.train.data import split
@@ -32,6 +35,8 @@ class Recordings(NamedTuple):
 
     dataset: LeRobotDataset
     episodes: list[int]
+    doubtful: list[Finding]
+    """What a person should know of them."""
 
     @property
     def name(self) -> str:
@@ -55,37 +60,30 @@ class Recordings(NamedTuple):
         return [camera_name(key) for key in self.dataset.meta.camera_keys]
 
 
-def open_recordings(repo_id: str | None, root: Path | None, episodes: str = "all") -> Recordings:
+def open_recordings(
+    repo_id: str | None, root: Path | None, episodes: str = "all", tolerance_s: float = TOLERANCE_S
+) -> Recordings:
     """Open a dataset.
 
     Args:
         repo_id: hub id; with `root` only a name.
         root: local folder.
         episodes: see `chosen_episodes`.
+        tolerance_s: by which the times of frames may differ from 1/fps.
 
     Raises:
         PolicyError: there is no such dataset, it is damaged, or it has too few episodes.
     """
-    if root is not None and not (root / "meta" / "info.json").is_file():
-        raise PolicyError(
-            f"there is no LeRobot dataset in {root}: {root / 'meta' / 'info.json'} is missing; "
-            "give the folder that has meta, data and videos"
-        )
     if repo_id is None and root is None:
         raise PolicyError("no dataset is named; give --dataset.root=FOLDER, or --dataset.repo_id=USER/NAME")
     name = repo_id or (root.resolve().name if root else "")
-    try:
-        meta = LeRobotDatasetMetadata(name, root=root)
-        chosen = chosen_episodes(episodes, meta)
-        for key in (ACTION, OBS_STATE):
-            if key not in meta.features:
-                raise PolicyError(f"{name} has no {key}; it has {', '.join(meta.features)}")
-        dataset = LeRobotDataset(name, root=root, episodes=chosen, return_uint8=True)
-    except PolicyError:
-        raise
-    except Exception as error:  # LeRobot's, datasets', pyarrow's and the hub's: one message for all of them
-        raise PolicyError(f"the dataset {root or name} cannot be read: {first_line(error)}") from error
-    return Recordings(dataset, chosen)
+    whole, _ = open_checked(name, root, used=(), tolerance_s=tolerance_s)  # values of those that are chosen
+    chosen = chosen_episodes(episodes, whole.meta)
+    for key in (ACTION, OBS_STATE):
+        if key not in whole.meta.features:
+            raise PolicyError(f"{name} has no {key}; it has {', '.join(whole.meta.features)}")
+    dataset, seen = open_checked(name, root, episodes=chosen, return_uint8=True, tolerance_s=tolerance_s)
+    return Recordings(dataset, chosen, seen.doubtful)
 
 
 def chosen_episodes(asked: str, meta: LeRobotDatasetMetadata) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lerobot.utils.constants import OBS_IMAGES
 from rich.table import Table
 
-from so101_policy.attention.shares import camera_name
+from so101_policy.names import camera_name
 from so101_policy.reliance.intervals import LEVEL, Estimate, Resampled
 from so101_policy.reliance.phases import PHASES
 from so101_policy.reliance.probes import FIRST_STEPS, Figures

@@ -3,7 +3,6 @@
 Everything that can be asked of descriptions is asked before frames are decoded and before anything is written.
 """
 
-import copy
 import hashlib
 import logging
 import math
@@ -22,13 +21,16 @@ from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
 from rich.console import Console
 
-from so101_policy.attention.shares import camera_name
 from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn
 from so101_policy.checkpoint.units import Span, Units, units_of
+from so101_policy.dataset_check.description import flattened
+from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import TrainError
+from so101_policy.findings import Finding
 from so101_policy.frames.cache import open_cache
-from so101_policy.frames.dataset import INFO, TOLERANCE_S, camera_shapes, open_dataset
+from so101_policy.frames.dataset import INFO, camera_shapes, open_checked
 from so101_policy.frames.samples import Samples
+from so101_policy.names import camera_name
 from so101_policy.train.config import SO101TrainConfig
 
 Size = tuple[int, int]
@@ -50,6 +52,11 @@ class Description(NamedTuple):
     joints: tuple[str, ...]
     """Names of the action's entries; empty where the dataset has none."""
     statistics: dict[str, dict[str, Any]]
+    """Of the episodes that are trained on; colours as `use_imagenet_stats` says."""
+    trained: list[int]
+    """Those episodes."""
+    doubtful: list[Finding]
+    """What a person should know of the dataset."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -72,14 +79,30 @@ class TrainingData(NamedTuple):
     shifted: Samples | None
 
 
-def describe(repo_id: str, root: str | Path | None, size: Size | None, config: DatasetConfig) -> Description:
-    """Open a dataset, without its frames.
+def describe(
+    repo_id: str,
+    root: str | Path | None,
+    size: Size | None,
+    config: DatasetConfig,
+    tolerance_s: float = TOLERANCE_S,
+    episodes: Sequence[int] | None = None,
+    held_out: float = 0.0,
+) -> Description:
+    """Look at a dataset and open it, without its frames.
+
+    Args:
+        tolerance_s: by which the times of frames may differ from 1/fps.
+        episodes: to train on and to hold out; None: all.
+        held_out: the share of them that is held out.
 
     Raises:
-        PolicyError: there is no such dataset.
+        PolicyError: there is no such dataset, or something in it is wrong.
     """
-    dataset = open_dataset(
-        repo_id, root, config.revision, tolerance_s=TOLERANCE_S, video_backend=config.video_backend
+    dataset, seen = open_checked(
+        *(repo_id, root, config.revision),
+        used=episodes,
+        tolerance_s=tolerance_s,
+        video_backend=config.video_backend,
     )
     meta: Any = dataset.meta
     features = dataset_to_policy_features(without_depth(meta))
@@ -92,12 +115,17 @@ def describe(repo_id: str, root: str | Path | None, size: Size | None, config: D
             key: PolicyFeature(f.type, (3, *size)) if f.type is FeatureType.VISUAL else f
             for key, f in features.items()
         }
-    statistics = copy.deepcopy(meta.stats)
+    train, _ = split(meta, episodes, held_out)
+    trained = seen.statistics_of(train)
+    statistics: dict[str, dict[str, Any]] = dict(trained.statistics)
     if config.use_imagenet_stats:
         for key in _cameras(features):
             imagenet = {name: torch.tensor(value) for name, value in IMAGENET_STATS.items()}
-            statistics[key] = statistics.get(key, {}) | imagenet
-    return Description(dataset, str(root or repo_id), features, _names(meta.features[ACTION]), statistics)
+            statistics[key] = {**statistics.get(key, {}), **imagenet}
+    joints = flattened(meta.features[ACTION].get("names"))
+    return Description(
+        dataset, str(root or repo_id), features, joints, statistics, train, [*seen.doubtful, *trained.notes]
+    )
 
 
 def without_depth(meta: Any) -> dict[str, Any]:
@@ -107,13 +135,14 @@ def without_depth(meta: Any) -> dict[str, Any]:
     return {key: feature for key, feature in meta.features.items() if key not in depth}
 
 
-def start_pose(dataset: LeRobotDataset) -> list[float] | None:
-    """The median of the joint states with which its episodes begin; None for a dataset without states."""
+def start_pose(dataset: LeRobotDataset, episodes: Sequence[int]) -> list[float] | None:
+    """The median of the joint states with which `episodes` begin; None for a dataset without states."""
     meta = dataset.meta
-    if OBS_STATE not in meta.features or not meta.total_episodes:
+    if OBS_STATE not in meta.features or not episodes:
         return None
-    episodes: Any = meta.episodes
-    first = dataset.hf_dataset.select(list(episodes["dataset_from_index"]))[OBS_STATE]
+    table: Any = meta.episodes
+    starts = table["dataset_from_index"]
+    first = dataset.hf_dataset.select([starts[episode] for episode in episodes])[OBS_STATE]
     return [round(float(value), 3) for value in np.median(np.stack(list(first)), axis=0)]
 
 
@@ -144,7 +173,10 @@ def trained_on(config: SO101TrainConfig, data: Description) -> TrainedOn:
         recorded={camera_name(key): size for key, size in recorded.items()},
         trained={camera_name(key): size for key, size in trained.items()},
         scaled_by=SCALED_BY if recorded != trained else None,
-        statistics={"from": "meta/stats.json", "imagenet": config.dataset.use_imagenet_stats},
+        statistics={
+            "from": "the episodes that were trained on",
+            "imagenet": config.dataset.use_imagenet_stats,
+        },
         dataset={
             "repo_id": config.dataset.repo_id,
             "episodes": meta.total_episodes,
@@ -291,12 +323,3 @@ def _numbers(statistics: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
 
 def _shapes(features: Mapping[str, PolicyFeature]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(feature.shape) for key, feature in features.items()}
-
-
-def _names(feature: Mapping[str, Any]) -> tuple[str, ...]:
-    names = feature.get("names") or ()
-    return (
-        tuple(names)
-        if not isinstance(names, Mapping)
-        else tuple(n for group in names.values() for n in group)
-    )

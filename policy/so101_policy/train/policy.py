@@ -41,7 +41,7 @@ def settle_features(policy: ACTConfig, data: Description) -> None:
         policy.input_features = {k: f for k, f in data.features.items() if f.type is not FeatureType.ACTION}
     if isinstance(policy, RegularizedACTConfig):
         policy.fps = float(data.dataset.meta.fps)
-        policy.start_pose = start_pose(data.dataset)
+        policy.start_pose = start_pose(data.dataset, data.trained)
 
 
 def make_trained(config: SO101TrainConfig, data: Description, device: torch.device) -> Trained:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from so101_policy.checkpoint.reader import find_checkpoint
+from so101_policy.dataset_check.look import announce
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
@@ -61,10 +62,17 @@ def examine(config: SO101TrainConfig, processes: Processes) -> tuple[Description
     if not processes.is_main:
         processes.wait()  # the main process may have to fetch the dataset first
     size = config.cache.height_width
-    data = describe(config.dataset.repo_id, config.dataset.root, size, config.dataset)
+    data = describe(
+        config.dataset.repo_id, config.dataset.root, size, config.dataset, config.tolerance_s,
+        config.dataset.episodes, config.held_out or 0,
+    )  # fmt: skip
+    if processes.is_main:
+        announce(data.doubtful, data.dataset.root, Console(stderr=True))
     shifted = None
     if config.shifted.repo_id is not None:
-        shifted = describe(config.shifted.repo_id, config.shifted.root, size, config.dataset)
+        shifted = describe(
+            config.shifted.repo_id, config.shifted.root, size, config.dataset, config.tolerance_s
+        )
         check_alike(shifted, data)
     if processes.is_main:
         processes.wait()

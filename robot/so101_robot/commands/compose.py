@@ -8,7 +8,7 @@ any other port it computes in a thread while the loop goes on.
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -240,6 +240,16 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
     from so101_robot.runs import dataset  # LeRobot's datasets take 2 s, and most runs are not recorded
 
     wanted = config.record
+    outcomes: dict[str, Callable[[], bool] | None] = {
+        "unknown": None,
+        "ask": ask_outcome,
+        "yes": lambda: True,
+        "no": lambda: False,
+    }
+    if wanted.success not in outcomes:
+        raise ConfigError(f"--record.success={wanted.success}: possible are {', '.join(outcomes)}")
+    if wanted.success == "ask" and not sys.stdin.isatty():
+        raise ConfigError("--record.success=ask needs a terminal; say yes, no or unknown")
     recorder = dataset.DatasetRecorder(
         wanted.repo_id,
         wanted.root,
@@ -247,8 +257,22 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         fps=config.ticks_per_s,
         cameras=cameras,
         resume=wanted.resume,
+        outcome=outcomes[wanted.success],
     )
     return Background(recorder, capacity=dataset.QUEUE_TICKS)
+
+
+def ask_outcome() -> bool:
+    """Ask the person at the arm whether the episode succeeded; what is no answer is asked again. Ctrl-C, or no more
+    input: no, and the episode is kept."""
+    try:
+        while True:
+            print("did the episode succeed? [y/n] ", end="", flush=True)
+            answer = sys.stdin.readline()
+            if (said := answer.strip().lower()) in ("y", "yes", "n", "no") or not answer:
+                return said in ("y", "yes")
+    except KeyboardInterrupt:
+        return False
 
 
 def with_alarm(config: RunConfig, observers: Sequence[Observer]) -> Observer:

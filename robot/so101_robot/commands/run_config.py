@@ -67,6 +67,13 @@ class RecordFlags:
     """The task in words."""
     resume: bool = False
     """Add an episode to a dataset that exists."""
+    success: str = "unknown"
+    """Whether the episode succeeded, for LeRobot's columns next.success and next.reward: ask (when the run is over),
+    yes, no; or unknown: without these columns, as lerobot-record writes it."""
+
+    def __post_init__(self) -> None:
+        # YAML, which draccus reads every value with, takes yes and no for booleans
+        self.success = {"True": "yes", "False": "no"}.get(self.success, self.success)
 
 
 @dataclass

@@ -4,7 +4,8 @@ sent.
 An action here is the goal that the servos were following on that tick: after scheduler and guard, rounded to
 encoder steps. (LeRobot stores what the policy wanted.) Names, order and units are those of LeRobot's SO-101
 recordings, so the dataset trains and merges like one of them. LeRobot's time stamps are tick / fps by
-definition; when the ticks really were is in the run's `ticks.jsonl`.
+definition; when the ticks really were is in the run's `ticks.jsonl`. Where somebody says whether the episode
+succeeded, its last frame says so in LeRobot's columns `next.success` and `next.reward`.
 
 The observer belongs behind `observers.Background`: compressing pictures takes longer than a tick may. The
 episode is saved when the run is over; a crash loses at most that episode.
@@ -13,14 +14,14 @@ episode is saved when the run is over; a crash loses at most that episode.
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets.utils.logging import disable_progress_bar
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.utils.constants import HF_LEROBOT_HOME
+from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
 
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
@@ -38,8 +39,15 @@ QUEUE_TICKS = 300
 """How many ticks may wait to be stored before some are dropped: ten seconds at 30 Hz, 0.6 GB at 2x640x480."""
 
 
-def dataset_features(cameras: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
-    """LeRobot's features of an SO-101 recording; cameras as name -> (height, width)."""
+def dataset_features(
+    cameras: Mapping[str, tuple[int, int]], *, with_outcome: bool = False
+) -> dict[str, dict[str, Any]]:
+    """LeRobot's features of an SO-101 recording.
+
+    Args:
+        cameras: name -> (height, width).
+        with_outcome: whether episodes say if they succeeded.
+    """
     joints = {"dtype": "float32", "shape": (len(JOINTS),), "names": [f"{joint}.pos" for joint in JOINTS]}
     images = {
         f"observation.images.{name}": {
@@ -49,7 +57,17 @@ def dataset_features(cameras: Mapping[str, tuple[int, int]]) -> dict[str, dict[s
         }
         for name, (height, width) in cameras.items()
     }
-    return {"action": dict(joints), "observation.state": dict(joints), **images}
+    outcome = {
+        SUCCESS: {"dtype": "bool", "shape": (1,), "names": None},
+        REWARD: {"dtype": "float32", "shape": (1,), "names": None},
+    }
+    features = {"action": dict(joints), "observation.state": dict(joints), **images}
+    return features | outcome if with_outcome else features
+
+
+def outcome_of_frame(success: bool) -> dict[str, Any]:
+    """The columns of a frame that say whether the episode has succeeded with it."""
+    return {SUCCESS: np.array([success]), REWARD: np.array([success], np.float32)}
 
 
 class DatasetRecorder:
@@ -62,6 +80,7 @@ class DatasetRecorder:
         fps: rate of the loop.
         cameras: name -> (height, width).
         resume: add an episode to a dataset that exists.
+        outcome: asked once, when the run is over: did it succeed? None: the dataset does not say.
 
     Raises:
         ConfigError: there is a dataset already, or (`resume`) there is none or one that does not fit.
@@ -78,15 +97,19 @@ class DatasetRecorder:
         fps: float,
         cameras: Mapping[str, tuple[int, int]],
         resume: bool = False,
+        outcome: Callable[[], bool] | None = None,
     ) -> None:
         _hush_helpers()
         self._task = task
         self._created = not resume
         self._whole = True
+        self._outcome = outcome
+        self._last: dict[str, Any] | None = None
+        """The newest frame, not stored yet: it may be the one that says how the episode ended."""
         self.frames = 0
         if fps != int(fps):
             raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
-        features = dataset_features(cameras)
+        features = dataset_features(cameras, with_outcome=outcome is not None)
         self._dataset = (
             _resume(repo_id, root, features, int(fps))
             if resume
@@ -101,13 +124,13 @@ class DatasetRecorder:
         if tick.phase != "run" or tick.goal is None:
             return
         self._whole = False
-        frame: dict[str, Any] = {
+        self._store_last(success=False)
+        self._last = {
             "action": tick.goal.astype(np.float32),
             "observation.state": np.asarray(tick.state.position, np.float32),
             **{f"observation.images.{name}": image.image for name, image in tick.frames.items()},
             "task": self._task,
         }
-        self._dataset.add_frame(frame)
         self.frames += 1
         self._whole = True
 
@@ -124,6 +147,7 @@ class DatasetRecorder:
             return
         try:
             if self.frames:
+                self._store_last(success=self._outcome is not None and self._outcome())
                 # One video after the other: a pool of processes would be forked beside our threads.
                 self._dataset.save_episode(parallel_encoding=False)
             self._dataset.finalize()
@@ -132,6 +156,11 @@ class DatasetRecorder:
             raise
         if not self.frames and self._created:
             shutil.rmtree(self.root)
+
+    def _store_last(self, success: bool) -> None:
+        if self._last is not None:
+            self._dataset.add_frame(self._last | (outcome_of_frame(success) if self._outcome else {}))
+            self._last = None
 
     def _give_up(self) -> None:
         """Take back what there is of an episode. Whatever else fails on a full disk is beside the point by now."""
@@ -171,6 +200,10 @@ def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
         dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
     except (OSError, ValueError, KeyError) as problem:
         raise ConfigError(f"cannot resume the dataset {repo_id} in {folder}: {problem}") from problem
+    if SUCCESS in dataset.meta.features and SUCCESS not in features:
+        raise ConfigError(
+            f"the episodes in {folder} say whether they succeeded; give --record.success=ask (or yes, no)"
+        )
     theirs = {
         key: tuple(dataset.meta.features[key]["shape"]) for key in dataset.meta.features if key in features
     }

@@ -88,6 +88,23 @@ def test_what_cannot_be_run_is_one_message(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([[0.0] * 6, [0, 0, 1e5, 0, 0, 0]], "tick 1, elbow_flex: 100000"),
+        ([[0.0] * 6, [0, 0, 0, 0, 0, np.nan]], "tick 1, gripper: nan"),
+        ([[0.0] * 6, [0.5, -1.7, 1.6, 1.2, 0, 0.4]], "looks like radians"),
+    ],
+)
+def test_a_recording_that_no_arm_can_follow_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: list[list[float]], says: str
+):
+    np.save(tmp_path / "moves.npy", values)
+    policies = ["--policies", f"moves={tmp_path / 'moves.npy'}"]
+    assert says in refused(["run", *policies, *ASKED, "--output_dir", str(tmp_path / "out")], capsys)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_size_that_a_policy_does_not_want_is_refused(
     act: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

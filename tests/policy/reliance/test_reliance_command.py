@@ -186,7 +186,7 @@ def test_what_is_not_there_is_one_message_and_nothing_is_made(
     missing = tmp_path / "missing"
     said = complaint(["--policy.path", str(missing), "--dataset.root", str(recordings)], capsys)
     assert "there is no checkpoint" in said
-    assert "no LeRobot dataset" in complaint(
+    assert "there is no dataset folder" in complaint(
         ["--policy.path", str(sighted), "--dataset.root", str(missing)], capsys
     )
     assert "no dataset is named" in complaint(["--policy.path", str(sighted)], capsys)

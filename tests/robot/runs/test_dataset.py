@@ -1,8 +1,10 @@
 """The episode as LeRobot's dataset: what was really sent is what is stored."""
 
 import errno
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +13,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
 from so101_robot.chunks.scheduler import Planned
+from so101_robot.commands.compose import ask_outcome, make_recorder
 from so101_robot.commands.run import note_losses
+from so101_robot.commands.run_config import RecordFlags, RunConfig
 from so101_robot.errors import ConfigError
 from so101_robot.guard.guard import Verdict
 from so101_robot.joints import JOINTS
@@ -83,6 +87,57 @@ def test_lerobot_reads_the_episode_with_the_actions_that_were_sent(tmp_path: Pat
     assert dataset.meta.features["action"]["names"] == [f"{joint}.pos" for joint in JOINTS]
     assert dataset.meta.robot_type == "so101_follower"
     assert dataset[0]["task"] == "pick"
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_the_last_frame_says_whether_the_episode_succeeded(tmp_path: Path, success: bool) -> None:
+    asked: list[int] = []
+
+    def outcome() -> bool:
+        asked.append(1)
+        return success
+
+    ticks = [make_tick(i) for i in range(1, 4)]
+    record(tmp_path / "set", ticks, outcome=outcome)
+    dataset = read(tmp_path / "set")
+    assert [bool(dataset[i]["next.success"]) for i in range(3)] == [False, False, success]
+    assert [float(dataset[i]["next.reward"]) for i in range(3)] == [0.0, 0.0, float(success)]
+    assert [float(dataset[i]["action"][0]) for i in range(3)] == [11.25, 12.25, 13.25]
+    with pytest.raises(ConfigError, match=r"--record\.success=ask"):
+        record(tmp_path / "set", ticks, resume=True)
+    record(tmp_path / "set", ticks, resume=True, outcome=outcome)
+    assert bool(read(tmp_path / "set")[5]["next.success"]) is success
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("y\n", True), ("what\nNo\n", False), ("", False), (KeyboardInterrupt, False)]
+)
+def test_the_person_at_the_arm_is_asked_and_no_answer_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, typed: Any, said: bool
+) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    stdin = io.StringIO(typed) if isinstance(typed, str) else SimpleNamespace(readline=interrupted)
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert ask_outcome() is said
+
+
+@pytest.mark.parametrize(
+    ("success", "told"), [("maybe", "ask, yes, no"), ("ask", "needs a terminal"), ("yes", None)]
+)
+def test_what_the_flag_takes(tmp_path: Path, success: str, told: str | None) -> None:
+    config = RunConfig()
+    config.record = RecordFlags("me/test", tmp_path / "set", success=success)
+    if told:
+        with pytest.raises(ConfigError, match=told):
+            make_recorder(config, CAMERAS)
+        return
+    recorder = make_recorder(config, CAMERAS)
+    recorder.on_tick(make_tick(1))
+    recorder.close()
+    assert bool(read(tmp_path / "set")[0]["next.success"])
 
 
 def test_a_second_run_adds_an_episode_only_when_asked(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""`so101-data check`: a dataset, judged and drawn."""
