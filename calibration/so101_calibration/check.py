@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
@@ -24,6 +23,8 @@ from so101_calibration.servos import compare, journal, motion_test, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
 from so101_policy.command_flags import Parser
+from so101_policy.command_shell import say
+from so101_policy.console import Console
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of
 from so101_robot.errors import RobotError
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     findings += camera_rates.examine(cameras, mock)
     text = json.dumps(as_json(findings), indent=1) + "\n"
     if to_stdout:
-        print(text, end="")
+        say(text.rstrip())
     else:
         show(findings, operator)
         if options.json is not None:

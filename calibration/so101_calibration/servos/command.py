@@ -21,6 +21,7 @@ from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
 from so101_policy.command_flags import Parser
+from so101_policy.command_shell import say
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
             return check(line, path, operator, options.json)
         message = journal.recover(line, path, datetime.now())
         if message:
-            print(message, file=sys.stderr)
+            say(message, sys.stderr)
         if options.source is not None:
             return restore(line, options.source, path, operator, allowed)
         return calibrate(line, path, operator, allowed)

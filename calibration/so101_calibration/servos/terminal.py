@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from so101_calibration.errors import InputEndedError
 from so101_calibration.servos.steps import Step
+from so101_policy.console import Console
 
 POLL_S = 0.02
 """Between two readings of keys and servos [s]."""

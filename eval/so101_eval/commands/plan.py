@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.errors import ConfigError
@@ -30,6 +29,7 @@ from so101_eval.statistics import (
 from so101_eval.statistics.checks import check_open, check_probability
 from so101_eval.statistics.power import MOST_NEEDED, MOST_WATCHED, smallest_difference
 from so101_policy.command_flags import Parser
+from so101_policy.console import Console
 
 
 def count(text: str) -> int:
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     design = _design(options)
     asked = _share("--difference", options.difference)
     if asked == 0:
@@ -198,10 +198,10 @@ def run(options: argparse.Namespace) -> int:
     answer = needed(design, asked)
     rows = [needed(design, d) for d in _with(DIFFERENCES, asked) if d != asked and design.base + d <= 1]
     numbers = [detectable(design, n) for n in _with(EPISODES, options.episodes)]
-    console.print(sentence(design, answer), markup=False, style="bold", soft_wrap=True)
+    console.print(sentence(design, answer), style="bold", soft_wrap=True)
     console.print(_needed_table(design, sorted([*rows, answer])))
     console.print(_detectable_table(design, numbers))
-    console.print(_advice(), markup=False, soft_wrap=True)
+    console.print(_advice(), soft_wrap=True)
     return 0
 
 

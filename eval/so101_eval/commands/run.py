@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S
@@ -24,6 +23,7 @@ from so101_eval.palletizing.scene.tasks import TASKS, load_task
 from so101_eval.statistics import wilson
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import complain
+from so101_policy.console import Console
 
 EXAMPLES = """
   so101-eval run --task=palletize-2 --episodes=200 \\
@@ -98,14 +98,13 @@ def run(options: argparse.Namespace) -> int:
         console.print(
             f"not known which scenes {', '.join(unknown)} learned from; demonstrations of so101-demos are never "
             "scenes of an evaluation",
-            highlight=False,
             soft_wrap=True,
         )
     out = options.output_dir or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
     records = run_folder.run(plan, out, _players(plan, options), console)
     output = Console()
     output.print(success_table(plan, records))
-    output.print(f"run folder: {out}", highlight=False, markup=False, soft_wrap=True)
+    output.print(f"run folder: {out}", soft_wrap=True)
     return 0
 
 

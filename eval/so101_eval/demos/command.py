@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from rich.console import Console
-
 from so101_eval.demos.dataset import assemble
 from so101_eval.demos.folder import STAGING, lock, prepare
 from so101_eval.demos.players import play_all
@@ -33,6 +31,7 @@ from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_eval.palletizing.scene.tasks import TASKS
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 
 EXAMPLES = """
   so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2
@@ -84,14 +83,14 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
         BrokenProcessPool: a playing process was killed.
     """
     if not prepare(settings, out):
-        console.print(f"{out} is complete: {settings.episodes} episodes", highlight=False, markup=False)
+        console.print(f"{out} is complete: {settings.episodes} episodes")
         return
     staging = out / STAGING
     with lock(out):
         started_s = time.perf_counter()
         seeds, frames = play_all(settings, staging, jobs, console)
         played_s, episode_s = time.perf_counter() - started_s, frames / settings.fps
-        console.print(f"writing the dataset of {len(seeds)} episodes", highlight=False)
+        console.print(f"writing the dataset of {len(seeds)} episodes")
         assemble(settings, out, seeds, console)
         all_s = time.perf_counter() - started_s
     if frames:
@@ -99,11 +98,10 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
             f"{episode_s:.0f} episode seconds played in {played_s:.0f} s with {jobs} {'job' if jobs == 1 else 'jobs'}, "
             f"{all_s:.0f} s with writing: {episode_s / played_s:.2f} and {episode_s / all_s:.2f} episode seconds per "
             "wall second",
-            highlight=False,
             soft_wrap=True,
         )
     shutil.rmtree(staging)
-    console.print(f"done: {out}", highlight=False, markup=False)
+    console.print(f"done: {out}")
 
 
 def parser() -> Parser:

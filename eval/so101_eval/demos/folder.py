@@ -10,6 +10,8 @@ from pathlib import Path
 
 from so101_eval.demos.settings import Settings
 from so101_eval.errors import ConfigError
+from so101_policy.checkpoint.plain_json import parse_json
+from so101_policy.errors import shown
 from so101_policy.files import replacing
 
 STAGING = ".so101-demos"
@@ -46,7 +48,7 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 def _compare(settings: Settings, out: Path, stored: Path) -> None:
     try:
-        theirs = json.loads(stored.read_text())
+        theirs = parse_json(stored.read_text(encoding="utf-8"))
         if not isinstance(theirs, dict):
             raise ValueError("no settings")
     except ValueError as error:
@@ -55,7 +57,7 @@ def _compare(settings: Settings, out: Path, stored: Path) -> None:
         ) from error
     ours = dataclasses.asdict(settings)
     differing = [
-        f"--{name.replace('_', '-')} {theirs.get(name)} (now {value})"
+        f"--{name.replace('_', '-')} {shown(theirs.get(name))} (now {value})"
         for name, value in ours.items()
         if theirs.get(name) != value
     ]

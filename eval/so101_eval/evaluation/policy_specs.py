@@ -14,7 +14,6 @@ A name is what the tables show, so built-in policies may have others too: `lazy=
 """
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +29,10 @@ from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
-from so101_policy.checkpoint.plain_json import read_json
+from so101_policy.checkpoint.plain_json import parse_json, read_json
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.typed_data import typed
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
 
@@ -86,10 +86,8 @@ class PolicySpec:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PolicySpec":
-        """Back from `dataclasses.asdict`, by way of JSON."""
-        cameras = {name: (int(size[0]), int(size[1])) for name, size in data["cameras"].items()}
-        fields: dict[str, Any] = {**data, "without": tuple(data["without"]), "cameras": cameras}
-        return PolicySpec(**fields)
+        """Back from `dataclasses.asdict`, by way of JSON. Raises ValueError."""
+        return typed(PolicySpec, data)
 
 
 # From the command line
@@ -223,13 +221,16 @@ def training_seeds(spec: PolicySpec) -> set[int] | None:
     episodes = None if spec.dataset is None else Path(spec.dataset) / EPISODES
     if episodes is None or not episodes.is_file():
         return None
+    seeds, number = set[int](), 0
     try:
-        lines = [json.loads(line) for line in episodes.read_text().splitlines()]
-        return {int(line["seed"]) for line in lines}
-    except (ValueError, KeyError, TypeError) as error:
+        for line in episodes.read_text(encoding="utf-8").splitlines():
+            number += 1
+            seeds.add(typed(int, typed(dict[str, Any], parse_json(line)).get("seed"), "seed"))
+    except ValueError as error:
         raise ConfigError(
-            f"{episodes}, the scenes that {spec.name} was trained on, cannot be read: {error}"
+            f"{episodes}, line {number}: the scenes that {spec.name} was trained on cannot be read: {error}"
         ) from error
+    return seeds
 
 
 def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.errors import ConfigError
@@ -37,6 +36,7 @@ from so101_eval.statistics import (
 from so101_eval.statistics.checks import MOST, check_count, check_open
 from so101_eval.statistics.power import MOST_WATCHED
 from so101_policy.command_flags import Parser
+from so101_policy.console import Console
 from so101_policy.errors import shown
 
 EXAMPLES = """
@@ -244,8 +244,8 @@ def main(arguments: Sequence[str]) -> int:
 def run(options: argparse.Namespace) -> int:
     """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
     comparison = _compare(options)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    console.print(comparison.sentence(), markup=False, style="bold", soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(comparison.sentence(), style="bold", soft_wrap=True)
     console.print(_table(comparison))
     return 0
 

@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.playing import AUTO, LATENCY_S
@@ -31,6 +29,7 @@ from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 
 SHIFTED_SEED = 100_000
 """Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_policy.cli import RELIANCE
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 from so101_policy.errors import PolicyError
 from so101_policy.files import write_json
 from so101_policy.reliance.frames import Recordings, open_recordings, read_views
@@ -175,7 +175,12 @@ def _positive(text: str) -> int:
 
 
 def _progress(console: Console) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=True)
 
 

@@ -18,9 +18,9 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
-from rich.console import Console
 
 from so101_policy.attention.shares import camera_name
+from so101_policy.console import Console
 from so101_policy.errors import TrainError
 from so101_policy.frames.cache import open_cache
 from so101_policy.frames.dataset import TOLERANCE_S, open_dataset

@@ -19,10 +19,12 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
+from so101_policy.checkpoint.plain_json import parse_json
+from so101_policy.errors import shown
 from so101_policy.files import write_json
 from so101_policy.plain_data import Plain
 from so101_robot.chunks.inference import Inference
@@ -260,6 +262,9 @@ def read_ticks(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
+                tick = parse_json(line.decode("utf-8"))
+                if not isinstance(tick, dict):
+                    raise ValueError(f"it holds {shown(tick)}")
+                yield cast(dict[str, Any], tick)
             except ValueError as problem:
                 raise ConfigError(f"{path}, line {number} is damaged: {problem}") from problem

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from so101_policy.command_flags import Parser
 from so101_policy.command_shell import OK, WRONG_INPUT
+from so101_policy.console import Console
+from so101_policy.errors import printable
 from so101_robot.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.joints import JOINTS
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
     console = Console()
-    console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
+    console.print(f"starting scene {config.mock.scene!r} ...", style="dim")
     with MockServer(config) as engine:
         _introduce(console, engine)
         status = _StatusLine(engine) if sys.stdout.isatty() else None
@@ -193,25 +194,26 @@ def _introduce(console: Console, engine: MockServer) -> None:
     """Say where everything is and what can be done with it. Commands are printed unwrapped, to be pasted."""
     config, mock = engine.config, engine.config.mock
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("port", f"[bold]{escape(engine.port)}[/]   (6 servos, 1 Mbit/s)")
+    facts.add_row("port", Text.assemble((engine.port, "bold"), "   (6 servos, 1 Mbit/s)"))
     if engine.cameras is not None:
         facts.add_row(
             "cameras",
-            f"[bold]tcp://127.0.0.1:{engine.cameras.port}[/]   ({', '.join(CAMERAS)}; "
-            f"{mock.width}x{mock.height} at {mock.camera_fps:g} Hz; {engine.cameras.renderer})",
+            Text.assemble(
+                (f"tcp://127.0.0.1:{engine.cameras.port}", "bold"),
+                f"   ({', '.join(CAMERAS)}; {mock.width}x{mock.height} at {mock.camera_fps:g} Hz; "
+                f"{engine.cameras.renderer})",
+            ),
         )
     kept = "" if config.calibration_dir else "   (removed at exit)"
-    facts.add_row(
-        "calibration", f"{escape(str(engine.calibration_dir))}/{escape(config.robot_id)}.json{kept}"
-    )
-    facts.add_row("scene", f"{escape(mock.scene)}, seed {mock.seed}")
+    facts.add_row("calibration", f"{engine.calibration_dir}/{config.robot_id}.json{kept}")
+    facts.add_row("scene", f"{mock.scene}, seed {mock.seed}")
     if mock.faults is not None:
-        facts.add_row("faults", escape(str(mock.faults)))
+        facts.add_row("faults", str(mock.faults))
     console.print(Panel(facts, title="mock SO-101", title_align="left", expand=False))
     for title, command in _commands(engine):
-        console.print(f"\n# {title}", style="green", highlight=False)
-        console.print(command, soft_wrap=True, markup=False, highlight=False)
-    console.print("\nCtrl-C switches the arm off.", style="dim", highlight=False)
+        console.print(f"\n# {title}", style="green")
+        console.print(command, soft_wrap=True)
+    console.print("\nCtrl-C switches the arm off.", style="dim")
 
 
 def _commands(engine: MockServer) -> list[tuple[str, str]]:
@@ -267,7 +269,7 @@ class _StatusLine:
             parts.append(f"{hits} injected faults")
         self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests
         columns = shutil.get_terminal_size().columns
-        sys.stdout.write("\r\x1b[K" + " | ".join(parts)[: columns - 1])
+        sys.stdout.write("\r\x1b[K" + printable(" | ".join(parts))[: columns - 1])
         sys.stdout.flush()
 
 
