@@ -26,7 +26,7 @@ from so101_calibration.cameras.poses import Matrix, board_on_table
 from so101_calibration.cameras.report import lens_table, pose_line
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.console import Console
 
 EXAMPLES = """
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_views(lens)
     front = _part(parts, "front", place_camera, "pose of a standing camera in the arm's base frame")
     _add_views(front)
-    front.add_argument("--board_mm", type=float, nargs=3, metavar=("X", "Y", "TURN_DEG"),
+    front.add_argument("--board_mm", type=Number(), nargs=3, metavar=("X", "Y", "TURN_DEG"),
                        help="the board lies face up: its first black corner in the base frame, its turn")  # fmt: skip
     front.add_argument("--touches", type=Path, help="or: a CSV of touched corners: corner,x_mm,y_mm,z_mm")
     wrist = _part(
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     lock = _part(parts, "lock", lock_settings, "lock and record exposure, gain, white balance, focus")
     for name in locks.NAMES:
-        lock.add_argument(f"--{name}", type=float, metavar="VALUE", help="default: what it has now")
+        lock.add_argument(f"--{name}", type=Number(), metavar="VALUE", help="default: what it has now")
     lock.add_argument("--again", action="store_true", help="set what was recorded")
     _part(parts, "show", show, "what is known of the cameras")
 
@@ -107,13 +107,20 @@ def _part(parts: Any, name: str, run_part: Any, text: str) -> argparse.ArgumentP
     if name not in ("lock", "show"):
         group = parser.add_argument_group("board, as printed")
         group.add_argument(
-            "--columns", type=int, default=board.columns, help="squares (default: %(default)s)"
+            "--columns", type=Whole(2, 100), default=board.columns, help="squares (default: %(default)s)"
         )
-        group.add_argument("--rows", type=int, default=board.rows, help="squares (default: %(default)s)")
         group.add_argument(
-            "--square_mm", type=float, default=board.square_mm, help="measured (default: %(default)s)"
+            "--rows", type=Whole(2, 100), default=board.rows, help="squares (default: %(default)s)"
         )
-        group.add_argument("--marker_mm", type=float, help="default: in the proportion of the default board")
+        group.add_argument(
+            "--square_mm",
+            type=Number(1, 1000),
+            default=board.square_mm,
+            help="measured (default: %(default)s)",
+        )
+        group.add_argument(
+            "--marker_mm", type=Number(1, 1000), help="default: in the proportion of the default board"
+        )
         group.add_argument("--dictionary", default=board.dictionary, help=f"{', '.join(DICTIONARIES)}")
     return parser
 
@@ -122,7 +129,9 @@ def _add_views(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, nargs="+", help="pictures or folders of them, instead of the live camera"
     )
-    parser.add_argument("--views", type=int, default=WANTED_VIEWS, help="to capture (default: %(default)s)")
+    parser.add_argument(
+        "--views", type=Whole(0, 10_000), default=WANTED_VIEWS, help="to capture (default: %(default)s)"
+    )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="where captured pictures go (default: outputs/cameras/...)"
     )

@@ -26,7 +26,7 @@ from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.console import Console
 from so101_robot.preflight.findings import Level
 
@@ -60,14 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
-        "--frames", type=int, default=FRAMES, help=f"pictures of the dataset to read (default: {FRAMES})"
+        "--frames",
+        type=Whole(0, 1_000_000),
+        default=FRAMES,
+        help=f"pictures of the dataset to read (default: {FRAMES})",
     )
-    parser.add_argument("--field_deg", type=float, metavar="DEG", help="horizontal field of view; without it the rig's "
+    parser.add_argument("--field_deg", type=Number(1, 179), metavar="DEG",
+                        help="horizontal field of view; without it the rig's "
                         f"calibration is used, else {ASSUMED_FIELD_DEG:g}")  # fmt: skip
-    parser.add_argument("--gamma", type=float, help=f"of the camera (default: {GAMMA}; mock arm: 1)")
+    parser.add_argument(
+        "--gamma", type=Number(0.1, 10), help=f"of the camera (default: {GAMMA}; mock arm: 1)"
+    )
     for name in ("warn", "no_go"):
         value = getattr(limits, f"{name}_px")
-        parser.add_argument(f"--{name}_px", type=float, help=f"pixels of the dataset (default: {value:g})")
+        parser.add_argument(f"--{name}_px", type=Number(), help=f"pixels of the dataset (default: {value:g})")
     robot_options.add_arguments(parser)
 
 

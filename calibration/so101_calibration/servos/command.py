@@ -20,7 +20,7 @@ from so101_calibration.servos import compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Parser, Whole
 from so101_policy.command_shell import say
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
@@ -63,7 +63,12 @@ def add_port(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument(
-        "--robot.mock.seed", dest="mock_seed", type=int, metavar="N", default=0, help="which simulated arm"
+        "--robot.mock.seed",
+        dest="mock_seed",
+        type=Whole(),
+        metavar="N",
+        default=0,
+        help="which simulated arm",
     )
 
 

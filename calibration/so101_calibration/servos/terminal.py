@@ -47,7 +47,7 @@ class Terminal:
     """Standard input and output."""
 
     def __init__(self, console: Console | None = None, fd: int | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console()
         self._fd = _standard_input() if fd is None else fd
         self.interactive = self._fd >= 0 and os.isatty(self._fd)
         self._partial = b""

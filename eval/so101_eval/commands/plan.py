@@ -28,7 +28,7 @@ from so101_eval.statistics import (
 )
 from so101_eval.statistics.checks import check_open, check_probability
 from so101_eval.statistics.power import MOST_NEEDED, MOST_WATCHED, smallest_difference
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.console import Console
 
 
@@ -171,12 +171,12 @@ def parser() -> Parser:
         "--difference", default="15%", help="to be found, in points (default: 15%%)", metavar="SHARE"
     )
     parser.add_argument(
-        "--phi", type=float, default=PHI, help="correlation on common scenes (default: %(default)s)"
+        "--phi", type=Number(), default=PHI, help="correlation on common scenes (default: %(default)s)"
     )
-    parser.add_argument("--episodes", type=int, help="of each policy: also say what so many can show")
-    parser.add_argument("--power", type=float, default=POWER, help="default: %(default)s")
+    parser.add_argument("--episodes", type=Whole(), help="of each policy: also say what so many can show")
+    parser.add_argument("--power", type=Number(), default=POWER, help="default: %(default)s")
     parser.add_argument(
-        "--alpha", type=float, default=ALPHA, help="false alarms allowed (default: %(default)s)"
+        "--alpha", type=Number(), default=ALPHA, help="false alarms allowed (default: %(default)s)"
     )
     return parser
 

@@ -21,7 +21,7 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS, load_task
 from so101_eval.statistics import wilson
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import complain
 from so101_policy.console import Console
 
@@ -50,13 +50,16 @@ def parser() -> Parser:
         help="what is changed, or all (default: nominal)",
     )
     add(
-        "--level", type=int, default=LEVEL, help="of scenarios without one, 0 to 3 (default: 2, as published)"
+        "--level",
+        type=Whole(),
+        default=LEVEL,
+        help="of scenarios without one, 0 to 3 (default: 2, as published)",
     )
-    add("--episodes", type=int, required=True, help="scenes per scenario; every policy meets each")
-    add("--first_seed", type=int, default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
+    add("--episodes", type=Whole(), required=True, help="scenes per scenario; every policy meets each")
+    add("--first_seed", type=Whole(), default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
     add(
         "--latency",
-        type=float,
+        type=Number(),
         default=LATENCY_S,
         help="of an inference, in simulated seconds (default: %(default)s)",
     )
@@ -65,13 +68,21 @@ def parser() -> Parser:
         default=AUTO,
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
     )
-    add("--fps", type=float, help="actions per second of checkpoints that do not say theirs (default: 30)")
-    add("--width", type=int, help="of both cameras [pixels] (default: as the policies were trained)")
-    add("--height", type=int, help="with --width")
+    add(
+        "--fps",
+        type=Number(0, 1000),
+        help="actions per second of checkpoints that do not say theirs (default: 30)",
+    )
+    add(
+        "--width",
+        type=Whole(0, 4096),
+        help="of both cameras [pixels] (default: as the policies were trained)",
+    )
+    add("--height", type=Whole(0, 4096), help="with --width")
     add("--size", help=argparse.SUPPRESS)  # how --width and --height were spelled
     add(
         "--num_workers",
-        type=int,
+        type=Whole(0, 1024),
         default=len(os.sched_getaffinity(0)),
         help="processes (default: one a core)",
     )

@@ -29,7 +29,7 @@ from so101_eval.errors import ConfigError, DiskFullError, PlayerLostError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_eval.palletizing.scene.tasks import TASKS
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import OK
 from so101_policy.console import Console
 
@@ -114,28 +114,28 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("--task", required=True, help=f"of {', '.join(TASKS)}")
-    add("--episodes", type=int, required=True, help="how many the dataset is to have")
+    add("--episodes", type=Whole(), required=True, help="how many the dataset is to have")
     add("--output_dir", required=True, help="folder of the dataset; new, or of the same command before")
     add("--scenario", default=NOMINAL, help=f"of {', '.join(SCENARIOS)} (default: {NOMINAL})")
-    add("--level", type=int, default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
-    add("--seed", type=int, default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
-    add("--width", type=int, default=96, help="of both cameras, pixels (default: 96)")
-    add("--height", type=int, default=96, help="default: 96")
+    add("--level", type=Whole(), default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
+    add("--seed", type=Whole(), default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
+    add("--width", type=Whole(0, 4096), default=96, help="of both cameras, pixels (default: 96)")
+    add("--height", type=Whole(0, 4096), default=96, help="default: 96")
     add(
         "--fps",
-        type=int,
+        type=Number(0, 1000),
         default=int(FPS),
         help=f"frames per second, a divisor of {FPS:.0f} (default: {FPS:.0f})",
     )
     add(
         "--num_workers",
-        type=int,
+        type=Whole(0, 1024),
         default=len(os.sched_getaffinity(0)),
         help="processes (default: one a core)",
     )
     add(
         "--recovery",
-        type=float,
+        type=Number(),
         nargs="?",
         const=1.0,
         default=0.0,

@@ -20,7 +20,7 @@ from so101_eval.report.data.report_data import report_data
 from so101_eval.report.data.table import BASELINE
 from so101_eval.report.media import BUDGET, Clip, Films, make_media
 from so101_eval.report.page import render
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser
 from so101_policy.console import Console
 from so101_policy.files import write_text
 
@@ -53,7 +53,7 @@ def parser() -> Parser:
     add("--training", nargs="+", default=[], metavar="POLICY=DIR",
         help="output folders of so101-train: is the loss a predictor of success?")  # fmt: skip
     add("--no_videos", dest="videos", action="store_false", help="play nothing again: no pictures, no clips")
-    add("--megabytes", type=float, default=BUDGET / MEGABYTE, metavar="N",
+    add("--megabytes", type=Number(0, 10_000), default=BUDGET / MEGABYTE, metavar="N",
         help="most that pictures and clips may take (default: %(default)g)")  # fmt: skip
     return parser
 

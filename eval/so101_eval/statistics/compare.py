@@ -35,7 +35,7 @@ from so101_eval.statistics import (
 )
 from so101_eval.statistics.checks import MOST, check_count, check_open
 from so101_eval.statistics.power import MOST_WATCHED
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.console import Console
 from so101_policy.errors import shown
 
@@ -215,11 +215,11 @@ def parser() -> Parser:
     parser.add_argument(
         "counts", nargs="*", metavar="SUCCESSES/EPISODES", help="of the first and the second policy"
     )
-    parser.add_argument("--both", type=int, help="pairs in which both policies succeeded")
-    parser.add_argument("--only_first", type=int, help="pairs in which only the first policy succeeded")
-    parser.add_argument("--only_second", type=int, help="pairs in which only the second policy succeeded")
+    parser.add_argument("--both", type=Whole(), help="pairs in which both policies succeeded")
+    parser.add_argument("--only_first", type=Whole(), help="pairs in which only the first policy succeeded")
+    parser.add_argument("--only_second", type=Whole(), help="pairs in which only the second policy succeeded")
     parser.add_argument(
-        "--neither", type=int, help="pairs in which both failed (default: 0, or what counts leave)"
+        "--neither", type=Whole(), help="pairs in which both failed (default: 0, or what counts leave)"
     )
     parser.add_argument(
         "--watched", action="store_true", help="results were looked at on the way: decide by e-value"
@@ -228,10 +228,10 @@ def parser() -> Parser:
         "--names", nargs=2, default=NAMES, metavar=("FIRST", "SECOND"), help="of the two policies"
     )
     parser.add_argument(
-        "--alpha", type=float, default=ALPHA, help="false alarms allowed (default: %(default)s)"
+        "--alpha", type=Number(), default=ALPHA, help="false alarms allowed (default: %(default)s)"
     )
     parser.add_argument(
-        "--power", type=float, default=POWER, help="of what was detectable (default: %(default)s)"
+        "--power", type=Number(), default=POWER, help="of what was detectable (default: %(default)s)"
     )
     return parser
 

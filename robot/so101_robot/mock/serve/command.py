@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import OK, WRONG_INPUT
 from so101_policy.console import Console
 from so101_policy.errors import printable
@@ -88,7 +88,7 @@ def parser() -> Parser:
     scene = parser.add_argument_group("scene")
     scene.add_argument("--scene", default="table", help="what stands around the arm (default: %(default)s)")
     scene.add_argument(
-        "--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)"
+        "--seed", type=Whole(), default=0, help="of object poses, mounting and faults (default: 0)"
     )
     scene.add_argument("--random_mount", action="store_true", help="servos bolted on at arbitrary angles")
     scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random_mount")
@@ -104,13 +104,15 @@ def parser() -> Parser:
     cameras = parser.add_argument_group("cameras")
     cameras.add_argument(
         "--camera_port",
-        type=int,
+        type=Whole(),
         help=f"0 takes any free one (default: {CAMERA_PORT}, or the next that is free)",
     )
     cameras.add_argument("--no_cameras", action="store_true", help="serve the bus only")
-    cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
-    cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
-    cameras.add_argument("--fps", type=float, default=30.0, help="pictures per second (default: %(default)s)")
+    cameras.add_argument("--width", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument("--height", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument(
+        "--fps", type=Number(0, 1000), default=30.0, help="pictures per second (default: %(default)s)"
+    )
     cameras.add_argument(
         "--shadows", action="store_true", help="cast shadows (four times the rendering cost)"
     )
