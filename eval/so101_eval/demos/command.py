@@ -123,7 +123,7 @@ def parser() -> Parser:
     add("--height", type=Whole(0, 4096), default=96, help="default: 96")
     add(
         "--fps",
-        type=Number(0, 1000),
+        type=Whole(),
         default=int(FPS),
         help=f"frames per second, a divisor of {FPS:.0f} (default: {FPS:.0f})",
     )

@@ -14,7 +14,7 @@ import report_records as made
 from json_mutants import damaged
 from so101_eval.cli import EVAL
 from so101_eval.errors import RecordError
-from so101_eval.evaluation.records import EPISODES, RUN, check_together, as_csv, as_eval_info, read_episodes
+from so101_eval.evaluation.records import EPISODES, RUN, as_csv, as_eval_info, check_together, read_episodes
 from so101_eval.report import report_data
 from so101_eval.report.data.reliance import read_reliance
 
