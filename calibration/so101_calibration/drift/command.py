@@ -65,12 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=FRAMES,
         help=f"pictures of the dataset to read (default: {FRAMES})",
     )
-    parser.add_argument("--field_deg", type=Number(1, 179), metavar="DEG",
+    parser.add_argument("--field_deg", type=Number(), metavar="DEG",
                         help="horizontal field of view; without it the rig's "
                         f"calibration is used, else {ASSUMED_FIELD_DEG:g}")  # fmt: skip
-    parser.add_argument(
-        "--gamma", type=Number(0.1, 10), help=f"of the camera (default: {GAMMA}; mock arm: 1)"
-    )
+    parser.add_argument("--gamma", type=Number(), help=f"of the camera (default: {GAMMA}; mock arm: 1)")
     for name in ("warn", "no_go"):
         value = getattr(limits, f"{name}_px")
         parser.add_argument(f"--{name}_px", type=Number(), help=f"pixels of the dataset (default: {value:g})")
