@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.errors import CalibrateError, FileError, UsageError
@@ -22,6 +20,8 @@ from so101_calibration.servos import compare, journal, motion_test
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
 from so101_policy.command_flags import Parser
+from so101_policy.command_shell import say
+from so101_policy.console import Console
 from so101_policy.errors import first_line
 from so101_policy.plain_data import parse_yaml
 from so101_robot.bus.calibration import JointCalibration, older_file
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     findings += camera_rates.examine(cameras, mock)
     text = json.dumps(as_json(findings), indent=1) + "\n"
     if to_stdout:
-        print(text, end="")
+        say(text.rstrip())
     else:
         show(findings, operator)
         if options.json is not None:

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import Field, asdict
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import draccus
-
-from so101_eval.errors import EvalError, RecordError
+from so101_eval.errors import RecordError
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 
 
 class Dataclass(Protocol):
@@ -23,13 +24,26 @@ def to_json(record: Dataclass) -> str:
 def from_json[T](kind: type[T], text: str, what: str) -> T:
     """A dataclass `kind` back from `to_json`. Raises `RecordError` that calls it `what`."""
     try:
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise TypeError(f"{text[:60]!r} has no fields")
-        return draccus.decode(kind, fields)
-    except (json.JSONDecodeError, draccus.ParsingError, TypeError, ValueError, AttributeError) as error:
-        # draccus takes a dictionary for granted where a dataclass is nested: AttributeError
-        cause = error.__cause__
-        raise RecordError(
-            f"this is not {what}: {cause if isinstance(cause, EvalError) else error}"
-        ) from error
+        return typed(kind, parse_json(text))
+    except (ValueError, RecordError) as error:
+        raise RecordError(f"this is not {what}: {error}") from error
+
+
+def read_figures(path: Path) -> list[dict[str, float]]:
+    """The numbers of each line of a `metrics.jsonl` of so101-train. A last line that is still being written does not
+    count.
+
+    Raises:
+        RecordError: names the line that is damaged.
+    """
+    found, number = list[dict[str, float]](), 0
+    try:
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            number += 1
+            figures = typed(dict[str, Any], parse_json(line))
+            found.append(
+                {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+            )
+    except (ValueError, OverflowError) as error:
+        raise RecordError(f"{path}, line {number} is not what so101-train logs: {error}") from error
+    return found

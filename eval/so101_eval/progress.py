@@ -1,6 +1,5 @@
 """The bar: how many of how many, how long it took, and how long it will take."""
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -10,8 +9,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from so101_policy.console import Console
+
 
 def progress(console: Console) -> Progress:
     """A bar on that console."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     return Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console)

@@ -2,19 +2,61 @@
 still taken."""
 
 import argparse
+import math
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from so101_policy.errors import CommandLineError
+from so101_policy.errors import CommandLineError, shown
 
 HELP_COLUMNS = 79
 """Width of every help text: it fits a terminal of 80 columns."""
 
 _FLAG = re.compile(r"--[a-z][\w.-]*")
+
+
+MOST = 10**12
+"""Of a number on a command line that has no closer limit: no count, size, time or seed is larger."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `least` to `most`: for `add_argument(type=...)`."""
+
+    least: int = -MOST
+    most: int = MOST
+
+    def __call__(self, text: str) -> int:
+        """Raises ArgumentTypeError."""
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not self.least <= int(text) <= self.most:
+            raise argparse.ArgumentTypeError(
+                f"{shown(text)}: expected a whole number from {self.least} to {self.most}"
+            )
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from `least` to `most`: for `add_argument(type=...)`."""
+
+    least: float = -MOST
+    most: float = MOST
+
+    def __call__(self, text: str) -> float:
+        """Raises ArgumentTypeError."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not self.least <= value <= self.most:
+            raise argparse.ArgumentTypeError(
+                f"{shown(text)}: expected a number from {self.least:g} to {self.most:g}"
+            )
+        return value
 
 
 def spelled_now(
@@ -105,7 +147,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return text.replace(" ", "=", 1) if action.option_strings and action.nargs is None else text
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return {int: "N", float: "X", Path: "PATH"}.get(cast(type, action.type), "VALUE")
+        return {int: "N", Whole: "N", float: "X", Number: "X", Path: "PATH"}.get(
+            cast(type, action.type if isinstance(action.type, type) else type(action.type)), "VALUE"
+        )
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, cast
+from typing import Protocol, TextIO, cast
 
 from so101_policy.command_flags import flags_in, nearest, spelled_now, unknown_flag
 from so101_policy.errors import CommandLineError, SO101Error, printable
@@ -32,6 +32,9 @@ from so101_policy.lerobot_compat import version as lerobot_version
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 DISTRIBUTION = "lerobot_policy_so101"
+
+MOST_SAID = 20_000
+"""Characters of a message: a hundred findings fit, and no file of somebody else's floods the terminal."""
 
 VERBOSE = frozenset(("-v", "--verbose", "--verbose=true"))
 
@@ -118,8 +121,7 @@ class Command:
         for hint in hints:
             complain(self.name, hint)
         self.check_flags(now)
-        level = logging.INFO if verbose else logging.ERROR
-        logging.basicConfig(level=level, format="%(name)s: %(message)s")
+        _log_to_terminal(logging.INFO if verbose else logging.ERROR)
         if self.ends_on_signals:
             _end_as_on_ctrl_c()
         if doubt := lerobot_version.check():
@@ -172,14 +174,20 @@ class Command:
 
     def _failed(self, problem: Exception, verbose: bool) -> int:
         if verbose:
-            traceback.print_exception(problem)
+            say("".join(traceback.format_exception(problem)), sys.stderr)
         return complain(self.name, in_words(problem), exit_code(problem))
 
 
 def complain(name: str, text: str, code: int = FAILED) -> int:
     """One message to standard error, with nothing in it that steers a terminal; returns the exit code."""
-    print(f"{name}: {printable(text)}", file=sys.stderr, flush=True)
+    more = f" ... ({len(text) - MOST_SAID} more characters)" if len(text) > MOST_SAID else ""
+    say(f"{name}: {text[:MOST_SAID]}{more}", sys.stderr)
     return code
+
+
+def say(text: str, to: TextIO | None = None) -> None:
+    """Lines for a person, with nothing in them that steers a terminal; to standard output unless told otherwise."""
+    print(printable(text), file=to or sys.stdout, flush=True)
 
 
 def in_words(problem: BaseException) -> str:
@@ -198,6 +206,19 @@ def exit_code(problem: BaseException) -> int:
     if isinstance(problem, SO101Error):
         return problem.exit_code
     return WRONG_INPUT if isinstance(problem, PATH_ERRORS) else FAILED
+
+
+class _Printable(logging.Formatter):
+    """Log lines have names in them that came from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _log_to_terminal(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def version() -> str:

@@ -55,7 +55,15 @@ def first_line(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """Text from outside as a terminal may show it: what steers the terminal is spelled out, line ends stay."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """A name or a sentence from outside, to stand in a line of ours: it ends where it seems to end."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
+    return text if len(text) <= most else text[:most] + " ..."
 
 
 def shown(value: object, most: int = 60) -> str:

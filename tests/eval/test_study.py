@@ -296,7 +296,13 @@ def test_findings_belong_to_the_weights_that_they_were_made_of(
         calls.append(arguments)
         run.reliance.mkdir(exist_ok=True)
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-        (run.reliance / RELIANCE).write_text(json.dumps({"policies": [{"sha256": sha256}]}))
+        found = {
+            "schema": 1,
+            "study": {"frames": 9},
+            "interval": "",
+            "policies": [{"name": "x", "sha256": sha256}],
+        }
+        (run.reliance / RELIANCE).write_text(json.dumps(found))
 
     monkeypatch.setattr(probing.reliance_command, "main", probes)
     for content, expected in ((b"first", 1), (b"first", 1), (b"trained on", 2)):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from so101_calibration import robot_options
 from so101_calibration.cameras import lock_settings as locks
@@ -27,7 +26,8 @@ from so101_calibration.cameras.poses import Matrix, board_on_table
 from so101_calibration.cameras.report import lens_table, pose_line
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
+from so101_policy.console import Console
 
 EXAMPLES = """
   so101-calibrate cameras board --output=board.pdf
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_views(lens)
     front = _part(parts, "front", place_camera, "pose of a standing camera in the arm's base frame")
     _add_views(front)
-    front.add_argument("--board_mm", type=float, nargs=3, metavar=("X", "Y", "TURN_DEG"),
+    front.add_argument("--board_mm", type=Number(), nargs=3, metavar=("X", "Y", "TURN_DEG"),
                        help="the board lies face up: its first black corner in the base frame, its turn")  # fmt: skip
     front.add_argument("--touches", type=Path, help="or: a CSV of touched corners: corner,x_mm,y_mm,z_mm")
     wrist = _part(
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     lock = _part(parts, "lock", lock_settings, "lock and record exposure, gain, white balance, focus")
     for name in locks.NAMES:
-        lock.add_argument(f"--{name}", type=float, metavar="VALUE", help="default: what it has now")
+        lock.add_argument(f"--{name}", type=Number(), metavar="VALUE", help="default: what it has now")
     lock.add_argument("--again", action="store_true", help="set what was recorded")
     _part(parts, "show", show, "what is known of the cameras")
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
 def run(options: argparse.Namespace) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
     part: Callable[[argparse.Namespace, Console], int] = options.camera_part
-    return part(options, Console(highlight=False))
+    return part(options, Console())
 
 
 def _part(parts: Any, name: str, run_part: Any, text: str) -> argparse.ArgumentParser:
@@ -107,13 +107,20 @@ def _part(parts: Any, name: str, run_part: Any, text: str) -> argparse.ArgumentP
     if name not in ("lock", "show"):
         group = parser.add_argument_group("board, as printed")
         group.add_argument(
-            "--columns", type=int, default=board.columns, help="squares (default: %(default)s)"
+            "--columns", type=Whole(2, 100), default=board.columns, help="squares (default: %(default)s)"
         )
-        group.add_argument("--rows", type=int, default=board.rows, help="squares (default: %(default)s)")
         group.add_argument(
-            "--square_mm", type=float, default=board.square_mm, help="measured (default: %(default)s)"
+            "--rows", type=Whole(2, 100), default=board.rows, help="squares (default: %(default)s)"
         )
-        group.add_argument("--marker_mm", type=float, help="default: in the proportion of the default board")
+        group.add_argument(
+            "--square_mm",
+            type=Number(1, 1000),
+            default=board.square_mm,
+            help="measured (default: %(default)s)",
+        )
+        group.add_argument(
+            "--marker_mm", type=Number(1, 1000), help="default: in the proportion of the default board"
+        )
         group.add_argument("--dictionary", default=board.dictionary, help=f"{', '.join(DICTIONARIES)}")
     return parser
 
@@ -122,7 +129,9 @@ def _add_views(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, nargs="+", help="pictures or folders of them, instead of the live camera"
     )
-    parser.add_argument("--views", type=int, default=WANTED_VIEWS, help="to capture (default: %(default)s)")
+    parser.add_argument(
+        "--views", type=Whole(0, 10_000), default=WANTED_VIEWS, help="to capture (default: %(default)s)"
+    )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="where captured pictures go (default: outputs/cameras/...)"
     )
@@ -138,7 +147,7 @@ def draw_board(options: argparse.Namespace, console: Console) -> int:
     """so101-calibrate cameras board"""
     board = _board(options)
     write_board(board, options.out, options.page)
-    console.print(f"{options.out}: {board}, on {options.page}", soft_wrap=True, markup=False)
+    console.print(f"{options.out}: {board}, on {options.page}", soft_wrap=True)
     console.print("print at 100 %, measure the bar and a square, glue it on something flat")
     return 0
 
@@ -148,15 +157,14 @@ def find_intrinsics(options: argparse.Namespace, console: Console) -> int:
     path, board = _rig_path(options), _board(options)
     found = calibrate(_views(options, board, console, options.views), board)
     for reason in found.refused:
-        console.print(f"left out: {reason}", markup=False)
+        console.print(f"left out: {reason}")
     console.print(lens_table(found.intrinsics))
     errors = zip(found.views, found.intrinsics.view_rms_px, strict=True)
     console.print(
         "re-projection error [px]: " + ", ".join(f"{view.name} {rms:.2f}" for view, rms in errors),
-        markup=False,
     )
-    console.print(f"seen in {100 * coverage_share(found.views):.0f} % of the picture:", markup=False)
-    console.print(coverage_text(found.views), markup=False)
+    console.print(f"seen in {100 * coverage_share(found.views):.0f} % of the picture:")
+    console.print(coverage_text(found.views))
     rig_file.update(path, options.camera, datetime.now(), intrinsics=found.intrinsics)
     _say_kept(path, console)
     return 0
@@ -180,7 +188,7 @@ def place_camera(options: argparse.Namespace, console: Console) -> int:
     placed = placed._replace(
         sd_mm=np.sqrt(placed.sd_mm**2 + sd_mm**2 + swing_mm**2), sd_deg=np.hypot(placed.sd_deg, sd_deg)
     )
-    console.print(pose_line(options.camera, "base", placed), markup=False)
+    console.print(pose_line(options.camera, "base", placed))
     _keep_pose(path, options, console, CameraPose("base", placed))
     return 0
 
@@ -199,9 +207,7 @@ def _board_place(
             f"{options.touches}: the board has corners 0 to {len(board.corners_m) - 1}, not {unknown[0]}"
         )
     placed = board_from_touches(board.corners_m[corners], touched_m)
-    console.print(
-        f"board from {placed.views} touched corners, {placed.rms:.2f} mm residual (rms)", markup=False
-    )
+    console.print(f"board from {placed.views} touched corners, {placed.rms:.2f} mm residual (rms)")
     return placed.X, placed.sd_mm, placed.sd_deg
 
 
@@ -221,8 +227,8 @@ def place_hand_camera(options: argparse.Namespace, console: Console) -> int:
         raise UsageError("no board in any of the pictures")
     hands = [hand_pose(joint_of[view.name]) for view in views]
     placed, board_placed = camera_on_hand(views, hands, intrinsics.scaled(views[0].size_px), board)
-    console.print(pose_line(options.camera, "hand", placed), markup=False)
-    console.print(pose_line("the board", "base", board_placed), markup=False)
+    console.print(pose_line(options.camera, "hand", placed))
+    console.print(pose_line("the board", "base", board_placed))
     _keep_pose(path, options, console, CameraPose("hand", placed))
     return 0
 
@@ -240,7 +246,7 @@ def lock_settings(options: argparse.Namespace, console: Console) -> int:
             raise UsageError(f"nothing was locked of camera {options.camera!r} in {path}")
     found = live_capture.lock_settings(options, wanted, adjust=not options.again)
     for line in locks.in_words(found):
-        console.print(line, markup=False)
+        console.print(line)
     rig_file.update(path, options.camera, datetime.now(), locks=tuple(found))
     _say_kept(path, console)
     return 0 if all(lock.held for lock in found) else 1
@@ -251,9 +257,9 @@ def show(options: argparse.Namespace, console: Console) -> int:
     path = _rig_path(options)
     cameras = rig_file.load(path)
     if not cameras:
-        console.print(f"no camera is calibrated: there is no {path}", markup=False, soft_wrap=True)
+        console.print(f"no camera is calibrated: there is no {path}", soft_wrap=True)
         return 0
-    console.print(path.read_text(), markup=False, soft_wrap=True)
+    console.print(path.read_text(), soft_wrap=True)
     return 0
 
 
@@ -280,7 +286,7 @@ def _views(
     """The views in the files that were given, or `wanted` new ones from the live camera, kept in `options.keep`."""
 
     def say(text: str) -> None:
-        console.print(text, markup=False)
+        console.print(text)
 
     if options.images is None:
         from so101_calibration.cameras import live_capture  # LeRobot's cameras take 2 s to import
@@ -290,7 +296,7 @@ def _views(
         if options.keep is None:
             options.keep = Path("outputs", "cameras", f"{options.camera}_{datetime.now():%Y-%m-%d_%H%M%S}")
         taken = live_capture.capture_views(options, board, wanted, say, with_joints)
-        console.print(f"pictures: {options.keep}", markup=False, soft_wrap=True)
+        console.print(f"pictures: {options.keep}", soft_wrap=True)
         return taken
     views, without = read_views(options.images, board)
     if without:
@@ -304,4 +310,4 @@ def _keep_pose(path: Path, options: argparse.Namespace, console: Console, pose: 
 
 
 def _say_kept(path: Path, console: Console) -> None:
-    console.print(f"kept in {path}", markup=False, soft_wrap=True)
+    console.print(f"kept in {path}", soft_wrap=True)

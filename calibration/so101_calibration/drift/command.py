@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from so101_calibration import robot_options
 from so101_calibration.cameras import live, pictures, rig_file
@@ -26,7 +26,8 @@ from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
+from so101_policy.console import Console
 from so101_robot.preflight.findings import Level
 
 EXAMPLES = """
@@ -59,14 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
-        "--frames", type=int, default=FRAMES, help=f"pictures of the dataset to read (default: {FRAMES})"
+        "--frames",
+        type=Whole(0, 1_000_000),
+        default=FRAMES,
+        help=f"pictures of the dataset to read (default: {FRAMES})",
     )
-    parser.add_argument("--field_deg", type=float, metavar="DEG", help="horizontal field of view; without it the rig's "
+    parser.add_argument("--field_deg", type=Number(), metavar="DEG",
+                        help="horizontal field of view; without it the rig's "
                         f"calibration is used, else {ASSUMED_FIELD_DEG:g}")  # fmt: skip
-    parser.add_argument("--gamma", type=float, help=f"of the camera (default: {GAMMA}; mock arm: 1)")
+    parser.add_argument("--gamma", type=Number(), help=f"of the camera (default: {GAMMA}; mock arm: 1)")
     for name in ("warn", "no_go"):
         value = getattr(limits, f"{name}_px")
-        parser.add_argument(f"--{name}_px", type=float, help=f"pixels of the dataset (default: {value:g})")
+        parser.add_argument(f"--{name}_px", type=Number(), help=f"pixels of the dataset (default: {value:g})")
     robot_options.add_arguments(parser)
 
 
@@ -113,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
         place = remembered.path_of(calibration, options.camera)
         remembered.write(place, kept)
         if not options.json:
-            Console(highlight=False).print(f"remembered in {place}", markup=False, soft_wrap=True)
+            Console().print(f"remembered in {place}", soft_wrap=True)
     return EXIT_CODES[drift.level]
 
 
@@ -190,7 +195,7 @@ def _focal(
 
 
 def _show(options: argparse.Namespace, kept: Remembered, drift: Drift, source: str) -> None:
-    console = Console(highlight=False)
+    console = Console()
     table = Table(
         title=f"{options.camera} against {kept.background.frames} pictures of {kept.dataset}",
         title_justify="left",
@@ -200,11 +205,11 @@ def _show(options: argparse.Namespace, kept: Remembered, drift: Drift, source: s
     for row in _rows(drift, source):
         table.add_row(*row)
     console.print(table)
-    console.print(f"[bold]{drift.answer.upper()}[/]  {instruction(drift)}")
+    console.print(Text.assemble((drift.answer.upper(), "bold"), f"  {instruction(drift)}"))
     for reason in drift.reasons:
-        console.print(f"  {reason}", markup=False)
+        console.print(f"  {reason}")
     if options.overlay is not None:
-        console.print(f"picture: {options.overlay}", markup=False, soft_wrap=True)
+        console.print(f"picture: {options.overlay}", soft_wrap=True)
 
 
 def _rows(drift: Drift, source: str) -> list[tuple[str, str, str]]:

@@ -7,6 +7,8 @@ new one, never half of one. It can be made again from the dataset, so no older o
 
 import io
 import json
+import struct
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +19,35 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from so101_calibration.drift.background import Background
 from so101_calibration.drift.judgement import Limits
 from so101_calibration.errors import FileError, UsageError
+from so101_policy.errors import shown
 from so101_policy.files import write_bytes
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 
 VERSION = 1
 TEXT = "so101-calibrate drift"
 """Name of the text in the file."""
+NOT_A_PICTURE = (
+    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning),
+    *(SyntaxError, struct.error, zlib.error, EOFError),
+    *(KeyError, TypeError, ValueError, IndexError, UsageError),
+)
+"""What reading another file, or a damaged one, ends in. (PIL raises a SyntaxError for a broken PNG.)"""
 MOVING_OPACITY = 90
 """Opacity of what moved: still visible when a person opens the file."""
+
+
+class _About(NamedTuple):
+    """The text in the file."""
+
+    version: int
+    dataset: str
+    date: str
+    frames: int
+    sharpness: float
+    gamma: float
+    focal_px: float | None
+    limits: Limits
 
 
 class Remembered(NamedTuple):
@@ -73,19 +97,18 @@ def read(path: Path) -> Remembered:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)
-            about: Any = json.loads(picture.info[TEXT])
-        if about["version"] != VERSION:
-            raise FileError(f"{path} is of version {about['version']}; this program knows version {VERSION}")
+            told = typed(dict[str, Any], parse_json(picture.info[TEXT]))
+        if told.get("version") != VERSION:
+            raise FileError(
+                f"{path} is of version {shown(told.get('version'))}; this program knows version {VERSION}"
+            )
+        about = typed(_About, told)
         image, static = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] == 255
-        background = Background(image, static, float(about["sharpness"]), int(about["frames"]))
-        focal_px = None if about["focal_px"] is None else float(about["focal_px"])
-        limits = Limits(**about["limits"])
-        return Remembered(
-            background, str(about["dataset"]), str(about["date"]), float(about["gamma"]), focal_px, limits
-        )
+        background = Background(image, static, about.sharpness, about.frames)
+        return Remembered(background, about.dataset, about.date, about.gamma, about.focal_px, about.limits)
     except FileNotFoundError as error:
         raise FileError(f"there is no {path}; `so101-calibrate drift --remember` makes it") from error
-    except (UnidentifiedImageError, KeyError, TypeError, ValueError, IndexError, UsageError) as error:
+    except NOT_A_PICTURE as error:
         raise FileError(f"{path} is not a remembered background: {type(error).__name__} {error}") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error}") from error

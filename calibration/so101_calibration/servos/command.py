@@ -20,7 +20,8 @@ from so101_calibration.servos import compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Parser, Whole
+from so101_policy.command_shell import say
 from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.guard import measured_ends
 from so101_robot.guard.measured_ends import MeasuredEnds
@@ -68,7 +69,12 @@ def add_port(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument(
-        "--robot.mock.seed", dest="mock_seed", type=int, metavar="N", default=0, help="which simulated arm"
+        "--robot.mock.seed",
+        dest="mock_seed",
+        type=Whole(),
+        metavar="N",
+        default=0,
+        help="which simulated arm",
     )
 
 
@@ -119,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
             return check(line, path, operator, options.json)
         message = journal.recover(line, path, datetime.now())
         if message:
-            print(message, file=sys.stderr)
+            say(message, sys.stderr)
         if options.source is not None:
             return restore(line, options.source, path, operator, allowed)
         return calibrate(line, path, operator, allowed)

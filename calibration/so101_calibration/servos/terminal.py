@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from so101_calibration.errors import InputEndedError
 from so101_calibration.servos.steps import Step
+from so101_policy.console import Console
 
 POLL_S = 0.02
 """Between two readings of keys and servos [s]."""
@@ -46,7 +47,7 @@ class Terminal:
     """Standard input and output."""
 
     def __init__(self, console: Console | None = None, fd: int | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console()
         self._fd = _standard_input() if fd is None else fd
         self.interactive = self._fd >= 0 and os.isatty(self._fd)
         self._partial = b""

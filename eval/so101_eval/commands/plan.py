@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.errors import ConfigError
@@ -28,8 +27,9 @@ from so101_eval.statistics import (
     unpaired_power,
 )
 from so101_eval.statistics.checks import check_open, check_probability
-from so101_eval.statistics.power import smallest_difference
-from so101_policy.command_flags import Parser
+from so101_eval.statistics.power import MOST_NEEDED, MOST_WATCHED, smallest_difference
+from so101_policy.command_flags import Number, Parser, Whole
+from so101_policy.console import Console
 
 
 def count(text: str) -> int:
@@ -62,6 +62,8 @@ PHI = 0.3
 """Of two policies on common scenes, where nothing better is known: between none and what common scenes can give."""
 PLANNED = 3
 """A watched study is followed for this many times the pairs of a fixed one; it needs less than half more of them."""
+MOST_FOLLOWED = 10_000
+"""Pairs up to which a watched study is followed when planning: some seconds."""
 
 
 class Design(NamedTuple):
@@ -91,7 +93,8 @@ class Needed(NamedTuple):
 
 
 class Detectable(NamedTuple):
-    """Smallest improvements over the base rate that so many episodes of each policy find; None where none is."""
+    """Smallest improvements over the base rate that so many episodes of each policy find; None where none is, and for
+    a watched study of more pairs than `MOST_WATCHED`."""
 
     episodes: int
     separate: float | None
@@ -108,9 +111,11 @@ def needed(design: Design, difference: float) -> Needed:
     paired = pairs_needed_exactly(*discordance(better, design.base), design.power, design.alpha)
     only = _alone(design, better)
     correlated = pairs_needed_exactly(*only, design.power, design.alpha)
-    watched = sequential_power(*only, PLANNED * correlated, design.alpha)
-    planned = watched.pairs_for(design.power)
-    mean = None if planned is None else watched.mean_pairs(planned)
+    planned = mean = None
+    if PLANNED * correlated <= MOST_FOLLOWED:
+        watched = sequential_power(*only, PLANNED * correlated, design.alpha)
+        planned = watched.pairs_for(design.power)
+        mean = None if planned is None else watched.mean_pairs(planned)
     return Needed(difference, separate, paired, correlated, planned, mean)
 
 
@@ -123,12 +128,17 @@ def detectable(design: Design, episodes: int) -> Detectable:
         found = smallest_difference(lambda d: d > most or power_against(base + d) >= design.power)
         return None if found is None or found > most else found
 
+    watched = (
+        smallest(lambda better: float(sequential_power(*_alone(design, better), episodes, alpha).first[-1]))
+        if episodes <= MOST_WATCHED
+        else None
+    )
     return Detectable(
         episodes,
         smallest(lambda better: unpaired_power(episodes, episodes, better, base, alpha)),
         smallest(lambda better: mcnemar_power(episodes, *discordance(better, base), alpha)),
         smallest(lambda better: mcnemar_power(episodes, *_alone(design, better), alpha)),
-        smallest(lambda better: float(sequential_power(*_alone(design, better), episodes, alpha).first[-1])),
+        watched,
     )
 
 
@@ -161,12 +171,12 @@ def parser() -> Parser:
         "--difference", default="15%", help="to be found, in points (default: 15%%)", metavar="SHARE"
     )
     parser.add_argument(
-        "--phi", type=float, default=PHI, help="correlation on common scenes (default: %(default)s)"
+        "--phi", type=Number(), default=PHI, help="correlation on common scenes (default: %(default)s)"
     )
-    parser.add_argument("--episodes", type=int, help="of each policy: also say what so many can show")
-    parser.add_argument("--power", type=float, default=POWER, help="default: %(default)s")
+    parser.add_argument("--episodes", type=Whole(), help="of each policy: also say what so many can show")
+    parser.add_argument("--power", type=Number(), default=POWER, help="default: %(default)s")
     parser.add_argument(
-        "--alpha", type=float, default=ALPHA, help="false alarms allowed (default: %(default)s)"
+        "--alpha", type=Number(), default=ALPHA, help="false alarms allowed (default: %(default)s)"
     )
     return parser
 
@@ -178,20 +188,20 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     design = _design(options)
     asked = _share("--difference", options.difference)
     if asked == 0:
         raise ConfigError("--difference 0: no number of episodes shows a difference that is not there")
-    if options.episodes is not None and options.episodes < 1:
-        raise ConfigError(f"--episodes {options.episodes}: expected 1 or more")
+    if options.episodes is not None and not 1 <= options.episodes <= MOST_NEEDED:
+        raise ConfigError(f"--episodes {options.episodes}: expected 1 to {MOST_NEEDED}")
     answer = needed(design, asked)
     rows = [needed(design, d) for d in _with(DIFFERENCES, asked) if d != asked and design.base + d <= 1]
     numbers = [detectable(design, n) for n in _with(EPISODES, options.episodes)]
-    console.print(sentence(design, answer), markup=False, style="bold", soft_wrap=True)
+    console.print(sentence(design, answer), style="bold", soft_wrap=True)
     console.print(_needed_table(design, sorted([*rows, answer])))
     console.print(_detectable_table(design, numbers))
-    console.print(_advice(), markup=False, soft_wrap=True)
+    console.print(_advice(), soft_wrap=True)
     return 0
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S
@@ -22,8 +21,9 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS, load_task
 from so101_eval.statistics import wilson
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import complain
+from so101_policy.console import Console
 
 EXAMPLES = """
   so101-eval run --task=palletize-2 --episodes=200 \\
@@ -50,13 +50,16 @@ def parser() -> Parser:
         help="what is changed, or all (default: nominal)",
     )
     add(
-        "--level", type=int, default=LEVEL, help="of scenarios without one, 0 to 3 (default: 2, as published)"
+        "--level",
+        type=Whole(),
+        default=LEVEL,
+        help="of scenarios without one, 0 to 3 (default: 2, as published)",
     )
-    add("--episodes", type=int, required=True, help="scenes per scenario; every policy meets each")
-    add("--first_seed", type=int, default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
+    add("--episodes", type=Whole(), required=True, help="scenes per scenario; every policy meets each")
+    add("--first_seed", type=Whole(), default=EVAL_SEEDS.start, help="first scene (default: %(default)s)")
     add(
         "--latency",
-        type=float,
+        type=Number(),
         default=LATENCY_S,
         help="of an inference, in simulated seconds (default: %(default)s)",
     )
@@ -67,7 +70,7 @@ def parser() -> Parser:
     )
     add(
         "--fps",
-        type=float,
+        type=Number(0, 1000),
         help="actions per second of checkpoints that do not say theirs (default: as in "
         "their dataset, if it is on this machine)",
     )
@@ -76,12 +79,16 @@ def parser() -> Parser:
         choices=("true", "false"),
         help="false: checkpoints that do not say their units are of joints in LeRobot's -100..100 (default: degrees)",
     )
-    add("--width", type=int, help="of both cameras [pixels] (default: as the policies were trained)")
-    add("--height", type=int, help="with --width")
+    add(
+        "--width",
+        type=Whole(0, 4096),
+        help="of both cameras [pixels] (default: as the policies were trained)",
+    )
+    add("--height", type=Whole(0, 4096), help="with --width")
     add("--size", help=argparse.SUPPRESS)  # how --width and --height were spelled
     add(
         "--num_workers",
-        type=int,
+        type=Whole(0, 1024),
         default=len(os.sched_getaffinity(0)),
         help="processes (default: one a core)",
     )
@@ -108,14 +115,13 @@ def run(options: argparse.Namespace) -> int:
         console.print(
             f"not known which scenes {', '.join(unknown)} learned from; demonstrations of so101-demos are never "
             "scenes of an evaluation",
-            highlight=False,
             soft_wrap=True,
         )
     out = options.output_dir or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
     records = run_folder.run(plan, out, _players(plan, options), console)
     output = Console()
     output.print(success_table(plan, records))
-    output.print(f"run folder: {out}", highlight=False, markup=False, soft_wrap=True)
+    output.print(f"run folder: {out}", soft_wrap=True)
     return 0
 
 

@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from rich.console import Console
-
 from so101_eval.demos.dataset import assemble
 from so101_eval.demos.folder import STAGING, lock, prepare
 from so101_eval.demos.players import play_all
@@ -31,8 +29,9 @@ from so101_eval.errors import ConfigError, DiskFullError, PlayerLostError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_eval.palletizing.scene.tasks import TASKS
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 
 EXAMPLES = """
   so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2
@@ -84,14 +83,14 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
         BrokenProcessPool: a playing process was killed.
     """
     if not prepare(settings, out):
-        console.print(f"{out} is complete: {settings.episodes} episodes", highlight=False, markup=False)
+        console.print(f"{out} is complete: {settings.episodes} episodes")
         return
     staging = out / STAGING
     with lock(out):
         started_s = time.perf_counter()
         seeds, frames = play_all(settings, staging, jobs, console)
         played_s, episode_s = time.perf_counter() - started_s, frames / settings.fps
-        console.print(f"writing the dataset of {len(seeds)} episodes", highlight=False)
+        console.print(f"writing the dataset of {len(seeds)} episodes")
         assemble(settings, out, seeds, console)
         all_s = time.perf_counter() - started_s
     if frames:
@@ -99,11 +98,10 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
             f"{episode_s:.0f} episode seconds played in {played_s:.0f} s with {jobs} {'job' if jobs == 1 else 'jobs'}, "
             f"{all_s:.0f} s with writing: {episode_s / played_s:.2f} and {episode_s / all_s:.2f} episode seconds per "
             "wall second",
-            highlight=False,
             soft_wrap=True,
         )
     shutil.rmtree(staging)
-    console.print(f"done: {out}", highlight=False, markup=False)
+    console.print(f"done: {out}")
 
 
 def parser() -> Parser:
@@ -116,28 +114,28 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("--task", required=True, help=f"of {', '.join(TASKS)}")
-    add("--episodes", type=int, required=True, help="how many the dataset is to have")
+    add("--episodes", type=Whole(), required=True, help="how many the dataset is to have")
     add("--output_dir", required=True, help="folder of the dataset; new, or of the same command before")
     add("--scenario", default=NOMINAL, help=f"of {', '.join(SCENARIOS)} (default: {NOMINAL})")
-    add("--level", type=int, default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
-    add("--seed", type=int, default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
-    add("--width", type=int, default=96, help="of both cameras, pixels (default: 96)")
-    add("--height", type=int, default=96, help="default: 96")
+    add("--level", type=Whole(), default=0, help="of the scenario, 0 to 3 (default: 0, the nominal scene)")
+    add("--seed", type=Whole(), default=0, help=f"first scene, counted from {DEMO_SEEDS.start} (default: 0)")
+    add("--width", type=Whole(0, 4096), default=96, help="of both cameras, pixels (default: 96)")
+    add("--height", type=Whole(0, 4096), default=96, help="default: 96")
     add(
         "--fps",
-        type=int,
+        type=Whole(),
         default=int(FPS),
         help=f"frames per second, a divisor of {FPS:.0f} (default: {FPS:.0f})",
     )
     add(
         "--num_workers",
-        type=int,
+        type=Whole(0, 1024),
         default=len(os.sched_getaffinity(0)),
         help="processes (default: one a core)",
     )
     add(
         "--recovery",
-        type=float,
+        type=Number(),
         nargs="?",
         const=1.0,
         default=0.0,

@@ -11,7 +11,6 @@ from pathlib import Path
 import av.logging
 from datasets.utils.logging import disable_progress_bar
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from rich.console import Console
 
 from so101_eval.demos.episode import Episode, from_png
 from so101_eval.demos.folder import SETTINGS, STAGING, write_settings
@@ -21,6 +20,7 @@ from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_eval.progress import progress
+from so101_policy.console import Console
 from so101_robot.runs.dataset import ROBOT_TYPE, VIDEO_BACKEND, dataset_features, outcome_of_frame
 
 EPISODES = "so101_episodes.jsonl"

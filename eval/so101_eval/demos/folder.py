@@ -10,7 +10,9 @@ from pathlib import Path
 
 from so101_eval.demos.settings import Settings
 from so101_eval.errors import ConfigError
+from so101_policy.errors import shown
 from so101_policy.files import replacing
+from so101_policy.plain_data import parse_json
 
 STAGING = ".so101-demos"
 """In the dataset's folder, while episodes are being played."""
@@ -46,7 +48,7 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 def _compare(settings: Settings, out: Path, stored: Path) -> None:
     try:
-        theirs = json.loads(stored.read_text())
+        theirs = parse_json(stored.read_text(encoding="utf-8"))
         if not isinstance(theirs, dict):
             raise ValueError("no settings")
     except ValueError as error:
@@ -57,7 +59,7 @@ def _compare(settings: Settings, out: Path, stored: Path) -> None:
     theirs = {field.name: field.default for field in dataclasses.fields(Settings)} | theirs
     ours = dataclasses.asdict(settings)
     differing = [
-        f"--{name.replace('_', '-')} {theirs.get(name)} (now {value})"
+        f"--{name.replace('_', '-')} {shown(theirs.get(name))} (now {value})"
         for name, value in ours.items()
         if theirs.get(name) != value
     ]

@@ -9,8 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from so101_eval.demos.episode import open_stage
 from so101_eval.demos.settings import Settings
 from so101_eval.demos.staging import Outcome, outcomes, play_and_stage
@@ -19,6 +17,7 @@ from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.draw import check_seed
 from so101_eval.pool import workers
 from so101_eval.progress import progress
+from so101_policy.console import Console
 
 MOST_FAILURES = 20
 """So many and as many as there are good episodes: the expert cannot do it, and would go on for ever."""

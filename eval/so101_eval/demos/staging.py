@@ -1,17 +1,23 @@
 """Finished episodes as files, until there are enough for a dataset. Each is there whole or not at all."""
 
 import json
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from so101_eval.demos.episode import Episode, play
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import Stage
+from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_policy.files import replacing
+from so101_policy.plain_data import parse_json
 
 
 class Outcome(NamedTuple):
@@ -45,20 +51,31 @@ def store(staging: Path, seed: int, episode: Episode) -> None:
 
 def load(staging: Path, seed: int) -> Episode:
     """Back from `store`."""
-    with np.load(path_of(staging, seed)) as arrays:
+    with _opened(path_of(staging, seed)) as arrays:
         pictures = {
             name: np.split(arrays[f"{name}.bytes"], np.cumsum(arrays[f"{name}.sizes"])[:-1])
             for name in CAMERAS
         }
-        return Episode(arrays["state"], arrays["action"], pictures, json.loads(str(arrays["record"])))
+        return Episode(arrays["state"], arrays["action"], pictures, parse_json(str(arrays["record"])))
 
 
 def outcomes(staging: Path) -> Iterator[Outcome]:
     """Of all that is staged, without reading pictures."""
     for path in sorted(staging.glob("*.npz")):
-        with np.load(path) as arrays:
-            record = json.loads(str(arrays["record"]))
-            yield Outcome(record["seed"], bool(record["success"]), len(arrays["state"]))
+        with _opened(path) as arrays:
+            record = parse_json(str(arrays["record"]))
+            outcome = Outcome(record["seed"], bool(record["success"]), len(arrays["state"]))
+        yield outcome
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Mapping[str, NDArray[Any]]]:
+    """The arrays of a finished episode. Raises ConfigError where the file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(f"{path} is damaged; remove it, and it is played again ({error})") from error
 
 
 def path_of(staging: Path, seed: int) -> Path:

@@ -28,6 +28,7 @@ from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
+from so101_policy.typed_data import typed
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
@@ -98,11 +99,8 @@ class Plan:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Plan":
-        """Back from `to_dict`. Raises as the plan itself."""
-        cells = tuple((str(scenario), int(level)) for scenario, level in data["cells"])
-        specs = tuple(PolicySpec.from_dict(spec) for spec in data["policies"])
-        fields: dict[str, Any] = {**data, "cells": cells, "policies": specs}
-        return Plan(**fields)
+        """Back from `to_dict`. Raises ValueError, and as the plan itself."""
+        return typed(Plan, data, "plan")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ A name is what the tables show, so built-in policies may have others too: `lazy=
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +36,8 @@ from so101_policy.dataset_check.numbers import MOST_JOINT
 from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import CheckpointError
 from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -100,14 +101,8 @@ class PolicySpec:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PolicySpec":
-        """Back from `dataclasses.asdict`, by way of JSON."""
-        cameras, recorded = (
-            {name: (int(size[0]), int(size[1])) for name, size in data.get(which, {}).items()}
-            for which in ("cameras", "recorded")
-        )
-        fields: dict[str, Any] = {**data, "without": tuple(data["without"]), "cameras": cameras}
-        fields["recorded"] = recorded
-        return PolicySpec(**fields)
+        """Back from `dataclasses.asdict`, by way of JSON. Raises ValueError."""
+        return typed(PolicySpec, data)
 
 
 # From the command line
@@ -265,13 +260,16 @@ def training_seeds(spec: PolicySpec) -> set[int] | None:
     episodes = None if spec.dataset is None else Path(spec.dataset) / EPISODES
     if episodes is None or not episodes.is_file():
         return None
+    seeds, number = set[int](), 0
     try:
-        lines = [json.loads(line) for line in episodes.read_text().splitlines()]
-        return {int(line["seed"]) for line in lines}
-    except (ValueError, KeyError, TypeError) as error:
+        for line in episodes.read_text(encoding="utf-8").splitlines():
+            number += 1
+            seeds.add(typed(int, typed(dict[str, Any], parse_json(line)).get("seed"), "seed"))
+    except ValueError as error:
         raise ConfigError(
-            f"{episodes}, the scenes that {spec.name} was trained on, cannot be read: {error}"
+            f"{episodes}, line {number}: the scenes that {spec.name} was trained on cannot be read: {error}"
         ) from error
+    return seeds
 
 
 def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:

@@ -17,19 +17,24 @@ import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import to_json
 from so101_eval.palletizing.score.record import Score
+from so101_policy.errors import shown
 from so101_policy.files import write_text
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 
 SCHEMA = 1
+LONGEST_NAME = 200
+"""Characters of a policy, a task, a scenario."""
 KINDS = ("simulation", "real")
 LAID_OUT = "laid out"
 RUN, EPISODES, TABLE, EVAL_INFO = "run.json", "episodes.jsonl", "episodes.csv", "eval_info.json"
@@ -133,25 +138,37 @@ class EpisodeRecord:
     def from_json(text: str) -> "EpisodeRecord":
         """Back from `to_json`. Raises `RecordError` for anything else."""
         try:
-            data = json.loads(text)
+            data = parse_json(text)
+            if not isinstance(data, dict):
+                raise ValueError(f"it is {shown(data)}")
+            if data.get("schema") != SCHEMA:
+                raise RecordError(
+                    f"this episode has schema {shown(data.get('schema'))}; this version reads {SCHEMA}"
+                )
             if "arm" in data:  # as version 0.1.0 called it
                 data["variant"] = data.pop("arm")
-            wrong = sorted((_FIELDS - _SINCE_0_2 - data.keys()) | (data.keys() - _FIELDS))
-        except (ValueError, AttributeError, TypeError) as error:
+            record = typed(EpisodeRecord, data)
+            typed(Score, record.score, "score")
+            _check_figures(record)
+        except ValueError as error:
             raise RecordError(f"this is no episode: {error}") from error
-        if data.get("schema") != SCHEMA:
-            raise RecordError(f"this episode has schema {data.get('schema')}; this version reads {SCHEMA}")
-        if wrong:
-            raise RecordError(f"this is no episode: missing or unknown are {', '.join(wrong)}")
-        for name in ("level", "seed", "ticks"):
-            if type(data[name]) is not int:
-                raise RecordError(f"this is no episode: {name} is {data[name]!r}")
-        return EpisodeRecord(**data)
+        return record
 
 
-_FIELDS = {field.name for field in fields(EpisodeRecord)}
-_SINCE_0_2 = {"start", "end", "fault", "exception", "ending", "happened"}
-"""Records of before do not have these."""
+def _check_figures(record: EpisodeRecord) -> None:
+    """Raises ValueError for what no episode has, or what is missing of figures that reports are made of."""
+    for name in ("policy", "variant", "task", "scenario"):
+        value: str = getattr(record, name)
+        if not value.isprintable() or not 0 < len(value) <= LONGEST_NAME:
+            raise ValueError(
+                f"{name} is {shown(value)}, expected a name of at most {LONGEST_NAME} characters"
+            )
+    for name in ("level", "duration_s", "ticks", "inferences", "held_ticks", "latency_s"):
+        if (getattr(record, name) or 0) < 0:
+            raise ValueError(f"{name} is {getattr(record, name)}, expected 0 or more")
+    typed(float, record.timing.get("wall_s"), "timing.wall_s")
+    typed(dict[str, float | dict[str, float | None] | None], record.shares or {}, "shares")
+    typed(dict[str, str | None], record.media or {}, "media")
 
 
 # Reading
@@ -350,11 +367,13 @@ def _videos(records: Iterable[EpisodeRecord]) -> list[str]:
 def read_meta(folder: Path) -> dict[str, Any]:
     """What run.json holds. Raises `RecordError` if there is none, or none that can be read."""
     try:
-        meta = json.loads((folder / RUN).read_text())
-        if not isinstance(meta, Mapping):
+        meta = parse_json((folder / RUN).read_text(encoding="utf-8"))
+        if not isinstance(meta, dict):
             raise ValueError("it holds no object")
     except (OSError, ValueError) as error:
         raise RecordError(f"{folder} is no run of so101-eval: {RUN} cannot be read ({error})") from error
     if meta.get("schema") != SCHEMA:
-        raise RecordError(f"{folder / RUN} has schema {meta.get('schema')}; this version reads {SCHEMA}")
-    return dict(meta)
+        raise RecordError(
+            f"{folder / RUN} has schema {shown(meta.get('schema'))}; this version reads {SCHEMA}"
+        )
+    return cast(dict[str, Any], meta)

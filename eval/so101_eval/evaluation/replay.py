@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError
@@ -25,6 +24,7 @@ from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.pool import one_thread
 from so101_policy.command_flags import Parser
+from so101_policy.console import Console
 from so101_policy.files import replacing
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.render import Renderer, open_renderer
@@ -88,19 +88,17 @@ def run(options: argparse.Namespace) -> int:
     name = f"{record.policy}-{record.scenario}-{record.level}-{record.seed}.mp4".replace(":", "-")
     video = None if options.no_video else options.video or options.folder / "media" / name
     console = Console()
-    console.print(f"{record.key}: {describe(record)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{record.key}: {describe(record)}", soft_wrap=True)
     replayed = replay(options.folder, record, video)
     if video is not None:
-        console.print(f"video: {video}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"video: {video}", soft_wrap=True)
     if replayed.other_versions:
-        console.print(f"other versions than recorded: {', '.join(replayed.other_versions)}", highlight=False)
+        console.print(f"other versions than recorded: {', '.join(replayed.other_versions)}")
     if not replayed.differing:
-        console.print(f"repeated to the last bit: state {(record.state_hash or '')[:16]}", highlight=False)
+        console.print(f"repeated to the last bit: state {(record.state_hash or '')[:16]}")
         return SAME
     console.print(
         f"went otherwise: {describe(replayed.again)}; different are {', '.join(replayed.differing)}",
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
     return DIFFERENT

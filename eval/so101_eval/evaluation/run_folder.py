@@ -16,8 +16,6 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from so101_eval.errors import ConfigError, EvalError, RecordError
 from so101_eval.evaluation.plan import Plan, versions
 from so101_eval.evaluation.players import Play
@@ -33,6 +31,7 @@ from so101_eval.evaluation.records import (
     write_tables,
 )
 from so101_eval.progress import progress
+from so101_policy.console import Console
 from so101_policy.files import Lines, is_partial, write_text
 from so101_robot.runs.provenance import git_commit
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EpisodeRecord, read_runs
 from so101_eval.evaluation.run_folder import plan_of
+from so101_eval.json_lines import read_figures
 from so101_eval.pool import one_thread
 from so101_eval.progress import progress
 from so101_eval.report.data.reliance import read_reliance
@@ -21,7 +20,8 @@ from so101_eval.report.data.report_data import report_data
 from so101_eval.report.data.table import BASELINE
 from so101_eval.report.media import BUDGET, Clip, Films, make_media
 from so101_eval.report.page import render
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser
+from so101_policy.console import Console
 from so101_policy.files import write_text
 
 EXAMPLES = """
@@ -53,7 +53,7 @@ def parser() -> Parser:
     add("--training", nargs="+", default=[], metavar="POLICY=DIR",
         help="output folders of so101-train: is the loss a predictor of success?")  # fmt: skip
     add("--no_videos", dest="videos", action="store_false", help="play nothing again: no pictures, no clips")
-    add("--megabytes", type=float, default=BUDGET / MEGABYTE, metavar="N",
+    add("--megabytes", type=Number(0, 10_000), default=BUDGET / MEGABYTE, metavar="N",
         help="most that pictures and clips may take (default: %(default)g)")  # fmt: skip
     return parser
 
@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
     clips, problems = _media(data, records, options, out, console) if options.videos else ({}, [])
     write_text(out / PAGE, render(data, clips, problems))
     output = Console()
-    output.print(data["sentence"]["headline"], style="bold", markup=False, soft_wrap=True)
-    output.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
+    output.print(data["sentence"]["headline"], style="bold", soft_wrap=True)
+    output.print(f"page: {out / PAGE}", soft_wrap=True)
     return 0
 
 
@@ -94,15 +94,15 @@ def last_figures(text: str) -> tuple[str, Mapping[str, float]]:
 
     Raises:
         ConfigError: that is no folder of so101-train.
+        RecordError: a line of its file is damaged.
     """
     name, sign, folder = text.partition("=")
     file = Path(folder) / METRICS
     if not sign or not file.is_file():
         raise ConfigError(f"--training {text}: expected POLICY=DIR, with DIR/{METRICS} of so101-train")
     figures: dict[str, float] = {}
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):  # the last one may still be written
-            figures |= json.loads(line)
+    for line in read_figures(file):
+        figures |= line
     return name, figures
 
 

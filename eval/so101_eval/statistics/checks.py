@@ -18,28 +18,42 @@ POWER = 0.8
 """How often a planned comparison shall find what is there; the convention of the field."""
 
 
+MOST = 1_000_000
+"""Of anything that is counted: sums over all outcomes take seconds for so many, and memory that grows with them."""
+LEAST = 1e-12
+"""Of alpha and power, and of what they leave to 1."""
+
+
 class StatisticsError(EvalError, ValueError):
     """Counts, probabilities or tables that cannot exist."""
 
 
 def check_share(successes: int, trials: int) -> None:
-    """Raises StatisticsError unless 0 <= successes <= trials."""
-    if trials < 0 or not 0 <= successes <= trials:
+    """Raises StatisticsError unless 0 <= successes <= trials, both whole numbers."""
+    if not 0 <= successes <= trials:
         raise StatisticsError(
             f"{successes}/{trials}: successes are from 0 to the number of trials, which is 0 or more"
         )
+    check_count("trials", trials)
+    check_count("successes", successes)
 
 
 def check_count(name: str, count: int, least: int = 0) -> None:
-    """Raises StatisticsError for fewer than the least possible."""
-    if count < least:
+    """Raises StatisticsError for fewer than the least possible, more than `MOST`, and what is no whole number."""
+    if not count >= least:
         raise StatisticsError(f"{name} {count}: expected {least} or more")
+    if count > MOST:
+        raise StatisticsError(f"{name} {count:.4g}: expected at most {MOST}")
+    if count % 1:
+        raise StatisticsError(f"{name} {count}: expected a whole number")
 
 
 def check_open(name: str, value: float) -> None:
-    """Raises StatisticsError unless 0 < value < 1: for alpha and power."""
-    if not 0 < value < 1:
-        raise StatisticsError(f"{name} {value:g}: expected a number between 0 and 1, both excluded")
+    """Raises StatisticsError unless 0 < value < 1, and not beyond what quantiles can tell from 0 and 1."""
+    if not LEAST <= value <= 1 - LEAST:
+        raise StatisticsError(
+            f"{name} {value:g}: expected a number between 0 and 1, both excluded ({LEAST:g} is the least)"
+        )
 
 
 def check_probability(name: str, value: float) -> None:

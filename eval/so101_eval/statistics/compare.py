@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_eval.errors import ConfigError
@@ -34,7 +33,11 @@ from so101_eval.statistics import (
     tango,
     wilson,
 )
-from so101_policy.command_flags import Parser
+from so101_eval.statistics.checks import MOST, check_count, check_open
+from so101_eval.statistics.power import MOST_WATCHED
+from so101_policy.command_flags import Number, Parser, Whole
+from so101_policy.console import Console
+from so101_policy.errors import shown
 
 EXAMPLES = """
   so101-eval compare 17/20 14/20
@@ -52,8 +55,6 @@ CAPTION = (
     "The test decides; intervals by a formula can disagree with it at the edge. One checkpoint of each policy compares "
     "checkpoints, not training methods."
 )
-MOST_WATCHED = 2000
-"""Pairs up to which the detectable difference of a watched study is worked out: some seconds."""
 
 
 class Count(NamedTuple):
@@ -214,11 +215,11 @@ def parser() -> Parser:
     parser.add_argument(
         "counts", nargs="*", metavar="SUCCESSES/EPISODES", help="of the first and the second policy"
     )
-    parser.add_argument("--both", type=int, help="pairs in which both policies succeeded")
-    parser.add_argument("--only_first", type=int, help="pairs in which only the first policy succeeded")
-    parser.add_argument("--only_second", type=int, help="pairs in which only the second policy succeeded")
+    parser.add_argument("--both", type=Whole(), help="pairs in which both policies succeeded")
+    parser.add_argument("--only_first", type=Whole(), help="pairs in which only the first policy succeeded")
+    parser.add_argument("--only_second", type=Whole(), help="pairs in which only the second policy succeeded")
     parser.add_argument(
-        "--neither", type=int, help="pairs in which both failed (default: 0, or what counts leave)"
+        "--neither", type=Whole(), help="pairs in which both failed (default: 0, or what counts leave)"
     )
     parser.add_argument(
         "--watched", action="store_true", help="results were looked at on the way: decide by e-value"
@@ -227,10 +228,10 @@ def parser() -> Parser:
         "--names", nargs=2, default=NAMES, metavar=("FIRST", "SECOND"), help="of the two policies"
     )
     parser.add_argument(
-        "--alpha", type=float, default=ALPHA, help="false alarms allowed (default: %(default)s)"
+        "--alpha", type=Number(), default=ALPHA, help="false alarms allowed (default: %(default)s)"
     )
     parser.add_argument(
-        "--power", type=float, default=POWER, help="of what was detectable (default: %(default)s)"
+        "--power", type=Number(), default=POWER, help="of what was detectable (default: %(default)s)"
     )
     return parser
 
@@ -243,13 +244,15 @@ def main(arguments: Sequence[str]) -> int:
 def run(options: argparse.Namespace) -> int:
     """The command on parsed arguments; returns its exit code. Raises EvalError for what cannot be."""
     comparison = _compare(options)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    console.print(comparison.sentence(), markup=False, style="bold", soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(comparison.sentence(), style="bold", soft_wrap=True)
     console.print(_table(comparison))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
+    check_open("--alpha", options.alpha)
+    check_open("--power", options.power)
     names: tuple[str, str] = (options.names[0], options.names[1])
     counts = [_count(text) for text in options.counts]
     if len(counts) not in (0, 2):
@@ -260,6 +263,9 @@ def _compare(options: argparse.Namespace) -> Comparison:
         "second_only": options.only_second,
         "neither": options.neither,
     }
+    for flag in ("both", "only_first", "only_second", "neither"):
+        if (value := getattr(options, flag)) is not None:
+            check_count(f"--{flag}", value)
     if any(value is not None for value in told.values()):
         pairs = _complete(told, counts[0], counts[1]) if counts else _only_pairs(told)
         return compare_pairs(pairs, names, options.alpha, options.power, options.watched)
@@ -273,9 +279,11 @@ def _compare(options: argparse.Namespace) -> Comparison:
 
 
 def _count(text: str) -> Count:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
     if match is None:
-        raise ConfigError(f"{text!r}: expected SUCCESSES/EPISODES, such as 17/20")
+        raise ConfigError(f"{shown(text)}: expected SUCCESSES/EPISODES, such as 17/20")
+    if max(map(len, match.groups())) > len(str(MOST)):
+        raise ConfigError(f"{shown(text)}: expected at most {MOST} episodes")
     count = Count(int(match[1]), int(match[2]))
     if count.successes > count.episodes:
         raise ConfigError(f"{text}: there cannot be more successes than episodes")

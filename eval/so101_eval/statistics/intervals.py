@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from so101_eval.statistics.checks import ALPHA, FloatArray, check_open, check_share
+from so101_eval.statistics.checks import ALPHA, FloatArray, check_open, check_probability, check_share
 
 
 class Interval(NamedTuple):
@@ -34,7 +34,7 @@ NOTHING_KNOWN = Interval(0.0, 1.0)
 def normal_quantile(alpha: float = ALPHA) -> float:
     """z that a standard normal exceeds in absolute value with probability alpha. Raises StatisticsError."""
     check_open("alpha", alpha)
-    return float(special.ndtri(1 - alpha / 2))
+    return -float(special.ndtri(alpha / 2))
 
 
 def wilson(successes: int, trials: int, alpha: float = ALPHA) -> Interval:
@@ -64,7 +64,7 @@ def clopper_pearson(successes: int, trials: int, alpha: float = ALPHA) -> Interv
     check_open("alpha", alpha)
     failures = trials - successes
     low = special.betaincinv(successes, failures + 1, alpha / 2) if successes else 0.0
-    high = special.betaincinv(successes + 1, failures, 1 - alpha / 2) if failures else 1.0
+    high = special.betainccinv(successes + 1, failures, alpha / 2) if failures else 1.0
     return Interval(float(low), float(high))
 
 
@@ -78,16 +78,18 @@ def jeffreys(successes: int, trials: int, alpha: float = ALPHA) -> Interval:
     check_open("alpha", alpha)
     shape = successes + 0.5, trials - successes + 0.5
     low = special.betaincinv(*shape, alpha / 2) if successes else 0.0
-    high = special.betaincinv(*shape, 1 - alpha / 2) if successes < trials else 1.0
+    high = special.betainccinv(*shape, alpha / 2) if successes < trials else 1.0
     return Interval(float(low), float(high))
 
 
 def posterior_density(successes: int, trials: int, rates: FloatArray) -> FloatArray:
     """Density of the success rate at `rates` after a uniform prior: Beta(successes + 1, failures + 1).
 
-    For drawing. Its mean is above 0 even after 0 successes. Raises StatisticsError for impossible counts.
+    For drawing. Its mean is above 0 even after 0 successes. Raises StatisticsError for impossible counts and rates.
     """
     check_share(successes, trials)
+    for rate in rates:
+        check_probability("rate", float(rate))
     failures = trials - successes
     log_density = special.xlogy(successes, rates) + special.xlog1py(failures, -rates)
     return np.exp(log_density - special.betaln(successes + 1, failures + 1))

@@ -13,7 +13,6 @@ import numpy as np
 from so101_eval.statistics.checks import (
     FloatArray,
     StatisticsError,
-    check_finite,
     check_p_values,
 )
 
@@ -34,9 +33,16 @@ def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
 def mean_e_value(e_values: Sequence[float] | FloatArray) -> float:
     """Evidence against "all of these claims hold", whatever the dependence. For independent ones multiply instead.
 
-    Source: Vovk and Wang, E-values: calibration, combination and applications, Annals of Statistics 49, 2021.
+    Infinite where one of them is (`e_value` beyond the largest double). Source: Vovk and Wang, E-values: calibration,
+    combination and applications, Annals of Statistics 49, 2021. Raises StatisticsError for none, and for numbers that
+    no e-value has.
     """
-    return float(check_finite("e-values", e_values).mean())
+    if len(e_values) == 0:
+        raise StatisticsError("e-values: expected one or more, found none")
+    for value in e_values:
+        if not value >= 0:
+            raise StatisticsError(f"e-value {value:g}: expected 0 or more")
+    return sum(float(value) / len(e_values) for value in e_values)
 
 
 def compact_letters(names: Sequence[str], are_different: Callable[[str, str], bool]) -> dict[str, str]:

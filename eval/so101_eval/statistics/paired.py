@@ -58,7 +58,8 @@ class Pairs(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Of the success rates, first minus second."""
+        """Of the success rates, first minus second. Raises StatisticsError for no pairs."""
+        self.check()
         return (self.first_only - self.second_only) / self.total
 
     @property
@@ -98,13 +99,15 @@ def mcnemar_exact_table(first_only: IntArray, second_only: IntArray) -> FloatArr
 
 
 def mcnemar_mid_p(first_only: int, second_only: int) -> float:
-    """Two-sided mid-p-value: of outcomes as likely as the observed one, only half counts.
+    """Two-sided mid-p-value: of outcomes as likely as the observed one, only half counts. 1 where no pair tells.
 
     Close to its level on average, not guaranteed. Source: Fagerland, Lydersen and Laake, BMC Medical Research
     Methodology 13:91, 2013. Raises StatisticsError.
     """
     _check_discordant(first_only, second_only)
     total = first_only + second_only
+    if total == 0:  # the one possible outcome: half of its probability would pass for evidence
+        return 1.0
     log_probability = math.lgamma(total + 1) - math.lgamma(first_only + 1) - math.lgamma(second_only + 1)
     probability = math.exp(log_probability - total * math.log(2))
     if first_only == second_only:
@@ -163,7 +166,8 @@ def newcombe_paired(pairs: Pairs, alpha: float = ALPHA) -> Interval:
     below_second, above_second = _arms(pairs.second, n, alpha)
     down = below_first**2 - 2 * phi * below_first * above_second + above_second**2
     up = above_first**2 - 2 * phi * above_first * below_second + below_second**2
-    return Interval(max(-1.0, difference - math.sqrt(down)), min(1.0, difference + math.sqrt(up)))
+    down, up = math.sqrt(max(down, 0.0)), math.sqrt(max(up, 0.0))  # rounding may go below 0
+    return Interval(max(-1.0, difference - down), min(1.0, difference + up))
 
 
 def _phi_method_10(pairs: Pairs) -> float:

@@ -27,6 +27,10 @@ from so101_eval.statistics.checks import (
 from so101_eval.statistics.intervals import normal_quantile
 from so101_eval.statistics.sequential import log_e_value
 
+MOST_NEEDED = 100_000
+"""Episodes that are planned at most: exact sums over so many take seconds, and nobody runs them."""
+MOST_WATCHED = 2000
+"""Pairs up to which the detectable difference of a watched study is worked out: some seconds."""
 STEP = 0.001
 """Differences are searched on this grid: a tenth of a point."""
 
@@ -57,19 +61,26 @@ def discordance(first: float, second: float, phi: float = 0.0) -> tuple[float, f
     """
     check_probability("first rate", first)
     check_probability("second rate", second)
+    if not -1 <= phi <= 1:
+        raise StatisticsError(f"phi {phi:g}: a correlation is from -1 to 1")
     common = phi * math.sqrt(first * (1 - first) * second * (1 - second))
     first_only, second_only = first * (1 - second) - common, second * (1 - first) - common
     cells = (first_only, second_only, first - first_only, 1 - second - first_only)
     if min(cells) < -1e-12:
         raise StatisticsError(
             f"phi {phi:g}: no two policies with success rates {first:g} and {second:g} correlate like that; "
-            f"possible is at most {largest_phi(first, second):.3f}"
+            f"possible is {-largest_phi(first, 1 - second):.3f} to {largest_phi(first, second):.3f}"
         )
     return max(first_only, 0.0), max(second_only, 0.0)
 
 
 def largest_phi(first: float, second: float) -> float:
-    """Highest correlation of two outcomes with these success rates: the worse never succeeds where the better fails."""
+    """Highest correlation of two outcomes with these success rates: the worse never succeeds where the better fails.
+
+    0 where one of them never varies. Raises StatisticsError for impossible rates.
+    """
+    check_probability("first rate", first)
+    check_probability("second rate", second)
     low, high = min(first, second), max(first, second)
     spread = math.sqrt(first * (1 - first) * second * (1 - second))
     return low * (1 - high) / spread if spread > 0 else 0.0
@@ -80,7 +91,7 @@ def pairs_needed(first_only: float, second_only: float, power: float = POWER, al
 
     n = (z_alpha/2 sqrt(s) + z_power sqrt(s - d^2))^2 / d^2 with s = P(one succeeds alone), d = the difference.
     Source: Connor, Sample size for testing differences in proportions for the paired-sample design, Biometrics 43,
-    1987. Raises StatisticsError for no difference and impossible probabilities.
+    1987. Raises StatisticsError for no difference, impossible probabilities, and more than `MOST_NEEDED` pairs.
     """
     _check_discordance(first_only, second_only)
     check_open("power", power)
@@ -88,8 +99,8 @@ def pairs_needed(first_only: float, second_only: float, power: float = POWER, al
     if difference == 0:
         raise StatisticsError("difference 0: no number of episodes shows a difference that is not there")
     root = normal_quantile(alpha) * math.sqrt(alone)
-    root += float(special.ndtri(power)) * math.sqrt(alone - difference**2)
-    return math.ceil((root / difference) ** 2)
+    root += float(special.ndtri(power)) * math.sqrt(max(alone - difference**2, 0.0))
+    return whole_number_for(root, difference)
 
 
 def pairs_needed_exactly(
@@ -105,6 +116,19 @@ def pairs_needed_exactly(
     return pairs
 
 
+def whole_number_for(root: float, difference: float) -> int:
+    """The least whole number n with sqrt(n) difference >= root: 1 where a test rejects often enough by itself.
+
+    Raises StatisticsError beyond `MOST_NEEDED`.
+    """
+    number = (max(root, 0.0) / difference) ** 2
+    if not number <= MOST_NEEDED:
+        raise StatisticsError(
+            f"difference {abs(difference):.3g}: it takes more than {MOST_NEEDED} episodes to find"
+        )
+    return max(1, math.ceil(number))
+
+
 def mcnemar_power(pairs: int, first_only: float, second_only: float, alpha: float = ALPHA) -> float:
     """Probability that `mcnemar_exact` rejects, whichever way, exactly.
 
@@ -113,7 +137,7 @@ def mcnemar_power(pairs: int, first_only: float, second_only: float, alpha: floa
     check_count("pairs", pairs)
     check_open("alpha", alpha)
     _check_discordance(first_only, second_only)
-    alone = first_only + second_only
+    alone = min(first_only + second_only, 1.0)
     if alone == 0:
         return 0.0
     most, telling, share = _rejected_minority(pairs, alpha), np.arange(pairs + 1), first_only / alone
@@ -183,7 +207,7 @@ def watch(
     """
     check_count("planned pairs", planned_pairs, least=1)
     _check_discordance(first_only, second_only)
-    alone = first_only + second_only
+    alone = min(first_only + second_only, 1.0)
     share = first_only / alone if alone > 0 else 0.5
     declared = np.zeros((2, planned_pairs + 1))  # by telling pairs
     going = np.ones(1)  # probability of each number of wins among the telling pairs so far, not stopped

@@ -20,7 +20,7 @@ def garwood(events: int, exposure: float, alpha: float = ALPHA) -> Interval:
     _check(events, exposure)
     check_open("alpha", alpha)
     low = float(special.gammaincinv(events, alpha / 2)) if events else 0.0
-    return Interval(low / exposure, float(special.gammaincinv(events + 1, 1 - alpha / 2)) / exposure)
+    return Interval(low / exposure, float(special.gammainccinv(events + 1, alpha / 2)) / exposure)
 
 
 def _check(events: int, exposure: float) -> None:

@@ -109,7 +109,7 @@ def decide(
     """
     check_open("alpha", alpha)
     check_count("planned pairs", planned_pairs, least=1)
-    wins, losses = _running_counts(first[:planned_pairs], second[:planned_pairs])
+    wins, losses = (counts[:planned_pairs] for counts in _running_counts(first, second))
     if len(wins) == 0:
         return Decision(None, 0, 1.0, False)
     crossed = np.flatnonzero(log_e_value(wins, losses) >= -math.log(alpha))
@@ -164,6 +164,7 @@ def mean_sequence(
     outcomes: Sequence[float] | FloatArray, alpha: float = ALPHA
 ) -> tuple[FloatArray, FloatArray]:
     """Both ends of `mean_interval` after each outcome; all of them hold at once with probability 1 - alpha."""
+    check_open("alpha", alpha)
     if len(outcomes) == 0:
         return np.empty(0), np.empty(0)
     values, counts = _unit_counts(outcomes, paths=True)

@@ -10,9 +10,19 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from so101_eval.statistics.checks import ALPHA, POWER, FloatArray, StatisticsError, check_open, check_share
+from so101_eval.statistics.checks import (
+    ALPHA,
+    POWER,
+    FloatArray,
+    IntArray,
+    StatisticsError,
+    check_count,
+    check_open,
+    check_probability,
+    check_share,
+)
 from so101_eval.statistics.intervals import Interval, normal_quantile, wilson
-from so101_eval.statistics.power import binomial_pmf, smallest_difference
+from so101_eval.statistics.power import binomial_pmf, smallest_difference, whole_number_for
 
 COMMON_RATES = 256
 """Common success rates, up to 1/2, over which a p-value is maximised; rates above 1/2 repeat those below."""
@@ -45,7 +55,7 @@ def barnard(first: tuple[int, int], second: tuple[int, int]) -> float:
         _check_tried(successes, trials)
     (x, m), (y, n) = first, second
     if not is_exact(m, n):
-        return float(2 * special.ndtr(-abs(_pooled_z(m, n)[x, y])))
+        return float(2 * special.ndtr(-abs(float(_pooled_z(np.array(x), np.array(y), m, n)))))
     return float(barnard_table(m, n)[x, y])
 
 
@@ -57,7 +67,8 @@ def is_exact(first_trials: int, second_trials: int) -> bool:
 @lru_cache(maxsize=16)
 def barnard_table(first_trials: int, second_trials: int, common_rates: int = COMMON_RATES) -> FloatArray:
     """`barnard` for all successes [first_trials + 1, second_trials + 1] at once."""
-    distance = np.abs(_pooled_z(first_trials, second_trials)).ravel()
+    x, y = np.indices((first_trials + 1, second_trials + 1))
+    distance = np.abs(_pooled_z(x, y, first_trials, second_trials)).ravel()
     order = np.argsort(-distance, kind="stable")
     farthest_first = distance[order]
     # every table of a tie counts for each of them: look the sum up at the last one that is no nearer to 0
@@ -77,8 +88,13 @@ def unpaired_power(
     """Probability that `barnard` rejects, whichever way: exactly, or by the normal approximation beyond its limit.
 
     Source of the approximation: Fleiss, Levin and Paik, Statistical methods for rates and proportions, 2003, 4.4.
+    Raises StatisticsError for no trials and impossible rates.
     """
     check_open("alpha", alpha)
+    check_count("first trials", first_trials, least=1)
+    check_count("second trials", second_trials, least=1)
+    check_probability("first rate", first_rate)
+    check_probability("second rate", second_rate)
     if is_exact(first_trials, second_trials):
         rejects = barnard_table(first_trials, second_trials) <= alpha
         return float(
@@ -97,9 +113,12 @@ def unpaired_needed(first_rate: float, second_rate: float, power: float = POWER,
     """Episodes of each policy for the pooled z test to find this difference with this probability.
 
     n = (z_alpha/2 sqrt(2 p q) + z_power sqrt(p1 q1 + p2 q2))^2 / (p1 - p2)^2 with p the mean rate, q = 1 - p.
-    Source: Fleiss, Levin and Paik, 2003, equation 4.14. Raises StatisticsError for no difference.
+    Source: Fleiss, Levin and Paik, 2003, equation 4.14. Raises StatisticsError for no difference, impossible rates, and
+    more than `power.MOST_NEEDED` episodes.
     """
     check_open("power", power)
+    check_probability("first rate", first_rate)
+    check_probability("second rate", second_rate)
     if first_rate == second_rate:
         raise StatisticsError("difference 0: no number of episodes shows a difference that is not there")
     mean = (first_rate + second_rate) / 2
@@ -107,7 +126,7 @@ def unpaired_needed(first_rate: float, second_rate: float, power: float = POWER,
     root += float(special.ndtri(power)) * math.sqrt(
         first_rate * (1 - first_rate) + second_rate * (1 - second_rate)
     )
-    return math.ceil((root / (first_rate - second_rate)) ** 2)
+    return whole_number_for(root, first_rate - second_rate)
 
 
 def detectable_unpaired(
@@ -118,6 +137,7 @@ def detectable_unpaired(
     Where the middle is too near to 0 or 1, the pair of rates is shifted back inside.
     """
     check_open("power", power)
+    check_probability("middle rate", middle)
 
     def is_found(difference: float) -> bool:
         high = min(1.0, max(middle + difference / 2, difference))
@@ -140,9 +160,8 @@ def _check_tried(successes: int, trials: int) -> None:
         raise StatisticsError(f"{successes}/{trials}: nothing was tried")
 
 
-def _pooled_z(first_trials: int, second_trials: int) -> FloatArray:
-    """Pooled z of all tables; 0 where every attempt had the same outcome."""
-    x, y = np.indices((first_trials + 1, second_trials + 1))
+def _pooled_z(x: IntArray, y: IntArray, first_trials: int, second_trials: int) -> FloatArray:
+    """Pooled z of x and y successes; 0 where every attempt had the same outcome."""
     pooled = (x + y) / (first_trials + second_trials)
     variance = pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials)
     difference = x / first_trials - y / second_trials

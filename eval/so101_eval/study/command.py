@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.playing import AUTO, LATENCY_S
@@ -29,8 +27,9 @@ from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Parser, Whole
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 
 SHIFTED_SEED = 100_000
 """Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""
@@ -198,7 +197,12 @@ def parser() -> Parser:
         default=Path("outputs/study"),
         help="the study's folder (default: %(default)s)",
     )
-    add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    add(
+        "--num_workers",
+        type=Whole(0, 1024),
+        default=os.cpu_count() or 1,
+        help="processes (default: one a core)",
+    )
     add("--until", choices=STAGES, help="stop after this stage")
     add("--task", help=f"default: {default.task}")
     add(
@@ -208,22 +212,22 @@ def parser() -> Parser:
         metavar="NAME",
         help=f"of {', '.join(VARIANTS)} (default: all)",
     )
-    add("--train_seeds", nargs="+", type=int, metavar="SEED",
+    add("--train_seeds", nargs="+", type=Whole(), metavar="SEED",
         help=f"default: {' '.join(map(str, default.train_seeds))}")  # fmt: skip
-    add("--demonstrations", type=int, help=f"to learn from (default: {default.demonstrations})")
-    add("--steps", type=int, help=f"of training (default: {default.steps})")
-    add("--batch_size", type=int, help=f"default: {default.batch_size}")
+    add("--demonstrations", type=Whole(), help=f"to learn from (default: {default.demonstrations})")
+    add("--steps", type=Whole(), help=f"of training (default: {default.steps})")
+    add("--batch_size", type=Whole(), help=f"default: {default.batch_size}")
     add(
         "--scenarios",
         nargs="+",
         metavar="NAME",
         help=f"besides nominal (default: {' '.join(default.scenarios)})",
     )
-    add("--level", type=int, help=f"of the scenarios (default: {default.level})")
-    add("--episodes", type=int, help=f"paired, per policy and scenario (default: {default.episodes})")
+    add("--level", type=Whole(), help=f"of the scenarios (default: {default.level})")
+    add("--episodes", type=Whole(), help=f"paired, per policy and scenario (default: {default.episodes})")
     add(
         "--first_scene",
-        type=int,
+        type=Whole(),
         metavar="SEED",
         help="of the evaluated scenes: another study's findings are confirmed in other scenes "
         f"(default: {default.first_scene})",

@@ -4,11 +4,12 @@ A policy's findings lie beside its training and are made once; they belong to th
 """
 
 import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from so101_eval.errors import StudyError
+from so101_eval.report.data.reliance import read_reliance
 from so101_eval.study.training import TrainRun
 from so101_policy.errors import PolicyError
 from so101_policy.reliance import command as reliance_command
@@ -30,14 +31,19 @@ class Findings(NamedTuple):
 
     def value(self, *path: str) -> float:
         """An estimate of the probes, e.g. `value("reliance", "any", "executed")`."""
-        found: Any = self.reliance
-        for key in path:
-            found = found[key]
-        return float(found["value"])
+        return self._number(*path, "value")
 
     def share(self, part: str) -> float:
         """Of the decoder's cross-attention: "state", "latent", "vision"."""
-        return float(self.reliance["attention"]["shares"][part])
+        return self._number("attention", "shares", part)
+
+    def _number(self, *path: str) -> float:
+        found: Any = self.reliance
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if not isinstance(found, int | float):
+            raise StudyError(f"{self.run.reliance / RELIANCE} has no number {'.'.join(path)}")
+        return float(found)
 
 
 def probe(run: TrainRun, data: Path) -> Findings:
@@ -59,7 +65,10 @@ def probe(run: TrainRun, data: Path) -> Findings:
 
 
 def _policy(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text())["policies"][0]
+    policies: list[dict[str, Any]] = read_reliance(file)["policies"]
+    if not policies:
+        raise StudyError(f"{file} has no policy in it; remove it, and it is made again")
+    return policies[0]
 
 
 def _sha256(run: TrainRun) -> str:

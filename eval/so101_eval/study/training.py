@@ -5,7 +5,6 @@ Each run is a process of its own with its own log, so a study trains by the same
 that fails leaves the others alone. Which runs are done is read from their checkpoints and from nothing else.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,12 +12,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_eval.errors import StudyError
+from so101_eval.json_lines import read_figures
 from so101_eval.pool import start_command, stop_commands
 from so101_eval.study.design import VARIANTS, Design
+from so101_policy.console import Console
 
 PROGRAM = ("-m", "so101_policy.train")
 LOOK_S = 1.0
@@ -62,8 +62,7 @@ class TrainRun(NamedTuple):
     def metrics(self) -> list[dict[str, float]]:
         """What it has logged, without a line that is still being written."""
         file = self.folder / "metrics.jsonl"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return read_figures(file) if file.exists() else []
 
 
 def runs_of(design: Design, folder: Path) -> list[TrainRun]:
@@ -90,7 +89,7 @@ def train_all(
     running: dict[TrainRun, subprocess.Popen[bytes]] = {}
     failed: list[TrainRun] = []
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),

@@ -3,7 +3,7 @@
 Only numpy is needed. LeRobot leaves a feature without statistics unscaled, and stretches one number over six joints.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from so101_policy.checkpoint.folder import POSTPROCESSOR, PREPROCESSOR
+from so101_policy.checkpoint.folder import CONFIG, POSTPROCESSOR, PREPROCESSOR
 from so101_policy.checkpoint.steps import NORMALIZE, UNNORMALIZE, Description, Step, read_description
 from so101_policy.errors import CheckpointError, first_line, printable, shown
 from so101_policy.plain_data import MOST_BYTES
@@ -80,8 +80,20 @@ def check_scaling(folder: Path, file: str, description: Description, config: Map
     name, side = SIDES[file]
     step = description.step(name)
     statistics, wanted = statistics_of(step), config[side]
-    if objections := list(_objections(step, statistics, wanted, config["normalization_mapping"])):
+    objections = [
+        *_unknown(step, {*config["input_features"], *config["output_features"]}),
+        *_objections(step, statistics, wanted, config["normalization_mapping"]),
+    ]
+    if objections:
         raise CheckpointError(f"{folder / file}: {'; '.join(objections[:4])}")
+
+
+def _unknown(step: Step, known: Collection[str]) -> Iterator[str]:
+    """What is scaled is what the policy takes. A camera that was cut out of its configuration would not be missed:
+    an ACT's weights are the same for any number of cameras."""
+    for feature in step.config.get("features", {}):
+        if feature not in known:
+            yield f"{shown(feature)} is scaled, but {CONFIG} does not have it; it has {', '.join(sorted(known))}"
 
 
 def _objections(

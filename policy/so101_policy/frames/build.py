@@ -27,10 +27,10 @@ from lerobot.datasets.video_utils import (
     decode_video_frames_torchcodec,
 )
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from so101_policy.console import Console
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.scaling import resize
 
@@ -240,6 +240,11 @@ def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int
 
 
 def _progress(console: Console | None) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left")
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+    )
     shown = console or Console(quiet=True)
     return Progress(*columns, TimeRemainingColumn(), console=shown, disable=console is None)

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
+from so101_policy.console import Console
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.files import sync
 from so101_policy.frames.build import build, check_pieces
@@ -171,7 +171,7 @@ def _found(place: Path, progress: Console | None) -> FrameCache | None:
         return FrameCache.load(place)
     except PolicyError as error:
         if progress:
-            progress.print(f"{error}; decoding again", highlight=False, markup=False, soft_wrap=True)
+            progress.print(f"{error}; decoding again", soft_wrap=True)
         discard(place)
         return None
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from so101_policy.cli import FRAMES
 from so101_policy.command_flags import Parser
+from so101_policy.command_shell import say
+from so101_policy.console import Console
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
 from so101_policy.frames.dataset import INFO, fingerprint
@@ -73,7 +74,7 @@ def show(folder: Path, _: argparse.Namespace) -> int:
     entries = _entries(folder)
     partial = sorted(folder.glob(f"*{PARTIAL}"))
     if not entries and not partial:
-        console.print(f"no frame caches in {folder}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"no frame caches in {folder}", soft_wrap=True)
         return 0
     table = Table(title=str(folder))
     for heading in ("name", "dataset", "cameras", "frames", "MB", "made", "state"):
@@ -92,7 +93,7 @@ def show(folder: Path, _: argparse.Namespace) -> int:
     for path in partial:
         table.add_row(path.name, "?", "?", "?", f"{_nbytes(path) / 1e6:.0f}", "?", "unfinished")
     console.print(table)
-    console.print(f"{sum(entry.nbytes for entry in entries) / 1e6:.0f} MB", highlight=False)
+    console.print(f"{sum(entry.nbytes for entry in entries) / 1e6:.0f} MB")
     return 0
 
 
@@ -108,9 +109,9 @@ def remove(folder: Path, options: argparse.Namespace) -> int:
     for entry in chosen:
         with locked(folder / entry.name, wait=False):
             discard(folder / entry.name)
-        console.print(f"removed {entry.name}, {entry.nbytes / 1e6:.0f} MB", highlight=False)
+        console.print(f"removed {entry.name}, {entry.nbytes / 1e6:.0f} MB")
     for path in remove_leftovers(folder):
-        console.print(f"removed {path.name}, unfinished", highlight=False)
+        console.print(f"removed {path.name}, unfinished")
     return 0
 
 
@@ -121,10 +122,10 @@ def check(folder: Path, options: argparse.Namespace) -> int:
     for entry in _named(entries, options.names, folder) if options.names else entries:
         try:
             FrameCache.load(folder / entry.name).check()
-            print(f"{entry.name}: whole")
+            say(f"{entry.name}: whole")
         except PolicyError as error:
             damaged += 1
-            print(f"{entry.name}: {error}")
+            say(f"{entry.name}: {error}")
     return int(damaged > 0)
 
 

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from rich.console import Console
-
+from so101_policy.console import Console
 from so101_policy.files import sync
 from so101_policy.frames.build import WrittenPiece
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 
 FORMAT = 1
 MANIFEST = "cache.json"
@@ -61,13 +62,10 @@ def name_of(manifest: Manifest) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises ValueError or OSError for a folder that is no cache of this version."""
-    fields: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT or set(fields) != set(Manifest._fields):
+    fields: Any = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(fields, dict) or cast(dict[str, Any], fields).get("format") != FORMAT:
         raise ValueError(f"{MANIFEST} is not of format {FORMAT}")
-    manifest = Manifest(**cast(dict[str, Any], fields))
-    pieces = tuple(WrittenPiece(*piece) for piece in manifest.pieces)
-    height, width = manifest.size
-    return manifest._replace(size=(height, width), cameras=tuple(manifest.cameras), pieces=pieces)
+    return typed(Manifest, fields)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -95,7 +93,7 @@ def locked(place: Path, progress: Console | None = None, wait: bool = True) -> G
                 if not wait:
                     raise
                 if progress:
-                    progress.print("another process decodes these frames; waiting for it", highlight=False)
+                    progress.print("another process decodes these frames; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_still(path, file.fileno()):
                 continue  # who held it took the file away

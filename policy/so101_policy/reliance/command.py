@@ -13,12 +13,12 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_policy.cli import RELIANCE
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Parser, Whole
 from so101_policy.command_shell import OK
+from so101_policy.console import Console
 from so101_policy.dataset_check.look import TOLERANCE_S, announce
 from so101_policy.errors import PolicyError
 from so101_policy.files import write_json
@@ -90,7 +90,7 @@ def parser() -> Parser:
         help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
     add("--frames", type=_positive, default=320, metavar="N", help="how many frames are probed (320)")
     add("--delay", type=_positive, default=10, metavar="K", help="frames by which images are delayed (10)")
-    add("--seed", type=int, default=0, help="which frames and which donors (0)")
+    add("--seed", type=Whole(), default=0, help="which frames and which donors (0)")
     add("--no_picture", dest="picture", action="store_false", help="no reliance.png")
     return flags
 
@@ -179,7 +179,12 @@ def _positive(text: str) -> int:
 
 
 def _progress(console: Console) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=True)
 
 

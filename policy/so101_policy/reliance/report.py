@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lerobot.utils.constants import OBS_IMAGES
 from rich.table import Table
+from rich.text import Text
 
 from so101_policy.names import camera_name
 from so101_policy.reliance.intervals import LEVEL, Estimate, Resampled
@@ -94,11 +95,12 @@ def table(study: Study, policies: Sequence[Reliance]) -> Table:
     ]
     for heading, rows in sections:
         grid.add_section()
-        grid.add_row(f"[bold]{heading}[/]")
+        grid.add_row(Text(heading, style="bold"))
         for row in rows:
-            note = f" [dim]({study.phases[row.label]} frames)[/]" if row.label in study.phases else ""
+            note = f" ({study.phases[row.label]} frames)" if row.label in study.phases else ""
             grid.add_row(
-                f"  {row.label}{note}", *(_cell(policy.figures.get(row.path)) for policy in policies)
+                Text.assemble(f"  {row.label}", (note, "dim")),
+                *(_cell(policy.figures.get(row.path)) for policy in policies),
             )
     if len(policies) > 1:
         _add_differences(grid, policies)
@@ -108,7 +110,7 @@ def table(study: Study, policies: Sequence[Reliance]) -> Table:
 
 def _add_differences(grid: Table, policies: Sequence[Reliance]) -> None:
     grid.add_section()
-    grid.add_row(f"[bold]Reliance, difference to {policies[0].name}[/]")
+    grid.add_row(Text(f"Reliance, difference to {policies[0].name}", style="bold"))
     for row in RELIANCE_ROWS:
         first = policies[0].figures[row.path]
         cells = [_cell(policy.figures[row.path].minus(first), sign=True) for policy in policies[1:]]
@@ -117,14 +119,16 @@ def _add_differences(grid: Table, policies: Sequence[Reliance]) -> None:
 
 def _add_attention(grid: Table, policies: Sequence[Reliance]) -> None:
     grid.add_section()
-    grid.add_row("[bold]Attention shares[/] [dim](diagnostic; in brackets: if uniform)[/]")
+    note = " (diagnostic; in brackets: if uniform)"
+    grid.add_row(Text.assemble(("Attention shares", "bold"), (note, "dim")))
     names = list(dict.fromkeys(name for policy in policies for name in policy.attention.get("shares", {})))
     for name in names:
-        cells: list[str] = []
+        cells: list[Text] = []
         for policy in policies:
             share = policy.attention.get("shares", {}).get(name)
             uniform = policy.attention.get("uniform", {}).get(name, 0.0)
-            cells.append("-" if share is None else f"{share:.3f} [dim]({uniform:.3f})[/]")
+            known = Text.assemble(f"{share or 0:.3f} ", (f"({uniform:.3f})", "dim"))
+            cells.append(Text("-") if share is None else known)
         grid.add_row(f"  {name}", *cells)
 
 
@@ -161,15 +165,15 @@ def _put(data: dict[str, Any], path: tuple[str, ...], estimate: Estimate) -> Non
     data[path[-1]] = estimate._asdict()
 
 
-def _cell(figure: Resampled | None, sign: bool = False) -> str:
+def _cell(figure: Resampled | None, sign: bool = False) -> Text:
     if figure is None:
-        return "-"
+        return Text("-")
     value, low, high, *_ = figure.estimate()
     if value is None:
-        return "undefined"
+        return Text("undefined")
     form = "+.2f" if sign else ".2f" if abs(value) >= 0.095 else ".3f"
-    interval = "no interval" if low is None or high is None else f"\\[{low:{form}}, {high:{form}}]"
-    return f"[bold]{value:{form}}[/] [dim]{interval}[/]"
+    interval = "no interval" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+    return Text.assemble((f"{value:{form}}", "bold"), " ", (interval, "dim"))
 
 
 def _caption() -> str:

@@ -19,10 +19,10 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
-from rich.console import Console
 
 from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn
 from so101_policy.checkpoint.units import Span, Units, units_of
+from so101_policy.console import Console
 from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import TrainError

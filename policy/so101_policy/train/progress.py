@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from so101_policy.console import Console
 
 SHOWN_FIGURES = (
     "loss",
@@ -55,12 +56,12 @@ class Display:
             self._bar.update(self._task, figures=text)
         elif self._visible:
             line = f"step {step}/{self._total}  {text}  remaining {self._remaining(step)}"
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line, soft_wrap=True)
 
     def message(self, text: str) -> None:
         """A message, above the bar."""
         if self._visible:
-            self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+            self._console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from so101_policy.checkpoint.reader import find_checkpoint
+from so101_policy.command_shell import say
+from so101_policy.console import Console
 from so101_policy.dataset_check.look import announce
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
@@ -180,15 +181,15 @@ def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes
         return 0 if ending is Ending.DONE else 130
     place = trainer.last_checkpoint / "pretrained_model"
     if ending is Ending.INTERRUPTED:
-        print(
+        say(
             f"stopped at step {trainer.progress.step}. Continue with:\n"
             f"  so101-train --config_path={place / 'train_config.json'} --resume=true"
         )
         return 130
     if config.save_checkpoint:
-        print(f"done: {place}")
+        say(f"done: {place}")
     if config.export == "act":
-        print(f"exported: {export_as_act(place, config.run_folder / 'act')}")
+        say(f"exported: {export_as_act(place, config.run_folder / 'act')}")
     return 0
 
 

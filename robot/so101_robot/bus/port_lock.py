@@ -3,7 +3,9 @@
 A `PortLock` is a file beside no device: `/run/lock/so101-dev-ttyACM0.lock`, named after the device that a path
 leads to, so that by-id links and the device itself are one port. It is locked by the kernel (a POSIX record
 lock), which takes the lock away when the process ends, however it ends, and which forked children do not
-inherit: a lock cannot go stale. The text in the file is only for the message.
+inherit: a lock cannot go stale. Who holds it is known to the kernel; the text in the file only adds a name, and may be
+anybody's. What is no file of ours at a lock's place (a link, a folder, a pipe) is removed, or named with how to remove
+it.
 
 LeRobot's own programs do not look at it. Against those `link.open_serial` looks through /proc for processes that
 have the device open, and sets TIOCEXCL on real adapters, so that the kernel refuses whoever comes later (not on
@@ -14,6 +16,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
+import stat
+import struct
 import sys
 import tempfile
 import time
@@ -24,12 +29,19 @@ from typing import NamedTuple, Self
 
 import serial
 
+from so101_policy.errors import one_line
 from so101_robot.bus.link import BAUD, SerialLink, in_use, open_serial
 from so101_robot.errors import PortError
 
 LOCK_FOLDER = Path("/run/lock")
 """Where every user may write, and which is empty after a start of the machine (Filesystem Hierarchy Standard
 3.0); the folder for temporary files where there is none."""
+
+FLOCK = "hhqqi"
+"""Linux's `struct flock` on machines of 64 bits: type, whence, start, length, process."""
+TRIES = 4
+MOST_NAME = 60
+"""Characters of a program's name in a message."""
 
 _held: dict[Path, int] = {}
 """Locks of this process, and its id: the kernel refuses no second lock to one process, and a forked child has
@@ -41,7 +53,7 @@ class PortInUseError(PortError):
 
 
 class Holder(NamedTuple):
-    """Who has a port, as far as the lock file tells."""
+    """Who has a port, as the lock file tells."""
 
     pid: int
     program: str
@@ -99,11 +111,10 @@ class PortLock:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = _read(fd)
+            who = _holder(fd)
             os.close(fd)
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise PortError(f"{self.path} cannot be locked ({error.strerror})") from error
-            who = holder.describe() if holder else "another program"
             raise PortInUseError(in_use(self.port, who)) from error
         return fd
 
@@ -155,23 +166,50 @@ def lock_path(port: str) -> Path:
 def _open(path: Path) -> int:
     """The lock file, which another user may have made: that one is opened without O_CREAT, which Linux refuses
     for other users' files in shared folders (fs.protected_regular)."""
-    for _ in range(2):
+    for _ in range(TRIES):
         with contextlib.suppress(FileNotFoundError):
             return _checked(path, os.O_RDWR)
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             fd = _checked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.fchmod(fd, 0o666)  # whatever the umask: the next program may be another user's
             return fd
-    return _checked(path, os.O_RDWR)
+    raise PortError(f"somebody makes and removes the lock file {path} all the time")
 
 
 def _checked(path: Path, flags: int) -> int:
+    """A file of its own, not one that is reached by a link. Raises PortError."""
     try:
-        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        # a pipe would be waited for
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
-        raise PortError(f"the lock file {path} cannot be opened ({error.strerror})") from error
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV):
+            _make_way(path)
+            raise FileNotFoundError(path) from error
+        raise PortError(
+            f"the lock file {path} cannot be opened ({error.strerror}); `sudo rm {shlex.quote(str(path))}` removes it"
+        ) from error
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return fd
+    os.close(fd)
+    _make_way(path)
+    raise FileNotFoundError(path)
+
+
+def _make_way(path: Path) -> None:
+    """Remove what is no lock of ours: no program makes a link, a pipe or a folder there. Raises PortError."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise PortError(
+            f"{path} stands where the lock of a port belongs, and cannot be removed ({error.strerror}); "
+            f"`sudo rm -r {shlex.quote(str(path))}` removes it"
+        ) from error
 
 
 def _is_file_of(fd: int, path: Path) -> bool:
@@ -180,14 +218,25 @@ def _is_file_of(fd: int, path: Path) -> bool:
     return False
 
 
+def _holder(fd: int) -> str:
+    """Who has the lock on a file, in words: its process by the kernel, and its name if that process wrote the file."""
+    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    *_, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    if pid <= 0:  # it has just let go, or is on another machine or in another container
+        return "another program"
+    written = _read(fd)
+    return written.describe() if written and written.pid == pid else f"another program (process {pid})"
+
+
 def _read(fd: int) -> Holder | None:
-    """Who wrote the file; None if that process is gone or has not written yet."""
+    """What is written in the file; None for anything that a program of ours does not write."""
     try:
         pid, program, since = os.pread(fd, 4096, 0).decode(errors="replace").split("\n")[:3]
-        holder = Holder(int(pid), program, float(since))
-    except ValueError:
+        holder = Holder(int(pid), one_line(program, MOST_NAME), float(since))
+        _ = holder.describe()
+    except (ValueError, OverflowError, OSError):
         return None
-    return holder if Path("/proc", pid).exists() else None
+    return holder
 
 
 def _write(fd: int, holder: Holder) -> None:

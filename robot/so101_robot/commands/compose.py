@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from so101_policy.checkpoint.units import Units
+from so101_policy.command_shell import say
 from so101_policy.extras import Extra, MissingPackageError
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
@@ -56,7 +57,7 @@ def load_policy(config: RunConfig) -> "ActPolicy":
     path = config.policy.path
     if path.startswith(demo.PREFIX):
         given, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
-        print(f"A small policy for the mock arm, {given}; so101-run --help shows how to drive yours.")
+        say(f"A small policy for the mock arm, {given}; so101-run --help shows how to drive yours.")
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
-
+from so101_policy.console import Console
 from so101_policy.files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks.scheduler import Scheduler
@@ -92,5 +91,5 @@ def look_first(findings: Sequence[Finding], folder: Path) -> None:
     """
     write_json(folder / PREFLIGHT, as_json(findings))
     if notable := [finding for finding in findings if finding.level != Level.OK]:
-        Console(stderr=True).print(as_table(notable))
+        Console(stderr=True, markup=True).print(as_table(notable))
     require(findings)

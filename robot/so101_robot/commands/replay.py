@@ -18,6 +18,7 @@ from typing import Any
 import draccus
 import yaml
 
+from so101_policy.command_shell import say
 from so101_policy.files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY
@@ -133,7 +134,7 @@ def replay(
     if folder.exists():
         write_json(folder / "replay.json", compared.as_dict())
     conclude(outcome, summary, folder, side, NAME)
-    print(compared.in_words())
+    say(compared.in_words())
     return exit_code(outcome, stop, lost)
 
 

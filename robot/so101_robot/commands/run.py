@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from so101_policy.command_shell import FAILED, INTERRUPTED, OK, complain, in_words
+from so101_policy.command_shell import FAILED, INTERRUPTED, OK, complain, in_words, say
 from so101_policy.files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
@@ -156,12 +156,12 @@ def conclude(
     command: str = RUN.name,
 ) -> None:
     """Say how it went."""
-    print(summary_in_words(summary))
+    say(summary_in_words(summary))
     for observer in side:
         if observer.dropped:
-            print(f"{observer.name} was too slow and missed {observer.dropped} ticks")
+            say(f"{observer.name} was too slow and missed {observer.dropped} ticks")
     if folder.exists():
-        print(f"run folder: {folder}")
+        say(f"run folder: {folder}")
     if outcome.ending.held:
         complain(command, f"{outcome.ending.held}; put a hand under it before you switch its supply off")
     if joints := outcome.ending.torque_may_be_on:

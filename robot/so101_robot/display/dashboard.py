@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 import numpy as np
-from rich.console import Console
 from rich.live import Live
 
+from so101_policy.command_shell import say
+from so101_policy.console import Console
 from so101_robot.bus.protocol import Errors
 from so101_robot.display.view import Title, View, export_svg, plain_line, render
 from so101_robot.joints import JOINTS
@@ -189,9 +190,9 @@ class Dashboard:
             new = min(self._told - told, len(view.messages))
             told += new
             for time_s, message in view.messages[len(view.messages) - new :]:
-                print(f"{time_s:7.1f} s | {message.text}", file=self._stream)
+                say(f"{time_s:7.1f} s | {message.text}", self._stream)
             if view.tick is not None and (last or time.monotonic() >= due_s):
-                print(plain_line(view), file=self._stream)
+                say(plain_line(view), self._stream)
                 due_s += PLAIN_EVERY_S
             self._stream.flush()
             if last:

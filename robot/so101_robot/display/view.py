@@ -8,12 +8,13 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from so101_policy.console import Console
 from so101_robot.bus.protocol import Errors
 from so101_robot.display.style import (
     ACCENT,
@@ -117,9 +118,7 @@ def render(view: View, width: int) -> RenderableType:
 
 def export_svg(view: View, path: Path, width: int = 100) -> None:
     """Write one picture of the dashboard as SVG, for a README."""
-    console = Console(
-        record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor"
-    )
+    console = Console(width=width, file=StringIO(), record=True)
     console.print(render(view, width))
     svg = console.export_svg(title="so101-run", theme=THEME, font_aspect_ratio=0.61)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # rich would have it fetch a font
@@ -176,7 +175,7 @@ def _with_mark(parts: list[tuple[str, str]], at: int) -> list[tuple[str, str]]:
 
 def _section(title: str, content: RenderableType) -> RenderableType:
     return Panel(
-        content, title=f"[{QUIET}]{title}[/]", title_align="left", border_style="grey30", padding=(0, 1)
+        content, title=Text(title, style=QUIET), title_align="left", border_style="grey30", padding=(0, 1)
     )
 
 

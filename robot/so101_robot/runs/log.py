@@ -19,12 +19,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
+from so101_policy.errors import shown
 from so101_policy.files import write_json
-from so101_policy.plain_data import Plain
+from so101_policy.plain_data import Plain, parse_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
@@ -260,6 +261,9 @@ def read_ticks(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
+                tick = parse_json(line.decode("utf-8"))
+                if not isinstance(tick, dict):
+                    raise ValueError(f"it holds {shown(tick)}")
+                yield cast(dict[str, Any], tick)
             except ValueError as problem:
                 raise ConfigError(f"{path}, line {number} is damaged: {problem}") from problem

@@ -4,7 +4,6 @@ Only the part in which the policy drove, from its first goal to its last: the wa
 are gone anew by whoever plays it again. Values are LeRobot units, (6,) a tick.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_policy.plain_data import parse_json
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.runs.log import RUN, TICKS, read_ticks
@@ -81,7 +81,7 @@ def _about(folder: Path) -> Mapping[str, Any]:
     if not (folder / RUN).is_file():
         raise ConfigError(f"{folder} is no run folder: it has no {RUN}{_runs_near(folder)}")
     try:
-        about: Any = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        about: Any = parse_json((folder / RUN).read_text(encoding="utf-8"))
         _ = float(about["config"]["fps"]), dict(about["config"]["robot"])
     except (ValueError, KeyError, TypeError) as problem:
         raise ConfigError(f"{folder / RUN} is not what so101-run writes: {problem!r}") from problem

@@ -154,7 +154,7 @@ def test_planned_numbers_do_what_they_promise():
         ),
         (["--difference", "0"], "no number of episodes shows a difference that is not there"),
         (["--phi", "1.5"], "--phi 1.5: expected 0"),
-        (["--episodes", "0"], "--episodes 0: expected 1 or more"),
+        (["--episodes", "0"], "--episodes 0: expected 1 to 100000"),
         (["--power", "0"], "--power 0: expected a number between 0 and 1"),
         (["--alpha", "1"], "--alpha 1: expected a number between 0 and 1"),
     ],

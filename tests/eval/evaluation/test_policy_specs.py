@@ -307,7 +307,7 @@ def test_what_cannot_be_checked_is_named_and_what_never_learned_is_not(act: Path
 
 @pytest.mark.parametrize("line", ["{", "{}", "[1]", '{"seed": null}', '{"seed": "x"}'])
 def test_a_list_of_scenes_that_is_damaged_is_refused(act: Path, tmp_path: Path, line: str):
-    with pytest.raises(ConfigError, match="that mine was trained on, cannot be read"):
+    with pytest.raises(ConfigError, match="line 1: the scenes that mine was trained on cannot be read"):
         check_unseen([trained_on(act, tmp_path, line)], range(9))
 
 

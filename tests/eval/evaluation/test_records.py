@@ -87,7 +87,7 @@ def test_its_score_comes_back_with_its_types():
         ("", "no episode"),
         ("[1]", "no episode"),
         ("3", "no episode"),
-        ('{"schema": 1}', "missing or unknown are"),
+        ('{"schema": 1}', "missing: kind, run"),
         (record().to_json().replace('"schema": 1}', '"schema": 7}'), "schema 7"),
         (record().to_json().replace('"ticks": 240', '"ticks": "many"'), "ticks is 'many'"),
         (record().to_json().replace('"simulation"', '"dream"'), "kind 'dream'"),

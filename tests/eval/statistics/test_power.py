@@ -142,7 +142,7 @@ def test_correlation_moves_probability_from_telling_pairs():
     assert (both - 0.75 * 0.6) / np.sqrt(0.75 * 0.25 * 0.6 * 0.4) == pytest.approx(0.3)
     assert first_only - second_only == pytest.approx(0.15)
     assert discordance(0.75, 0.6, largest_phi(0.75, 0.6)) == pytest.approx((0.15, 0.0), abs=1e-12)
-    with pytest.raises(StatisticsError, match=r"phi 0\.9: .* at most 0\.707"):
+    with pytest.raises(StatisticsError, match=r"phi 0\.9: .* possible is -0\.471 to 0\.707"):
         discordance(0.75, 0.6, 0.9)
 
 

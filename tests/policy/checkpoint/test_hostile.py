@@ -108,6 +108,12 @@ def test_a_link_out_of_the_folder_is_refused(copy: Path, tmp_path: Path, name: s
     assert "link out of the checkpoint's folder" in refused(copy)
 
 
+def test_a_camera_cut_out_of_the_configuration_is_missed(copy: Path):
+    """The weights fit any number of cameras, so it would load, and act as if the camera had never been there."""
+    change(copy / CONFIG, lambda data: data["input_features"].pop("observation.images.front"))
+    assert "'observation.images.front' is scaled, but config.json does not have it" in refused(copy)
+
+
 def test_links_into_the_blobs_of_the_hubs_cache_are_what_it_is_made_of(valid: Path, tmp_path: Path):
     repo = tmp_path / "models--someone--act"
     snapshot, blobs = repo / "snapshots" / "abc", repo / "blobs"

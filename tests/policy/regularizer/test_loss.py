@@ -1,9 +1,7 @@
 """The regularizer as a module: what it adds to a loss, what it reports, and that it goes on where it was."""
 
 import copy
-import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +15,10 @@ from so101_policy.regularizer.config import PRESETS, RegularizerConfig
 from so101_policy.regularizer.figures import attention_figures, percentile
 from so101_policy.regularizer.loss import AttentionRecord, AttentionRegularizer
 from so101_policy.regularizer.terms import Split
+from token_layouts import layout_of
 
 A = [0.05, 0.70, 0.15, 0.10]
 Options = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def layout_of(*cameras: int, state: bool = True, environment: bool = False) -> TokenLayout:
-    start = 1 + state + environment
-    ends = list(itertools.accumulate(cameras, initial=start))
-    return TokenLayout(
-        slice(0, 1),
-        slice(1, 2) if state else None,
-        slice(1 + state, 2 + state) if environment else None,
-        {f"cam{i}": slice(*ends[i : i + 2]) for i in range(len(cameras))},
-        ends[-1],
-    )
 
 
 LAYOUT = layout_of(3, 2)

@@ -5,7 +5,7 @@ A is a row of attention over (latent, state | two vision tokens); its numbers we
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -30,30 +30,11 @@ from so101_policy.regularizer.terms import (
     rolled_out_logit_share,
     threshold_in_space,
 )
+from token_layouts import layout_of
 
 A = [0.05, 0.70, 0.15, 0.10]
 REDUCTIONS = ("pooled", "head", "query", "cvar")
 Phi = Callable[[Tensor], Tensor]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def layout_of(*cameras: int, state: bool = True, environment: bool = False) -> TokenLayout:
-    start = 1 + state + environment
-    ends = list(itertools.accumulate(cameras, initial=start))
-    return TokenLayout(
-        slice(0, 1),
-        slice(1, 2) if state else None,
-        slice(1 + state, 2 + state) if environment else None,
-        {f"cam{i}": slice(*ends[i : i + 2]) for i in range(len(cameras))},
-        ends[-1],
-    )
 
 
 def row(p: list[float]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tty
@@ -147,20 +148,79 @@ def test_a_port_that_cannot_be_opened_is_not_locked(folder: Path):
         open_locked("/dev/ttyACM99")
 
 
-def test_a_holder_that_has_not_said_its_name_yet_is_another_program(terminal: str, folder: Path):
-    with another_program(terminal, folder):
-        port_lock.lock_path(terminal).write_text("4194305\nsomebody\n0\n")  # above the largest process id
-        with pytest.raises(PortError, match="in use by another program"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"{os.getpid()}\nsomebody else\n0\n",  # a process that lives, and does not have the lock
+        "4194305\nsomebody\n0\n",  # above the largest process id
+        "1\nsomebody\n1e308\n",
+        "1\nsomebody\nnan\n",
+        "9" * 5000 + "\nsomebody\n0\n",
+        "\x00\xff" * 5000,
+    ],
+)
+def test_who_has_a_port_is_known_to_the_kernel_whatever_the_file_says(terminal: str, folder: Path, text: str):
+    with another_program(terminal, folder) as first:
+        port_lock.lock_path(terminal).write_text(text)
+        with pytest.raises(PortError, match=rf"in use by another program \(process {first.pid}\)"):
             PortLock(terminal).acquire()
 
 
-def test_a_link_in_place_of_the_lock_file_is_not_followed(terminal: str, folder: Path):
+def test_a_name_in_the_file_of_another_user_cannot_steer_a_terminal(terminal: str, folder: Path):
+    evil = "so101-run\x1b]52;c;aGk=\x07\x1b[2J\r\u202e" + "x" * 3000
+    with another_program(terminal, folder) as first:
+        port_lock.lock_path(terminal).write_text(f"{first.pid}\n{evil}\n0\n")
+        with pytest.raises(PortError) as caught:
+            PortLock(terminal).acquire()
+    message = str(caught.value)
+    assert r"so101-run\x1b]52;c;aGk=\x07\x1b[2J\r\u202exxx" in message
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+def test_a_file_of_anything_that_nobody_has_locked_is_taken_over(terminal: str):
+    for text in ("", f"{os.getpid()}\nso101-run\n0\n", "some text\n", "\x00" * 9000):
+        port_lock.lock_path(terminal).write_text(text)
+        with PortLock(terminal):
+            assert port_lock.lock_path(terminal).read_text().startswith(f"{os.getpid()}\n")
+
+
+@pytest.mark.parametrize("kind", ["link", "loose link", "circle", "folder", "pipe", "hard link", "socket"])
+@pytest.mark.timeout(20)
+def test_what_stands_in_a_locks_place_is_removed_and_not_followed(terminal: str, folder: Path, kind: str):
     victim = folder / "victim"
     victim.write_text("mine")
-    port_lock.lock_path(terminal).symlink_to(victim)
-    with pytest.raises(PortError, match="cannot be opened"):
-        PortLock(terminal).acquire()
+    place = port_lock.lock_path(terminal)
+    match kind:
+        case "link":
+            place.symlink_to(victim)
+        case "loose link":
+            place.symlink_to(folder / "nothing")
+        case "circle":
+            place.symlink_to(place)
+        case "folder":
+            place.mkdir()
+        case "pipe":
+            os.mkfifo(place)
+        case "hard link":
+            os.link(victim, place)
+        case _:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(place))
+    with PortLock(terminal):
+        assert place.is_file()
+        assert not place.is_symlink()
     assert victim.read_text() == "mine"
+    assert not (folder / "nothing").exists()
+
+
+def test_what_cannot_be_removed_from_a_locks_place_is_named_with_how_to(terminal: str):
+    place = port_lock.lock_path(terminal)
+    place.mkdir()
+    (place / "something").touch()
+    with pytest.raises(PortError, match=f"`sudo rm -r {place}` removes it"):
+        PortLock(terminal).acquire()
 
 
 def test_without_a_folder_for_locks_temporary_files_have_theirs(

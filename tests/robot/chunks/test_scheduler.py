@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
 from numpy.typing import NDArray
 
+from chunk_doubles import Prediction, SimulatedClock
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import (
     ChunkScheduler,
@@ -27,23 +28,6 @@ from so101_robot.clock import WallClock
 FPS = 30.0
 JOINTS = 6
 Policy = Callable[[NDArray[np.float64], Mapping[str, NDArray[np.uint8]]], Any]
-
-
-class Prediction(NamedTuple):
-    actions: NDArray[np.float32]
-    shares: None = None
-    maps: None = None
-
-
-class SimulatedClock:
-    def __init__(self) -> None:
-        self.time_s = 0.0
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    def sleep_until(self, time_s: float) -> None:
-        self.time_s = max(self.time_s, time_s)
 
 
 def play(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from chunk_doubles import Prediction, SimulatedClock
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import ChunkMode, ChunkScheduler, Planned, make_scheduler
 from so101_robot.chunks.step_bound import SLOW_UNITS_S, StepBound, longest_steps
@@ -19,23 +20,6 @@ SLOW = SLOW_UNITS_S / FPS
 LENGTH = 60
 Chunks = Callable[[float], NDArray[np.float64]]
 """Number of an observation's tick -> (n, 6) actions."""
-
-
-class Prediction(NamedTuple):
-    actions: NDArray[np.float64]
-    shares: None = None
-    maps: None = None
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time_s = 0.0
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    def sleep_until(self, time_s: float) -> None:
-        self.time_s = max(self.time_s, time_s)
 
 
 class Played(NamedTuple):
@@ -55,7 +39,7 @@ class Played(NamedTuple):
 def play(
     chunks: Chunks, mode: ChunkMode = "asynchronous", n_action_steps: int = 30, ticks: int = 600, **more: Any
 ) -> Played:
-    clock, answered = Clock(), list[NDArray[np.float64]]()
+    clock, answered = SimulatedClock(), list[NDArray[np.float64]]()
 
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         answered.append(chunks(float(state[0])))
@@ -186,7 +170,7 @@ def test_a_plan_that_is_no_number_reaches_the_guard_and_does_not_spoil_the_next(
 
 
 def test_after_a_reset_nothing_is_left_of_the_old_plan() -> None:
-    clock = Clock()
+    clock = SimulatedClock()
     answers = iter([0.0, 80.0])
 
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
@@ -218,7 +202,7 @@ def test_a_late_chunk_of_an_ensemble_takes_part_from_the_present_tick_on() -> No
 
 
 def test_a_latency_that_varies_starves_no_tick_once_the_longest_was_seen() -> None:
-    clock, plan, generator = Clock(), smooth(5.0), np.random.default_rng(1)
+    clock, plan, generator = SimulatedClock(), smooth(5.0), np.random.default_rng(1)
 
     def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
         return Prediction(plan(float(state[0])))

@@ -18,7 +18,7 @@ from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.plant import IdealPlant
 from so101_robot.mock.serve.command import _camera_port  # pyright: ignore[reportPrivateUsage]
-from so101_robot.mock.serve.terminal import PtyServer
+from so101_robot.mock.serve.terminal import PtyServer, _is_stale  # pyright: ignore[reportPrivateUsage]
 from terminals import Terminal
 
 PATIENCE_S = 5.0
@@ -163,6 +163,25 @@ def test_the_link_of_a_killed_mock_arm_is_taken_over_and_any_other_is_not(tmp_pa
     with pytest.raises(ConfigError, match="exists already"):
         Terminal(link=other)
     assert other.is_symlink()
+
+
+def test_the_link_of_a_killed_mock_arm_is_stale_although_its_terminal_was_given_to_somebody_else(
+    tmp_path: Path,
+) -> None:
+    link = tmp_path / "arm"
+    ends = os.openpty()
+    link.symlink_to(name := os.ttyname(ends[1]))
+    assert not _is_stale(link)
+    for end in ends:
+        os.close(end)
+    time.sleep(0.05)  # the clock of file times is coarse
+    opened = [os.openpty()]
+    while os.ttyname(opened[-1][1]) != name and len(opened) < 20:
+        opened.append(os.openpty())
+    assert link.exists()
+    assert _is_stale(link)
+    for end in (end for ends in opened for end in ends):
+        os.close(end)
 
 
 def test_a_second_mock_arm_takes_the_next_camera_port() -> None:

@@ -5,7 +5,6 @@ or a held-out loss. Its rank correlation with success is given over all checkpoi
 training seed differs. With fewer than `LEAST` checkpoints there is no interval worth the name, and none is given.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,9 @@ from so101_eval.errors import RecordError
 from so101_eval.report.data.table import FloatArray, Policy, Table
 from so101_eval.statistics import ALPHA
 from so101_eval.statistics.intervals import normal_quantile
+from so101_policy.errors import shown
+from so101_policy.plain_data import parse_json
+from so101_policy.typed_data import typed
 
 SCHEMA = 1
 LEAST = 8
@@ -26,6 +28,8 @@ PROBES = (
     ("reliance on state", ("reliance", "phase", "executed"), "0 follows the cameras, 1 the joint state"),
 )
 """Name, where it stands in reliance.json, how to read it."""
+FIGURE = ("value", "low", "high", "frames", "episodes")
+"""What a figure of a probe has: an estimate with its interval, and on how much it rests."""
 SHARES = (("share of state", "state"), ("share of vision", "vision"), ("share of latent", "latent"))
 LOSSES = (("held-out L1", "heldout_l1"), ("shifted L1", "shifted_l1"))
 
@@ -33,12 +37,28 @@ LOSSES = (("held-out L1", "heldout_l1"), ("shifted L1", "shifted_l1"))
 def read_reliance(path: Path) -> dict[str, Any]:
     """A reliance.json. Raises `RecordError` for anything else, `OSError` where it cannot be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA or not isinstance(data["policies"], list):
-            raise ValueError(f"its schema is {data['schema']}, this version reads {SCHEMA}")
-    except (KeyError, TypeError, ValueError) as error:
+        data = typed(dict[str, Any], parse_json(path.read_text(encoding="utf-8")))
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {shown(data.get('schema'))}, this version reads {SCHEMA}")
+        _check_reliance(data)
+    except ValueError as error:
         raise RecordError(f"{path} is no reliance.json of so101-reliance: {error}") from error
     return data
+
+
+def _check_reliance(data: Mapping[str, Any]) -> None:
+    """Raises ValueError where something that is told of is not what it should be."""
+    typed(str, data.get("interval"), "interval")
+    study = typed(dict[str, Any], data.get("study"), "study")
+    typed(int, study.get("frames"), "study.frames")
+    for at, policy in enumerate(typed(list[dict[str, Any]], data.get("policies"), "policies")):
+        for name in ("name", "sha256"):
+            typed(str, policy.get(name), f"policies[{at}].{name}")
+        phases = typed(dict[str, dict[str, Any]], policy.get("phases", {}), f"policies[{at}].phases")
+        found = [_dig(policy, path) for _, path, _ in PROBES]
+        for figure in filter(None, (*found, *(_dig(phase, ("reliance",)) for phase in phases.values()))):
+            numbers = {name: figure.get(name) for name in FIGURE}
+            typed(dict[str, float | None], numbers, f"a figure in policies[{at}]")
 
 
 def reliance_data(

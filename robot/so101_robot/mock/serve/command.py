@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
-from so101_policy.command_flags import Parser
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import OK, WRONG_INPUT
+from so101_policy.console import Console
+from so101_policy.errors import printable
 from so101_robot.cli import MOCK
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
     console = Console()
-    console.print(f"starting scene {escape(config.mock.scene)!r} ...", style="dim", highlight=False)
+    console.print(f"starting scene {config.mock.scene!r} ...", style="dim")
     with MockServer(config) as engine:
         _introduce(console, engine)
         status = _StatusLine(engine) if sys.stdout.isatty() else None
@@ -90,7 +91,7 @@ def parser() -> Parser:
     scene = parser.add_argument_group("scene")
     scene.add_argument("--scene", default="table", help="what stands around the arm (default: %(default)s)")
     scene.add_argument(
-        "--seed", type=int, default=0, help="of object poses, mounting and faults (default: 0)"
+        "--seed", type=Whole(), default=0, help="of object poses, mounting and faults (default: 0)"
     )
     scene.add_argument("--random_mount", action="store_true", help="servos bolted on at arbitrary angles")
     scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random_mount")
@@ -106,13 +107,15 @@ def parser() -> Parser:
     cameras = parser.add_argument_group("cameras")
     cameras.add_argument(
         "--camera_port",
-        type=int,
+        type=Whole(),
         help=f"0 takes any free one (default: {CAMERA_PORT}, or the next that is free)",
     )
     cameras.add_argument("--no_cameras", action="store_true", help="serve the bus only")
-    cameras.add_argument("--width", type=int, default=96, help="pixels (default: %(default)s)")
-    cameras.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
-    cameras.add_argument("--fps", type=float, default=30.0, help="pictures per second (default: %(default)s)")
+    cameras.add_argument("--width", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument("--height", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
+    cameras.add_argument(
+        "--fps", type=Number(0, 1000), default=30.0, help="pictures per second (default: %(default)s)"
+    )
     cameras.add_argument(
         "--shadows", action="store_true", help="cast shadows (four times the rendering cost)"
     )
@@ -202,25 +205,26 @@ def _introduce(console: Console, engine: MockServer) -> None:
     """Say where everything is and what can be done with it. Commands are printed unwrapped, to be pasted."""
     config, mock = engine.config, engine.config.mock
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("port", f"[bold]{escape(engine.port)}[/]   (6 servos, 1 Mbit/s)")
+    facts.add_row("port", Text.assemble((engine.port, "bold"), "   (6 servos, 1 Mbit/s)"))
     if engine.cameras is not None:
         facts.add_row(
             "cameras",
-            f"[bold]tcp://127.0.0.1:{engine.cameras.port}[/]   ({', '.join(CAMERAS)}; "
-            f"{mock.width}x{mock.height} at {mock.camera_fps:g} Hz; {engine.cameras.renderer})",
+            Text.assemble(
+                (f"tcp://127.0.0.1:{engine.cameras.port}", "bold"),
+                f"   ({', '.join(CAMERAS)}; {mock.width}x{mock.height} at {mock.camera_fps:g} Hz; "
+                f"{engine.cameras.renderer})",
+            ),
         )
     kept = "" if config.calibration_dir else "   (removed at exit)"
-    facts.add_row(
-        "calibration", f"{escape(str(engine.calibration_dir))}/{escape(config.robot_id)}.json{kept}"
-    )
-    facts.add_row("scene", f"{escape(mock.scene)}, seed {mock.seed}")
+    facts.add_row("calibration", f"{engine.calibration_dir}/{config.robot_id}.json{kept}")
+    facts.add_row("scene", f"{mock.scene}, seed {mock.seed}")
     if mock.faults is not None:
-        facts.add_row("faults", escape(str(mock.faults)))
+        facts.add_row("faults", str(mock.faults))
     console.print(Panel(facts, title="mock SO-101", title_align="left", expand=False))
     for title, command in _commands(engine):
-        console.print(f"\n# {title}", style="green", highlight=False)
-        console.print(command, soft_wrap=True, markup=False, highlight=False)
-    console.print("\nCtrl-C switches the arm off.", style="dim", highlight=False)
+        console.print(f"\n# {title}", style="green")
+        console.print(command, soft_wrap=True)
+    console.print("\nCtrl-C switches the arm off.", style="dim")
 
 
 def _commands(engine: MockServer) -> list[tuple[str, str]]:
@@ -276,7 +280,7 @@ class _StatusLine:
             parts.append(f"{hits} injected faults")
         self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests
         columns = shutil.get_terminal_size().columns
-        sys.stdout.write("\r\x1b[K" + " | ".join(parts)[: columns - 1])
+        sys.stdout.write("\r\x1b[K" + printable(" | ".join(parts))[: columns - 1])
         sys.stdout.flush()
 
 

@@ -259,5 +259,10 @@ def _wake_precisely() -> None:
 
 
 def _is_stale(link: Path) -> bool:
-    """Whether it is a link to a terminal that there is no more."""
-    return link.is_symlink() and os.readlink(link).startswith("/dev/pts/") and not link.exists()
+    """Whether it is a link to a terminal that there is no more, or whose number another terminal has got since."""
+    if not link.is_symlink() or not os.readlink(link).startswith("/dev/pts/"):
+        return False
+    try:
+        return link.stat().st_ctime_ns > link.lstat().st_ctime_ns
+    except FileNotFoundError:
+        return True
