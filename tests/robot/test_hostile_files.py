@@ -177,7 +177,7 @@ def damaged(name: str, seed: int) -> bytes:
 
 
 def _in_data(data: Any, rng: random.Random) -> None:
-    holder, key = rng.choice(list(_places(data)) or [({}, "")])
+    holder, key = rng.choice(list(_places(data)) or [({"": 0}, "")])
     act = rng.choice(("drop", "junk", "junk", "junk", "reorder", "deep", "long", "add", "scale"))
     if act == "drop" and key in (holder if isinstance(holder, MutableMapping) else range(len(holder))):
         del holder[key]
