@@ -243,6 +243,7 @@ CASES = settings(
 @settings(CASES, max_examples=60)
 @given(name=st.sampled_from(sorted(FILES)), seed=st.integers(0, 10**9))
 @example(name="arm.cameras.yaml", seed=328)  # a field whose name steers a terminal
+@example(name="arm.cameras.yaml", seed=23494126)  # the same, with NaN in it
 @example(name="arm.ends.yaml", seed=561)  # a homing offset that is no whole number
 def test_a_damaged_file_is_one_message_or_acts(tmp_path: Path, name: str, seed: int):
     holds(name, damaged(name, seed), tmp_path)
