@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from so101_policy.errors import printable
+
 type Plain = bool | int | float | str | Sequence["Plain"] | Mapping[str, "Plain"] | None
 """Unchecked content of a file, or what shall be written into one."""
 
@@ -137,9 +139,9 @@ def _require_plain(data: Any, finite: bool) -> None:
             waiting += [(f"{place}.{key}" if place else str(key), item) for key, item in items]
         elif not (value is None or isinstance(value, bool | int | float | str)):
             what = f"{str(value)[:40]!r} is a {type(value).__name__}"
-            raise ValueError(f"{place[:100]}: {what}, not a number, text, list or table")
+            raise ValueError(f"{printable(place[:100])}: {what}, not a number, text, list or table")
         elif finite and isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{place[:100]}: {value} is not a finite number")
+            raise ValueError(f"{printable(place[:100])}: {value} is not a finite number")
 
 
 def _require_depth(depth: int) -> None:

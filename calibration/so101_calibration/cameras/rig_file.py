@@ -20,7 +20,7 @@ from so101_calibration.cameras.intrinsics import PARAMETERS, Intrinsics
 from so101_calibration.cameras.lock_settings import Lock
 from so101_calibration.cameras.poses import Placed, transform
 from so101_calibration.errors import FileError
-from so101_policy.errors import first_line, shown
+from so101_policy.errors import first_line, printable, shown
 from so101_policy.plain_data import parse_yaml, read_text
 
 VERSION = 1
@@ -79,7 +79,7 @@ def load(path: Path) -> dict[str, RigCamera]:
         try:
             cameras[str(name)] = _camera(row)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            what = f"{type(error).__name__} {first_line(error)}"
+            what = printable(f"{type(error).__name__} {first_line(error)}")
             raise FileError(f"{path} is not a file of cameras: {shown(name)}: {what}") from error
     return cameras
 

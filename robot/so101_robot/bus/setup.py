@@ -113,7 +113,7 @@ def check_calibration(
         remedy: what to do about it, for the message.
 
     Raises:
-        CalibrationError: no calibration, not one of an SO-101, or a table of the joints that differ.
+        CalibrationError: no calibration, not one of an SO-101, or the joints that differ, one a line.
     """
     if not expected and isinstance(source, Path) and source.stem == NO_ID:
         raise CalibrationError(

@@ -64,6 +64,8 @@ def load(path: Path) -> MeasuredEnds | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             what = f"{FULL_TURN_JOINT}: {name} = {shown(value)}"
             raise ConfigError(f"{path}: {what}; expected a number from {low} to {high}")
+    if not isinstance(row["homing_offset"], int):
+        raise ConfigError(f"{path}: homing_offset = {shown(row['homing_offset'])}; expected a whole number")
     return MeasuredEnds(**row)
 
 

@@ -175,13 +175,17 @@ def test_gains_come_from_the_configuration(arm: TracedArm):
     assert arm.register("D_Coefficient") == [8] * 6
 
 
-def test_a_calibration_that_is_not_in_the_arm_is_shown_as_a_table_and_nothing_is_written(arm: TracedArm):
+def test_a_calibration_that_is_not_in_the_arm_is_told_joint_by_joint_and_nothing_is_written(arm: TracedArm):
     arm.servos.set(2, "Homing_Offset", -77)
     with pytest.raises(CalibrationError) as caught:
         connected(arm)
     lines = str(caught.value).splitlines()
-    assert lines[2].split() == ["elbow_flex", "homing_offset", "0", "-77"]
-    assert len(lines) == 4
+    assert (
+        lines[1]
+        .strip()
+        .startswith("elbow_flex: homing_offset 0, in the servo -77 (its zero is off by +6.8 deg)")
+    )
+    assert len(lines) == 3
     assert arm.changes == []
 
 
