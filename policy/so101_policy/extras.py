@@ -4,6 +4,8 @@ Such a module imports its packages at its top like any other. It is loaded by `E
 asked for.
 """
 
+import os
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -23,6 +25,8 @@ class Extra(NamedTuple):
     packages: tuple[str, ...]
     install: str
     """What `pip install` is to be given."""
+    environment: Mapping[str, str] = {}
+    """Set, unless it is set already, before the packages are imported."""
 
     @property
     def missing(self) -> list[str]:
@@ -39,11 +43,16 @@ class Extra(NamedTuple):
             raise MissingPackageError(
                 f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
             )
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)
         return import_module(self.module)
 
 
 ONNX = Extra(
-    "so101_policy.inference.onnx", ("onnx", "onnxscript", "onnxruntime"), "'lerobot_policy_so101[onnx]'"
+    "so101_policy.inference.onnx",
+    ("onnx", "onnxscript", "onnxruntime"),
+    "'lerobot_policy_so101[onnx]'",
+    {"ORT_DISABLE_TELEMETRY": "1"},  # else it leaves a file `.ses` in the folder for temporary files
 )
 """To build, to export and to run a graph."""
 

@@ -138,7 +138,11 @@ def refuse(config: TrainPipelineConfig, given: Mapping[str, Any]) -> None:
     found |= dict.fromkeys(_unknown(config, given), _NEWER)
     if found:
         told = "; ".join(f"--{name}: {instead}" for name, instead in found.items())
-        raise TrainError(f"so101-train does not do {told}")
+        again = (
+            ". A run that goes on keeps its settings; a new one from its weights: --policy.path"
+            * config.resume
+        )
+        raise TrainError(f"so101-train does not do {told}{again}")
 
 
 def without_effect(given: Collection[str]) -> list[str]:

@@ -24,7 +24,7 @@ MAY_DIFFER = (
     *("cache.folder", "cache.jobs", "device_cache", "dataset.root", "dataset.video_backend", "shifted"),
     *("policy.pretrained_path", "policy.device", "policy.push_to_hub", "policy.repo_id", "policy.private"),
     *("policy.tags", "policy.license", "policy.pretrained_backbone_weights", "eval", "job"),
-    *("save_checkpoint_to_hub", "cudnn_deterministic", "tolerance_s", "use_degrees"),
+    *("save_checkpoint_to_hub", "env", "cudnn_deterministic", "tolerance_s", "use_degrees"),
 )
 """Settings, or groups of them, that may differ: they do not touch what is learned. (With a schedule on steps, other
 `steps` bend the rest of it; that is what the user asks for.)"""

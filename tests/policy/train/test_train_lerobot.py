@@ -143,7 +143,9 @@ def test_what_cannot_go_on_says_why(tmp_path: Path, train: Train, capsys: pytest
 
     policy = stored["policy"] | {"push_to_hub": True, "repo_id": "me/x"}
     file.write_text(json.dumps(stored | {"env": {"type": "pusht"}, "policy": policy}))
-    assert "--env: no episodes are played" in refused(resume, capsys)
+    said = refused(resume, capsys)
+    assert "--env: no episodes are played" in said
+    assert "a new one from its weights: --policy.path" in said
 
     file.write_text(json.dumps(stored))
     state = file.parent.parent / "training_state"
