@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from safetensors.torch import load_file
 
 from so101_dataset import DATA, FRAMES, TABLE, edit_json, edit_table, motion, set_joint
 from so101_policy.cli import RELIANCE, TRAIN
+from so101_policy.errors import DatasetError
+from so101_policy.frames.dataset import open_checked
 
 SMALL = {
     "dim_model": 16,
@@ -185,3 +188,13 @@ def test_frames_are_decoded_anew_for_a_dataset_that_was_repaired(copy: Path, tmp
     name = "videos/observation.images.wrist/chunk-000/file-000.mp4"
     shutil.copy(valid / name, copy / name)
     assert TRAIN.main(flags(copy, tmp_path / "run")) == 0
+
+
+def test_what_was_fetched_from_the_hub_is_looked_at_as_well(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    damage_value(copy)
+    monkeypatch.setattr(
+        "so101_policy.frames.dataset.open_dataset", lambda *_, **__: SimpleNamespace(root=copy)
+    )
+    with pytest.raises(DatasetError, match=r"elbow_flex\.pos: nan"):
+        open_checked("me/small")
+    open_checked("me/small", used=[0, 2])
