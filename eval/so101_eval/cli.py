@@ -78,7 +78,7 @@ STUDY = Command(
 
 DATA = Command(
     "so101-data",
-    "is a dataset right, and what does it show?",
+    "look at a dataset: is it right, and what does it show",
     HELP,
     examples="""
   so101-data check data/palletize-2 --html=check.html

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from so101_eval.errors import RecordError
-from so101_policy.plain_data import parse_json
+from so101_policy.plain_data import MOST_BYTES, parse_json
 from so101_policy.typed_data import typed
 
 
@@ -21,10 +21,17 @@ def to_json(record: Dataclass) -> str:
     return json.dumps(asdict(record), allow_nan=False)
 
 
+def parse_line(text: str) -> Any:
+    """What a line holds. Raises ValueError for what is no JSON, is too long or nested too deep, or has NaN in it."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"{len(text)} characters, expected at most {MOST_BYTES}")
+    return parse_json(text)
+
+
 def from_json[T](kind: type[T], text: str, what: str) -> T:
     """A dataclass `kind` back from `to_json`. Raises `RecordError` that calls it `what`."""
     try:
-        return typed(kind, parse_json(text))
+        return typed(kind, parse_line(text))
     except (ValueError, RecordError) as error:
         raise RecordError(f"this is not {what}: {error}") from error
 
@@ -40,7 +47,7 @@ def read_figures(path: Path) -> list[dict[str, float]]:
     try:
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
             number += 1
-            figures = typed(dict[str, Any], parse_json(line))
+            figures = typed(dict[str, Any], parse_line(line))
             found.append(
                 {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
             )

@@ -135,7 +135,7 @@ def parser() -> Parser:
     )
     add(
         "--recovery",
-        type=Number(),
+        type=Number(0, 1),
         nargs="?",
         const=1.0,
         default=0.0,

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from so101_eval.errors import RecordError
-from so101_eval.json_lines import to_json
+from so101_eval.json_lines import parse_line, to_json
 from so101_eval.palletizing.score.record import Score
 from so101_policy.errors import shown
 from so101_policy.files import write_text
@@ -138,7 +138,7 @@ class EpisodeRecord:
     def from_json(text: str) -> "EpisodeRecord":
         """Back from `to_json`. Raises `RecordError` for anything else."""
         try:
-            data = parse_json(text)
+            data = parse_line(text)
             if not isinstance(data, dict):
                 raise ValueError(f"it is {shown(data)}")
             if data.get("schema") != SCHEMA:

@@ -114,7 +114,7 @@ def parser() -> Parser:
     cameras.add_argument("--width", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
     cameras.add_argument("--height", type=Whole(0, 4096), default=96, help="pixels (default: %(default)s)")
     cameras.add_argument(
-        "--fps", type=Number(0, 1000), default=30.0, help="pictures per second (default: %(default)s)"
+        "--fps", type=Number(most=1000), default=30.0, help="pictures per second (default: %(default)s)"
     )
     cameras.add_argument(
         "--shadows", action="store_true", help="cast shadows (four times the rendering cost)"
