@@ -411,6 +411,10 @@ def test_a_supervisor_that_loses_its_patience_leaves_the_arm_held(checkpoint: Pa
         runner = subprocess.Popen([*SO101_RUN, *on_the_terminal(checkpoint, out, arm, *flags)])
         try:
             wait_for(out, "run", 3, 200.0)
+            moved = time.monotonic() + 60
+            while not any(tick.get("sent") for tick in read_ticks(out / "ticks.jsonl")):
+                assert time.monotonic() < moved
+                time.sleep(0.05)
             runner.send_signal(signal.SIGINT)
             wait_for(out, "home", 3)
             runner.send_signal(signal.SIGTERM)
