@@ -90,8 +90,10 @@ def _run(design: Design, study: Path, policy: str) -> TrainRun:
 def _start(checkpoint: Path, data: Path) -> list[float] | None:
     """Where the demonstrations began, also of a checkpoint that does not say it."""
     config = json.loads((checkpoint / CONFIG).read_text())
+    if known := config.get("start_pose"):
+        return known
     dataset = open_dataset(f"study/{data.name}", data, None)
-    return config.get("start_pose") or start_pose(dataset, range(dataset.meta.total_episodes))
+    return start_pose(dataset, range(dataset.meta.total_episodes))
 
 
 def _copy_halved(source: Path, folder: Path, start: list[float] | None) -> None:

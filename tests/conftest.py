@@ -39,6 +39,7 @@ REAL_TIME = (
     "test_reconnector.py",
     "test_so101_mock_cli.py",
     "test_so101_run.py",
+    "test_so101_run_cameras.py",
     "test_watchdog.py",
 )
 """Tests that measure real time or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon

@@ -40,6 +40,7 @@ def arguments(checkpoint: Path, out: Path, *more: str) -> list[str]:
     cameras = f"front: {{{how}, index_or_path: 0}}, wrist: {{{how}, index_or_path: 2}}"
     return [
         f"--policy.path={checkpoint}",
+        "--policy.fps=30",
         "--robot.port=mock",
         f"--robot.cameras={{{cameras}}}",
         f"--output_dir={out}",

@@ -42,7 +42,7 @@ def study(tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyP
         return Findings(run, {}, {**reliance, "attention": {"shares": {"state": 0.25, "vision": 0.7}}})
 
     monkeypatch.setattr(ship_demo_policies, "open_dataset", lambda *_: [frame(i) for i in range(40)])
-    monkeypatch.setattr(ship_demo_policies, "start_pose", lambda _: START)
+    monkeypatch.setattr(ship_demo_policies, "_start", lambda *_: START)
     monkeypatch.setattr(ship_demo_policies, "probe", probed)
     return folder
 

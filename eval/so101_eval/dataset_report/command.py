@@ -10,16 +10,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from so101_eval.dataset_report.report import Report, as_data, headline, make_report, shown
-from so101_policy.command_flags import Parser
-from so101_policy.command_shell import FAILED, OK
+from so101_policy.command_flags import Number, Parser
+from so101_policy.command_shell import FAILED, OK, say
+from so101_policy.console import Console
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.folder import INFO
 from so101_policy.dataset_check.look import TOLERANCE_S, look
-from so101_policy.errors import DatasetError, printable
+from so101_policy.errors import DatasetError
 from so101_policy.files import write_text
 from so101_policy.findings import Level, in_words
 
@@ -48,7 +48,7 @@ def parser() -> Parser:
     add("--html", type=Path, metavar="PAGE", help="write a page with pictures")
     add("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE",
         help="the report as JSON, into FILE, or on standard output in place of the text")  # fmt: skip
-    add("--tolerance_s", type=float, default=TOLERANCE_S, metavar="S",
+    add("--tolerance_s", type=Number(0, 1000), default=TOLERANCE_S, metavar="S",
         help="how far times of frames may be from 1/fps [s] (1e-4)")  # fmt: skip
     return flags
 
@@ -71,13 +71,13 @@ def main(arguments: Sequence[str]) -> int:
         write_text(asked.html, render(report))
     text = json.dumps(as_data(report), indent=1) + "\n"
     if asked.json == STDOUT:
-        print(text, end="")
+        say(text.rstrip("\n"))
     else:
         if asked.json is not None:
             write_text(asked.json, text)
         show(report)
         if asked.html is not None:
-            print(f"page: {asked.html}")
+            say(f"page: {asked.html}")
     return FAILED if any(finding.level == Level.STOP for finding in report.findings) else OK
 
 
@@ -86,26 +86,26 @@ def show(report: Report) -> None:
     about = report.seen.about
     if about is not None:
         minutes = about.frames / about.fps / 60
-        print(printable(
+        say(
             f"{report.seen.root}: {about.episodes} episodes, {about.frames} frames, {minutes:.1f} minutes at "
             f"{about.fps:g} per second; joints in {report.seen.unit}"
-        ))  # fmt: skip
-    print(headline(report))
+        )
+    say(headline(report))
     for level in (Level.STOP, Level.WARN):
         for finding in report.findings:
             if finding.level == level:
-                print(printable(f"  {level}  {in_words(shown(finding, report.seen.root))}"))
+                say(f"  {level}  {in_words(shown(finding, report.seen.root))}")
     if report.measures is not None:
-        print(f"pauses: {float(report.measures.idle_N.mean()):.0%} of all frames")
+        say(f"pauses: {float(report.measures.idle_N.mean()):.0%} of all frames")
     if report.explained is not None:
         value, low, high = (max(0.0, part) for part in report.explained.whole)
-        print(
+        say(
             f"the joints alone explain {value:.0%} [{low:.0%}, {high:.0%}] of the movement in the next {AHEAD_S:g} s: "
             "so much a policy can do without its cameras"
         )
     if report.picks is not None:
         how = "as so101-demos placed them" if report.picks.is_exact else "where the jaws closed"
-        print(f"picked: {len(report.picks.episodes)} places ({how}), outline {report.picks.area_cm2:.0f} cm2")
+        say(f"picked: {len(report.picks.episodes)} places ({how}), outline {report.picks.area_cm2:.0f} cm2")
 
 
 def _folder(dataset: str) -> Path:

@@ -144,7 +144,7 @@ def parser() -> Parser:
     )
     add(
         "--moved",
-        type=float,
+        type=Number(0, 1),
         nargs="?",
         const=1.0,
         default=0.0,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 
+from so101_policy.console import Console
 from so101_policy.dataset_check.description import Description, read_description
 from so101_policy.dataset_check.numbers import Used, check_motion, check_names, check_units, check_values
 from so101_policy.dataset_check.statistics import (

@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_policy.cli import RELIANCE
-from so101_policy.command_flags import Parser, Whole
+from so101_policy.command_flags import Number, Parser, Whole
 from so101_policy.command_shell import OK
 from so101_policy.console import Console
 from so101_policy.dataset_check.look import TOLERANCE_S, announce
@@ -83,7 +83,7 @@ def parser() -> Parser:
         metavar="WHICH",
         help="all (default), 0:16, last:16, 0,3,8, or held-out:0.1: what so101-train --held_out=0.1 left out",
     )
-    add("--tolerance_s", type=float, default=TOLERANCE_S, metavar="S",
+    add("--tolerance_s", type=Number(0, 1000), default=TOLERANCE_S, metavar="S",
         help="how far times of frames may be from 1/fps [s] (1e-4)")  # fmt: skip
     add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
     add("--output_dir", type=Path, default=Path("outputs/reliance"), metavar="DIR",

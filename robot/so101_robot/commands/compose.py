@@ -268,7 +268,7 @@ def ask_outcome() -> bool:
     input: no, and the episode is kept."""
     try:
         while True:
-            print("did the episode succeed? [y/n] ", end="", flush=True)
+            say("did the episode succeed? [y/n]")
             answer = sys.stdin.readline()
             if (said := answer.strip().lower()) in ("y", "yes", "n", "no") or not answer:
                 return said in ("y", "yes")

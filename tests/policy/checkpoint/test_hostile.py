@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints import untrained
 from so101_policy import ActPolicy, CheckpointError
-from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, WEIGHTS
+from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, TRAINED_ON, WEIGHTS
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.plain_data import MOST_DEPTH, depth_of, parse_json
 
@@ -111,6 +111,8 @@ def test_a_link_out_of_the_folder_is_refused(copy: Path, tmp_path: Path, name: s
 def test_a_camera_cut_out_of_the_configuration_is_missed(copy: Path):
     """The weights fit any number of cameras, so it would load, and act as if the camera had never been there."""
     change(copy / CONFIG, lambda data: data["input_features"].pop("observation.images.front"))
+    assert "it has cameras of [[32, 32], [32, 32]], config.json of [[32, 32]]" in refused(copy)
+    (copy / TRAINED_ON).unlink()  # as of checkpoints that have none
     assert "'observation.images.front' is scaled, but config.json does not have it" in refused(copy)
 
 

@@ -54,7 +54,7 @@ def test_a_run_leaves_metrics_and_lerobots_checkpoints(tmp_path: Path, train: Tr
 
 
 def test_a_policy_knows_where_its_demonstrations_began(tmp_path: Path, train: Train, dataset: Path):
-    policy = ActPolicy.load(train(tmp_path / "run", RECOMMENDED, "--steps=1", "--eval_steps=0"))
+    policy = ActPolicy.load(train(tmp_path / "run", RECOMMENDED, "--steps=1", "--held_out=0"))
     table = pandas.concat([pandas.read_parquet(file) for file in sorted(dataset.rglob("data/**/*.parquet"))])
     first = np.stack(list(table[table.frame_index == 0]["observation.state"]))
     assert len(first) > 1

@@ -20,6 +20,7 @@ from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink, LockstepSerial
 from so101_robot.mock.physics.plant import IdealPlant
+from so101_robot.motion.soft_start import SoftStart
 
 PORT = "/dev/the_arm"
 ROLL = JOINTS.index("wrist_roll")
@@ -102,9 +103,10 @@ def sent(robot: SO101, roll_deg: float) -> float:
     return robot.send_action(action)["wrist_roll.pos"]
 
 
-def test_a_roll_is_sent_no_farther_than_its_measured_stops(bench: Bench):
+def test_a_roll_is_sent_no_farther_than_its_measured_stops(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     bench.write()
     ends(bench, -150.0, 166.0)
+    monkeypatch.setattr(SoftStart, "follow", lambda _, asked, *__: asked)  # pyright: ignore[reportUnknownLambdaType]
     robot = bench.connected()
     assert robot.guard is not None
     assert (robot.guard.lower[ROLL], robot.guard.upper[ROLL]) == (-150.0, 166.0)

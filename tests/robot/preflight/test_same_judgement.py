@@ -19,6 +19,7 @@ from so101_calibration.cli import CALIBRATE
 from so101_calibration.report import WORDS
 from so101_calibration.servos import line as calibrating
 from so101_calibration.servos import motion_test
+from so101_policy.checkpoint.trained_on import TrainedOn
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import so101_bus
@@ -291,7 +292,9 @@ def test_so101_run_asks_that_judgement(
     bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(bench, BY_NAME[name])
-    policy = SimpleNamespace(path=bench.folder, check_robot=lambda *_: None, start_pose=None)
+    policy = SimpleNamespace(
+        path=bench.folder, check_robot=lambda *_: None, start_pose=None, trained_on=TrainedOn(fps=30.0)
+    )
     monkeypatch.setattr(run.compose, "load_policy", lambda config: policy)
     monkeypatch.setattr(run.compose, "about", lambda *_: {})
     arguments = [*bench.flags, "--policy.path=mine", f"--output_dir={bench.folder / 'run'}"]
@@ -329,7 +332,9 @@ def assert_command_tells(
 def recording_in(bench: Bench) -> Path:
     folder = bench.folder / "recorded"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"config": draccus.encode(RunConfig()), "calibration": None}))
+    (folder / "run.json").write_text(
+        json.dumps({"config": draccus.encode(RunConfig(fps=30.0)), "calibration": None})
+    )
     tick: dict[str, Any] = {"phase": "run", "mode": "running", "unix_s": 0.0, "late_ms": 0.0, "stages_ms": {}}
     goal = [0.0] * 6
     lines = [

@@ -71,7 +71,8 @@ class BoxScore:
     unmeasured: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        if lacking := [name for name in MILESTONES if name not in self.milestones]:
+        lacking = [name for name in MILESTONES if name not in self.milestones]
+        if self.milestones and lacking:  # none: the box was not there
             raise RecordError(f"box {self.box} has no milestone {lacking[0]!r}")
         _explain(self, self.unmeasured, f"box {self.box}")
 
