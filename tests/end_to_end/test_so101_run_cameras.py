@@ -164,8 +164,9 @@ def test_a_camera_that_is_too_slow_does_not_pass_the_preflight(
 def test_two_names_for_one_camera_are_refused(
     checkpoint: Path, tmp_path: Path, host: UsbHost, capfd: pytest.CaptureFixture[str]
 ):
-    both = arguments(checkpoint, tmp_path / "run")
-    both[2] = both[2].replace("index_or_path: 2", "index_or_path: 0")
-    assert RUN.main(both) == 2
+    two = arguments(checkpoint, tmp_path / "run")
+    one = [flag.replace("index_or_path: 2", "index_or_path: 0") for flag in two]
+    assert one != two
+    assert RUN.main(one) == 2
     error = capfd.readouterr().err
     assert f"cameras 'front' and 'wrist' are the same device, {host.dev / 'video0'}" in error
