@@ -28,7 +28,7 @@ from so101_eval.study.probing import Findings, probe
 from so101_eval.study.training import TrainRun, command, runs_of
 from so101_policy.checkpoint.folder import TRAINED_ON
 from so101_policy.errors import PolicyError
-from so101_policy.files import write_text
+from so101_policy.files.whole_files import write_text
 from so101_policy.frames.dataset import open_dataset
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.train.data import start_pose

@@ -19,11 +19,11 @@ from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare, journal, motion_test
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.terminal import Terminal
-from so101_policy.command_flags import Parser
-from so101_policy.command_shell import say
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Parser
+from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.console import Console
 from so101_policy.errors import first_line
-from so101_policy.plain_data import parse_yaml
+from so101_policy.files.plain_data import parse_yaml
 from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.bus.registers import VOLTAGE_UNIT_V
 from so101_robot.bus.setup import Registers, value_of

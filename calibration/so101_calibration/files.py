@@ -11,7 +11,7 @@ from pathlib import Path
 
 from so101_calibration.errors import FileError
 from so101_policy.errors import first_line
-from so101_policy.files import write_text
+from so101_policy.files.whole_files import write_text
 from so101_robot.bus import calibration
 from so101_robot.bus.calibration import Calibration, JointCalibration
 

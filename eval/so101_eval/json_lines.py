@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from so101_eval.errors import RecordError
-from so101_policy.plain_data import MOST_BYTES, parse_json
-from so101_policy.typed_data import typed
+from so101_policy.files.plain_data import MOST_BYTES, parse_json
+from so101_policy.files.typed_data import typed
 
 
 class Dataclass(Protocol):

@@ -9,7 +9,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 
 
 def progress(console: Console) -> Progress:

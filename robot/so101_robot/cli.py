@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from so101_policy.command_shell import Command
+from so101_policy.command_line.command_shell import Command
 
 HELP = Path(__file__).parent / "commands" / "help"
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.extras import ONNX
+from so101_policy.command_line.extras import ONNX
 from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy

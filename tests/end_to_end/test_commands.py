@@ -13,9 +13,9 @@ import pytest
 from so101_calibration import cli as calibration
 from so101_eval import cli as evaluation
 from so101_policy import cli as policy
-from so101_policy import command_shell
-from so101_policy.command_flags import HELP_COLUMNS, flags_in, spelled_now
-from so101_policy.command_shell import OK, Command
+from so101_policy.command_line import command_shell
+from so101_policy.command_line.command_flags import HELP_COLUMNS, flags_in, spelled_now
+from so101_policy.command_line.command_shell import OK, Command
 from so101_policy.commands.help_texts import texts_of
 from so101_robot import cli as robot
 

@@ -22,7 +22,7 @@ from so101_eval.cli import EVAL
 from so101_eval.episode.config_env import PalletizingEnvConfig
 from so101_policy.checkpoint.folder import CONFIG, TRAIN_CONFIG, TRAINED_ON, WEIGHTS
 from so101_policy.cli import RELIANCE, TRAIN
-from so101_policy.command_shell import Command
+from so101_policy.command_line.command_shell import Command
 from so101_policy.errors import CheckpointError
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN

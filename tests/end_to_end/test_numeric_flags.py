@@ -8,8 +8,8 @@ import pytest
 
 from so101_calibration.cli import COMMANDS as CALIBRATION
 from so101_eval.cli import COMMANDS as EVAL
-from so101_policy.command_flags import Number, Whole, parts_of
-from so101_policy.command_shell import Command
+from so101_policy.command_line.command_flags import Number, Whole, parts_of
+from so101_policy.command_line.command_shell import Command
 from so101_policy.errors import CommandLineError
 from so101_robot.mock.serve import command as mock_command
 

@@ -17,7 +17,7 @@ import pexpect
 import pytest
 
 from checkpoints import untrained
-from so101_policy.command_flags import flags_in, spelled_now
+from so101_policy.command_line.command_flags import flags_in, spelled_now
 from so101_robot.cli import RUN
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig

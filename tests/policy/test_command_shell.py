@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from so101_policy import command_shell
-from so101_policy.command_flags import Parser, flags_in, nearest, spelled_now
-from so101_policy.command_shell import FAILED, INTERRUPTED, OK, WRONG_INPUT, Command
+from so101_policy.command_line import command_shell
+from so101_policy.command_line.command_flags import Parser, flags_in, nearest, spelled_now
+from so101_policy.command_line.command_shell import FAILED, INTERRUPTED, OK, WRONG_INPUT, Command
 from so101_policy.errors import CheckpointError, CommandLineError, StoppedError
 
 HELP = """\
@@ -167,7 +167,7 @@ def test_a_command_of_commands(tmp_path: Path, wave: Wave, capsys: pytest.Captur
 WAVE = """
 import sys
 from pathlib import Path
-from so101_policy.command_shell import Command
+from so101_policy.command_line.command_shell import Command
 sys.modules["so101_wave"] = type(sys)("so101_wave")
 def main(arguments):
     {work}
@@ -238,7 +238,8 @@ def test_a_parsers_mistake_is_an_error_with_one_line() -> None:
 
 def test_the_shell_is_light() -> None:
     heavy = "numpy", "torch", "lerobot", "yaml", "rich", "draccus"
-    code = f"import sys, so101_policy.command_shell; sys.exit([m for m in {heavy} if m in sys.modules] or 0)"
+    module = "so101_policy.command_line.command_shell"
+    code = f"import sys, {module}; sys.exit([m for m in {heavy} if m in sys.modules] or 0)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )

@@ -16,9 +16,9 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from so101_policy import command_shell
-from so101_policy.command_shell import MOST_SAID, complain, say
-from so101_policy.console import Console
+from so101_policy.command_line import command_shell
+from so101_policy.command_line.command_shell import MOST_SAID, complain, say
+from so101_policy.command_line.console import Console
 from so101_policy.errors import one_line, printable, shown
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,7 @@ def test_a_log_line_of_a_command_passes_the_formatter():
     program = (
         "import logging, sys, types\n"
         "from pathlib import Path\n"
-        "from so101_policy.command_shell import Command\n"
+        "from so101_policy.command_line.command_shell import Command\n"
         "work = types.ModuleType('work')\n"
         "work.main = lambda arguments: logging.getLogger('x').error('a\\x1b[2Jb') or 0\n"
         "sys.modules['work'] = work\n"

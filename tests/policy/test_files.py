@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from so101_policy.files import is_partial, replacing, write_bytes, write_json, write_text
+from so101_policy.files.whole_files import is_partial, replacing, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from so101_policy import command_shell
-from so101_policy.command_shell import Command
+from so101_policy.command_line import command_shell
+from so101_policy.command_line.command_shell import Command
 from so101_policy.lerobot_compat import version
 from so101_policy.train.checkpoints import step_name
 

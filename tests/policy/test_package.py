@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import so101_policy
-from so101_policy import extras
-from so101_policy.extras import ACCELERATE, ONNX, TRACKERS, MissingPackageError
+from so101_policy.command_line import extras
+from so101_policy.command_line.extras import ACCELERATE, ONNX, TRACKERS, MissingPackageError
 from so101_policy.train import metrics
-from so101_policy.train.config import TRACKERS as TRACKER_NAMES
 from so101_policy.train.processes import join_processes
+from so101_policy.train.settings.config import TRACKERS as TRACKER_NAMES
 
 
 @pytest.mark.parametrize("name", so101_policy.__all__)
@@ -34,7 +34,7 @@ def test_the_package_tells_type_checkers_that_it_has_types(package: str):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, so101_policy, so101_policy.extras\n"
+    code = "import sys, so101_policy, so101_policy.command_line.extras\n"
     code += "heavy = {'torch', 'lerobot', 'onnxruntime', 'accelerate', 'matplotlib', 'datasets'} & set(sys.modules)\n"
     code += "assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from so101_policy.typed_data import typed
+from so101_policy.files.typed_data import typed
 
 
 class Point(NamedTuple):

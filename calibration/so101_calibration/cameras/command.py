@@ -26,8 +26,8 @@ from so101_calibration.cameras.poses import Matrix, board_on_table
 from so101_calibration.cameras.report import lens_table, pose_line
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.console import Console
 
 EXAMPLES = """
   so101-calibrate cameras board --output=board.pdf

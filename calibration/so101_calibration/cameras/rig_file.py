@@ -21,7 +21,7 @@ from so101_calibration.cameras.lock_settings import Lock
 from so101_calibration.cameras.poses import Placed, transform
 from so101_calibration.errors import FileError
 from so101_policy.errors import first_line, printable, shown
-from so101_policy.plain_data import parse_yaml, read_text
+from so101_policy.files.plain_data import parse_yaml, read_text
 
 VERSION = 1
 HEADER = """\

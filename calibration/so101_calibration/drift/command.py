@@ -26,8 +26,8 @@ from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
 from so101_calibration.drift.overlay import instruction, overlay
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.console import Console
 from so101_robot.preflight.findings import Level
 
 EXAMPLES = """

@@ -20,9 +20,9 @@ from so101_calibration.drift.background import Background
 from so101_calibration.drift.judgement import Limits
 from so101_calibration.errors import FileError, UsageError
 from so101_policy.errors import shown
-from so101_policy.files import write_bytes
-from so101_policy.plain_data import parse_json
-from so101_policy.typed_data import typed
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.typed_data import typed
+from so101_policy.files.whole_files import write_bytes
 
 VERSION = 1
 TEXT = "so101-calibrate drift"

@@ -20,8 +20,8 @@ from so101_calibration.servos import compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
-from so101_policy.command_flags import Parser, Whole
-from so101_policy.command_shell import say
+from so101_policy.command_line.command_flags import Parser, Whole
+from so101_policy.command_line.command_shell import say
 from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.guard import measured_ends
 from so101_robot.guard.measured_ends import MeasuredEnds

@@ -16,7 +16,7 @@ from so101_calibration.servos.plausible import NOMINAL_DEG
 from so101_calibration.servos.simulated_person import as_from_the_factory
 from so101_calibration.servos.steps import CONNECTS, HOLD, MIDDLE, WIGGLES
 from so101_calibration.servos.terminal import Operator
-from so101_policy.command_flags import Parser
+from so101_policy.command_line.command_flags import Parser
 from so101_robot.bus.link import BAUD
 from so101_robot.bus.registers import MODEL_NUMBER
 from so101_robot.bus.setup import value_of

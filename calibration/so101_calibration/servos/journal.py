@@ -18,8 +18,8 @@ from so101_calibration import files
 from so101_calibration.errors import CalibrateError, FileError, InterruptedWriteError
 from so101_calibration.servos.line import LOCK, TORQUE, Line
 from so101_policy.errors import first_line, shown
-from so101_policy.files import sync
-from so101_policy.plain_data import parse_json, read_text
+from so101_policy.files.plain_data import parse_json, read_text
+from so101_policy.files.whole_files import sync
 from so101_robot.bus import registers
 from so101_robot.bus.calibration import Calibration, parse
 from so101_robot.bus.registers import BY_NAME

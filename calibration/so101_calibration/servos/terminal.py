@@ -21,7 +21,7 @@ from rich.text import Text
 
 from so101_calibration.errors import InputEndedError
 from so101_calibration.servos.steps import Step
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 
 POLL_S = 0.02
 """Between two readings of keys and servos [s]."""

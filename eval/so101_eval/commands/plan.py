@@ -28,8 +28,8 @@ from so101_eval.statistics import (
 )
 from so101_eval.statistics.checks import check_open, check_probability
 from so101_eval.statistics.power import MOST_NEEDED, MOST_WATCHED, smallest_difference
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.console import Console
 
 
 def count(text: str) -> int:

@@ -21,9 +21,9 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS, load_task
 from so101_eval.statistics import wilson
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.command_shell import complain
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.command_shell import complain
+from so101_policy.command_line.console import Console
 
 EXAMPLES = """
   so101-eval run --task=palletize-2 --episodes=200 \\

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from so101_eval.dataset_report.report import Report, as_data, headline, make_report, shown
-from so101_policy.command_flags import Number, Parser
-from so101_policy.command_shell import FAILED, OK, say
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser
+from so101_policy.command_line.command_shell import FAILED, OK, say
+from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.folder import INFO
 from so101_policy.dataset_check.look import TOLERANCE_S, look
 from so101_policy.errors import DatasetError
-from so101_policy.files import write_text
+from so101_policy.files.whole_files import write_text
 from so101_policy.findings import Level, in_words
 
 STDOUT = Path("-")

@@ -14,7 +14,7 @@ from so101_policy.dataset_check.folder import file_in
 from so101_policy.dataset_check.numbers import Used
 from so101_policy.dataset_check.units import Unit
 from so101_policy.errors import DatasetError
-from so101_policy.plain_data import parse_json
+from so101_policy.files.plain_data import parse_json
 from so101_policy.reliance.phases import JawLevels, carries_of
 from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
 from so101_robot.joints import GRIPPER, JOINTS

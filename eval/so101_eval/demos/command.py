@@ -29,9 +29,9 @@ from so101_eval.errors import ConfigError, DiskFullError, PlayerLostError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_eval.palletizing.scene.tasks import TASKS
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.command_shell import OK
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.command_shell import OK
+from so101_policy.command_line.console import Console
 
 EXAMPLES = """
   so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2

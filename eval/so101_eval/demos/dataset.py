@@ -20,7 +20,7 @@ from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_eval.progress import progress
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 from so101_robot.runs.dataset import ROBOT_TYPE, VIDEO_BACKEND, dataset_features, outcome_of_frame
 
 EPISODES = "so101_episodes.jsonl"

@@ -11,8 +11,8 @@ from pathlib import Path
 from so101_eval.demos.settings import Settings
 from so101_eval.errors import ConfigError
 from so101_policy.errors import shown
-from so101_policy.files import replacing
-from so101_policy.plain_data import parse_json
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.whole_files import replacing
 
 STAGING = ".so101-demos"
 """In the dataset's folder, while episodes are being played."""

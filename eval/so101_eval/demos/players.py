@@ -17,7 +17,7 @@ from so101_eval.errors import EvalError
 from so101_eval.palletizing.scene.draw import check_seed
 from so101_eval.pool import workers
 from so101_eval.progress import progress
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 
 MOST_FAILURES = 20
 """So many and as many as there are good episodes: the expert cannot do it, and would go on for ever."""

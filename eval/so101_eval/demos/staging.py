@@ -16,8 +16,8 @@ from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import Stage
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.reset_data import CAMERAS
-from so101_policy.files import replacing
-from so101_policy.plain_data import parse_json
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.whole_files import replacing
 
 
 class Outcome(NamedTuple):

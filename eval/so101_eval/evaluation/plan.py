@@ -28,7 +28,7 @@ from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
-from so101_policy.typed_data import typed
+from so101_policy.files.typed_data import typed
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend

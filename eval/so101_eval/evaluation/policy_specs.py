@@ -35,9 +35,9 @@ from so101_policy.checkpoint.units import Units
 from so101_policy.dataset_check.numbers import MOST_JOINT
 from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import CheckpointError
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
-from so101_policy.plain_data import parse_json
-from so101_policy.typed_data import typed
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import GRIPPER, JOINTS

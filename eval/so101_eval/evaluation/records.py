@@ -28,9 +28,9 @@ from so101_eval.errors import RecordError
 from so101_eval.json_lines import parse_line, to_json
 from so101_eval.palletizing.score.record import Score
 from so101_policy.errors import shown
-from so101_policy.files import write_text
-from so101_policy.plain_data import parse_json
-from so101_policy.typed_data import typed
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.typed_data import typed
+from so101_policy.files.whole_files import write_text
 
 SCHEMA = 1
 LONGEST_NAME = 200

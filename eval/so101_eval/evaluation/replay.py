@@ -23,9 +23,9 @@ from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_eval.pool import one_thread
-from so101_policy.command_flags import Parser
-from so101_policy.console import Console
-from so101_policy.files import replacing
+from so101_policy.command_line.command_flags import Parser
+from so101_policy.command_line.console import Console
+from so101_policy.files.whole_files import replacing
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.render import Renderer, open_renderer
 

@@ -31,8 +31,8 @@ from so101_eval.evaluation.records import (
     write_tables,
 )
 from so101_eval.progress import progress
-from so101_policy.console import Console
-from so101_policy.files import Lines, is_partial, write_text
+from so101_policy.command_line.console import Console
+from so101_policy.files.whole_files import Lines, is_partial, write_text
 from so101_robot.runs.provenance import git_commit
 
 SESSIONS = "sessions.jsonl"

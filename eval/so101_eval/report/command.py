@@ -20,9 +20,9 @@ from so101_eval.report.data.report_data import report_data
 from so101_eval.report.data.table import BASELINE
 from so101_eval.report.media import BUDGET, Clip, Films, make_media
 from so101_eval.report.page import render
-from so101_policy.command_flags import Number, Parser
-from so101_policy.console import Console
-from so101_policy.files import write_text
+from so101_policy.command_line.command_flags import Number, Parser
+from so101_policy.command_line.console import Console
+from so101_policy.files.whole_files import write_text
 
 EXAMPLES = """
   so101-eval report outputs/eval/first

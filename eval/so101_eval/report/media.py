@@ -28,7 +28,7 @@ from so101_eval.evaluation.replay import camera
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
 from so101_policy.errors import PolicyError
-from so101_policy.files import write_bytes
+from so101_policy.files.whole_files import write_bytes
 from so101_robot.errors import RobotError
 
 

@@ -35,8 +35,8 @@ from so101_eval.statistics import (
 )
 from so101_eval.statistics.checks import MOST, check_count, check_open
 from so101_eval.statistics.power import MOST_WATCHED
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.console import Console
 from so101_policy.errors import shown
 
 EXAMPLES = """

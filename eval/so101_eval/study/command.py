@@ -27,9 +27,9 @@ from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import RELIANCE, Findings, probe
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
-from so101_policy.command_flags import Parser, Whole
-from so101_policy.command_shell import OK
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Parser, Whole
+from so101_policy.command_line.command_shell import OK
+from so101_policy.command_line.console import Console
 
 SHIFTED_SEED = 100_000
 """Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""

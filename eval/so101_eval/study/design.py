@@ -18,7 +18,7 @@ from so101_eval.json_lines import from_json, to_json
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed
 from so101_eval.palletizing.scene.scenarios import load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
-from so101_policy.files import is_partial, write_text
+from so101_policy.files.whole_files import is_partial, write_text
 
 DESIGN = "design.json"
 

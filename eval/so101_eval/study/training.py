@@ -18,7 +18,7 @@ from so101_eval.errors import StudyError
 from so101_eval.json_lines import read_figures
 from so101_eval.pool import start_command, stop_commands
 from so101_eval.study.design import VARIANTS, Design
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 
 PROGRAM = ("-m", "so101_policy.train")
 LOOK_S = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard, cast
 
 from so101_policy.errors import shown
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 
 MOST_ACTIONS, MOST_WIDTH, MOST_LAYERS, MOST_JOINTS = 10_000, 16_384, 64, 256
 """Far beyond any policy that was ever trained for an arm."""

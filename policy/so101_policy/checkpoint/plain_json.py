@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from so101_policy.errors import CheckpointError, first_line
-from so101_policy.plain_data import MOST_BYTES, parse_json
+from so101_policy.files.plain_data import MOST_BYTES, parse_json
 
 
 def read_json(path: Path) -> dict[str, Any]:

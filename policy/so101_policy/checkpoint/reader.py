@@ -50,7 +50,7 @@ from so101_policy.checkpoint.steps import Description, read_description
 from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, read_tensors
 from so101_policy.checkpoint.trained_on import read_trained_on
 from so101_policy.errors import CheckpointError, first_line, printable, shown
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 
 Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 """LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""

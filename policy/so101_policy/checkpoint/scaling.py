@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from so101_policy.checkpoint.folder import CONFIG, POSTPROCESSOR, PREPROCESSOR
 from so101_policy.checkpoint.steps import NORMALIZE, UNNORMALIZE, Description, Step, read_description
 from so101_policy.errors import CheckpointError, first_line, printable, shown
-from so101_policy.plain_data import MOST_BYTES
+from so101_policy.files.plain_data import MOST_BYTES
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "IDENTITY": (),

@@ -13,7 +13,7 @@ from so101_policy.checkpoint.fields import features, is_number, modes
 from so101_policy.checkpoint.folder import POSTPROCESSOR, PREPROCESSOR, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.errors import CheckpointError, shown
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 
 RENAME, BATCH, DEVICE = "rename_observations_processor", "to_batch_processor", "device_processor"
 NORMALIZE, UNNORMALIZE = "normalizer_processor", "unnormalizer_processor"

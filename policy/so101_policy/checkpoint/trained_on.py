@@ -28,7 +28,7 @@ from so101_policy.checkpoint.folder import TRAIN_CONFIG, TRAINED_ON, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError, shown
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 
 SCHEMA = 1
 SCALED_BY = "bilinear_antialias"

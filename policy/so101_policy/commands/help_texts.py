@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from draccus.wrappers.docstring import get_attribute_docstring
 
-from so101_policy.command_flags import HELP_COLUMNS, parts_of
-from so101_policy.command_shell import Command, complain
+from so101_policy.command_line.command_flags import HELP_COLUMNS, parts_of
+from so101_policy.command_line.command_shell import Command, complain
 
 COMMON = """\
   -v, --verbose                 log more, and show where an error comes from

@@ -7,7 +7,7 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from so101_policy.cli import TRAIN
 from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
 from so101_policy.regularizer.config import RegularizerConfig
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.settings.config import SO101TrainConfig
 
 EXAMPLES = """\
 Examples:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from so101_policy.errors import DatasetError, first_line
-from so101_policy.plain_data import parse_json
+from so101_policy.files.plain_data import parse_json
 
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
 EPISODES, DATA = "meta/episodes", "data"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.description import Description, read_description
 from so101_policy.dataset_check.numbers import Used, check_motion, check_names, check_units, check_values
 from so101_policy.dataset_check.statistics import (

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.scaling import resize
 

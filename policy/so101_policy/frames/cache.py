@@ -24,9 +24,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError, first_line
-from so101_policy.files import sync
+from so101_policy.files.whole_files import sync
 from so101_policy.frames.build import build, check_pieces
 from so101_policy.frames.dataset import AnyDataset, camera_shapes, complete_dataset, fingerprint
 from so101_policy.frames.folders import (

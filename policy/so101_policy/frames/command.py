@@ -12,9 +12,9 @@ from typing import NamedTuple
 from rich.table import Table
 
 from so101_policy.cli import FRAMES
-from so101_policy.command_flags import Parser
-from so101_policy.command_shell import say
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Parser
+from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import FrameCache
 from so101_policy.frames.dataset import INFO, fingerprint

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from so101_policy.console import Console
-from so101_policy.files import sync
+from so101_policy.command_line.console import Console
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.typed_data import typed
+from so101_policy.files.whole_files import sync
 from so101_policy.frames.build import WrittenPiece
-from so101_policy.plain_data import parse_json
-from so101_policy.typed_data import typed
 
 FORMAT = 1
 MANIFEST = "cache.json"

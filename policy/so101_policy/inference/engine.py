@@ -25,7 +25,7 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Grids, Maps, maps_of
 from so101_policy.attention.shares import AttentionShares, TokenLayout, shares_of
-from so101_policy.extras import ONNX, MissingPackageError
+from so101_policy.command_line.extras import ONNX, MissingPackageError
 from so101_policy.inference.graph import ActGraph, EngineError, Scaling, check_model
 
 logger = logging.getLogger(__name__)

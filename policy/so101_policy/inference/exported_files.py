@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from so101_policy.files import write_bytes
+from so101_policy.files.whole_files import write_bytes
 from so101_policy.inference.graph import ActGraph
 
 logger = logging.getLogger(__name__)

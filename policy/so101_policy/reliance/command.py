@@ -16,12 +16,12 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_policy.cli import RELIANCE
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.command_shell import OK
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.command_shell import OK
+from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.look import TOLERANCE_S, announce
 from so101_policy.errors import PolicyError
-from so101_policy.files import write_json
+from so101_policy.files.whole_files import write_json
 from so101_policy.reliance.frames import Recordings, open_recordings, read_views
 from so101_policy.reliance.intervals import Bootstrap
 from so101_policy.reliance.phases import PHASES

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from so101_policy.files import replacing
+from so101_policy.files.whole_files import replacing
 from so101_policy.reliance.report import (
     CONFLICT_ROWS,
     PHASE_ROWS,

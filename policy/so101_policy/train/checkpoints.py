@@ -53,8 +53,8 @@ from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
 from so101_policy.errors import StoppedError, TrainError, first_line
-from so101_policy.files import sync
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.files.whole_files import sync
+from so101_policy.train.settings.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
 PROGRESS = "so101_training.json"

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 from so101_policy.cli import TRAIN
 from so101_policy.train import stages as training_run
-from so101_policy.train.config import SO101TrainConfig
-from so101_policy.train.flags import parse
-from so101_policy.train.lerobot_settings import given_on, without_effect
+from so101_policy.train.settings.config import SO101TrainConfig
+from so101_policy.train.settings.flags import parse
+from so101_policy.train.settings.lerobot_settings import given_on, without_effect
 
 _log = logging.getLogger(__name__)
 

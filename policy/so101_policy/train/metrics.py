@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from so101_policy.extras import TRACKERS
-from so101_policy.files import Lines, write_text
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.command_line.extras import TRACKERS
+from so101_policy.files.whole_files import Lines, write_text
+from so101_policy.train.settings.config import SO101TrainConfig
 
 METRICS = "metrics.jsonl"
 

@@ -28,8 +28,8 @@ from so101_policy.errors import TrainError
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_fresh_backbone
 from so101_policy.model.modeling_regularized_act import from_act
 from so101_policy.train.checkpoints import Trained
-from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.data import Description, start_pose, trained_on
+from so101_policy.train.settings.config import SO101TrainConfig
 
 FUSED_OPTIMIZERS = {AdamWConfig: torch.optim.AdamW, AdamConfig: torch.optim.Adam}
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from so101_policy.extras import ACCELERATE
+from so101_policy.command_line.extras import ACCELERATE
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 
 SHOWN_FIGURES = (
     "loss",

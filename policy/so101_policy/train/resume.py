@@ -14,8 +14,8 @@ from lerobot.utils.constants import PRETRAINED_MODEL_DIR
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.errors import TrainError
 from so101_policy.train.checkpoints import Progress
-from so101_policy.train.config import CacheConfig, SO101TrainConfig
-from so101_policy.train.settings_file import read_settings
+from so101_policy.train.settings.config import CacheConfig, SO101TrainConfig
+from so101_policy.train.settings.settings_file import read_settings
 
 MAY_DIFFER = (
     *("steps", "log_freq", "eval_steps", "max_eval_samples", "save_freq", "save_checkpoint", "env_eval_freq"),

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from so101_policy.checkpoint.reader import find_checkpoint
-from so101_policy.command_shell import say
-from so101_policy.console import Console
+from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.look import announce
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
@@ -19,7 +19,6 @@ from so101_policy.model.configuration_regularized_act import RegularizedACTConfi
 from so101_policy.model.export import export_as_act
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_progress, restore
-from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.data import Description, TrainingData, check_alike, check_fits, describe, load
 from so101_policy.train.device_batch import DeviceBatch
 from so101_policy.train.heldout import evenly_spaced
@@ -28,6 +27,7 @@ from so101_policy.train.policy import make_trained, settle_features
 from so101_policy.train.processes import Processes, join_processes
 from so101_policy.train.progress import Display
 from so101_policy.train.resume import check_same_data, check_same_run
+from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.train.trainer import Ending, HeldOutSet, Trainer
 
 __all__ = ["assemble", "begin_or_resume", "examine", "finish", "load_samples", "make_trained", "start"]

@@ -21,7 +21,6 @@ from torch import Tensor
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state
-from so101_policy.train.config import SO101TrainConfig
 from so101_policy.train.divergence import DivergedError, DivergenceWatch
 from so101_policy.train.heldout import held_out_l1
 from so101_policy.train.interruption import Interruption
@@ -29,6 +28,7 @@ from so101_policy.train.joint_loss import COLUMNS, LossOf, joint_loss
 from so101_policy.train.metrics import Metrics
 from so101_policy.train.processes import Processes
 from so101_policy.train.progress import Display
+from so101_policy.train.settings.config import SO101TrainConfig
 
 
 class Ending(Enum):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from so101_policy.errors import shown
-from so101_policy.plain_data import parse_json, read_text
+from so101_policy.files.plain_data import parse_json, read_text
 from so101_robot.bus.identity import Calibrated
 from so101_robot.joints import JOINTS, SERVO_IDS, STEPS_PER_TURN
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from so101_policy.console import Console
-from so101_policy.files import write_json
+from so101_policy.command_line.console import Console
+from so101_policy.files.whole_files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks.scheduler import Scheduler
 from so101_robot.commands.poses import require_poses

@@ -1,6 +1,6 @@
 """From the command line of `so101-run` and `so101-replay` to a `RunConfig`.
 
-Help, unknown flags and old spellings were dealt with before (`so101_policy.command_shell`).
+Help, unknown flags and old spellings were dealt with before (`so101_policy.command_line.command_shell`).
 """
 
 import re
@@ -16,7 +16,7 @@ from lerobot.cameras.configs import ColorMode, Cv2Backends, Cv2Rotation
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from so101_policy.errors import first_line
-from so101_policy.plain_data import parse_yaml, read_text
+from so101_policy.files.plain_data import parse_yaml, read_text
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError, RobotError

@@ -18,8 +18,8 @@ from typing import Any
 import draccus
 import yaml
 
-from so101_policy.command_shell import say
-from so101_policy.files import write_json
+from so101_policy.command_line.command_shell import say
+from so101_policy.files.whole_files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY
 from so101_robot.commands import compose

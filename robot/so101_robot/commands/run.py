@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from so101_policy.command_shell import FAILED, INTERRUPTED, OK, complain, in_words, say
-from so101_policy.files import write_json
+from so101_policy.command_line.command_shell import FAILED, INTERRUPTED, OK, complain, in_words, say
+from so101_policy.files.whole_files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN

@@ -16,8 +16,8 @@ from typing import Literal, TextIO
 import numpy as np
 from rich.live import Live
 
-from so101_policy.command_shell import say
-from so101_policy.console import Console
+from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.console import Console
 from so101_robot.bus.protocol import Errors
 from so101_robot.display.view import Title, View, export_svg, plain_line, render
 from so101_robot.joints import JOINTS

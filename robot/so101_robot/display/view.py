@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from so101_policy.console import Console
+from so101_policy.command_line.console import Console
 from so101_robot.bus.protocol import Errors
 from so101_robot.display.style import (
     ACCENT,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from so101_policy.errors import first_line, shown
-from so101_policy.plain_data import parse_yaml, read_text
+from so101_policy.files.plain_data import parse_yaml, read_text
 from so101_robot.errors import ConfigError
 from so101_robot.guard.rig import Rig
 from so101_robot.joints import FULL_TURN_JOINT

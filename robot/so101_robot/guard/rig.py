@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from so101_policy.errors import first_line, shown
-from so101_policy.plain_data import Plain, parse_yaml, read_text
+from so101_policy.files.plain_data import Plain, parse_yaml, read_text
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
 

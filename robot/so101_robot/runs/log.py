@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from so101_policy.errors import shown
-from so101_policy.files import write_json
-from so101_policy.plain_data import Plain, parse_json
+from so101_policy.files.plain_data import Plain, parse_json
+from so101_policy.files.whole_files import write_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 
 PACKAGES = ("lerobot_policy_so101", "lerobot", "torch", "numpy", "mujoco", "feetech-servo-sdk", "pyserial")
 """Packages whose versions decide what a run does."""

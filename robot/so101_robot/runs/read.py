@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_policy.plain_data import parse_json
+from so101_policy.files.plain_data import parse_json
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
 from so101_robot.runs.log import RUN, TICKS, read_ticks

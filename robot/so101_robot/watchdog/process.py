@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from so101_policy.files import write_text
+from so101_policy.files.whole_files import write_text
 from so101_robot.bus.identity import Identity
 from so101_robot.bus.port_lock import PortInUseError, open_locked
 from so101_robot.bus.small_bus import SmallBus

@@ -19,8 +19,8 @@ from so101_eval.evaluation.policy_specs import EPISODES as SCENES
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, EpisodeRecord, Key, read_episodes
 from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report.media import Films, clip_key, make_media
-from so101_policy import command_shell
-from so101_policy.command_shell import INTERRUPTED, WRONG_INPUT
+from so101_policy.command_line import command_shell
+from so101_policy.command_line.command_shell import INTERRUPTED, WRONG_INPUT
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 
 MakeAct = Callable[..., Path]

@@ -24,7 +24,7 @@ from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import parse_policies, parse_policy
 from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import run
-from so101_policy.command_shell import WRONG_INPUT
+from so101_policy.command_line.command_shell import WRONG_INPUT
 
 QUIET = Console(quiet=True)
 NOTHING = ["--task", "palletize-1", "--episodes", "1", "--cluster"]

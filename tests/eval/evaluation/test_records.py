@@ -25,7 +25,7 @@ from so101_eval.evaluation.records import (
     write_tables,
 )
 from so101_eval.palletizing.score.record import MILESTONES, BoxScore, Event, Score
-from so101_policy.files import write_text
+from so101_policy.files.whole_files import write_text
 
 
 def score(success: bool | None, seed: int, scenario: str = "nominal", level: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from so101_eval.cli import EVAL
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, RUN, EpisodeRecord, read_episodes
 from so101_eval.evaluation.replay import DIFFERENT, EVERY, HEIGHT, SAME, WIDTH, describe, film, find, replay
-from so101_policy.command_shell import WRONG_INPUT
+from so101_policy.command_line.command_shell import WRONG_INPUT
 
 
 def frames_of(video: Path) -> tuple[int, tuple[int, ...], float]:

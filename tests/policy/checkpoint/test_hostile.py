@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from checkpoints import untrained
 from so101_policy import ActPolicy, CheckpointError
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, TRAINED_ON, WEIGHTS
+from so101_policy.files.plain_data import MOST_DEPTH, depth_of, parse_json
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
-from so101_policy.plain_data import MOST_DEPTH, depth_of, parse_json
 
 PRE, POST = PROCESSORS
 PRE_STATE = "policy_preprocessor_step_3_normalizer_processor.safetensors"

@@ -16,8 +16,9 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from so101_policy import ActPolicy, extras
+from so101_policy import ActPolicy
 from so101_policy.attention.shares import AttentionProbe
+from so101_policy.command_line import extras
 from so101_policy.inference import exported_files as files_module
 from so101_policy.inference.engine import (
     Engine,

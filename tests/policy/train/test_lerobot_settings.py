@@ -11,11 +11,12 @@ import pytest
 from so101_policy.cli import TRAIN
 from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
-from so101_policy.train import command, lerobot_settings
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train import command
 from so101_policy.train.data import describe
-from so101_policy.train.flags import parse
-from so101_policy.train.lerobot_settings import DONE, GROUPS, NO_EFFECT, REFUSED, settings
+from so101_policy.train.settings import lerobot_settings
+from so101_policy.train.settings.config import SO101TrainConfig
+from so101_policy.train.settings.flags import parse
+from so101_policy.train.settings.lerobot_settings import DONE, GROUPS, NO_EFFECT, REFUSED, settings
 
 Flags = Callable[..., list[str]]
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from so101_policy.cli import TRAIN
-from so101_policy.train.settings_file import OURS, split_settings
+from so101_policy.train.settings.settings_file import OURS, split_settings
 
 Flags = Callable[..., list[str]]
 Train = Callable[..., Path]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.cli import TRAIN
 from so101_policy.errors import StoppedError
-from so101_policy.files import Lines
+from so101_policy.files.whole_files import Lines
 from so101_policy.model import export
 from so101_policy.train import stages as training_run
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from so101_policy.files import write_json
+from so101_policy.files.whole_files import write_json
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.errors import ConfigError

@@ -17,8 +17,8 @@ from so101_eval.report.data.table import FloatArray, Policy, Table
 from so101_eval.statistics import ALPHA
 from so101_eval.statistics.intervals import normal_quantile
 from so101_policy.errors import shown
-from so101_policy.plain_data import parse_json
-from so101_policy.typed_data import typed
+from so101_policy.files.plain_data import parse_json
+from so101_policy.files.typed_data import typed
 
 SCHEMA = 1
 LEAST = 8

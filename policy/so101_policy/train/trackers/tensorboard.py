@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.settings.config import SO101TrainConfig
 
 FOLDER = "tensorboard"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import trackio  # pyright: ignore[reportMissingImports]  # in none of our extras
 
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.settings.config import SO101TrainConfig
 
 
 class Trackio:

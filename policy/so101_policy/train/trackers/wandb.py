@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import wandb
 from lerobot.common.wandb_utils import WandBLogger
 
-from so101_policy.train.config import SO101TrainConfig
+from so101_policy.train.settings.config import SO101TrainConfig
 
 
 class WandB:

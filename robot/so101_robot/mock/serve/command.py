@@ -16,9 +16,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from so101_policy.command_flags import Number, Parser, Whole
-from so101_policy.command_shell import OK, WRONG_INPUT
-from so101_policy.console import Console
+from so101_policy.command_line.command_flags import Number, Parser, Whole
+from so101_policy.command_line.command_shell import OK, WRONG_INPUT
+from so101_policy.command_line.console import Console
 from so101_policy.errors import printable
 from so101_robot.cli import MOCK
 from so101_robot.errors import ConfigError, RobotError

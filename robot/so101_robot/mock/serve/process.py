@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 from so101_robot.errors import RobotError
 from so101_robot.mock.cameras.process import START_S
 from so101_robot.process import child

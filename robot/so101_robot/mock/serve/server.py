@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 from so101_robot.bus import protocol
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS

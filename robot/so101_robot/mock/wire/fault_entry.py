@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from so101_policy.errors import shown
-from so101_policy.plain_data import Plain
+from so101_policy.files.plain_data import Plain
 from so101_robot.bus.protocol import Instruction
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from so101_policy.errors import first_line, shown
-from so101_policy.plain_data import Plain, parse_yaml, read_text
+from so101_policy.files.plain_data import Plain, parse_yaml, read_text
 from so101_robot.errors import ConfigError
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.fault_entry import Fault, read_fault

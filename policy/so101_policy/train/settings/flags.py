@@ -21,12 +21,12 @@ from lerobot.policies.act.configuration_act import ACTConfig
 
 from so101_policy.checkpoint.reader import check_device, find_checkpoint
 from so101_policy.cli import TRAIN
-from so101_policy.command_flags import flags_in, nearest
+from so101_policy.command_line.command_flags import flags_in, nearest
 from so101_policy.errors import CheckpointError, PolicyError, TrainError
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, TORCHVISION, weights_of
-from so101_policy.train.config import SO101TrainConfig
-from so101_policy.train.lerobot_settings import BEFORE
-from so101_policy.train.settings_file import find_settings, read_settings, require_known
+from so101_policy.train.settings.config import SO101TrainConfig
+from so101_policy.train.settings.lerobot_settings import BEFORE
+from so101_policy.train.settings.settings_file import find_settings, read_settings, require_known
 
 FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 """The flags of the help, to name the nearest one when a flag does not exist."""

@@ -22,8 +22,8 @@ from so101_policy.errors import TrainError
 from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
-from so101_policy.train.lerobot_settings import given_on, refuse
-from so101_policy.train.settings_file import write_settings
+from so101_policy.train.settings.lerobot_settings import given_on, refuse
+from so101_policy.train.settings.settings_file import write_settings
 
 HELD_OUT = 0.1
 """Fraction of the episodes that are held out unless the user says otherwise."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, TextIO, cast
 
-from so101_policy.command_flags import flags_in, nearest, spelled_now, unknown_flag
+from so101_policy.command_line.command_flags import flags_in, nearest, spelled_now, unknown_flag
 from so101_policy.errors import CommandLineError, SO101Error, printable
 from so101_policy.lerobot_compat import version as lerobot_version
 

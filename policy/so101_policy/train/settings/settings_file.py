@@ -18,8 +18,8 @@ from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.reader import find_checkpoint
 from so101_policy.errors import TrainError, first_line
+from so101_policy.files.plain_data import MOST_BYTES
 from so101_policy.lerobot_compat import version
-from so101_policy.plain_data import MOST_BYTES
 
 OURS = "so101_train_config.json"
 
