@@ -43,7 +43,11 @@ def parser() -> Parser:
     add("--task", required=True, help=f"of {', '.join(TASKS)}")
     add("--difference", type=Number(1, 100), default=30.0, metavar="POINTS",
         help="to be found, in points of success (default: %(default)g)")  # fmt: skip
-    add("--starts", type=Whole(1, 1000), help="blocks, each with a start of its own (default: as many as that needs)")
+    add(
+        "--starts",
+        type=Whole(1, 1000),
+        help="blocks, each with a start of its own (default: as many as that needs)",
+    )
     add("--scenarios", default=NOMINAL, metavar="NAME[:LEVEL],...",
         help="what is changed about the start; blocks go round them (default: nominal)")  # fmt: skip
     add("--primary", choices=PRIMARY, default="success",
@@ -65,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
     """Raises what is wrong with the request."""
     folder: Path = options.folder
     if (folder / STUDY).exists() or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(f"{folder} is there already; choose a new folder, or change its {STUDY} if it is not locked")
+        raise ConfigError(
+            f"{folder} is there already; choose a new folder, or change its {STUDY} if it is not locked"
+        )
     console = Console()
     specs = parse_policies([_shipped(text) for text in options.policies], options.fps)
     picture_size(specs, options.task, None)
@@ -100,11 +106,15 @@ def plan(starts: int | None, difference: float, primary: str, policies: int) -> 
 
 def sentence(planned: Planned, difference: float, primary: str, policies: int) -> str:
     """What such a study can show, in words."""
-    enough = "" if planned.power >= POWER else f" That is less than the usual {POWER:.0%}: plan more blocks, or look for more."
+    enough = (
+        ""
+        if planned.power >= POWER
+        else f" That is less than the usual {POWER:.0%}: plan more blocks, or look for more."
+    )
     return (
-        f"{planned.blocks} blocks of {policies} trials find a difference of {100 * difference:.0f} points of {primary} in "
-        f"{planned.power:.0%} of such studies (simulated from 50 %, with common scenes), and take {planned.mean_blocks:.0f} "
-        f"blocks on average.{enough}"
+        f"{planned.blocks} blocks of {policies} trials find a difference of {100 * difference:.0f} points of {primary} "
+        f"in {planned.power:.0%} of such studies (simulated from 50 %, with common scenes), and take "
+        f"{planned.mean_blocks:.0f} blocks on average.{enough}"
     )
 
 

@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
     study, console = lock(options.folder), Console()
     for line in says(study):
         console.print(line, soft_wrap=True)
-    console.print(f"next: so101-bench rehearse {options.folder}, then so101-bench run {options.folder}", soft_wrap=True)
+    console.print(
+        f"next: so101-bench rehearse {options.folder}, then so101-bench run {options.folder}", soft_wrap=True
+    )
     return OK
 
 
@@ -57,7 +59,9 @@ def says(study: Study) -> list[str]:
     if least is None:
         lines.append("So many blocks do not find even 50 points four times of five.")
     else:
-        lines.append(f"The least that so many blocks find four times of five is about {100 * least:.0f} points.")
+        lines.append(
+            f"The least that so many blocks find four times of five is about {100 * least:.0f} points."
+        )
     if study.latency == "own":
         lines.append("latency: own. Answers are not held back, so their times may tell the policies apart.")
     return lines

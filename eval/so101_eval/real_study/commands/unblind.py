@@ -37,5 +37,7 @@ def run(options: argparse.Namespace) -> int:
     summary, console = unblind(options.folder, options.early), Console()
     for line in summary.lines():
         console.print(line, soft_wrap=True)
-    console.print(f"written: episodes.jsonl and its tables; next: so101-eval report {options.folder}", soft_wrap=True)
+    console.print(
+        f"written: episodes.jsonl and its tables; next: so101-eval report {options.folder}", soft_wrap=True
+    )
     return OK

@@ -25,7 +25,9 @@ def lock(folder: Path) -> Study:
         OSError: the folder cannot be written.
     """
     if (folder / EVENTS).exists():
-        raise ConfigError(f"{folder} is locked already; a study is locked once. so101-bench init makes another one")
+        raise ConfigError(
+            f"{folder} is locked already; a study is locked once. so101-bench init makes another one"
+        )
     study = read_study(folder)
     write_study(folder, study)
     public_key = seal(folder, study, draw_schedule(study))

@@ -1,8 +1,8 @@
 """The schedule: who drives when, drawn from the system's random source and sealed before the first trial.
 
-`key.sealed` is a sealed box (libsodium's: X25519 and XSalsa20-Poly1305). Everybody may make one with the public key, only
-the secret key opens it. The secret key is kept outside of the study's folder, so that a look into the folder, a copy of
-it or a backup tells nothing. That guards against honest curiosity and not against somebody who wants to cheat.
+`key.sealed` is a sealed box (libsodium's: X25519 and XSalsa20-Poly1305). Everybody may make one with the public key,
+only the secret key opens it. The secret key is kept outside of the study's folder, so that a look into the folder, a
+copy of it or a backup tells nothing. That guards against honest curiosity and not against somebody who wants to cheat.
 """
 
 import json

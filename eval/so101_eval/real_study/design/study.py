@@ -121,9 +121,7 @@ class Study:
         if unknown := sorted(set(self.void_reasons) - set(VOID_REASONS)):
             raise ConfigError(f"void_reasons: {unknown[0]!r} is none of {', '.join(VOID_REASONS)}")
         if self.limit_s <= 0 or self.dangers < 1:
-            raise ConfigError(
-                f"time_limit_s {self.limit_s:g}, dangers {self.dangers}: expected more than 0"
-            )
+            raise ConfigError(f"time_limit_s {self.limit_s:g}, dangers {self.dangers}: expected more than 0")
 
     @property
     def plan_task(self) -> Task:

@@ -78,7 +78,11 @@ def read_chain(path: Path, study_sha256: str) -> tuple[list[Event], str]:
         except ValueError as problem:
             raise RecordError(f"{path}, line {number} is damaged: {problem}") from problem
         if event.n != number - 1 or event.prev != prev:
-            what = "the study was edited after it was locked" if number == 1 else "it, or a line before, was changed"
+            what = (
+                "the study was edited after it was locked"
+                if number == 1
+                else "it, or a line before, was changed"
+            )
             raise RecordError(
                 f"{path}, line {number} does not follow from what is before it ({what}). Events are never edited; "
                 "put back the file of a backup, or begin another study"

@@ -143,7 +143,7 @@ def fold(events: Iterable[Event]) -> State:
                 state = begin(event.data["policies"], event.data["blocks"], event.data["practice"])
             else:
                 state = after(state, event)
-        except (KeyError, TypeError, ValueError) as problem:
+        except (KeyError, IndexError, TypeError, ValueError) as problem:
             if isinstance(problem, RecordError):
                 raise
             raise RecordError(f"event {event.n} ({event.kind}) is damaged: {problem!r}") from problem

@@ -18,7 +18,9 @@ class Nothing:
     def rig_check(self, pictures: Pictures) -> list[Finding]:
         """One warning."""
         return [
-            Finding(Level.WARN, "measurement", "", f"{self.why}; starts and placements are the operator's word")
+            Finding(
+                Level.WARN, "measurement", "", f"{self.why}; starts and placements are the operator's word"
+            )
         ]
 
     def outlines(self, reset: Reset) -> dict[int, Outline]:

@@ -16,9 +16,11 @@ from so101_eval.real_study.rule.rule import decide, log_e_path
 from so101_eval.statistics import ALPHA, POWER, discordance, largest_phi
 
 BASE, PHI = 0.5, 0.3
-"""Where nothing is known of the policies: the rate at which a difference is hardest to see, and as `so101-eval plan`."""
+"""Where nothing is known: the rate at which a difference is hardest to see; the latter as in `so101-eval plan`."""
 STUDIES = 400
 """Simulated studies for a proposal: power to within 4 points."""
+COINS = 1000
+"""Coin sequences of the planned test in a simulated study of stage credit."""
 TRIED = (6, 8, 10, 12, 16, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200)
 """Numbers of blocks that are proposed."""
 
@@ -53,11 +55,13 @@ def power_of(
         number = stops_at(outcomes, alpha)
         used += number
         x = outcomes[:number, -1] - outcomes[:number, 0]
-        found += decide(x, blocks, alpha / (policies - 1)).verdict == "better"
+        found += decide(x, blocks, alpha / (policies - 1), COINS).verdict == "better"
     return Planned(blocks, found / studies, used / studies)
 
 
-def propose(difference: float, primary: Primary = "success", policies: int = 2, alpha: float = ALPHA) -> Planned:
+def propose(
+    difference: float, primary: Primary = "success", policies: int = 2, alpha: float = ALPHA
+) -> Planned:
     """The fewest blocks of `TRIED` that find the difference with the usual power, else the most."""
     low, high = 0, len(TRIED) - 1
     while low < high:  # power grows with the number of blocks
@@ -69,11 +73,14 @@ def propose(difference: float, primary: Primary = "success", policies: int = 2, 
     return power_of(TRIED[low], difference, primary, policies=policies, alpha=alpha)
 
 
-def detectable(blocks: int, primary: Primary = "success", policies: int = 2, alpha: float = ALPHA) -> float | None:
+def detectable(
+    blocks: int, primary: Primary = "success", policies: int = 2, alpha: float = ALPHA
+) -> float | None:
     """The smallest of 15, 20, 25, ... 50 points that so many blocks find with the usual power; None: not even that."""
     steps = [points / 100 for points in range(15, 51, 5)]
     return next(
-        (d for d in steps if power_of(blocks, d, primary, policies=policies, alpha=alpha).power >= POWER), None
+        (d for d in steps if power_of(blocks, d, primary, policies=policies, alpha=alpha).power >= POWER),
+        None,
     )
 
 
@@ -94,7 +101,7 @@ def simulate(
     base: float,
     phi: float,
 ) -> Iterable[NDArray[np.float64]]:
-    """Studies (blocks, policies) of outcomes in 0 to 1; the last policy is better by `difference`, the others are equal."""
+    """Studies (blocks, policies) of outcomes, 0 to 1; the last one is better by `difference`, the others are alike."""
     top = min(base + difference, 1.0)
     if primary == "success":
         only_better, only_worse = discordance(top, base, min(phi, largest_phi(top, base)))
@@ -103,7 +110,9 @@ def simulate(
             scene = random.random(blocks)
             # of the pair (first, last): both, only the last, only the first, neither
             both = base - only_worse
-            worse[:, 0] = (scene < both) | ((scene >= both + only_better) & (scene < both + only_better + only_worse))
+            worse[:, 0] = (scene < both) | (
+                (scene >= both + only_better) & (scene < both + only_better + only_worse)
+            )
             worse[:, -1] = scene < both + only_better
             yield worse
         return

@@ -1,12 +1,12 @@
 """When a study is decided.
 
 Policy by policy against the first one, block by block: x = the policy's outcome minus the first one's, in -1 to 1. The
-order in a block was drawn, so with two equal policies x and -x are equally likely whatever the operator, the evening
-or a drift of the arm did. The e-value bets on the mean of x (`statistics.sequential`); it may be looked at after every
-block. A comparison is decided at E >= (k - 1) / alpha for k policies.
+order in a block was drawn, so with two equal policies x and -x are equally likely whatever the operator, the
+evening or a drift of the arm did. The e-value bets on the mean of x (`statistics.sequential`); it may be looked at after
+each block. A comparison is decided at E >= (k - 1) / alpha for k policies.
 
-A study that is not decided at its planned number of blocks is given one more test, of the whole rule: given the sizes of
-the x, their signs are fair coins under the null hypothesis. p = P(such coins cross on the way, or end with a sum at
+A study that is not decided at its planned number of blocks is given one more test, of the whole rule: given the sizes
+of the x, their signs are fair coins under the null hypothesis. p = P(such coins cross on the way, or end with a sum at
 least as large). So e-value and planned test together have the level alpha / (k - 1), exactly where all coin sequences
 are counted (x of -1, 0, 1), and by `DRAWS` of them otherwise. The share of the level that the e-value has spent
 is not spent again.
@@ -26,8 +26,8 @@ from so101_eval.statistics import ALPHA, Interval, difference_interval, log_e_va
 DRAWS = 20_000
 """Coin sequences where they cannot all be counted: p of 0.05 to within 0.003."""
 CHUNK = 2_000
-NODES = 48
-"""Of the rule over bets, for scores between -1 and 1: exact up to 95 blocks."""
+NODES = 32
+"""Of the rule over bets, for scores between -1 and 1: exact up to 63 blocks."""
 
 Array = NDArray[np.float64]
 
@@ -109,11 +109,11 @@ class Decided(NamedTuple):
     verdict: Literal["better", "worse", "open"]
 
 
-def decide(x: Array, planned: int, level: float) -> Decided:
+def decide(x: Array, planned: int, level: float, draws: int = DRAWS) -> Decided:
     """Of the differences x (n,) of n <= planned blocks."""
     crossed = np.flatnonzero(log_e_path(x[None])[0] >= -math.log(level))
     at = int(crossed[0]) + 1 if len(crossed) else None
-    p_value = planned_p(x, level) if at is None and len(x) == planned else None
+    p_value = planned_p(x, level, draws) if at is None and len(x) == planned else None
     total = float(x[:at].sum())
     if total == 0 or not (at is not None or (p_value is not None and p_value <= level)):
         return Decided(at, p_value, "open")
@@ -139,7 +139,7 @@ def is_binary(x: Array) -> bool:
     return bool(np.isin(x, (-1.0, 0.0, 1.0)).all())
 
 
-def planned_p(x: Array, level: float) -> float:
+def planned_p(x: Array, level: float, draws: int = DRAWS) -> float:
     """p-value of the whole rule for a sequence that has not crossed; see the module's docstring."""
     x = np.asarray(x, np.float64)
     sizes = np.abs(x)[x != 0]  # a block without a difference moves neither the e-value nor the sum
@@ -150,15 +150,15 @@ def planned_p(x: Array, level: float) -> float:
     # the order of the coins matters for crossing: sizes stay in the order of the blocks
     random = np.random.default_rng(len(sizes))  # the same data give the same p
     end, limit, hits = abs(float(x.sum())) - 1e-9, -math.log(level), 0
-    for _ in range(DRAWS // CHUNK):
-        flipped = sizes * random.choice((-1.0, 1.0), size=(CHUNK, len(sizes)))
+    for first in range(0, draws, CHUNK):
+        flipped = sizes * random.choice((-1.0, 1.0), size=(min(CHUNK, draws - first), len(sizes)))
         hits += int(((log_e_path(flipped) >= limit).any(axis=1) | (np.abs(flipped.sum(axis=1)) >= end)).sum())
-    return (hits + 1) / (DRAWS + 1)
+    return (hits + 1) / (draws + 1)
 
 
 @lru_cache(maxsize=4096)
 def _counted_p(coins: int, end: int, level: float) -> float:
-    """P(the e-value of fair coins crosses within so many, or their sum ends at `end` or beyond): all of them counted."""
+    """P(the e-value of fair coins crosses within so many, or their sum ends at `end` or beyond): all are counted."""
     limit = -math.log(level)
     alive, crossed = np.zeros(coins + 1), 0.0  # by number of wins
     alive[0] = 1.0

@@ -103,7 +103,13 @@ class Bench:
         return [*found, Finding(Level.OK, "cameras", "", words)]
 
     def drive(
-        self, contender: Contender, least_s: float, folder: Path, code: str, watching: Sequence[Observer], control: Control
+        self,
+        contender: Contender,
+        least_s: float,
+        folder: Path,
+        code: str,
+        watching: Sequence[Observer],
+        control: Control,
     ) -> Ran:
         """One trial: to the start pose, the policy, home. Raises RobotError, ConfigError before the arm has moved."""
         with stop_on_signals() as stop:

@@ -59,7 +59,9 @@ class Control:
 class Controlled:
     """A scheduler that does as its `Control` says."""
 
-    def __init__(self, inner: Scheduler, control: Control, standing: Callable[[], NDArray[np.float64]]) -> None:
+    def __init__(
+        self, inner: Scheduler, control: Control, standing: Callable[[], NDArray[np.float64]]
+    ) -> None:
         self._inner, self._control, self._standing = inner, control, standing
         self._was_held = False
 

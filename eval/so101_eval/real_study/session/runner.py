@@ -27,6 +27,7 @@ from so101_eval.real_study.events.state import Kind, Place, State, Trial, after,
 from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
 from so101_eval.real_study.rule.rule import look
 from so101_eval.real_study.session.bench import Bench
+from so101_eval.real_study.session.clip import CLIP, Film
 from so101_eval.real_study.session.contenders import Ready
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.hands import Hands
@@ -210,7 +211,7 @@ class Session:
                 self._ready.least_s,
                 folder,
                 code,
-                [*self._hands.watch(control), showing],
+                [*self._hands.watch(control), Film(folder / CLIP, self._bench.config.ticks_per_s), showing],
                 control,
             )
         finally:
@@ -225,10 +226,10 @@ class Session:
                 **self._bench.health()._asdict(),
             },
         )
-        if ran.held or not ran.at_home:
+        if ran.held:
             raise ConfigError(
-                f"the arm is not at home after trial {code} ({ran.held or ran.error or 'it did not get there'}): put a "
-                "hand under it, switch its supply off, and see to it; the study goes on from here"
+                f"the arm is held in the air after trial {code} ({ran.held}): put a hand under it, switch its supply "
+                "off, and see to it; the study goes on from here"
             )
         if ran.signal:
             raise LeaveError
@@ -304,7 +305,11 @@ class Session:
 
     def _ask_outcome(self, trial: Trial, before: Outcome | None) -> None:
         assert trial.ended is not None  # asked by `_settle`, or it has an outcome
-        text = "What became of the boxes?" if before is None else "Change the outcome; the first one is kept, too."
+        text = (
+            "What became of the boxes?"
+            if before is None
+            else "Change the outcome; the first one is kept, too."
+        )
         self._operator.show(self._view("outcome", trial=trial, text=text, suggested=trial.ended["why"]))
         while True:
             data = self._until("outcome").data
@@ -321,7 +326,9 @@ class Session:
             assert trial.rig is not None  # it has a reason
             self._void(trial, reason, trial.rig["by"], outcome)
             return
-        self._write(Kind.OUTCOME, {"trial": trial.code, "outcome": asdict(outcome), "change": before is not None})
+        self._write(
+            Kind.OUTCOME, {"trial": trial.code, "outcome": asdict(outcome), "change": before is not None}
+        )
         if before is None:
             self._measure(trial)
 
@@ -339,7 +346,9 @@ class Session:
     def _end_block(self, place: Place) -> None:
         policies = self._state.policies
         question = (
-            "Which trial was the new policy?" if policies == 2 else f"Which trial was the first policy of the {policies}?"
+            "Which trial was the new policy?"
+            if policies == 2
+            else f"Which trial was the first policy of the {policies}?"
         )
         self._operator.show(self._view("block", place=place, question=question, trials=policies))
         possible = (*map(str, range(1, policies + 1)), "?")
@@ -393,7 +402,13 @@ class Session:
                 return action
 
     def _view(
-        self, screen: Any, *, place: Place | None = None, slot: int = 0, trial: Trial | None = None, **more: Any
+        self,
+        screen: Any,
+        *,
+        place: Place | None = None,
+        slot: int = 0,
+        trial: Trial | None = None,
+        **more: Any,
     ) -> View:
         state, study = self._state, self._study
         if trial is not None:

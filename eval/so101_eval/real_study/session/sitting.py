@@ -128,9 +128,7 @@ def _session(
     journal.append(Kind.KEY_OPENED, {"by": "run"})
     about = about_run([], draccus.encode(config), study=study.sha256, rehearsal=settings.rehearsal)
     bench = Bench(robot, config, about)
-    return Session(
-        study, folder, journal, schedule, bench, ready, operator, hands, measurement, settings
-    )
+    return Session(study, folder, journal, schedule, bench, ready, operator, hands, measurement, settings)
 
 
 def _robot(study: Study, config: RunConfig, scale: float, stack: ExitStack) -> SO101:

@@ -9,7 +9,18 @@ from so101_eval.real_study.events.journal import Event
 from so101_eval.real_study.events.state import Kind, State
 
 COLUMNS = (
-    *("trial_id", "seq", "block", "replicate", "condition", "arm", "status", "attempt", "stage_index", "success"),
+    *(
+        "trial_id",
+        "seq",
+        "block",
+        "replicate",
+        "condition",
+        "arm",
+        "status",
+        "attempt",
+        "stage_index",
+        "success",
+    ),
     *("termination", "duration_s", "failure_tags", "operator", "rig", "session_id", "started_at", "origin"),
     *("invalid_reason", "notes"),
 )

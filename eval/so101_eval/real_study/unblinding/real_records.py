@@ -55,16 +55,15 @@ def as_records(
     """Of all trials that count. kind: real or rehearsal. Raises `ConfigError` for a damaged run folder."""
     found = counted(schedule, state)
     versions = joined_versions([_about(folder, one.trial.code) for one in found])
-    return [
-        _record(study, study.policies[one.policy], one.trial, folder, kind, versions) for one in found
-    ]
+    return [_record(study, study.policies[one.policy], one.trial, folder, kind, versions) for one in found]
 
 
 def joined_versions(abouts: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
     """Of all sittings together: one record set has one text, and none of them is hidden."""
     names = sorted({name for about in abouts for name in about.get("versions", {})})
     return {
-        name: " and ".join(sorted({str(about.get("versions", {}).get(name)) for about in abouts})) for name in names
+        name: " and ".join(sorted({str(about.get("versions", {}).get(name)) for about in abouts}))
+        for name in names
     }
 
 
@@ -200,5 +199,3 @@ def _failure(trial: Trial, seconds: float) -> Failure:
         outcome.why, _NEXT[stage]
     )
     return Failure(seconds, kind, _PHASE[stage], worst, detail)
-
-

@@ -73,18 +73,27 @@ class Summary:
     def lines(self) -> list[str]:
         """For a person."""
         head = "" if self.kind == "real" else "REHEARSAL on the mock arm, not a result. "
-        lines = [f"{head}{self.blocks} of {self.planned} planned blocks; stopped: {self.stopped or 'not yet'}."]
+        lines = [
+            f"{head}{self.blocks} of {self.planned} planned blocks; stopped: {self.stopped or 'not yet'}."
+        ]
         for arm in self.arms:
             low, high = wilson(arm.successes, arm.trials)
-            voids = f"; {arm.voids} void ({', '.join(f'{n} {why}' for why, n in arm.void_reasons.items())})" if arm.voids else ""
+            voids = (
+                f"; {arm.voids} void ({', '.join(f'{n} {why}' for why, n in arm.void_reasons.items())})"
+                if arm.voids
+                else ""
+            )
             lines.append(
-                f"{arm.policy}: {arm.successes}/{arm.trials} [{low:.2f}, {high:.2f}], stage credit {arm.credit:.2f}{voids}"
+                f"{arm.policy}: {arm.successes}/{arm.trials} [{low:.2f}, {high:.2f}], "
+                f"stage credit {arm.credit:.2f}{voids}"
             )
         for name, found, worst in zip(
             self.policies[1:], self.verdict.compared, self.worst_case.compared, strict=False
         ):
             lines += [_sentence(name, self.policies[0], self.primary, found), _worst(found, worst)]
-        lines.append(f"mean {self.primary} by place in the block: {', '.join(f'{x:.2f}' for x in self.by_slot)}")
+        lines.append(
+            f"mean {self.primary} by place in the block: {', '.join(f'{x:.2f}' for x in self.by_slot)}"
+        )
         if self.blinding.asked:
             index = "" if self.blinding.index is None else f", index {self.blinding.index:+.2f}"
             lines.append(
@@ -204,7 +213,9 @@ def _agreements(state: State) -> tuple[Agreement, ...]:
             continue
         for score in trial.scores:
             judges = f"operator and {score['rater']}"
-            pairs.setdefault(judges, []).append((trial.first_outcome.success, bool(score["outcome"]["success"])))
+            pairs.setdefault(judges, []).append(
+                (trial.first_outcome.success, bool(score["outcome"]["success"]))
+            )
         if trial.measured is not None and trial.measured["success"] is not None:
             pair = (trial.first_outcome.success, bool(trial.measured["success"]))
             pairs.setdefault("operator and camera", []).append(pair)
@@ -218,11 +229,16 @@ def _agreement(judges: str, both: Sequence[tuple[bool, bool]]) -> Agreement:
 
 def _sentence(name: str, first: str, primary: str, found: Compared) -> str:
     low, high = (100 * end for end in found.interval)
-    numbers = f"{100 * found.mean:+.0f} points of {primary}, interval {low:+.0f} to {high:+.0f}, E = {found.e_value:.3g}"
+    interval = f"interval {low:+.0f} to {high:+.0f}"
+    numbers = f"{100 * found.mean:+.0f} points of {primary}, {interval}, E = {found.e_value:.3g}"
     if found.verdict == "open":
         p = "" if found.p_value is None else f", planned test p = {found.p_value:.2g}"
         return f"{name} against {first}: no difference was detected ({numbers}{p}). That does not make them equal."
-    how = f"by the e-value after {found.crossed_at} blocks" if found.crossed_at else f"by the planned test, p = {found.p_value:.2g}"
+    how = (
+        f"by the e-value after {found.crossed_at} blocks"
+        if found.crossed_at
+        else f"by the planned test, p = {found.p_value:.2g}"
+    )
     return f"{name} is {found.verdict} than {first}: {numbers}; decided {how}."
 
 
