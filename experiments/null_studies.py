@@ -68,7 +68,9 @@ def null(studies: int, blocks: int, policies: int, primary: Primary) -> Found:
         table = study(random, blocks, policies, primary)
         end = stops_at(table, ALPHA) if len(table) else 0
         used += end
-        verdicts = [decide(table[:end, k] - table[:end, 0], blocks, level, COINS).verdict for k in range(1, policies)]
+        verdicts = [
+            decide(table[:end, k] - table[:end, 0], blocks, level, COINS).verdict for k in range(1, policies)
+        ]
         better += "better" in verdicts
         worse += "worse" in verdicts
     return Found(better, worse, used / studies)
@@ -93,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for primary in ("success", "credit"):
         for points in POINTS:
             powers = [power_of(n, points / 100, primary, studies=studies).power for n in POWER_BLOCKS]
-            print(f"| {primary}, {points} points | " + " | ".join(f"{p:.0%}" for p in powers) + " |", flush=True)
+            print(
+                f"| {primary}, {points} points | " + " | ".join(f"{p:.0%}" for p in powers) + " |", flush=True
+            )
 
 
 if __name__ == "__main__":

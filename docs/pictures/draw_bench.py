@@ -1,4 +1,4 @@
-"""The screens of so101-bench for docs/compare_on_your_arm.md: the real page in a browser, with views of a made-up study.
+"""The screens of so101-bench for docs/compare_on_your_arm.md: the page in a browser, with views of a made-up study.
 
     python docs/pictures/draw_bench.py [FOLDER]      bench_screens.png, and each screen by itself into FOLDER
 
@@ -36,7 +36,9 @@ FINDINGS = (
     Line("stop", "cameras: the newest picture of 'wrist' is 2.3 s old - is its cable in?"),
 )
 SCREENS = {
-    "session": View("session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS),
+    "session": View(
+        "session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS
+    ),
     "reset": View(
         "reset",
         text="Put each box on its outline.",
@@ -51,7 +53,13 @@ SCREENS = {
     "trial": View("trial", code="QXTR", limit_s=30.0, running=True, **WHERE),
     "rig": View("rig", code="QXTR", reasons=("cable", "camera", "power", "bumped", "wrong start"), **WHERE),
     "outcome": View(
-        "outcome", text="What became of the boxes?", code="QXTR", suggested="time", boxes=2, stages=MILESTONES, **WHERE
+        "outcome",
+        text="What became of the boxes?",
+        code="QXTR",
+        suggested="time",
+        boxes=2,
+        stages=MILESTONES,
+        **WHERE,
     ),
     "block": View("block", question="Which trial was the new policy?", **(WHERE | {"trial": 2})),
     "over": View("over", text="The study is over: so101-bench unblind", operator="anna", stop=True),

@@ -1,6 +1,6 @@
-"""A study's session without an arm: trials take no time and end as a table says. For the order of things, and for kills.
+"""A study's session without an arm: trials take no time and end as a table says. For the order of things and kills.
 
-    python tests/support/real_sessions.py FOLDER EVENTS     runs the session and kills itself after so many events
+python tests/support/real_sessions.py FOLDER EVENTS     runs the session and kills itself after so many events
 """
 
 import hashlib
@@ -60,7 +60,13 @@ class PretendBench:
         return []
 
     def drive(
-        self, contender: Number, least_s: float, folder: Path, code: str, watching: Sequence[Any], control: Control
+        self,
+        contender: Number,
+        least_s: float,
+        folder: Path,
+        code: str,
+        watching: Sequence[Any],
+        control: Control,
     ) -> Ran:
         self.number = contender.number
         self.driven.append((self.block, self.number))
@@ -89,7 +95,9 @@ class PretendHands:
 class Table:
     """An operator who knows how each trial ends: by block and policy, whatever the order."""
 
-    def __init__(self, bench: PretendBench, succeeds: Callable[[int, int], bool], void: str | None = None) -> None:
+    def __init__(
+        self, bench: PretendBench, succeeds: Callable[[int, int], bool], void: str | None = None
+    ) -> None:
         self._bench, self._succeeds, self.void = bench, succeeds, void
         self.views: list[View] = []
         self.answers: dict[str, list[Action]] = {}

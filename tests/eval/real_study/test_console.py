@@ -28,15 +28,32 @@ from so101_robot.state import Frame
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SOON_S = 30.0
 
-SESSION = View("session", text="All is well: start.", operator="anna", findings=(Line("ok", "supply: 12.1 V"),), ready=True)
+SESSION = View(
+    "session",
+    text="All is well: start.",
+    operator="anna",
+    findings=(Line("ok", "supply: 12.1 V"),),
+    ready=True,
+)
 RESET = View(
     "reset", text="Put each box on its outline.", operator="anna", block=3, blocks=20, trial=1, trials=2,
     targets=(Target(0, ((0.4, 0.4), (0.5, 0.4), (0.5, 0.5), (0.4, 0.5)), False, "box 1: 4 mm left, 6 deg"),
              Target(1, (), None, "box 2: 180 mm ahead, 40 mm left, turned 12 deg")),
     ready=True, can_undo=True,
 )  # fmt: skip
-TRIAL = View("trial", operator="anna", block=3, blocks=20, trial=1, trials=2, code="QXTR", limit_s=30.0, running=True)
-RIG = View("rig", text="Did the rig fail?", code="QXTR", reasons=("cable", "camera"), trials=2, trial=1, block=3, blocks=20)
+TRIAL = View(
+    "trial", operator="anna", block=3, blocks=20, trial=1, trials=2, code="QXTR", limit_s=30.0, running=True
+)
+RIG = View(
+    "rig",
+    text="Did the rig fail?",
+    code="QXTR",
+    reasons=("cable", "camera"),
+    trials=2,
+    trial=1,
+    block=3,
+    blocks=20,
+)
 OUTCOME = View("outcome", text="What became of the boxes?", code="QXTR", suggested="time", boxes=2, stages=MILESTONES,
                trials=2, trial=1, block=3, blocks=20)  # fmt: skip
 BLOCK = View("block", question="Which trial was the new policy?", trials=2, block=3, blocks=20)
@@ -51,7 +68,10 @@ def console() -> Generator[ConsoleOperator]:
 
 def ask(console: ConsoleOperator, path: str, data: Any = None, **headers: str) -> tuple[int, bytes]:
     body = None if data is None else json.dumps(data).encode()
-    given = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {
+        "Content-Type": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
     request = urllib.request.Request(f"http://127.0.0.1:{console.port}{path}", body, given)
     try:
         with urllib.request.urlopen(request, timeout=SOON_S) as answer:
@@ -79,7 +99,9 @@ def test_an_action_arrives_and_nonsense_is_refused(console: ConsoleOperator):
     assert console.next(0.3) is None
 
 
-def test_a_stop_goes_to_the_trial_at_once_and_nothing_of_a_trial_is_left_for_the_next_screen(console: ConsoleOperator):
+def test_a_stop_goes_to_the_trial_at_once_and_nothing_of_a_trial_is_left_for_the_next_screen(
+    console: ConsoleOperator,
+):
     control = Control()
     console.drives(control)
     ask(console, "/action", {"kind": "start"})
@@ -195,7 +217,16 @@ def test_the_page_has_the_keys_of_the_terminal():
 
 
 def test_every_screen_has_words():
-    for view in (SESSION, RESET, View("countdown", text="Hands off."), TRIAL, RIG, OUTCOME, BLOCK, View("over", text="Over")):
+    for view in (
+        SESSION,
+        RESET,
+        View("countdown", text="Hands off."),
+        TRIAL,
+        RIG,
+        OUTCOME,
+        BLOCK,
+        View("over", text="Over"),
+    ):
         assert in_words(view).strip()
 
 

@@ -33,13 +33,21 @@ def test_three_blocks_from_init_to_report(tmp_path: Path, capsys: pytest.Capture
     assert {record.scene_sha256 is not None and record.seed for record in records} == {0, 1, 2}
     for code in state.trials:
         trial = rehearsal / TRIALS / code
-        assert {path.name for path in trial.iterdir()} >= {RUN, TICKS, CLIP, "reset_front.png", "end_wrist.png"}
+        assert {path.name for path in trial.iterdir()} >= {
+            RUN,
+            TICKS,
+            CLIP,
+            "reset_front.png",
+            "end_wrist.png",
+        }
         text = (trial / RUN).read_text() + (trial / TICKS).read_text()
         for spec in study.policies:
             assert spec.sha256[:12] not in text
             assert str(spec.path) not in text
         ticks = list(read_ticks(trial / TICKS))
-        assert ticks[0]["phase"] == "approach", "all begin at the study's start pose, from where the arm rests"
+        assert ticks[0]["phase"] == "approach", (
+            "all begin at the study's start pose, from where the arm rests"
+        )
         assert ticks[-1]["phase"] == "home"
         answers = [tick["inference"] for tick in ticks if "inference" in tick]
         assert answers

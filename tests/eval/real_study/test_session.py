@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from real_sessions import Sitting, by_chance, never, play
-from real_studies import locked, small_study
 
 import real_sessions
+from real_sessions import Sitting, by_chance, never, play
+from real_studies import locked, small_study
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, read_runs
 from so101_eval.real_study.design.lock import read_locked, writing
@@ -66,7 +66,10 @@ def test_the_rig_is_asked_about_before_the_outcome_and_measured_after_it(tmp_pat
 
 def test_an_operators_void_keeps_the_outcome_and_queues_the_block_again(tmp_path: Path):
     def once(sitting: Sitting) -> None:
-        sitting.operator.answers["rig"] = [Action("rig", {"reason": None}), Action("rig", {"reason": "bumped"})]
+        sitting.operator.answers["rig"] = [
+            Action("rig", {"reason": None}),
+            Action("rig", {"reason": "bumped"}),
+        ]
 
     state, _ = sit(tmp_path / "s", small_study(blocks=2), prepare=once)
     void = [trial for trial in state.trials.values() if trial.void]
@@ -119,7 +122,9 @@ def test_stops_for_danger_end_a_study_whatever_the_statistics_say(tmp_path: Path
 
         sitting.operator.next = ends  # type: ignore[method-assign]
 
-    state, _ = sit(tmp_path / "s", small_study(blocks=20), prepare=danger, succeeds=lambda block, policy: False)
+    state, _ = sit(
+        tmp_path / "s", small_study(blocks=20), prepare=danger, succeeds=lambda block, policy: False
+    )
     assert (state.stopped, len(state.complete)) == ("danger", 3)
 
 
@@ -164,7 +169,9 @@ def test_leaving_ends_the_session_and_the_next_one_goes_on(tmp_path: Path):
     def leaves(sitting: Sitting) -> None:
         sitting.operator.answers["reset"] = [Action("start"), Action("leave")]
 
-    state, first = sit(tmp_path / "s", small_study(blocks=2), prepare=leaves, settings=Settings(countdown_s=0.0))
+    state, first = sit(
+        tmp_path / "s", small_study(blocks=2), prepare=leaves, settings=Settings(countdown_s=0.0)
+    )
     assert len(first.bench.driven) == 1
     assert state.operator == "anna"
     with writing(tmp_path / "s") as (study, journal):
@@ -211,13 +218,15 @@ def test_a_study_unblinds_into_records_of_the_simulations_schema(tmp_path: Path)
     for record in records:
         number = int(record.policy[-1])
         assert record.success == by_chance(record.seed, number), "the right name for every trial"
-    assert [arm.successes for arm in summary.arms] == [
+    assert [one.successes for one in summary.of_policies] == [
         sum(by_chance(block, policy) for block in range(6)) for policy in range(2)
     ]
     rows = (folder / FIELDTRIAL).read_text().splitlines()
     assert rows[0].startswith("trial_id,seq,block,replicate,condition,arm,status,attempt,stage_index,success")
     assert len(rows) == 13
-    assert unblind(folder).as_data()["arms"] == summary.as_data()["arms"], "once more gives the same"
+    assert unblind(folder).as_data()["of_policies"] == summary.as_data()["of_policies"], (
+        "once more gives the same"
+    )
     assert kinds(folder).count(Kind.UNBLINDED) == 1
 
 

@@ -77,7 +77,7 @@ Keys: Space starts and stops, 1 to 9 stage, s success, f failure, v rig failed,
 u undo until the next start, n note, d danger, Esc holds, o opens the hand of an
 arm that is held. Only a second Ctrl-C lets the arm go.
 
-examples:
+Examples:
   so101-bench run studies/looks --config_path=my_arm.yaml
   so101-bench run studies/looks --config_path=my_arm.yaml --lan
 

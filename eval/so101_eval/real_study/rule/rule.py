@@ -2,7 +2,7 @@
 
 Policy by policy against the first one, block by block: x = the policy's outcome minus the first one's, in -1 to 1. The
 order in a block was drawn, so with two equal policies x and -x are equally likely whatever the operator, the
-evening or a drift of the arm did. The e-value bets on the mean of x (`statistics.sequential`); it may be looked at after
+evening or a drift of the arm did. The e-value bets on the mean of x (`statistics.sequential`); one may look at it after
 each block. A comparison is decided at E >= (k - 1) / alpha for k policies.
 
 A study that is not decided at its planned number of blocks is given one more test, of the whole rule: given the sizes

@@ -15,7 +15,7 @@ from so101_eval.real_study.unblinding.real_records import counted
 from so101_eval.statistics import cohen_kappa, raw_agreement, wilson
 
 
-class Arm(NamedTuple):
+class OfPolicy(NamedTuple):
     """One policy's trials."""
 
     policy: str
@@ -58,7 +58,7 @@ class Summary:
     blocks: int
     planned: int
     stopped: str | None
-    arms: tuple[Arm, ...]
+    of_policies: tuple[OfPolicy, ...]
     verdict: Verdict
     worst_case: Verdict
     """Were all operator's voids of the better policy failures, and those of the first one successes?"""
@@ -76,16 +76,16 @@ class Summary:
         lines = [
             f"{head}{self.blocks} of {self.planned} planned blocks; stopped: {self.stopped or 'not yet'}."
         ]
-        for arm in self.arms:
-            low, high = wilson(arm.successes, arm.trials)
+        for one in self.of_policies:
+            low, high = wilson(one.successes, one.trials)
             voids = (
-                f"; {arm.voids} void ({', '.join(f'{n} {why}' for why, n in arm.void_reasons.items())})"
-                if arm.voids
+                f"; {one.voids} void ({', '.join(f'{n} {why}' for why, n in one.void_reasons.items())})"
+                if one.voids
                 else ""
             )
             lines.append(
-                f"{arm.policy}: {arm.successes}/{arm.trials} [{low:.2f}, {high:.2f}], "
-                f"stage credit {arm.credit:.2f}{voids}"
+                f"{one.policy}: {one.successes}/{one.trials} [{low:.2f}, {high:.2f}], "
+                f"stage credit {one.credit:.2f}{voids}"
             )
         for name, found, worst in zip(
             self.policies[1:], self.verdict.compared, self.worst_case.compared, strict=False
@@ -110,7 +110,8 @@ class Summary:
         """Ready for JSON."""
         return {
             "kind": self.kind, "policies": list(self.policies), "primary": self.primary, "blocks": self.blocks,
-            "planned": self.planned, "stopped": self.stopped, "arms": [arm._asdict() for arm in self.arms],
+            "planned": self.planned, "stopped": self.stopped,
+            "of_policies": [one._asdict() for one in self.of_policies],
             "compared": [_compared(found) for found in self.verdict.compared],
             "worst_case": [_compared(found) for found in self.worst_case.compared],
             "by_slot": list(self.by_slot), "blinding": self.blinding._asdict(),
@@ -131,7 +132,7 @@ def summarise(study: Study, schedule: Schedule, state: State, kind: str) -> Summ
         len(table),
         study.blocks,
         state.stopped,
-        tuple(_arm(name, number, schedule, state) for number, name in enumerate(names)),
+        tuple(_of_policy(name, number, schedule, state) for number, name in enumerate(names)),
         verdict,
         _worst_case(study, schedule, state, table, verdict),
         _by_slot(schedule, state, table),
@@ -142,7 +143,7 @@ def summarise(study: Study, schedule: Schedule, state: State, kind: str) -> Summ
     )
 
 
-def _arm(name: str, number: int, schedule: Schedule, state: State) -> Arm:
+def _of_policy(name: str, number: int, schedule: Schedule, state: State) -> OfPolicy:
     own = [one.trial for one in counted(schedule, state) if one.policy == number]
     outcomes = [trial.outcome for trial in own if trial.outcome is not None]
     voided = [
@@ -150,7 +151,7 @@ def _arm(name: str, number: int, schedule: Schedule, state: State) -> Arm:
         if trial.void is not None and trial.block >= 0 and schedule.orders[trial.place][trial.slot] == number
     ]  # fmt: skip
     reasons = Counter(str(trial.void) for trial in voided)
-    return Arm(
+    return OfPolicy(
         name,
         len(outcomes),
         sum(outcome.success for outcome in outcomes),
