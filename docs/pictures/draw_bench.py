@@ -35,13 +35,15 @@ FINDINGS = (
     Line("warn", "heat: elbow_flex has 51 degrees C; expected: below 50"),
     Line("stop", "cameras: the newest picture of 'wrist' is 2.3 s old - is its cable in?"),
 )
+SHOWN = "[...document.querySelectorAll('.live img')].every(at => at.naturalWidth)"
+"""A script that says whether the live pictures are there."""
 SCREENS = {
     "session": View(
         "session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS
     ),
     "reset": View(
         "reset",
-        text="Put each box on its outline.",
+        text="Put each box where the list says, seen from the arm's foot: straight ahead, then to its left.",
         targets=(
             Target(0, (), None, "box 1: 181 mm ahead, 62 mm left, turned 12 deg"),
             Target(1, (), None, "box 2: 152 mm ahead, 118 mm left, turned -31 deg"),
@@ -94,9 +96,11 @@ def main(folder: Path) -> None:
                     console.show(view)
                     console.pictures(frames)
                     if name == "session":
-                        page.goto(console.address)
+                        page.goto(console.address, wait_until="domcontentloaded")
                     page.wait_for_selector(f"body.{view.screen}")
-                    page.wait_for_timeout(1200)
+                    if view.screen in ("reset", "trial"):
+                        page.wait_for_function(SHOWN)
+                    page.wait_for_timeout(500)
                     page.screenshot(path=folder / f"{name}_{device}_{scheme}.png")
                 page.close()
         browser.close()
