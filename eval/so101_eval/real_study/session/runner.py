@@ -222,7 +222,7 @@ class Session:
             {
                 "trial": code,
                 **asdict(ran),
-                "void": void_reason(study.voids, ran.fault, ran.error),
+                "void": void_reason(study.voids, ran.fault, ran.error, ran.lasting),
                 **self._bench.health()._asdict(),
             },
         )
