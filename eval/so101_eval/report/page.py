@@ -124,8 +124,8 @@ MAIN = (
     Part(
         "positions",
         "Where may a box lie?",
-        "The table from above, to scale, in box-everywhere at its strongest level. A dot is a box that was placed, a cross "
-        "one that was not, each where it lay at the start; the grey area is where boxes lie in demonstrations.",
+        "The table from above, to scale, in box-everywhere at its strongest level. A dot is a box that was placed, a "
+        "cross one that was not, each where it lay at the start; the grey area is where boxes lie in demonstrations.",
         success_map.success_map,
     ),
 )

@@ -51,7 +51,7 @@ WORDS = {
     ),
     "dataset.image_transforms.enable": (
         "false",
-        "lerobot-train's augmentation, done on the device, picture by picture, which costs most of a step of a small model",
+        "lerobot-train's augmentation, done on the device, picture by picture: most of a step of a small model",
     ),
     "policy.path": ("PATH", "start from a checkpoint (a folder, or a hub id) instead"),
     "policy.type": ("regularized_act", "or act: LeRobot's own"),
