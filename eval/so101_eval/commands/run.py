@@ -24,6 +24,7 @@ from so101_eval.statistics import wilson
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import complain
 from so101_policy.command_line.console import Console
+from so101_policy.inference.engine import ENGINES
 
 EXAMPLES = """
   so101-eval run --task=palletize-2 --episodes=200 \\
@@ -67,6 +68,13 @@ def parser() -> Parser:
         "--chunks",
         default=AUTO,
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
+    )
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=AUTO,
+        help="what computes a checkpoint's actions: plain is LeRobot's own forward (default: auto, the one of "
+        "openvino, onnx and torch that is installed, in this order)",
     )
     add(
         "--fps",
@@ -146,6 +154,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         options.chunks,
         width,
         height,
+        engine=options.engine,
     )
 
 

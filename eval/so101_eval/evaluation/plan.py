@@ -29,6 +29,8 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_se
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_policy.files.typed_data import typed
+from so101_policy.inference.engine import check_engine, check_installed, installed_engine
+from so101_policy.inference.graph import EngineError
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
@@ -36,6 +38,8 @@ from so101_robot.mock.config import MockConfig
 from so101_robot.runs.provenance import versions as package_versions
 
 ALL = "all"
+PLAIN = "plain"
+"""LeRobot's own forward."""
 LEVEL = 2
 """The published severity."""
 SOURCES = ("so101_robot", "so101_policy", "so101_eval", "lerobot_policy_so101")
@@ -62,6 +66,9 @@ class Plan:
     height: int = 96
     renderer: str = "auto"
     suite: str = SUITE
+    engine: str = PLAIN
+    """What computes a checkpoint's actions, of `so101_policy.inference.engine.ENGINES`. `auto`: the one that is
+    installed, never a measurement, so that the load of a machine decides nothing. Runs of before: LeRobot's own."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
@@ -75,6 +82,8 @@ class Plan:
             raise ConfigError(f"--chunks {self.chunks}: possible are {', '.join(CHUNKS)}")
         if not 0.0 <= self.latency_s <= 60.0:
             raise ConfigError(f"--latency {self.latency_s:g}: possible are 0 to 60 s")
+        # what computes decides about the last digits of actions: the run stays with what this machine has
+        object.__setattr__(self, "engine", _engine(self.engine))
         # what draws decides about pixels: the run stays with what this machine has
         object.__setattr__(self, "renderer", choose_backend(self.renderer))
 
@@ -106,11 +115,25 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next."""
         data = self.to_dict()
+        if data["engine"] == PLAIN:
+            del data["engine"]  # as in runs of before
         return data | {"policies": {spec.name: spec.identity for spec in self.policies}}
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def _engine(name: str) -> str:
+    """The engine that is meant. Raises `ConfigError` for one that is not there."""
+    try:
+        check_engine(name)
+        if name == AUTO:
+            return installed_engine()
+        check_installed(name)
+    except EngineError as error:
+        raise ConfigError(f"--engine {name}: {error}") from error
+    return name
 
 
 def parse_cells(text: str, level: int = LEVEL) -> tuple[tuple[str, int], ...]:
@@ -230,7 +253,7 @@ class Player:
 
     def load(self, spec: PolicySpec) -> Loaded:
         """The policy, from where its files are. Raises as `loaded_policies.load`."""
-        return load(spec, self.plan.latency_s, self.plan.chunks)
+        return load(spec, self.plan.latency_s, self.plan.chunks, self.plan.engine)
 
     def _record(
         self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]
@@ -267,5 +290,6 @@ class Player:
             fault=attempt.fault,
             exception=attempt.exception,
             ending=attempt.ending,
+            engine=loaded.policy.engine_name if isinstance(loaded, Acting) else None,
             happened=attempt.happened,
         )
