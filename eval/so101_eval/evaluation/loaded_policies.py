@@ -21,9 +21,9 @@ from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_r
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
 from so101_policy.checkpoint.reader import read_processors, steps_of
-from so101_policy.checkpoint.units import Units
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_policy.inference.graph import EngineError
+from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
 from so101_robot.chunks.inference import Observation, Predict

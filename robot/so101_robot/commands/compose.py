@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.units import Units
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.extras import Extra, MissingPackageError
+from so101_policy.units import Units
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.bus.units import Scale
