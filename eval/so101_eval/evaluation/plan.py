@@ -29,6 +29,7 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_se
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_policy.files.typed_data import typed
+from so101_robot.commands.run_config import OFF
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
@@ -62,6 +63,8 @@ class Plan:
     height: int = 96
     renderer: str = "auto"
     suite: str = SUITE
+    camera_correction: str = OFF
+    """Whether cameras that moved are put back, as `so101-run --camera.correct` does it: auto or off."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
@@ -73,6 +76,8 @@ class Plan:
             check_seed(seed, "eval")
         if self.chunks not in CHUNKS:
             raise ConfigError(f"--chunks {self.chunks}: possible are {', '.join(CHUNKS)}")
+        if self.camera_correction not in (AUTO, OFF):
+            raise ConfigError(f"--camera_correction {self.camera_correction}: possible are {AUTO}, {OFF}")
         if not 0.0 <= self.latency_s <= 60.0:
             raise ConfigError(f"--latency {self.latency_s:g}: possible are 0 to 60 s")
         # what draws decides about pixels: the run stays with what this machine has
@@ -106,6 +111,8 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next."""
         data = self.to_dict()
+        if data["camera_correction"] == OFF:
+            del data["camera_correction"]  # as in runs of before
         return data | {"policies": {spec.name: spec.identity for spec in self.policies}}
 
     @property
@@ -230,7 +237,7 @@ class Player:
 
     def load(self, spec: PolicySpec) -> Loaded:
         """The policy, from where its files are. Raises as `loaded_policies.load`."""
-        return load(spec, self.plan.latency_s, self.plan.chunks)
+        return load(spec, self.plan.latency_s, self.plan.chunks, self.plan.camera_correction)
 
     def _record(
         self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]
@@ -268,4 +275,5 @@ class Player:
             exception=attempt.exception,
             ending=attempt.ending,
             happened=attempt.happened,
+            correction=loaded.correction if isinstance(loaded, Acting) else None,
         )

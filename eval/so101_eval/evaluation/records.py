@@ -108,6 +108,8 @@ class EpisodeRecord:
     """What became of the arm after the score was read: skipped, home or not home; None: not recorded."""
     happened: dict[str, float] | None = None
     """What was done to the scene in the middle of it, and when [s]; None: not recorded."""
+    correction: dict[str, Any] | None = None
+    """How cameras were put back (`correcting.py`): cameras, moved_again, failed; None: they were not."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
