@@ -53,7 +53,7 @@ class Lever(NamedTuple):
     play: Mapping[str, int | float | None] = {}
     """Fields of the policy's config that say how its chunks are played."""
     correct: bool = False
-    """Moved cameras are put back by registration (`so101-eval run --camera_correct=auto`)."""
+    """Moved cameras are put back by registration (`so101-eval run --camera_correction=auto`)."""
     of: str = ""
     """A lever that trains nothing plays the policies of this one."""
     steps: int = STEPS

@@ -187,7 +187,7 @@ class Stage:
         ]
         flags += [
             f"--output_dir={self._evaluation(key)}",
-            *(["--camera_correct=auto"] if lever.correct else []),
+            *(["--camera_correction=auto"] if lever.correct else []),
         ]
         _command("so101-eval", ["run", *flags])
 

@@ -111,6 +111,8 @@ class EpisodeRecord:
     engine: str | None = None
     """What computed the actions; its version is in `versions`. None: no checkpoint, or not recorded, which was
     LeRobot's own forward."""
+    correction: dict[str, Any] | None = None
+    """How cameras were put back (`correcting.py`): cameras, moved_again, failed; None: they were not."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
