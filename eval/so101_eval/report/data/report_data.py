@@ -70,7 +70,9 @@ def report_data(
         "alpha": ALPHA,
         "power": POWER,
         "enough_seeds": ENOUGH_SEEDS,
-        "sentence": first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main]),
+        "sentence": _said(
+            table.main, first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main])
+        ),
         "task": _task(table.main),
         "main": labels[table.main],
         "cells": [{"label": labels[cell], **cell._asdict(), "says": _says(cell)} for cell in table.cells],
@@ -90,6 +92,13 @@ def report_data(
         "integrity": integrity(table),
     }
     return json.loads(json.dumps(data, allow_nan=False))
+
+
+def _said(cell: Cell, sentence: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal says so before anything else."""
+    if cell.kind != "rehearsal":
+        return sentence
+    return sentence | {"headline": f"Rehearsal on the mock arm, not a result: {sentence['headline']}"}
 
 
 def _says(cell: Cell) -> str:
