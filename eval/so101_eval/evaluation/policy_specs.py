@@ -28,6 +28,7 @@ from so101_eval.episode.episode import FPS
 from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_policy.checkpoint.backgrounds import background_files
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import read_statistics
@@ -36,6 +37,7 @@ from so101_policy.errors import CheckpointError
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.registration.files import camera_of
 from so101_policy.units import LikelyUnits, Units, likely_units
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
@@ -290,6 +292,16 @@ def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:
     return unknown
 
 
+def check_backgrounds(specs: Sequence[PolicySpec]) -> None:
+    """Raises ConfigError for a checkpoint by whose files no camera can be put back."""
+    lacking = [spec for spec in specs if spec.kind == "act" and not background_files(Path(spec.path or ""))]
+    if lacking:
+        raise ConfigError(
+            f"--camera_correction: {', '.join(spec.name for spec in lacking)} has no background of a camera that "
+            f"stands; `so101-data background DATASET --output_dir={lacking[0].path}` makes them of its recordings"
+        )
+
+
 def _some(values: Sequence[int], most: int = 5) -> str:
     return ", ".join(map(str, values[:most])) + (" ..." if len(values) > most else "")
 
@@ -314,11 +326,11 @@ def _dataset(folder: Path) -> str | None:
 
 
 def _recipe_sha256(folder: Path) -> str:
-    """Of everything that LeRobot reads of a checkpoint, the weights of the network aside."""
+    """Of everything that is read of a checkpoint to act by it, the weights of the network aside."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         processor = path.name.startswith("policy_") and path.suffix in (".json", ".safetensors")
-        if path.name == "config.json" or processor:
+        if path.name == "config.json" or processor or camera_of(path.name) is not None:
             digest.update(f"{path.name} {_sha256(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 

@@ -13,7 +13,17 @@ from markupsafe import Markup, escape
 
 from so101_eval.html import Section, fill
 from so101_eval.palletizing.scene.tasks import POSITION_TOLERANCE_MM
-from so101_eval.report.figures import curves, evidence, forest, funnel, heat, probes, rates, scatter
+from so101_eval.report.figures import (
+    curves,
+    evidence,
+    forest,
+    funnel,
+    heat,
+    probes,
+    rates,
+    scatter,
+    success_map,
+)
 from so101_eval.report.figures.svg import css_colour, number_of
 from so101_eval.report.media import Clip, clip_key
 
@@ -102,6 +112,13 @@ MAIN = (
         "is the tolerance of {tolerance:g} mm.",
         scatter.scatter,
     ),
+    Part(
+        "positions",
+        "Where may a box lie?",
+        "The table from above, to scale, in box-everywhere at its strongest level. A dot is a box that was placed, a "
+        "cross one that was not, each where it lay at the start; the grey area is where boxes lie in demonstrations.",
+        success_map.success_map,
+    ),
 )
 RELIANCE = (
     Part(
@@ -186,6 +203,7 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
         "throughput": any(variant["throughput"] for variant in data["variants"]),
         "milestones": played,
         "placement": played,
+        "positions": bool(data["maps"]),
         "probes": any(value for row in policies for value in row["probes"].values()),
         "phases": any(value for row in policies for value in row["phases"].values()),
         "attention": any(row["episodes_with_shares"] for row in policies),
