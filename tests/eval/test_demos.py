@@ -387,6 +387,7 @@ def test_straight_lines_between_the_actions_of_a_lower_rate_do_the_task():
     assert again.score.success, again.score.failure
 
 
+@pytest.mark.slow  # three processes that import all; test_pool.py has what they do with Ctrl-C
 @pytest.mark.timeout(900)
 def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,20 +17,21 @@ from so101_eval.episode.episode import FPS, Stage
 from so101_eval.episode.playing import AUTO, LATENCY_S
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
+from so101_eval.evaluation.correcting import Corrected
 from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
 from so101_policy.checkpoint.reader import read_processors, steps_of
-from so101_policy.checkpoint.units import Units
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_policy.inference.graph import EngineError
+from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
 from so101_robot.chunks.inference import Observation, Predict
 from so101_robot.chunks.scheduler import Scheduler
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.commands import compose
-from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
+from so101_robot.commands.run_config import OFF, ChunkFlags, PolicyFlags, RunConfig
 from so101_robot.joints import JOINTS
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,13 @@ class Loaded(Protocol):
         ...
 
 
-def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO, engine: str = "plain") -> Loaded:
+def load(
+    spec: PolicySpec,
+    latency_s: float = LATENCY_S,
+    chunks: str = AUTO,
+    engine: str = "plain",
+    camera_correction: str = OFF,
+) -> Loaded:
     """A policy that is ready to drive; its files are not read again.
 
     Args:
@@ -62,13 +69,20 @@ def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO, eng
         case "replay":
             return Replay(spec.path)
         case "act":
-            return Acting(spec, latency_s, chunks, engine)
+            return Acting(spec, latency_s, chunks, engine, camera_correction)
 
 
 class Acting:
     """A checkpoint."""
 
-    def __init__(self, spec: PolicySpec, latency_s: float, chunks: str, engine: str = "plain") -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        latency_s: float,
+        chunks: str,
+        engine: str = "plain",
+        camera_correction: str = OFF,
+    ) -> None:
         assert spec.path is not None
         self.policy = _load(spec.path, engine)
         if self.policy.sha256 != spec.sha256:
@@ -79,10 +93,21 @@ class Acting:
         self.policy.verify_engine()  # here, so that no episode depends on which was the first
         self.playing = compose.playing(run_config(spec, latency_s, chunks), self.policy)
         self._predict, self._units = hiding(self.policy, spec.without), Units(spec.units)
+        self._backgrounds = {} if camera_correction == OFF else dict(self.policy.backgrounds)
+        self._corrected: Corrected | None = None
+        """Of the attempt that was begun last; None: its pictures are as they come."""
 
     def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
-        predict = compose.in_degrees(self._predict, self._units, stage.robot.bus.scale)
+        predict = self._predict
+        if self._backgrounds:
+            self._corrected = predict = Corrected(predict, self._backgrounds)
+        predict = compose.in_degrees(predict, self._units, stage.robot.bus.scale)
         return scheduler(stage, predict, self.playing)
+
+    @property
+    def correction(self) -> dict[str, Any] | None:
+        """What the camera correction did in the attempt that was begun last, for its record."""
+        return None if self._corrected is None else self._corrected.as_dict()
 
 
 def _load(path: str, engine: str) -> ActPolicy:

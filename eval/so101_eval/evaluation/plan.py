@@ -31,6 +31,7 @@ from so101_eval.palletizing.scene.tasks import load_task
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.engine import check_engine, check_installed, installed_engine
 from so101_policy.inference.graph import EngineError
+from so101_robot.commands.run_config import OFF
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
@@ -69,6 +70,8 @@ class Plan:
     engine: str = PLAIN
     """What computes a checkpoint's actions, of `so101_policy.inference.engine.ENGINES`. `auto`: the one that is
     installed, never a measurement, so that the load of a machine decides nothing. Runs of before: LeRobot's own."""
+    camera_correction: str = OFF
+    """Whether cameras that moved are put back, as `so101-run --camera.correct` does it: auto or off."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
@@ -80,6 +83,8 @@ class Plan:
             check_seed(seed, "eval")
         if self.chunks not in CHUNKS:
             raise ConfigError(f"--chunks {self.chunks}: possible are {', '.join(CHUNKS)}")
+        if self.camera_correction not in (AUTO, OFF):
+            raise ConfigError(f"--camera_correction {self.camera_correction}: possible are {AUTO}, {OFF}")
         if not 0.0 <= self.latency_s <= 60.0:
             raise ConfigError(f"--latency {self.latency_s:g}: possible are 0 to 60 s")
         # what computes decides about the last digits of actions: the run stays with what this machine has
@@ -117,6 +122,8 @@ class Plan:
         data = self.to_dict()
         if data["engine"] == PLAIN:
             del data["engine"]  # as in runs of before
+        if data["camera_correction"] == OFF:
+            del data["camera_correction"]  # as in runs of before
         return data | {"policies": {spec.name: spec.identity for spec in self.policies}}
 
     @property
@@ -253,7 +260,8 @@ class Player:
 
     def load(self, spec: PolicySpec) -> Loaded:
         """The policy, from where its files are. Raises as `loaded_policies.load`."""
-        return load(spec, self.plan.latency_s, self.plan.chunks, self.plan.engine)
+        plan = self.plan
+        return load(spec, plan.latency_s, plan.chunks, plan.engine, plan.camera_correction)
 
     def _record(
         self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]
@@ -292,4 +300,5 @@ class Player:
             ending=attempt.ending,
             engine=loaded.policy.engine_name if isinstance(loaded, Acting) else None,
             happened=attempt.happened,
+            correction=loaded.correction if isinstance(loaded, Acting) else None,
         )

@@ -14,7 +14,7 @@ RGB.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Maps, maps_of
 from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout
+from so101_policy.checkpoint.backgrounds import read_backgrounds
 from so101_policy.checkpoint.folder import WEIGHTS
 from so101_policy.checkpoint.reader import (
     Postprocessor,
@@ -54,6 +55,7 @@ from so101_policy.inference.engine import (
 from so101_policy.inference.made_up import made_up
 from so101_policy.inference.precision import check_bf16
 from so101_policy.names import SO101_JOINTS, camera_name
+from so101_policy.registration.background import Background
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 
@@ -188,6 +190,11 @@ class ActPolicy:
         if self.engine is not None and self.engine.verification is None:
             observation = self.made_up()
             self.engine(observation, partial(self._plain, observation))
+
+    @cached_property
+    def backgrounds(self) -> dict[str, Background]:
+        """Camera -> what stood still before it in the recordings, where that is known. Raises CheckpointError."""
+        return read_backgrounds(self.path)
 
     def predict(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         """The chunk for one observation.

@@ -19,6 +19,8 @@ from so101_robot.watchdog.client import WatchdogConfig
 
 DISPLAYS = ("off", "viewer", "file")
 
+AUTO, OFF = "auto", "off"
+
 TICKS_PER_S = 30.0
 """LeRobot's rate for recordings."""
 
@@ -59,6 +61,23 @@ class ChunkFlags:
 
 
 @dataclass
+class CameraFlags:
+    """A camera that has moved since the recordings."""
+
+    correct: str = "auto"
+    """Cameras that stand are found by what stands still before them; the pictures of one that has moved are put back
+    before the policy sees them, and where that is not certain the arm is not moved. auto: those whose background is
+    known; off: pictures stay as they come."""
+    background: Path | None = None
+    """Folder of backgrounds, so101_background.CAMERA.png, as so101-train and so101-data background write them; null:
+    the checkpoint's, else what so101-calibrate drift --remember keeps."""
+
+    def __post_init__(self) -> None:
+        self.correct = {"False": OFF, "True": AUTO}.get(self.correct, self.correct)  # YAML's booleans
+        _one_of("--camera.correct", self.correct, (AUTO, OFF))
+
+
+@dataclass
 class RecordFlags:
     """The run as an episode of a LeRobotDataset."""
 
@@ -86,6 +105,7 @@ class RunConfig:
     policy: PolicyFlags = field(default_factory=PolicyFlags)
     robot: SO101Config = field(default_factory=SO101Config)
     chunks: ChunkFlags = field(default_factory=ChunkFlags)
+    camera: CameraFlags = field(default_factory=CameraFlags)
     record: RecordFlags = field(default_factory=RecordFlags)
     ending: EndingConfig = field(default_factory=EndingConfig)
     preflight: PreflightConfig = field(default_factory=PreflightConfig)

@@ -16,10 +16,10 @@ from so101_calibration.cameras import pictures
 from so101_calibration.cli import CALIBRATE
 from so101_calibration.drift import preflight as preflight_drift
 from so101_calibration.drift import remembered
-from so101_calibration.drift.background import Background, sharpness
 from so101_calibration.drift.judgement import Limits
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import FileError
+from so101_policy.registration.background import Background, sharpness
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.mock.config import MockConfig

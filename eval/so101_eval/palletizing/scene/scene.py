@@ -30,6 +30,7 @@ from so101_robot.mock.arm import MockArm
 from so101_robot.mock.physics.motor import STALL_TORQUE_NM, MotorParameters
 from so101_robot.mock.physics.plant import MujocoPlant
 from so101_robot.mock.physics.table import dress
+from so101_robot.mock.physics.world import World
 
 FRONT_CAMERA_M, FRONT_FOVY_DEG = (0.505, 0.012, 0.41), 42.0
 """The bench's own, a little wider: in a square picture pick area and pallet reach from edge to edge."""
@@ -106,6 +107,16 @@ def lay_out(arm: MockArm, scene: PalletizingScene, reset: Reset) -> None:
         arm.plant.slip(reset.zero_error_rad)
     arm.plant.reset()
     hold(arm)
+
+
+def rearrange(world: World, reset: Reset) -> None:
+    """Boxes and pallet to where `reset` has them, while the arm stays what and where it is: as a person's hands do
+    between two trials. Sizes, looks, light and cameras are not a hand's work and stay."""
+    _place_pallet(world.model, reset.pallet)
+    for i, box in enumerate(reset.boxes):
+        _place_box(world.data, i, box)
+        world.data.joint(f"box/{i}").qvel[:] = 0.0
+    mujoco.mj_forward(world.model, world.data)
 
 
 def hold(arm: MockArm) -> None:
