@@ -84,6 +84,7 @@ DATA = Command(
     HELP,
     examples="""
   so101-data check data/palletize-2 --html=check.html
+  so101-data background data/palletize-2 --output_dir=CHECKPOINT
 """,
     parts=(
         Command(
@@ -91,6 +92,12 @@ DATA = Command(
             "look at everything that training would take",
             HELP,
             "so101_eval.dataset_report.command",
+        ),
+        Command(
+            "so101-data background",
+            "keep what cameras that stand show, by which a moved one is put back",
+            HELP,
+            "so101_eval.commands.background",
         ),
     ),
 )

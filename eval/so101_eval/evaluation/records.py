@@ -109,6 +109,11 @@ class EpisodeRecord:
     """What became of the arm after the score was read: skipped, home or not home; None: not recorded."""
     happened: dict[str, float] | None = None
     """What was done to the scene in the middle of it, and when [s]; None: not recorded."""
+    engine: str | None = None
+    """What computed the actions; its version is in `versions`. None: no checkpoint, or not recorded, which was
+    LeRobot's own forward."""
+    correction: dict[str, Any] | None = None
+    """How cameras were put back (`correcting.py`): cameras, moved_again, failed; None: they were not."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -20,8 +20,8 @@ from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import Replaying, hiding
 from so101_eval.evaluation.policy_specs import PolicySpec, read_recording
-from so101_policy.checkpoint.units import Units
 from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks import planning
 from so101_robot.chunks.inference import Inference, Observation, Predict, Worker

@@ -25,6 +25,7 @@ from so101_eval.report.data.contrasts import (
     rate_of,
 )
 from so101_eval.report.data.integrity import integrity
+from so101_eval.report.data.positions import success_maps
 from so101_eval.report.data.reliance import reliance_data
 from so101_eval.report.data.sentence import first_sentence, verdicts
 from so101_eval.report.data.table import Cell, FloatArray, Table, Variant, cell_labels
@@ -85,6 +86,7 @@ def report_data(
             if (rate := rates[variant.name, cell]) is not None
         ],
         "evidence": [path for variant in table.others if (path := _path(table, variant))],
+        "maps": success_maps(table),
         "reliance": reliance_data(table, reliance, training or {}),
         "choices": choices.chosen(table, _rival(table, main)),
         "integrity": integrity(table),

@@ -13,6 +13,11 @@ type Homography = NDArray[np.float64]
 """(3, 3): takes pixels of one picture to pixels of another."""
 
 
+def maybe(found: NDArray[Any] | None) -> NDArray[Any] | None:
+    """`found`, typed as OpenCV really answers: its stubs do not say that it may be None."""
+    return found
+
+
 def mapped(H: Homography, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 2) where a homography takes points (n, 2)."""
     taken = np.column_stack((points, np.ones(len(points)))) @ H.T

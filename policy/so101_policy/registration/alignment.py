@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_calibration.cameras.pictures import maybe
-from so101_calibration.drift.homography import (
+from so101_policy.registration.homography import (
     HOMOGRAPHY_INLIERS,
     Homography,
     fit,
     homography,
     mapped,
+    maybe,
     similarity,
     unit,
 )
@@ -65,7 +65,7 @@ def align(
     None if it is not to be found: too dark, covered, or looking elsewhere. The same input gives the same answer.
     """
     scale = max(1.0, WORK_WIDTH / reference.shape[1])
-    first, second = (_levelled(_enlarged(image, scale)) for image in (reference, live))
+    first, second = (levelled(_enlarged(image, scale)) for image in (reference, live))
     mask = cv2.resize(static.astype(np.uint8), first.shape[::-1], interpolation=cv2.INTER_NEAREST)
     corners = _corners(first, np.asarray(mask, np.uint8))
     if len(corners) < MIN_INLIERS:
@@ -96,7 +96,7 @@ def _enlarged(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def _levelled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def levelled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Free of slow changes of brightness and of the size of contrasts, about 128."""
     grey = image.astype(np.float32)
     sigma = image.shape[1] / 24

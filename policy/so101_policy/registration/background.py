@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_calibration.errors import ImplausibleError
+from so101_policy.errors import RegistrationError
 
 MIN_FRAMES = 8
 MOVED_LEVELS = 8.0
@@ -22,6 +22,8 @@ MOVED_SHARE = 0.05
 """Of the frames; where more differ, something moves."""
 MIN_STATIC = 0.1
 """Of the picture that must stay: with less there is nothing to hold on to."""
+STAYS = 0.99
+"""Of a pixel that is made of several: so much of it must stay the same."""
 DARK, BRIGHT = 8.0, 250.0
 """Grey levels between which a pixel tells how much light there is."""
 
@@ -47,19 +49,33 @@ class Background(NamedTuple):
         """Width and height."""
         return self.image.shape[1], self.image.shape[0]
 
+    def points(self) -> NDArray[np.float64]:
+        """(n, 2) pixels (x, y) of what stays the same, evenly."""
+        step = max(2, self.size_px[0] // 64)
+        rows, columns = np.nonzero(self.static[::step, ::step])
+        return np.column_stack((columns, rows)).astype(float) * step
+
+    def resized(self, size_px: tuple[int, int]) -> "Background":
+        """For pictures of another width and height; itself where they are the same. Sharpness stays as it is."""
+        if size_px == self.size_px:
+            return self
+        image = np.asarray(cv2.resize(self.image, size_px, interpolation=cv2.INTER_AREA), np.uint8)
+        share = cv2.resize(self.static.astype(np.float32), size_px, interpolation=cv2.INTER_AREA)
+        return self._replace(image=image, static=np.asarray(share) > STAYS)
+
 
 def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
     """The background of frames (height, width, 3) RGB of one camera that stood still.
 
-    Raises ImplausibleError for too few frames, frames of several sizes, or a view in which everything moves.
+    Raises RegistrationError for too few frames, frames of several sizes, or a view in which everything moves.
     """
     if len(frames) < MIN_FRAMES:
-        raise ImplausibleError(
+        raise RegistrationError(
             f"{len(frames)} frames; at least {MIN_FRAMES} are needed to tell what moves from what stays"
         )
     shapes = {frame.shape for frame in frames}
     if len(shapes) > 1:
-        raise ImplausibleError(f"frames of several sizes: {', '.join(map(str, sorted(shapes)))}")
+        raise RegistrationError(f"frames of several sizes: {', '.join(map(str, sorted(shapes)))}")
     stack = np.stack(frames)
     levels = stack.mean(-1)  # (frames, height, width)
     middle = np.median(levels, axis=0)
@@ -71,7 +87,7 @@ def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
     cleaned = cv2.morphologyEx(moved.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     static = np.asarray(cv2.dilate(cleaned, np.ones((2 * reach + 1,) * 2, np.uint8))) == 0
     if static.mean() < MIN_STATIC:
-        raise ImplausibleError(
+        raise RegistrationError(
             f"only {100 * static.mean():.0f} % of the picture stays the same over the dataset, expected are at least "
             f"{100 * MIN_STATIC:.0f} %: a camera that moves with the arm, or that was moved between episodes, cannot "
             "be compared with its own background"
