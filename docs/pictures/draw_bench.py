@@ -35,8 +35,6 @@ FINDINGS = (
     Line("warn", "heat: elbow_flex has 51 degrees C; expected: below 50"),
     Line("stop", "cameras: the newest picture of 'wrist' is 2.3 s old - is its cable in?"),
 )
-SHOWN = "[...document.querySelectorAll('.live img')].every(at => at.naturalWidth)"
-"""A script that says whether the live pictures are there."""
 SCREENS = {
     "session": View(
         "session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS
@@ -98,9 +96,9 @@ def main(folder: Path) -> None:
                     if name == "session":
                         page.goto(console.address, wait_until="domcontentloaded")
                     page.wait_for_selector(f"body.{view.screen}")
-                    if view.screen in ("reset", "trial"):
-                        page.wait_for_function(SHOWN)
-                    page.wait_for_timeout(500)
+                    for _ in range(4):  # live: a browser may show a picture when the next one has come
+                        page.wait_for_timeout(400)
+                        console.pictures(frames)
                     page.screenshot(path=folder / f"{name}_{device}_{scheme}.png")
                 page.close()
         browser.close()

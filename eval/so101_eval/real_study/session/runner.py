@@ -42,8 +42,8 @@ TRIALS = "trials"
 """Folder of the run folders."""
 CHECK_EVERY = 10
 """Blocks between two checks of the rig."""
-LOOK_S = 0.2
-"""How often a screen that waits looks at the pictures again."""
+LOOK_S = 0.1
+"""How often a screen that waits looks at the pictures again: ten a second."""
 HOTTEST_C = 55.0
 """Of a servo at the start of a trial: warmer, it is waited."""
 
