@@ -39,7 +39,7 @@ def test_single_flags_win():
 
 def test_a_checkpoint_keeps_its_size():
     flags = spelled(RECOMMENDED, "--policy.path=somewhere")
-    assert flags["--steps"] == "18000"
+    assert flags["--steps"] == "9000"
     assert "--model" not in flags
 
 

@@ -19,7 +19,7 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
         "--regularizer.preset": "none",
         "--augmentation.preset": "none",
         "--batch_size": "16",
-        "--steps": "18000",
+        "--steps": "9000",
     },
 }
 """Name -> flags. `stock`: ACT as LeRobot trains it, every extra off. `recommended`: docs/training.md says what each
