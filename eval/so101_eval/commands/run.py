@@ -24,6 +24,7 @@ from so101_eval.statistics import wilson
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import complain
 from so101_policy.command_line.console import Console
+from so101_policy.inference.engine import ENGINES
 from so101_robot.commands.run_config import OFF
 
 EXAMPLES = """
@@ -68,6 +69,13 @@ def parser() -> Parser:
         "--chunks",
         default=AUTO,
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
+    )
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=AUTO,
+        help="what computes a checkpoint's actions: plain is LeRobot's own forward (default: auto, the one of "
+        "openvino, onnx and torch that is installed, in this order)",
     )
     add(
         "--fps",
@@ -158,6 +166,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         options.chunks,
         width,
         height,
+        engine=options.engine,
         camera_correction=options.camera_correction,
     )
 

@@ -32,14 +32,13 @@ from so101_policy.checkpoint.backgrounds import background_files
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import read_statistics
-from so101_policy.checkpoint.units import Units
 from so101_policy.dataset_check.numbers import MOST_JOINT
-from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import CheckpointError
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.registration.files import camera_of
+from so101_policy.units import LikelyUnits, Units, likely_units
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -363,7 +362,7 @@ def read_recording(path: Path) -> NDArray[np.float64]:
             f"{path} is no recording: tick {tick}, {JOINTS[joint]}: {actions[tick, joint]:g}; expected a finite number "
             f"from {-MOST_JOINT:g} to {MOST_JOINT:g}"
         )
-    if unit_of(np.delete(actions, GRIPPER, axis=1)) is Unit.RADIANS:
+    if likely_units(np.delete(actions, GRIPPER, axis=1)) is LikelyUnits.RADIANS:
         raise ConfigError(
             f"{path} looks like radians: no joint is further from 0 than {np.abs(actions).max():.3g}; "
             "expected degrees, and percent for the gripper"

@@ -17,6 +17,7 @@ from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.export import export_as_act
+from so101_policy.train.augmentation import Augmentation
 from so101_policy.train.backgrounds import learn_backgrounds
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_progress, restore
@@ -159,6 +160,7 @@ def assemble(
         config.rename_map,
         config.dataset.image_transforms,
         exact=not config.fused,
+        augmentation=Augmentation(config.augmentation),
     )
     order = SampleOrder(samples.train, config.seed or 0)
     on_gpu = processes.device.type == "cuda"

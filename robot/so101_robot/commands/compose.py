@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.units import Units
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.extras import Extra, MissingPackageError
 from so101_policy.registration.corrector import Corrector
+from so101_policy.units import Units
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.bus.units import Scale
@@ -64,8 +64,8 @@ def load_policy(config: RunConfig) -> "ActPolicy":
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     leave_a_core()
-    maps = config.display != "off"
-    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine, maps=maps)
+    flags, maps = config.policy, config.display != "off"
+    return ActPolicy.load(path, device, config.per_head, flags.engine, maps, flags.precision)
 
 
 def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
@@ -337,7 +337,8 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
             "start_pose": policy.start_pose,
             "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
-            "engine": policy.engine.name if policy.engine else "plain",
+            "engine": policy.engine_name,
+            "precision": config.policy.precision,
         },
         calibration=calibration_of(config, robot),
         renderer=renderer(config) if on_mock else None,

@@ -38,8 +38,11 @@ class PolicyFlags:
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"
-    """What computes the actions: plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime), or
-    auto; the first answer is compared with LeRobot's."""
+    """What computes the actions: plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime),
+    openvino, or auto: the fastest, measured once; the first answer is compared with LeRobot's."""
+    precision: str = "f32"
+    """f32, or bf16 (engine openvino, where the processor has it): faster with large pictures; by how many degrees it is
+    off is measured and said, and refused above 1."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
     fps: float | None = None

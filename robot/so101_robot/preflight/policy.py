@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.checkpoint.scaling import Statistics
-from so101_policy.checkpoint.units import Span, Units, looks_like_range, units_of, why_not_joints
+from so101_policy.units import Span, Units, looks_like_range, units_of, why_not_joints
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from so101_calibration.servos.plausible import of_servos
 from so101_policy.checkpoint.scaling import read_statistics
-from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError, PolicyError
+from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import registers

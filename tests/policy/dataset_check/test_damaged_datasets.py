@@ -7,13 +7,10 @@ watched: an audit hook sees every process and every file that is opened for writ
 """
 
 import json
-import os
 import random
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import IN_PLACE, JUNK, SEEDED, WATCH, damage, damage_bytes, listing
 from so101_dataset import EPISODES
 from so101_policy.errors import PolicyError
 from so101_policy.frames.cache import open_cache
 from so101_policy.frames.dataset import open_checked
 
-JUNK: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 3, 7, 10**6, 10**30, 0.5, -1e308, 1e308, float("nan"), float("inf")),
-    *(
-        "",
-        "v2.1",
-        "float32",
-        "int64",
-        "image",
-        "video",
-        "../x",
-        "/etc/passwd",
-        "{0.__class__}",
-        "\x1b[2J",
-        "x" * 5000,
-    ),
-    *([], {}, [[]], [1, 2], [6], [32, 48, 3], ["a"], {"dtype": "float32", "shape": [1]}, {"a": ["b"]}),
+OURS: tuple[Any, ...] = (
+    *(*JUNK, "v2.1", "float32", "int64", "image", "video", "{0.__class__}", [6], [32, 48, 3]),
+    *({"dtype": "float32", "shape": [1]}, {"a": ["b"]}),
 )
+"""Junk, and what other fields expect."""
 NUMBERS = (float("nan"), float("inf"), -float("inf"), 1e30, -1e9, 0.0, -1.0, 2.0**40)
 HARMLESS = frozenset(
     ("robot_type", "splits", "total_videos", "total_tasks", "chunks_size", "video_path", "tools")
@@ -54,43 +40,6 @@ HARMLESS = frozenset(
 HARMLESS |= {"data_files_size_in_mb", "video_files_size_in_mb", "info", "added", "stats"}
 """What nothing that is compared here depends on, or what another right value of changes nothing."""
 
-
-class Watch:
-    """What the interpreter is asked to do while it is armed."""
-
-    def __init__(self) -> None:
-        self.armed, self.seen, self.allowed = False, list[str](), ("",)
-        sys.addaudithook(self._see)
-
-    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.armed:
-            return
-        if event in (
-            "subprocess.Popen",
-            "os.system",
-            "os.exec",
-            "os.posix_spawn",
-            "os.fork",
-            "socket.connect",
-        ):
-            self.seen.append(f"{event} {arguments}")
-        written = (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        )
-        path = str(arguments[0]) if written else ""
-        if written and not path.endswith(".pyc") and path != os.devnull and not path.startswith(self.allowed):
-            self.seen.append(f"open {arguments}")
-
-    @contextmanager
-    def __call__(self, allowed: tuple[str, ...]) -> Iterator[None]:
-        self.armed, self.seen, self.allowed = True, [], allowed
-        try:
-            yield
-        finally:
-            self.armed = False
-
-
-WATCH = Watch()
 
 type Change = Callable[[Path, random.Random], str]
 """Damages the folder; returns what was changed."""
@@ -101,33 +50,9 @@ def in_json(root: Path, rng: random.Random) -> str:
     if not path.is_file():  # a pipe would never answer
         return "nothing"
     data = json.loads(path.read_text())
-    holder, key = rng.choice(list(_places(data)) or [({}, "")])
-    act = rng.choice(("drop", "junk", "junk", "junk", "reorder", "deep", "huge", "add"))
-    if act == "drop":
-        del holder[key]
-    elif act == "junk":
-        holder[key] = rng.choice(JUNK)
-    elif act == "reorder" and isinstance(holder, MutableSequence):
-        rng.shuffle(holder)
-    elif act == "deep":
-        nest: Any = 1
-        for _ in range(rng.choice((5, 40, 900))):
-            nest = rng.choice(([nest], {"a": nest}))
-        holder[key] = nest
-    elif act == "huge":
-        holder[key] = [0] * 100_000
-    elif act == "add" and isinstance(holder, MutableMapping):
-        key = "added"
-        holder[key] = rng.choice(JUNK)
+    key = damage(data, rng, junk=OURS)
     path.write_text(json.dumps(data))
-    return "stats" if path.name == "stats.json" else str(key)
-
-
-def _places(data: Any) -> Iterator[tuple[Any, Any]]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in list(items):
-        yield data, key
-        yield from _places(value)
+    return "stats" if path.name == "stats.json" else key
 
 
 def in_table(root: Path, rng: random.Random) -> str:
@@ -168,33 +93,8 @@ def in_table(root: Path, rng: random.Random) -> str:
 
 def in_bytes(root: Path, rng: random.Random) -> str:
     path = rng.choice(sorted(path for path in root.rglob("*") if path.is_file()))
-    data = bytearray(path.read_bytes())
-    act = rng.choice(
-        ("cut", "cut", "overwrite", "head", "tail", "empty", "link", "folder", "pipe", "gone", "circle")
-    )
-    if act in ("cut", "empty"):
-        path.write_bytes(data[: 0 if act == "empty" else rng.randrange(len(data))])
-        return "numbers"
-    if act in ("overwrite", "head", "tail"):
-        first = {"overwrite": 0, "head": 0, "tail": max(0, len(data) - 64)}[act]
-        last = {"overwrite": len(data), "head": min(64, len(data)), "tail": len(data)}[act]
-        for _ in range(8):
-            data[rng.randrange(first, last)] = rng.randrange(256)
-        path.write_bytes(data)
-        return "numbers"
-    path.unlink()
-    if act == "link":
-        outside = root.parent / "outside"
-        outside.mkdir(exist_ok=True)
-        (outside / path.name).write_bytes(data)
-        path.symlink_to(outside / path.name)
-    elif act == "folder":
-        path.mkdir()
-    elif act == "pipe":
-        os.mkfifo(path)
-    elif act == "circle":
-        path.symlink_to(path.name)
-    return "stats" if path.name == "stats.json" else "files"
+    act = damage_bytes(path, rng, root.parent / "outside")
+    return "numbers" if act in IN_PLACE else "stats" if path.name == "stats.json" else "files"
 
 
 CHANGES: tuple[Change, ...] = (in_json, in_table, in_table, in_bytes)
@@ -212,7 +112,7 @@ def check_mutant(valid: Path, rng: random.Random) -> str:
                 changed.add("numbers")
         before = listing(root.parent)
         try:
-            with WATCH((str(datasets.config.HF_DATASETS_CACHE), decoded)):
+            with WATCH(str(datasets.config.HF_DATASETS_CACHE), decoded):
                 numbers = everything(root, Path(decoded))
         except PolicyError as error:
             check_message(error, root)
@@ -258,17 +158,8 @@ def check_message(error: PolicyError, root: Path) -> None:
     assert len(message) < 4000
 
 
-def listing(folder: Path) -> list[str]:
-    """All files, with size and time of the last change."""
-    return sorted(f"{p} {p.lstat().st_size} {p.lstat().st_mtime_ns}" for p in folder.rglob("*"))
-
-
-PHASES = (Phase.explicit, Phase.generate)  # a seed cannot be made smaller in a useful way
-common = {"deadline": None, "phases": PHASES, "suppress_health_check": list(HealthCheck), "database": None}
-
-
 @pytest.mark.timeout(300)
-@settings(max_examples=60, derandomize=True, **common)
+@settings(max_examples=60, derandomize=True, **SEEDED)
 @given(seed=st.integers(0, 2**32))
 def test_sixty_mutants_are_refused_in_one_message_or_read_right(valid: Path, seed: int):
     check_mutant(valid, random.Random(seed))
@@ -276,7 +167,7 @@ def test_sixty_mutants_are_refused_in_one_message_or_read_right(valid: Path, see
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=600, **common)
+@settings(max_examples=600, **SEEDED)
 @given(seed=st.integers(0, 2**32))
 def test_six_hundred_mutants(valid: Path, seed: int):
     check_mutant(valid, random.Random(seed))
