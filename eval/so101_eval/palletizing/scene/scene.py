@@ -24,6 +24,7 @@ from so101_eval.palletizing.scene.reset_data import (
     PalletStart,
     Reset,
 )
+from so101_eval.palletizing.scene.sheet import Sheet, add_sheet
 from so101_eval.palletizing.scene.tasks import TASKS, Task, load_task
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
@@ -43,10 +44,11 @@ class PalletizingScene:
     """The scene of a task, for `World`.
 
     `next` is what resets lay out until it is changed (see `lay_out`). While it is None, a reset draws a nominal
-    start and leaves the arm folded, because nobody holds it.
+    start and leaves the arm folded, because nobody holds it. With a `sheet`, that lies on the table.
     """
 
-    def __init__(self, task: Task | str = "palletize-2") -> None:
+    def __init__(self, task: Task | str = "palletize-2", sheet: Sheet | None = None) -> None:
+        self.sheet = sheet
         self.task = load_task(task) if isinstance(task, str) else task
         self.name = self.task.name
         self.next: Reset | None = None
@@ -61,6 +63,8 @@ class PalletizingScene:
         overhead = spec.camera("overhead")
         overhead.pos, overhead.fovy = OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG
         add_table_looks(spec)
+        if self.sheet is not None:
+            add_sheet(spec, self.sheet)
         add_pick_outline(spec, self.task)
         add_pallet(spec, self.task)
         for i in range(self.task.boxes):
