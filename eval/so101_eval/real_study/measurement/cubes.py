@@ -17,7 +17,7 @@ from so101_calibration.cameras.poses import Matrix, inverse
 
 type Floats = NDArray[np.float64]
 
-SAMPLES = 10
+SAMPLES = 6
 """On an edge of a face: lens distortion bends it, and running sums are sampled there."""
 
 _CORNERS = np.array([(x, y, z) for z in (0, 1) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))], float)

@@ -19,9 +19,10 @@ type Score = Callable[[Floats], Floats]
 
 GRID_M, GRID_YAWS = 0.006, 6
 """Of the first search; a cube's yaw is known to a quarter turn."""
-STEPS = ((0.004, 0.20), (0.002, 0.10), (0.001, 0.05), (0.0005, 0.025), (0.00025, 0.012), (0.0001, 0.006))
+STEPS = ((0.004, 0.20), (0.002, 0.10), (0.001, 0.05), (0.0005, 0.025), (0.0002, 0.01))
 """[m], [rad] of the later ones."""
 AROUND = np.array([(x, y, turn) for x in (-1, 0, 1) for y in (-1, 0, 1) for turn in (-1, 0, 1)], float)
+EDGE_STEP_M, EDGE_TURNS = 0.002, np.deg2rad([-12.0, -6.0, 0.0, 6.0, 12.0])
 QUARTER = math.pi / 2
 PROBE_M, PROBE_RAD = 0.003, math.radians(6)
 """How far the best place is moved to see whether it is well determined."""
@@ -135,11 +136,10 @@ class Edges:
         return (np.sqrt(np.maximum(change, 0)) * weight).sum((1, 2)) / (weight.sum((1, 2)) + 1e-9)
 
     def fit(self, near: Floats, bottom_m: float, reach_m: float = 0.006) -> Floats:
-        """(3,) the best place within `reach_m` and an eighth of a turn about `near`."""
-        return search(
-            lambda places: self.score(places, bottom_m),
-            grid((float(near[0]), float(near[1])), (reach_m, reach_m), 0.002) + (0, 0, float(near[2])),
-        )
+        """(3,) the best place, searched for up to `reach_m` and 12 deg about `near`."""
+        steps = np.arange(-round(reach_m / EDGE_STEP_M), round(reach_m / EDGE_STEP_M) + 1) * EDGE_STEP_M
+        offs = np.stack(np.meshgrid(steps, steps, EDGE_TURNS, indexing="ij"), axis=-1).reshape(-1, 3)
+        return search(lambda places: self.score(places, bottom_m), near + offs)
 
 
 def turn_between(a_rad: float, b_rad: float) -> float:

@@ -132,7 +132,10 @@ def on_table(picture: Floats, view: View, targets: Floats, edges_m: Sequence[flo
     if where is None:
         return [Look(None, None, None, "the pick area is not in the picture") for _ in edges_m]
     part = where.of(picture)
-    pieces = _pieces(part, where)
+    middle_m = np.column_stack((targets[:, :2], np.array(edges_m) / 2))
+    expected = view.project(middle_m) - where.origin_px
+    area_px = float(areas_px(drawn(targets, 0.0, edges_m[0], view)).mean())
+    pieces = [part_of for piece in _pieces(part, where) for part_of in _parted(piece, expected, area_px)]
     at_m = [on_plane(view, middle + np.array(where.origin_px), edges_m[0] / 2) for _, middle in pieces]
     looks: list[Look] = []
     for box, piece in enumerate(_matched(targets, at_m)):
@@ -185,6 +188,30 @@ def _pieces(part: Floats, where: Window) -> list[tuple[Mask, Floats]]:
     count, labels, stats, middles = cv2.connectedComponentsWithStats(seen)
     big = [number for number in range(1, count) if stats[number, cv2.CC_STAT_AREA] >= 60]
     return [(labels == number, np.asarray(middles[number], float)) for number in big]
+
+
+def _parted(piece: tuple[Mask, Floats], expected: Floats, area_px: float) -> list[tuple[Mask, Floats]]:
+    """Boxes that touch in the picture: parted by Lloyd's algorithm from where boxes are expected (n, 2) [px]."""
+    mask, middle = piece
+    count = min(round(mask.sum() / area_px), len(expected))
+    if count < 2:
+        return [piece]
+    order = np.argsort(np.linalg.norm(expected - middle, axis=1))
+    middles = expected[order[:count]].copy()
+    rows, columns = np.nonzero(mask)
+    points = np.column_stack((columns, rows)).astype(float)
+    nearest_one = np.zeros(len(points), int)
+    for _ in range(8):
+        nearest_one = np.argmin(np.linalg.norm(points[:, None] - middles, axis=2), axis=1)
+        for one in range(count):
+            if np.any(nearest_one == one):
+                middles[one] = points[nearest_one == one].mean(0)
+    found: list[tuple[Mask, Floats]] = []
+    for one in range(count):
+        own = np.zeros_like(mask)
+        own[rows[nearest_one == one], columns[nearest_one == one]] = True
+        found.append((own, middles[one]))
+    return found
 
 
 def _matched(targets: Floats, at_m: Sequence[Floats]) -> list[int | None]:
