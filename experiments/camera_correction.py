@@ -57,7 +57,12 @@ REGISTERED = (
     "nominal,camera-pose:1,camera-pose:2,camera-pose:3,camera-moved:1,camera-moved:2,camera-moved:3,another-room:1,"
     "light-intensity:2,light-direction:2,distractors:3,table-texture:2,camera-pose-plain:2"
 )
-PLAYED = "nominal,light-intensity:2,camera-pose:1,camera-pose:2,camera-pose:3,camera-moved:1,camera-moved:2,camera-bumped:2"
+PLAYED = (
+    "nominal,light-intensity:2,camera-pose:1,camera-pose:2,camera-pose:3,camera-moved:1,camera-moved:2,"
+    "camera-bumped:2"
+)
+MILLIMETRE = np.array([0.001, 0.0, 0.0])
+"""Along the world's x [m]."""
 BOX_TOP_M = 0.025
 """Height of what a policy reaches for."""
 PICK_AREA_M = ((0.14, 0.24), (0.02, 0.18))
@@ -74,7 +79,7 @@ class View(NamedTuple):
 
     def pixels(self, points_m: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
         """(n, 2) where points (n, 3) of the world are in a picture of that width and height."""
-        width, height = size
+        height = size[1]
         focal_px = height / 2 / np.tan(np.deg2rad(self.fovy_deg) / 2)
         seen = (points_m - self.p_world_camera) @ self.R_world_camera @ np.diag([1.0, -1.0, -1.0])
         return seen[:, :2] / seen[:, 2:] * focal_px + (np.array(size) - 1) / 2
@@ -184,7 +189,7 @@ def registered(
     """One picture, with the truth beside it."""
     table, top = points_at(0.0), points_at(BOX_TOP_M)
     moved_px = _mean(now.pixels(table, size) - before.pixels(table, size))
-    px_per_mm = _mean(before.pixels(top + [0.001, 0, 0], size) - before.pixels(top, size))
+    px_per_mm = _mean(before.pixels(top + MILLIMETRE, size) - before.pixels(top, size))
     unwarped_mm = _mean(now.pixels(top, size) - before.pixels(top, size)) / px_per_mm
     begin_s = time.perf_counter()
     try:
@@ -242,8 +247,8 @@ def _warp_ms(
 def registration_table(rows: Sequence[Registered]) -> str:
     """Markdown."""
     lines = [
-        "| pictures | scenario | moved, px | put back | table after, px: mean, worst | claimed, px | box top before, mm "
-        "| box top after, mm: mean, worst |",
+        "| pictures | scenario | moved, px | put back | table after, px: mean, worst | claimed, px "
+        "| box top before, mm | box top after, mm: mean, worst |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for size in SIZES:
@@ -266,8 +271,8 @@ def registration_table(rows: Sequence[Registered]) -> str:
         part = [row for row in rows if row.size == size]
         warp = [row.warp_ms for row in part if not row.refused and row.moved_px > 1]
         lines.append(
-            f"\n{size[0]}x{size[1]}: found in {np.median([row.find_ms for row in part]):.0f} ms (median), a picture put "
-            f"back in {np.median(warp) if warp else float('nan'):.2f} ms."
+            f"\n{size[0]}x{size[1]}: found in {np.median([row.find_ms for row in part]):.0f} ms (median), a picture "
+            f"put back in {np.median(warp) if warp else float('nan'):.2f} ms."
         )
     return "\n".join(lines)
 

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Two threads that wait for each other on arrays of a few numbers cost more than they save, and `make test` uses all
+# cores as it is. Here, before NumPy and torch are imported; what the tests start inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The first example of a compiled function compiles it, and a busy machine stands still now and then: hypothesis' limit
 # of 0.2 s an example says nothing about our code. Each test as a whole has a limit (pyproject.toml).
 settings.register_profile("so101", deadline=None)
@@ -24,7 +28,6 @@ REAL_TIME = (
     "test_conformance_lerobot.py",
     "test_conformance_sdk.py",
     "test_dashboard.py",
-    "test_fault_table.py",
     "test_golden_traces.py",
     "test_killed.py",
     "test_lerobot_accepts.py",
@@ -37,7 +40,7 @@ REAL_TIME = (
     "test_reconnect.py",
     "test_reconnector.py",
     "test_so101_mock_cli.py",
-    "test_so101_run.py",
+    "test_so101_run_port.py",
     "test_so101_run_cameras.py",
     "test_watchdog.py",
 )

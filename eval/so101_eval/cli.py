@@ -103,8 +103,8 @@ DATA = Command(
 )
 
 BENCH_EXAMPLES = """
-  so101-bench init studies/looks --policies stock=outputs/stock looks=outputs/looks \\
-      --task=palletize-2 --difference=30
+  so101-bench init studies/looks --task=palletize-2 --difference=30 \\
+      --policies stock=outputs/stock looks=outputs/looks
   so101-bench mat studies/looks
   so101-bench lock studies/looks
   so101-bench rehearse studies/looks

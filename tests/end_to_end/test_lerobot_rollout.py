@@ -6,7 +6,7 @@ import pytest
 
 from checkpoints import untrained
 from lerobot_tools import run_lerobot
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 SIZE = 96
 

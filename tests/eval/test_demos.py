@@ -102,8 +102,9 @@ def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
     assert np.abs(shown - from_png(again.pictures["front"][40])).mean() < 12
 
 
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of_jobs(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    jobs: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "set"
 
@@ -126,7 +127,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
         assemble(*arguments)
 
     monkeypatch.setattr(demos_command, "assemble", look)
-    assert DEMOS.main([*command(out), "--num_workers", "2"]) == 0
+    assert DEMOS.main([*command(out), "--num_workers", jobs]) == 0
     assert kept == [when_ns]  # not played again
     assert lines(out) == lines(made)
     for key in ("action", "observation.state", "timestamp", "episode_index"):

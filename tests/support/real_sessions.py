@@ -6,7 +6,6 @@ python tests/support/real_sessions.py FOLDER EVENTS     runs the session and kil
 import hashlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +188,3 @@ def play(folder: Path, left: int = -1) -> State:
         killing = KillingJournal(journal._lines.path, study.sha256, left)
         killing.append(Kind.KEY_OPENED, {"by": "run"})
         return Sitting(study, folder, killing).run()
-
-
-if __name__ == "__main__":
-    play(Path(sys.argv[1]), int(sys.argv[2]))

@@ -65,7 +65,9 @@ def camera_from_tags(seen: Corners, places_m: Corners, intrinsics: Intrinsics) -
             f"{missing}. Is something on them, are they in the picture and sharp, is the light even?"
         )
     points = np.concatenate([places_m[number] for number in known])
-    return camera_at_points(points, np.concatenate([seen[number] for number in known]), intrinsics, len(known))
+    return camera_at_points(
+        points, np.concatenate([seen[number] for number in known]), intrinsics, len(known)
+    )
 
 
 def print_scale(X_mat_camera: Matrix, X_base_camera: Matrix) -> float:
@@ -102,5 +104,7 @@ def _dictionary() -> Any:
 def _detector() -> Any:
     parameters = cv2.aruco.DetectorParameters()
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    parameters.cornerRefinementWinSize = 3  # a module is 3 px in a 640x480 picture: a wider window sees the next one
+    parameters.cornerRefinementWinSize = (
+        3  # a module is 3 px in a 640x480 picture: a wider window sees the next one
+    )
     return cv2.aruco.ArucoDetector(_dictionary(), parameters)

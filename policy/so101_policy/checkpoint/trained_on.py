@@ -32,7 +32,7 @@ from so101_policy.units import Units
 
 SCHEMA = 1
 SCALED_BY = "bilinear_antialias"
-"""What scales frames in training now (`frames/scaling.py`); `--cache.size` has had no other."""
+"""What scales frames in training now (`frames/resizing.py`); `--cache.size` has had no other."""
 SCALINGS = (SCALED_BY,)
 
 LEAST_FPS = 0.1

@@ -43,7 +43,7 @@ from so101_policy.checkpoint.reader import (
 )
 from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn, find_trained_on
 from so101_policy.errors import PolicyError
-from so101_policy.frames.scaling import scaled
+from so101_policy.frames.resizing import scaled
 from so101_policy.inference.engine import (
     Engine,
     Normalise,

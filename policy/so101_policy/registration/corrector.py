@@ -26,8 +26,8 @@ from so101_policy.registration.warp import Warp
 WATCH_WIDTH = 160
 """Pixels across at which the likeness is watched."""
 UNLIKE = 0.12
-"""So much less alike than when it was registered: look closer. Arm and boxes at work take up to 0.07 (what they cover is
-masked), a shift by 1 % of the width takes 0.2 to 0.6."""
+"""So much less alike than when it was registered: look closer. Arm and boxes at work take up to 0.07 (what they cover
+is masked), a shift by 1 % of the width takes 0.2 to 0.6."""
 LOST = 0.15
 """Less alike than this, and the background is not found either: the camera looks elsewhere."""
 MOVED_AGAIN = 0.005

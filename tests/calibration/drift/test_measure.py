@@ -1,8 +1,5 @@
 """Drift of a camera that is moved, turned, relit and defocused in the simulator, while arm and boxes move."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import camera_scenes as scenes
 from so101_calibration.drift.judgement import Drift, Limits
 from so101_calibration.drift.measure import measure
 from so101_calibration.drift.overlay import ARROW, OUTLINE, PANEL_WIDTH, instruction, overlay
@@ -18,14 +16,6 @@ from so101_policy.errors import RegistrationError
 from so101_policy.registration.background import Background, learn
 from so101_robot.preflight.findings import Level
 
-_spec = importlib.util.spec_from_file_location(
-    "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-scenes: Any = importlib.util.module_from_spec(_spec)
-sys.modules["camera_scenes"] = scenes
-_spec.loader.exec_module(scenes)
 cv2.setNumThreads(1)
 
 type Picture = NDArray[np.uint8]

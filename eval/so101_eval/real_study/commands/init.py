@@ -20,10 +20,11 @@ from so101_robot import demo
 from so101_robot.joints import JOINTS
 
 EXAMPLES = """
-  so101-bench init studies/looks --policies stock=outputs/stock looks=outputs/looks \\
-      --task=palletize-2 --difference=30
-  so101-bench init studies/quick --policies stock=outputs/stock looks=outputs/looks \\
-      --task=palletize-1 --difference=50 --starts=12 --scenarios=nominal,box-start-outside
+  so101-bench init studies/looks --task=palletize-2 --difference=30 \\
+      --policies stock=outputs/stock looks=outputs/looks
+  so101-bench init studies/quick --task=palletize-1 --difference=50 --starts=12 \\
+      --policies stock=outputs/stock looks=outputs/looks \\
+      --scenarios=nominal,box-start-outside
 """
 PRIMARY = ("success", "credit")
 
@@ -32,8 +33,8 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench init",
-        "Writes study.yaml, which says all that is decided before the first trial. Look at it, change what you\n"
-        "like, then lock it.",
+        "Writes study.yaml, which says all that is decided before the first trial.\n"
+        "Look at it, change what you like, then lock it.",
         EXAMPLES,
     )
     add = parser.add_argument

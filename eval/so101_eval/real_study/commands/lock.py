@@ -22,7 +22,7 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench lock",
-        "Hashes the study, draws who drives when, and seals that. study.yaml is never edited again.",
+        "Hashes the study, draws who drives when, and seals that. study.yaml is never\nedited again.",
         EXAMPLES,
     )
     parser.add_argument("folder", metavar="study", type=Path, help="folder of so101-bench init")

@@ -42,7 +42,7 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench rehearse",
-        "Plays the study on the mock arm, in a folder of its own. Nothing of it counts. The same command goes on.",
+        "Plays the study on the mock arm, in a folder of its own. Nothing of it counts.\nThe same command goes on.",
         EXAMPLES,
     )
     add = parser.add_argument

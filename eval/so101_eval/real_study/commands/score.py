@@ -32,7 +32,7 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench score",
-        "A second person scores the films, in random order, without seeing what the operator said.",
+        "A second person scores the films, in random order, without seeing what the\noperator said.",
         EXAMPLES,
     )
     add = parser.add_argument

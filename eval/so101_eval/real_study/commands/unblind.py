@@ -19,7 +19,7 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench unblind",
-        "Says which policy drove which trial, and what the study found. No trial can be added afterwards.",
+        "Says which policy drove which trial, and what the study found. No trial can be\nadded afterwards.",
         EXAMPLES,
     )
     parser.add_argument("folder", metavar="study", type=Path, help="folder of a study that is over")

@@ -111,7 +111,9 @@ class Mat:
             middle = (PALLET_PLACE_M[0] + u, PALLET_PLACE_M[1] + v)
             ring = [(half, half), (half, -half), (-half, -half), (-half, half)]
             corners = [(middle[0] + x, middle[1] + y) for x, y in ring]
-            yield from (Shape(_line(*ends), GREY) for ends in zip(corners, corners[1:] + corners[:1], strict=True))
+            yield from (
+                Shape(_line(*ends), GREY) for ends in zip(corners, corners[1:] + corners[:1], strict=True)
+            )
         for number, place in self.tags_m.items():
             yield from _tag(number, place)
 
@@ -148,7 +150,9 @@ def _inside(
     return np.logical_or(np.min(sides, axis=0) >= -1e-15, np.max(sides, axis=0) <= 1e-15)
 
 
-def _line(start: tuple[float, float], end: tuple[float, float], width_m: float = LINE_M) -> NDArray[np.float64]:
+def _line(
+    start: tuple[float, float], end: tuple[float, float], width_m: float = LINE_M
+) -> NDArray[np.float64]:
     along = np.subtract(end, start) / math.dist(start, end)
     across = np.array((-along[1], along[0])) * width_m / 2
     return np.array([start + across, start - across, end - across, end + across])

@@ -50,11 +50,15 @@ def _page(mat: Mat, size_mm: tuple[float, float], middle_m: float, *, whole: boo
     edge = np.array([
         (NEAR_M, middle_m + seen_m), (NEAR_M, middle_m - seen_m), (FAR_M, middle_m - seen_m), (FAR_M, middle_m + seen_m)
     ])  # fmt: skip
-    frame = PathPatch(Outline(_closed(on_page(edge)), closed=True), facecolor="none", edgecolor="0.7", linewidth=0.3)
+    frame = PathPatch(
+        Outline(_closed(on_page(edge)), closed=True), facecolor="none", edgecolor="0.7", linewidth=0.3
+    )
     axes.add_patch(frame)
     for shade in sorted({shape.shade for shape in mat.shapes()}, reverse=True):
         outlines = [
-            Outline(_closed(on_page(shape.corners_m)), closed=True) for shape in mat.shapes() if shape.shade == shade
+            Outline(_closed(on_page(shape.corners_m)), closed=True)
+            for shape in mat.shapes()
+            if shape.shade == shade
         ]
         patch = PathPatch(Outline.make_compound_path(*outlines), facecolor=str(shade), edgecolor="none")
         axes.add_patch(patch)
@@ -63,7 +67,9 @@ def _page(mat: Mat, size_mm: tuple[float, float], middle_m: float, *, whole: boo
     bar = on_page(np.array([(x, y - share * BAR_M) for share in (0.0, 1.0)]))
     if whole or middle_m > 0:
         _bar(figure, bar)
-    note = f"{mat.task.name}: this edge lies at the arm, {NEAR_M * 1000:.0f} mm ahead of the base frame's origin"
+    note = (
+        f"{mat.task.name}: this edge lies at the arm, {NEAR_M * 1000:.0f} mm ahead of the base frame's origin"
+    )
     if not whole:
         note += "; cut along the line in the middle, tape the halves edge to edge"
     at = on_page(np.array((NEAR_M + 0.004, middle_m)))

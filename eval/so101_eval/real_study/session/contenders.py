@@ -15,13 +15,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from so101_policy.checkpoint.units import Units
 
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import Replaying, hiding
 from so101_eval.evaluation.policy_specs import PolicySpec, read_recording
 from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks import planning
 from so101_robot.chunks.inference import Inference, Observation, Predict, Worker
@@ -98,12 +98,22 @@ class Playing:
         self._actions = actions
 
     def scheduler(self, robot: SO101, least_s: float) -> Scheduler:
-        if self._actions is None:
-            return Scripted(Replaying(compose.last_command(robot), repeat=True))
-        return Scripted(Replaying(self._actions))
+        return Scripted(Staying() if self._actions is None else Replaying(self._actions))
 
     def seconds(self, robot: SO101) -> float:
         return 0.0
+
+
+class Staying:
+    """Asks for the pose that it sees first, which is the study's start pose."""
+
+    def __init__(self) -> None:
+        self._pose: NDArray[np.float64] | None = None
+
+    def __call__(self, observation: Observation) -> NDArray[np.float64]:
+        if self._pose is None:
+            self._pose = np.array(observation.state, np.float64)
+        return self._pose
 
 
 class Acting:

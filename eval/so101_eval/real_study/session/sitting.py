@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import draccus
-from so101_policy.checkpoint.units import Units
 
 from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError
@@ -23,6 +22,7 @@ from so101_eval.real_study.session.contenders import Acting, Ready, make_ready
 from so101_eval.real_study.session.hands import Hands, People, Simulated
 from so101_eval.real_study.session.operator import Operator
 from so101_eval.real_study.session.runner import Session, Settings
+from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.commands.run_config import PolicyFlags, RunConfig
 from so101_robot.mock.arm import MockArm

@@ -15,7 +15,7 @@ from torch import Tensor
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.checkpoint.reader import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
-from so101_policy.frames.scaling import resize
+from so101_policy.frames.resizing import resize
 from so101_policy.inference.act_policy import ENVIRONMENT, ActPolicy
 from so101_policy.reliance.probes import BATCH, Views, batch_of
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from so101_policy.files.plain_data import Plain
 from so101_robot.errors import RobotError
-from so101_robot.mock.cameras.process import START_S
+from so101_robot.mock.cameras.camera_process import START_S
 from so101_robot.process import child
 
 Option = bool | int | float | str | Path | None
