@@ -11,10 +11,12 @@ the policy is asked, LeRobot on every step. `so101-eval` plays as on the arm: it
 there (LeRobot when its actions are used up), and interpolates a policy of 10 actions a second to 30 ticks (LeRobot
 plays an action every tick); the column `asked` has the inferences per episode. `lerobot-eval` films its first ten
 episodes; `lerobot-unfilmed` is the same without, `lerobot-batched` also plays --batch scenes side by side with one
-forward pass for all.
+forward pass for all. `so101-plain` computes by LeRobot's own forward in place of an engine. `so101-two` are two
+processes of `so101` at once, each on a core of its own, and both counted; what it has over `so101` is what a second core
+brings.
 
     python tests/benchmarks/bench_eval.py [--policy CHECKPOINT] [--task palletize-1] [--episodes 5] [--rounds 3]
-        [--warm-up 1] [--batch 4] [--variants so101 lerobot lerobot-unfilmed lerobot-batched]
+        [--warm-up 1] [--batch 4] [--variants so101 so101-plain so101-two lerobot lerobot-unfilmed lerobot-batched]
 
 Without --policy it is a regularized_act of size `small` with random weights, whose actions stay near one pose: it
 fails, in every scene, when time is up. The last line is JSON.
@@ -35,7 +37,8 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-VARIANTS = ("so101", "lerobot", "lerobot-unfilmed", "lerobot-batched")
+VARIANTS = ("so101", "lerobot", "lerobot-unfilmed", "so101-plain", "so101-two", "lerobot-batched")
+OURS = ("so101", "so101-plain", "so101-two")
 BASE = "lerobot"
 FIRST_SCENE = 1000
 FPS = 30
@@ -84,6 +87,8 @@ def child(variant: str, warm_up: int, episodes: int, result: str, arguments: lis
     import torch
     from lerobot.policies.act.modeling_act import ACTPolicy
 
+    from so101_policy.inference.act_policy import ActPolicy
+
     ended, asked = [0, 0], 0
     begun: tuple[int, int, int, float, float] | None = None
     predict = ACTPolicy.predict_action_chunk
@@ -103,11 +108,19 @@ def child(variant: str, warm_up: int, episodes: int, result: str, arguments: lis
             found = [after - before for after, before in zip(now, begun, strict=True)]
             Path(result).write_text(json.dumps(found))
 
-    ACTPolicy.predict_action_chunk = counted
     torch.set_num_threads(1)
-    if variant == "so101":
+    if variant in OURS:
+        answer = ActPolicy.predict
+
+        def answered(*values: Any, **named: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return answer(*values, **named)
+
+        ActPolicy.predict = answered
         run_ours(arguments, note)
     else:
+        ACTPolicy.predict_action_chunk = counted
         run_lerobots(arguments, note, films=variant == "lerobot")
 
 
@@ -150,12 +163,30 @@ def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: 
 
 
 def measure(variant: str, policy: Path, out: Path, options: argparse.Namespace) -> Found:
-    """One process of one variant. The measured scenes are the same in all."""
+    """One process of one variant, or two at once. The measured scenes are the same in all."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    if variant != "so101-two":
+        return wait_for(variant, *start(variant, policy, out, options, cores[-1]))
+    if len(cores) < 2:
+        sys.exit("so101-two needs two cores")
+    begun = [
+        start(variant, policy, out.with_name(f"{out.name}-{core}"), options, core) for core in cores[-2:]
+    ]
+    one, other = (wait_for(variant, *each) for each in begun)
+    wall_s = (one.wall_s + other.wall_s) / 2
+    return Found(*(a + b for a, b in zip(one[:3], other[:3], strict=True)), wall_s, one.cpu_s + other.cpu_s)
+
+
+def start(
+    variant: str, policy: Path, out: Path, options: argparse.Namespace, core: int
+) -> tuple[subprocess.Popen[str], Path]:
+    """A process on that core, and where it writes what it found."""
     batch = options.batch if variant == "lerobot-batched" else 1
     warm_up = batch * math.ceil(options.warm_up / batch)
     first, count = FIRST_SCENE - warm_up, warm_up + options.episodes
-    if variant == "so101":
+    if variant in OURS:
         arguments = ["run", "--policies", f"it={policy}", f"--task={options.task}", f"--episodes={count}"]
+        arguments += [f"--engine={'plain' if variant == 'so101-plain' else 'auto'}"]
         arguments += [
             f"--first_seed={first}",
             "--num_workers=1",
@@ -169,18 +200,23 @@ def measure(variant: str, policy: Path, out: Path, options: argparse.Namespace) 
         arguments += [f"--eval.batch_size={batch}", "--eval.use_async_envs=false", f"--output_dir={out}"]
     result = out.with_suffix(".json")
     command = [sys.executable, __file__, "--child", variant, str(warm_up), str(options.episodes), str(result)]
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, preexec_fn=one_core,
+
+    def stay() -> None:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {core})
+
+    process = subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=stay,
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    if done.returncode or not result.exists():
-        sys.exit(f"{variant} failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    return process, result
+
+
+def wait_for(variant: str, process: subprocess.Popen[str], result: Path) -> Found:
+    said, _ = process.communicate()
+    if process.returncode or not result.exists():
+        sys.exit(f"{variant} failed:\n{said[-4000:]}")
     return Found(*json.loads(result.read_text()))
-
-
-def one_core() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def summary(found: dict[str, list[Found]]) -> dict[str, dict[str, Any]]:

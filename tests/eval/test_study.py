@@ -3,9 +3,13 @@ script that leaves what so101-train leaves."""
 
 import hashlib
 import json
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from rich.console import Console
@@ -17,8 +21,11 @@ from so101_eval.evaluation.plan import Plan
 from so101_eval.evaluation.policy_specs import EPISODES, parse_policies
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, EVAL_SEEDS
 from so101_eval.study import command as study
+from so101_eval.study import crew as crew_module
+from so101_eval.study import hours as hours_module
 from so101_eval.study import probing, training
-from so101_eval.study.command import Place
+from so101_eval.study.command import Means, Place
+from so101_eval.study.crew import LocalCrew, crew_of
 from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.probing import RELIANCE, Findings
 from so101_eval.study.table import LOOKS, differences, draw, markdown, successes
@@ -53,7 +60,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         script = tmp_path / "trainer.py"
         script.write_text(TRAINER.replace("FAILING", repr(failing)))
         monkeypatch.setattr(training, "PROGRAM", (str(script),))
-        monkeypatch.setattr(training, "LOOK_S", 0.02)
+        monkeypatch.setattr(crew_module, "LOOK_S", 0.02)
 
     def calls() -> list[dict[str, str]]:
         file = tmp_path / "calls.jsonl"
@@ -64,7 +71,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def train(folder: Path) -> None:
-    train_all(QUICK, folder, folder / "demos", None, 2, Console(quiet=True))
+    train_all(QUICK, folder, folder / "demos", None, LocalCrew(2), Console(quiet=True))
 
 
 def test_a_folder_belongs_to_its_design_and_refuses_another(tmp_path: Path):
@@ -255,7 +262,7 @@ def test_other_scenes_are_evaluated_where_they_are_asked_for(tmp_path: Path, mon
     monkeypatch.setattr(run_folder, "run", lambda plan, *rest: played.append(plan))
     monkeypatch.setattr(study, "parse_policies", lambda named, fps: parse_policies(["baseline=expert"]))
     fresh = Design(first_scene=1000, episodes=3, scenarios=())
-    study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))
+    study.evaluate(fresh, Place(tmp_path), Means(1), Console(quiet=True))
     assert [plan.seeds for plan in played] == [range(1000, 1003)]
 
 
@@ -270,13 +277,14 @@ def test_policies_are_not_judged_on_scenes_that_they_learned_from(
     monkeypatch.setattr(run_folder, "run", lambda *_: pytest.fail("it was played"))
     fresh = Design(first_scene=1000, episodes=3, scenarios=())
     with pytest.raises(ConfigError, match="baseline was trained on 1 of these scenes"):
-        study.evaluate(fresh, Place(tmp_path), 1, Console(quiet=True))
+        study.evaluate(fresh, Place(tmp_path), Means(1), Console(quiet=True))
 
 
 def test_the_command_stops_after_the_stage_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done: list[str] = []
     stages = {name: lambda *_, name=name: done.append(name) for name in study.STAGES}
     monkeypatch.setattr(study, "STAGES", stages)
+    monkeypatch.setattr(study, "slowness", lambda: 2.0)
     assert study.main([f"--output_dir={tmp_path / 'study'}", "--until=probes"]) == 0
     assert done == ["demonstrations", "training", "probes"]
     assert study.main([f"--output_dir={tmp_path / 'study'}"]) == 0
@@ -309,3 +317,150 @@ def test_findings_belong_to_the_weights_that_they_were_made_of(
         weights.write_bytes(content)
         probing.probe(run, tmp_path / "data")
         assert len(calls) == expected
+
+
+# Where it runs, and how long
+
+
+class FakeRay:
+    """Runs what it is given at once, and passes on what it raises as Ray does."""
+
+    class exceptions:  # noqa: N801 - a module of Ray's
+        class RayError(Exception): ...
+
+        class RayTaskError(RayError):
+            def __init__(self, cause: Exception):
+                super().__init__(str(cause))
+                self.cause = cause
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 3.0}
+
+    def remote(self, **options: Any) -> Any:
+        assert options["num_cpus"] == 1
+
+        def wrap(function: Any) -> Any:
+            def begin(task: Any) -> Any:
+                travelled = pickle.loads(pickle.dumps(task))
+                try:
+                    return function(travelled)
+                except StudyError as problem:
+                    return self.exceptions.RayTaskError(problem)
+
+            return SimpleNamespace(remote=begin)
+
+        return wrap
+
+    def wait(self, references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return references, []
+
+    def get(self, reference: Any) -> int:
+        if isinstance(reference, Exception):
+            raise reference
+        return reference
+
+
+def test_trainings_on_a_cluster_are_the_same_commands_resumed_the_same_way(tmp_path: Path, trainer: Any):
+    trainer(failing="1")
+    crew = crew_module.RayCrew(FakeRay())
+    assert crew.size == 3
+    with pytest.raises(StudyError, match="baseline-s1 failed: so101-train: the disk is full"):
+        train_all(QUICK, tmp_path, tmp_path / "demos", None, crew, Console(quiet=True))
+    assert [run.step() for run in runs_of(QUICK, tmp_path)] == [40, 40, 0, 0]
+    trainer()
+    train_all(QUICK, tmp_path, tmp_path / "demos", None, crew, Console(quiet=True))
+    assert len(trainer.calls()) == 6  # two of them again
+
+
+def test_a_folder_that_a_machine_does_not_have_is_named(tmp_path: Path):
+    run = TrainRun("baseline", 0, tmp_path / "elsewhere" / "baseline-s0")
+    job = crew_module.RayCrew(FakeRay()).start(training.Training(run, QUICK, tmp_path, None))
+    with pytest.raises(StudyError, match=r"baseline-s0: .*elsewhere is not on every machine of the cluster"):
+        job.poll()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_ray_of_this_machine_runs_a_task(tmp_path: Path):
+    pytest.importorskip("ray")
+    (tmp_path / "training").mkdir()
+    with crew_of(1, "") as crew:
+        failed = crew_module.run_all([Echo("echo", tmp_path / "training" / "echo.log")], crew, lambda _: True)
+    assert not failed
+    assert (tmp_path / "training" / "echo.log").read_text() == "said\n"
+
+
+class Echo(NamedTuple):
+    name: str
+    log: Path
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", "print('said')"]
+
+
+PROBER = """
+import hashlib, json, sys
+from pathlib import Path
+flags = dict(x.removeprefix("--").split("=", 1) for x in sys.argv[1:] if "=" in x)
+weights = Path(flags["policy.path"].partition("=")[2]) / "model.safetensors"
+if weights.read_bytes() == b"bad":
+    sys.exit("so101-reliance: the dataset is gone")
+out = Path(flags["output_dir"])
+out.mkdir(exist_ok=True)
+policy = {"name": "x", "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+found = {"schema": 1, "study": {"frames": 9}, "interval": "", "policies": [policy]}
+(out / "reliance.json").write_text(json.dumps(found))
+with (Path(sys.argv[0]).with_name("probed.txt")).open("a") as file:
+    file.write(out.name + "\\n")
+"""
+
+
+def test_probes_are_spread_and_only_what_is_not_probed_is_probed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = tmp_path / "prober.py"
+    script.write_text(PROBER)
+    monkeypatch.setattr(probing, "PROGRAM", (str(script),))
+    monkeypatch.setattr(crew_module, "LOOK_S", 0.02)
+    runs = runs_of(QUICK, tmp_path)
+    for number, run in enumerate(runs):
+        run.checkpoint.mkdir(parents=True)
+        (run.checkpoint / "model.safetensors").write_bytes(b"bad" if number == 2 else b"%d" % number)
+    quiet = Console(quiet=True)
+    with pytest.raises(StudyError, match=r"the probes of baseline-s1 failed: so101-reliance: the dataset is"):
+        probing.probe_all(runs, tmp_path / "data", LocalCrew(2), quiet)
+    assert [probing.is_probed(run) for run in runs] == [True, True, False, True]
+    (runs[2].checkpoint / "model.safetensors").write_bytes(b"2")
+    probing.probe_all(runs, tmp_path / "data", LocalCrew(2), quiet)
+    probed = (tmp_path / "probed.txt").read_text().split()
+    assert sorted(probed) == sorted(f"{run.name}.reliance" for run in runs)  # each of them once
+
+
+def test_the_program_of_the_probes_is_so101_reliance():
+    asked = [sys.executable, *probing.PROGRAM, "--version"]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.startswith(
+        "so101-reliance"
+    )
+
+
+def test_what_is_left_of_a_study_is_told_in_hours(tmp_path: Path):
+    place = Place(tmp_path)
+    design = replace(QUICK, episodes=10, demonstrations=100)
+    everything = study.left(design, place)
+    assert everything == (100 + design.shifted_demonstrations, 4 * 40, 4, 3 * 4 * 10)
+    place.demonstrations.mkdir(parents=True)
+    place.evaluation.mkdir()
+    (place.evaluation / "episodes.jsonl").write_text("{}\n" * 7)
+    run = runs_of(design, tmp_path)[0]
+    (run.folder / "checkpoints" / "000030" / "pretrained_model").mkdir(parents=True)
+    (run.folder / "checkpoints" / "last").symlink_to("000030")
+    assert study.left(design, place) == (design.shifted_demonstrations, 3 * 40 + 10, 4, 113)
+    one, two = (hours_module.hours(everything, design, jobs, 1.0) for jobs in (1, 2))
+    assert one["training"] == pytest.approx(160 * 16 * hours_module.STEP_S / 3600)
+    assert sum(one.values()) == pytest.approx(2 * sum(two.values()))
+    said = hours_module.in_words({"training": 2.5, "probes": 0.25}, 2)
+    assert said == "left on 2 cores of this machine, about: training 2.5 h, probes 15 min; all 2.8 h"
+
+
+def test_how_slow_this_machine_is_is_measured():
+    assert 0.05 < hours_module.slowness() < 100

@@ -16,6 +16,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -69,9 +70,14 @@ def episode_loop_config(go_home: bool = False) -> LoopConfig:
     Args:
         go_home: play the ending too, as `so101-run` does.
     """
-    config = loop_config(RunConfig(robot=SO101Config(port="mock"), fps=FPS))
-    config = dataclasses.replace(config, approach_speed=0.0, start_pose=None)
+    config = dataclasses.replace(_runs_config(), approach_speed=0.0, start_pose=None)
     return config if go_home else dataclasses.replace(config, ending=EndingConfig(home=False), release=False)
+
+
+@cache
+def _runs_config() -> LoopConfig:
+    """That of `so101-run`; made once, since it asks which checks other packages bring."""
+    return loop_config(RunConfig(robot=SO101Config(port="mock"), fps=FPS))
 
 
 class End(StrEnum):

@@ -53,24 +53,32 @@ def cluster_players(plan: Plan, address: str | None = None) -> Generator[Play]:
         ConfigError: Ray is not installed, or no cluster answers within `CONNECT_S`.
         EvalError: an episode cannot be played, or the cluster went away.
     """
+    with connected(address) as (ray, scratch):
+        play = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_play)
+        files = ray.put(pack(plan))
+
+        def submit(key: Key) -> Future[str]:
+            # in a list, so that the worker fetches it once and not for every episode
+            return play.remote(plan.to_dict(), [files], tuple(key), scratch).future()
+
+        def play_all(keys: Iterable[Key]) -> Generator[EpisodeRecord]:
+            most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            for text in as_they_end(keys, submit, most):
+                yield EpisodeRecord.from_json(text)
+
+        yield play_all
+
+
+@contextmanager
+def connected(address: str | None) -> Generator[tuple[Any, str | None]]:
+    """Ray itself, connected to the cluster at `address` (None: one of this machine, begun now), and the folder for the
+    files of a Ray of our own. Raises as `cluster_players`."""
     ray = _ray()
     errors: Any = ray.exceptions
     with _scratch(address) as scratch:
         try:
             _connect(address, scratch)
-            play = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_play)
-            files = ray.put(pack(plan))
-
-            def submit(key: Key) -> Future[str]:
-                # in a list, so that the worker fetches it once and not for every episode
-                return play.remote(plan.to_dict(), [files], tuple(key), scratch).future()
-
-            def play_all(keys: Iterable[Key]) -> Generator[EpisodeRecord]:
-                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-                for text in as_they_end(keys, submit, most):
-                    yield EpisodeRecord.from_json(text)
-
-            yield play_all
+            yield ray, scratch
         except (errors.RayError, ConnectionError) as error:
             if isinstance(error, EvalError):  # Ray passes on what a worker raised, as both
                 raise EvalError(str(getattr(error, "cause", error))) from error

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,17 @@ from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.playing import AUTO, LATENCY_S
 from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.cluster import cluster_players
 from so101_eval.evaluation.plan import Plan, parse_cells
-from so101_eval.evaluation.players import local_players
+from so101_eval.evaluation.players import Play, local_players
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
+from so101_eval.evaluation.records import EPISODES
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.report import command as report
+from so101_eval.study.crew import Crew, crew_of
 from so101_eval.study.design import VARIANTS, Design
-from so101_eval.study.probing import RELIANCE, Findings, probe
+from so101_eval.study.hours import Left, hours, in_words, slowness
+from so101_eval.study.probing import RELIANCE, probe, probe_all
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
 from so101_policy.command_line.command_flags import Parser, Whole
@@ -33,6 +38,25 @@ from so101_policy.command_line.console import Console
 
 SHIFTED_SEED = 100_000
 """Demonstration seed, counted from the first, of the first shifted demonstration: none of those is trained on."""
+
+
+class Means(NamedTuple):
+    """What a study may use."""
+
+    jobs: int
+    """Processes of this machine."""
+    cluster: str | None = None
+    """Address of a Ray cluster for trainings, probes and episodes; empty: one of this machine; None: no Ray."""
+
+    def crew(self) -> AbstractContextManager[Crew]:
+        """For trainings and probes."""
+        return crew_of(self.jobs, self.cluster, max(1, (os.cpu_count() or 1) // self.jobs))
+
+    def players(self, plan: Plan) -> AbstractContextManager[Play]:
+        """For episodes."""
+        if self.cluster is None:
+            return local_players(plan, self.jobs)
+        return cluster_players(plan, self.cluster or None)
 
 
 class Place(NamedTuple):
@@ -73,15 +97,18 @@ def main(arguments: Sequence[str]) -> int:
     options.output_dir.parent.mkdir(parents=True, exist_ok=True)
     design.settle(options.output_dir)
     place = Place(options.output_dir.resolve())
+    means = Means(options.num_workers, options.cluster)
+    by_stage = hours(left(design, place), design, means.jobs, slowness())
+    console.print(in_words(by_stage, means.jobs), soft_wrap=True)
     for name, stage in STAGES.items():
         console.rule(name, align="left", style="dim")
-        stage(design, place, options.num_workers, console)
+        stage(design, place, means, console)
         if name == options.until:
             break
     return OK
 
 
-def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> None:
+def demonstrate(design: Design, place: Place, means: Means, console: Console) -> None:
     """Nominal demonstrations to learn from, and shifted ones to look at."""
     nominal = Settings(
         design.task,
@@ -91,7 +118,7 @@ def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> No
         width=design.image_px,
         height=design.image_px,
     )
-    make_dataset(nominal, place.demonstrations, jobs, console)
+    make_dataset(nominal, place.demonstrations, means.jobs, console)
     if scenario := design.shifted_by:
         shifted = replace(
             nominal,
@@ -101,27 +128,45 @@ def demonstrate(design: Design, place: Place, jobs: int, console: Console) -> No
             seed=SHIFTED_SEED,
             recovery=0.0,
         )
-        make_dataset(shifted, place.shifted(scenario), jobs, console)
+        make_dataset(shifted, place.shifted(scenario), means.jobs, console)
 
 
-def train(design: Design, place: Place, jobs: int, console: Console) -> None:
+def train(design: Design, place: Place, means: Means, console: Console) -> None:
     """Every variant with every seed."""
     shifted = place.shifted(design.shifted_by) if design.shifted_by else None
-    train_all(design, place.folder, place.demonstrations, shifted, jobs, console)
+    with means.crew() as crew:
+        train_all(design, place.folder, place.demonstrations, shifted, crew, console)
 
 
-def probe_all(design: Design, place: Place, jobs: int, console: Console) -> None:
+def left(design: Design, place: Place) -> Left:
+    """What is still to be done, by the files that are there."""
+    runs = runs_of(design, place.folder)
+    datasets = ((place.demonstrations, design.demonstrations),)
+    if design.shifted_by:
+        datasets += ((place.shifted(design.shifted_by), design.shifted_demonstrations),)
+    cells, policies = 1 + len(design.scenarios), len(runs)
+    records = place.evaluation / EPISODES
+    played = records.read_bytes().count(b"\n") if records.is_file() else 0
+    return Left(
+        sum(count for folder, count in datasets if not folder.exists()),
+        sum(max(0, design.steps - run.step()) for run in runs),
+        sum(not (run.reliance / RELIANCE).exists() for run in runs),
+        max(0, cells * policies * design.episodes - played),
+    )
+
+
+def probe_policies(design: Design, place: Place, means: Means, console: Console) -> None:
     """What each policy relies on; a table and a picture."""
-    findings: list[Findings] = []
-    for run in runs_of(design, place.folder):
-        console.print(f"probing {run.name}", style="dim")
-        findings.append(probe(run, place.demonstrations))
+    runs = runs_of(design, place.folder)
+    with means.crew() as crew:
+        probe_all(runs, place.demonstrations, crew, console)
+    findings = [probe(run, place.demonstrations) for run in runs]
     (place.folder / "reliance.md").write_text(markdown(findings))
     draw(findings, place.folder / "reliance.png")
     console.print(f"written: {place.folder / 'reliance.md'} and reliance.png")
 
 
-def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
+def evaluate(design: Design, place: Place, means: Means, console: Console) -> None:
     """Paired episodes of all policies."""
     named = [f"{run.policy}={run.checkpoint}" for run in runs_of(design, place.folder)]
     specs = parse_policies(named, float(design.demo_fps))
@@ -139,10 +184,10 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
         engine=AUTO,
     )
     check_unseen(plan.policies, plan.seeds)
-    run_folder.run(plan, place.evaluation, local_players(plan, jobs), console)
+    run_folder.run(plan, place.evaluation, means.players(plan), console)
 
 
-def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
+def tell(design: Design, place: Place, means: Means, console: Console) -> None:
     """The page that is read."""
     runs = runs_of(design, place.folder)
     wanted = [
@@ -158,10 +203,10 @@ def tell(design: Design, place: Place, jobs: int, console: Console) -> None:
     console.print(f"written: {place.folder / 'results.md'}")
 
 
-STAGES: dict[str, Callable[[Design, Place, int, Console], None]] = {
+STAGES: dict[str, Callable[[Design, Place, Means, Console], None]] = {
     "demonstrations": demonstrate,
     "training": train,
-    "probes": probe_all,
+    "probes": probe_policies,
     "evaluation": evaluate,
     "report": tell,
 }
@@ -204,6 +249,9 @@ def parser() -> Parser:
         default=os.cpu_count() or 1,
         help="processes (default: one a core)",
     )
+    add("--cluster", nargs="?", const="", metavar="ADDRESS",
+        help="trainings, probes and episodes on a Ray cluster: at that address, whose machines share --output_dir, or "
+        "one of this machine alone")  # fmt: skip
     add("--until", choices=STAGES, help="stop after this stage")
     add("--task", help=f"default: {default.task}")
     add(

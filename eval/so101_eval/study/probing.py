@@ -4,17 +4,21 @@ A policy's findings lie beside its training and are made once; they belong to th
 """
 
 import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from so101_eval.errors import StudyError
 from so101_eval.report.data.reliance import read_reliance
+from so101_eval.study.crew import Crew, last_words, run_all
 from so101_eval.study.training import TrainRun
+from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError
 from so101_policy.reliance import command as reliance_command
 
 RELIANCE = "reliance.json"
+PROGRAM = ("-c", "import sys; from so101_policy.cli import RELIANCE; sys.exit(RELIANCE.main(sys.argv[1:]))")
 FRAMES = 320
 HELD_OUT = "held-out:0.1"
 """The episodes that `so101-train` holds out unless told otherwise."""
@@ -46,22 +50,66 @@ class Findings(NamedTuple):
         return float(found)
 
 
+class Probing(NamedTuple):
+    """What a crew is given to probe a policy."""
+
+    run: TrainRun
+    data: Path
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def log(self) -> Path:
+        return self.run.reliance.with_suffix(".reliance.log")
+
+    def command(self) -> list[str]:
+        return [sys.executable, *PROGRAM, *flags(self.run, self.data)]
+
+
+def probe_all(runs: Sequence[TrainRun], data: Path, crew: Crew, console: Console) -> None:
+    """Probe whatever is not probed yet, as many at a time as the crew takes.
+
+    Raises:
+        StudyError: a run is not trained, or the probes of one failed; the others were finished first.
+    """
+    tasks = [Probing(run, data) for run in runs if not is_probed(run)]
+    for task in tasks:
+        console.print(f"to be probed: {task.name}", style="dim")
+    failed = run_all(tasks, crew, lambda task: is_probed(task.run))
+    if failed:
+        raise StudyError(
+            "; ".join(f"the probes of {task.name} failed: {last_words(task)}" for task in failed)
+        )
+
+
+def is_probed(run: TrainRun) -> bool:
+    """Whether what was found is there, of these very weights. Raises `StudyError` where there are none."""
+    file = run.reliance / RELIANCE
+    return file.exists() and _policy(file)["sha256"] == _sha256(run)
+
+
+def flags(run: TrainRun, data: Path) -> list[str]:
+    """For `so101-reliance`."""
+    return [
+        f"--policy.path={run.policy}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
+        f"--frames={FRAMES}", f"--output_dir={run.reliance}", "--no_picture",
+    ]  # fmt: skip
+
+
 def probe(run: TrainRun, data: Path) -> Findings:
     """What a trained policy relies on, from its file or by the probes.
 
     Raises:
         StudyError: the run is not trained, or the probes failed.
     """
-    file = run.reliance / RELIANCE
-    if not file.exists() or _policy(file)["sha256"] != _sha256(run):
+    if not is_probed(run):
         try:
-            reliance_command.main(
-                [f"--policy.path={run.policy}={run.checkpoint}", f"--dataset.root={data}", f"--episodes={HELD_OUT}",
-                 f"--frames={FRAMES}", f"--output_dir={run.reliance}", "--no_picture"]
-            )  # fmt: skip
+            reliance_command.main(flags(run, data))
         except PolicyError as problem:
             raise StudyError(f"the probes of {run.name} failed: {problem}") from problem
-    return Findings(run, _last_evaluated(run), _policy(file))
+    return Findings(run, _last_evaluated(run), _policy(run.reliance / RELIANCE))
 
 
 def _policy(file: Path) -> dict[str, Any]:

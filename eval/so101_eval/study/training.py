@@ -5,10 +5,9 @@ Each run is a process of its own with its own log, so a study trains by the same
 that fails leaves the others alone. Which runs are done is read from their checkpoints and from nothing else.
 """
 
-import os
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so101_eval.errors import StudyError
 from so101_eval.json_lines import read_figures
-from so101_eval.pool import start_command, stop_commands
+from so101_eval.study.crew import Crew, last_words, run_all
 from so101_eval.study.design import VARIANTS, Design
 from so101_policy.command_line.console import Console
 
 PROGRAM = ("-m", "so101_policy.train")
-LOOK_S = 1.0
-"""How often running trainings are looked at."""
 
 
 class TrainRun(NamedTuple):
@@ -74,20 +71,48 @@ def runs_of(design: Design, folder: Path) -> list[TrainRun]:
     ]
 
 
+class Training(NamedTuple):
+    """What a crew is given to make or finish a run."""
+
+    run: TrainRun
+    design: Design
+    data: Path
+    shifted: Path | None
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def log(self) -> Path:
+        return self.run.log
+
+    @property
+    def is_done(self) -> bool:
+        return self.run.step() >= self.design.steps
+
+    def command(self) -> list[str]:
+        """Where there is a folder without a checkpoint, it is put aside."""
+        run = self.run
+        if run.folder.exists() and not run.checkpoint.exists():
+            run.folder.rename(run.folder.with_name(f"{run.folder.name}.abandoned-{time.time_ns()}"))
+        return [sys.executable, *PROGRAM, *command(run, self.design, self.data, self.shifted)]
+
+
 def train_all(
-    design: Design, folder: Path, data: Path, shifted: Path | None, jobs: int, console: Console
+    design: Design, folder: Path, data: Path, shifted: Path | None, crew: Crew, console: Console
 ) -> None:
-    """Train whatever is not trained yet, `jobs` at a time.
+    """Train whatever is not trained yet, as many at a time as the crew takes.
 
     Raises:
         StudyError: a training failed; the others were finished first.
         KeyboardInterrupt: after every running training has saved its checkpoint.
     """
-    waiting = [run for run in runs_of(design, folder) if run.step() < design.steps]
-    total = len(design.variants) * len(design.train_seeds)
-    done = total - len(waiting)
-    running: dict[TrainRun, subprocess.Popen[bytes]] = {}
-    failed: list[TrainRun] = []
+    runs = runs_of(design, folder)
+    waiting = [run for run in runs if run.step() < design.steps]
+    total, before = len(runs), len(runs) - len(waiting)
+    if waiting:
+        waiting[0].folder.parent.mkdir(parents=True, exist_ok=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -96,23 +121,18 @@ def train_all(
     )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("training", total=total * design.steps)
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    run = waiting.pop(0)
-                    running[run] = _start(run, design, data, shifted, jobs)
-                time.sleep(LOOK_S)
-                for run in [run for run, process in running.items() if process.poll() is not None]:
-                    good = running.pop(run).returncode == 0 and run.step() >= design.steps
-                    done, failed = done + good, failed if good else [*failed, run]
-                steps = done * design.steps + sum(_steps(run) for run in running)
-                names = ", ".join(run.name for run in running)
-                progress.update(bar, completed=steps, description=f"training {done}/{total} ({names})")
-        finally:
-            stop_commands(running.values())
-    failed.sort(key=lambda run: (run.seed, design.variants.index(run.variant)))
+
+        def look(running: Sequence[Training], ended: int) -> None:
+            done = before + ended
+            steps = done * design.steps + sum(_steps(task.run) for task in running)
+            names = ", ".join(task.name for task in running)
+            progress.update(bar, completed=steps, description=f"training {done}/{total} ({names})")
+
+        tasks = [Training(run, design, data, shifted) for run in waiting]
+        failed = run_all(tasks, crew, lambda task: task.is_done, look)
+    failed.sort(key=lambda task: (task.run.seed, design.variants.index(task.run.variant)))
     if failed:
-        raise StudyError("; ".join(f"training {run.name} failed: {_last_words(run)}" for run in failed))
+        raise StudyError("; ".join(f"training {task.name} failed: {last_words(task)}" for task in failed))
 
 
 def command(run: TrainRun, design: Design, data: Path, shifted: Path | None) -> list[str]:
@@ -135,22 +155,6 @@ def command(run: TrainRun, design: Design, data: Path, shifted: Path | None) -> 
     ]
 
 
-def _start(
-    run: TrainRun, design: Design, data: Path, shifted: Path | None, jobs: int
-) -> subprocess.Popen[bytes]:
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
-    if run.folder.exists() and not run.checkpoint.exists():
-        run.folder.rename(run.folder.with_name(f"{run.folder.name}.abandoned-{time.time_ns()}"))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    trainer = [sys.executable, *PROGRAM, *command(run, design, data, shifted)]
-    return start_command(trainer, run.log, {"OMP_NUM_THREADS": str(threads)})
-
-
 def _steps(run: TrainRun) -> int:
     metrics = run.metrics()
     return int(metrics[-1]["step"]) if metrics else 0
-
-
-def _last_words(run: TrainRun) -> str:
-    lines = [line.strip() for line in run.log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"{lines[-1] if lines else 'no output'} ({run.log})"

@@ -64,8 +64,9 @@ One sitting at the arm: rig check, and block by block reset, trial, outcome.
 The same command goes on, also after a crash.
 
   --port=8101                   of the console, http://127.0.0.1:PORT
-  --lan                         let phones of this network take part, by a token
-                                and a QR code; nothing else is ever open to them
+  --lan                         let phones of this network take part, by a
+                                token and a QR code; else nothing is open to
+                                them
   --no_console                  keyboard of this terminal only
   --operator=""                 who operates; empty: asked for
 
@@ -74,8 +75,8 @@ The arm, its cameras and limits are those of so101-run: --robot.port,
 so101-run --help. Who drives, from where and for how long is in study.yaml.
 
 Keys: Space starts and stops, 1 to 9 stage, s success, f failure, v rig failed,
-u undo until the next start, n note, d danger, Esc holds, o opens the hand of an
-arm that is held. Only a second Ctrl-C lets the arm go.
+u undo until the next start, n note, d danger, Esc holds, o opens the hand of
+an arm that is held. Only a second Ctrl-C lets the arm go.
 
 Examples:
   so101-bench run studies/looks --config_path=my_arm.yaml

@@ -44,6 +44,8 @@ class Ran:
     """done, time, stopped, danger or fault."""
     fault: str | None
     error: str | None
+    lasting: tuple[str, ...]
+    """Faults that were there on the last tick on which the policy might have driven."""
     ticks: int
     driven_s: float
     """By the policy, on the robot's clock."""
@@ -141,6 +143,7 @@ def _ran(outcome: Outcome, timer: "_Timer", control: Control, signal: str | None
         why,
         fault,
         None if outcome.error is None else describe(outcome.error),
+        timer.lasting,
         outcome.ticks,
         timer.driven_s,
         outcome.ending.at_home,
@@ -160,8 +163,12 @@ class _Timer:
         self._first_s: float | None = None
         self.driven_s = 0.0
         self.held_s: float | None = None
+        self.lasting: tuple[str, ...] = ()
 
     def on_tick(self, tick: Tick) -> None:
+        if tick.phase == "home":
+            return
+        self.lasting = tuple(name.partition(": ")[0] for name in tick.faults)
         if tick.phase == "run" and tick.planned is not None and tick.planned.action is not None:
             self._first_s = tick.time_s if self._first_s is None else self._first_s
             self._control.running = True

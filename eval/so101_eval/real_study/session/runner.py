@@ -24,7 +24,7 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
 from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, Place, State, Trial, after, fold
-from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
+from so101_eval.real_study.measurement.protocol import Measurement, Offset, Outline, Pictures
 from so101_eval.real_study.rule.rule import look
 from so101_eval.real_study.session.bench import Bench
 from so101_eval.real_study.session.clip import CLIP, Film
@@ -42,8 +42,8 @@ TRIALS = "trials"
 """Folder of the run folders."""
 CHECK_EVERY = 10
 """Blocks between two checks of the rig."""
-LOOK_S = 0.2
-"""How often a screen that waits looks at the pictures again."""
+LOOK_S = 0.1
+"""How often a screen that waits looks at the pictures again: ten a second."""
 HOTTEST_C = 55.0
 """Of a servo at the start of a trial: warmer, it is waited."""
 
@@ -222,7 +222,7 @@ class Session:
             {
                 "trial": code,
                 **asdict(ran),
-                "void": void_reason(study.voids, ran.fault, ran.error),
+                "void": void_reason(study.voids, ran.fault, ran.error, ran.lasting),
                 **self._bench.health()._asdict(),
             },
         )
@@ -255,7 +255,7 @@ class Session:
                        start[offset.box].y_m, start[offset.box].yaw_rad))
                 for offset, ok in zip(offsets, near, strict=True)
             )  # fmt: skip
-            text = f"A servo has {hottest:.0f} degrees C; wait." if hot else "Put each box on its outline."
+            text = f"A servo has {hottest:.0f} degrees C; wait." if hot else _put_down(outlines)
             view = self._view(
                 "reset", place=place, slot=slot, text=text, targets=targets, ready=ready, can_undo=can_undo,
                 measured=self._measured_words,
@@ -451,6 +451,13 @@ def value_of(study: Study, trial: Trial) -> float:
     if study.primary == "success":
         return float(success)
     return trial.outcome.credit
+
+
+def _put_down(outlines: Mapping[int, Outline]) -> str:
+    """What the operator does now."""
+    if outlines:
+        return "Put each box on its outline."
+    return "Put each box where the list says, seen from the arm's foot: straight ahead, then to its left."
 
 
 def _where(offset: Offset, x_m: float, y_m: float, yaw_rad: float) -> str:
