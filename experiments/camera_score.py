@@ -15,7 +15,9 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from so101_eval.palletizing.scene.scene import PalletizingScene
 from so101_eval.palletizing.scene.tasks import BOX_M, PALLET_M, Task, load_task
 from so101_eval.palletizing.score.placement import Pose, assign, in_world, measure
 from so101_eval.real_study.measurement.camera import Camera
-from so101_eval.real_study.measurement.mat import ANCHOR_M, FAR_M, HALF_WIDTH_M, NEAR_M, Mat
+from so101_eval.real_study.measurement.mat import ANCHOR_M, BAR_M, Mat
 from so101_eval.real_study.measurement.rendered import SIZE_PX
 from so101_eval.statistics.intervals import wilson
 from so101_robot.joints import JOINTS
@@ -47,8 +49,12 @@ TRUE_LENS = (-0.11, 0.04, 0.0006, -0.0004)
 """k1, k2, p1, p2 of the camera: a webcam."""
 FOCAL_SD, CENTRE_SD_PX, K_SD = 0.0003, 0.3, (0.002, 0.004, 0.0001, 0.0001)
 """Error of a calibration (docs/cameras.md)."""
-EDGE_OFF_M, PRINT_OFF = 0.0005, 0.01
-"""Of a box's edge, and of the print: at most, either way."""
+EDGE_OFF_M = 0.0005
+"""Of a box's edge: at most, either way."""
+PRINTS = (0.99, 1.0, 1.01)
+"""The mat against what it should be."""
+ROUND = 36
+"""States after which every task and print has had its share."""
 NOISE, JPEG = 2.0, 80
 """[grey levels] of a pixel; quality of MJPG."""
 LIGHT, LIGHT_CHANGE, TINT, TURN_RAD = 0.25, 0.04, 0.05, 0.6
@@ -67,17 +73,22 @@ class Stage:
     world: World
     renderer: Renderer
     focal_px: float
+    scale: float
+    """Of the mat's print."""
+
+    def close(self) -> None:
+        self.renderer.close()
 
 
-def stage(name: str) -> Stage:
-    """Compiled once; the mat's print is scaled from state to state."""
+def stage(name: str, scale: float) -> Stage:
+    """Compiled once for a task and a print: OpenGL keeps the size of a plane."""
     task = load_task(name)
-    scene = PalletizingScene(task, Mat(task).sheet())
+    scene = PalletizingScene(task, Mat(task, 1000 * BAR_M * scale).sheet())
     world = World(scene)
     width, height = SIZE_PX
     fovy = math.radians(float(world.model.cam_fovy[world.model.camera("front").id]))
     renderer = open_renderer(world.model, width * FINER, height * FINER, shadows=True)
-    return Stage(task, scene, world, renderer, height / 2 / math.tan(fovy / 2))
+    return Stage(task, scene, world, renderer, height / 2 / math.tan(fovy / 2), scale)
 
 
 class Optics:
@@ -139,14 +150,14 @@ def play(number: int, on: Stage, optics: Optics) -> dict[str, Any]:
     rng = np.random.default_rng((20261130, number))
     task, model, data = on.task, on.world.model, on.world.data
     asked = draw(task, seed=number)
-    scale = 1 + float(rng.uniform(-PRINT_OFF, PRINT_OFF))
+    scale = on.scale
     x_m, y_m = (a + scale * (p - a) for a, p in zip(ANCHOR_M, (asked.pallet.x_m, asked.pallet.y_m), strict=True))
     pallet = replace(asked.pallet, x_m=x_m, y_m=y_m)
     edges = [BOX_M + float(rng.uniform(-EDGE_OFF_M, EDGE_OFF_M)) for _ in asked.boxes]
     boxes = tuple(_nudged(box, edge, rng) for box, edge in zip(asked.boxes, edges, strict=True))
     light = Light(1 + float(rng.uniform(-LIGHT, 0.1)), float(rng.uniform(-TINT, TINT)), float(rng.uniform(-TURN_RAD, TURN_RAD)))
     true = replace(asked, boxes=boxes, pallet=pallet, light=light)
-    _lay_out(on, true, scale)
+    _lay_out(on, true)
     before = optics.picture(on.renderer.render(on.world.snapshot(), "front"), rng)
     final = ends(task, pallet, rng)
     for i, place in enumerate(final):
@@ -201,36 +212,37 @@ def _nudged(box: BoxStart, edge_m: float, rng: np.random.Generator) -> BoxStart:
     return replace(box, x_m=box.x_m + dx, y_m=box.y_m + dy, yaw_rad=box.yaw_rad + float(rng.normal(0, 0.05)), edge_m=edge_m)
 
 
-def _lay_out(on: Stage, reset: Reset, scale: float) -> None:
+def _lay_out(on: Stage, reset: Reset) -> None:
     on.scene.next = reset
     on.world.reset(reset.seed)
     model = on.world.model
-    sheet = model.geom("sheet")
-    sheet.size[:2] = (FAR_M - NEAR_M) * scale / 2, HALF_WIDTH_M * scale
-    sheet.pos[0] = ANCHOR_M[0] + (FAR_M - NEAR_M) * scale / 2
     front = model.camera("front").id
     model.cam_fovy[front] = math.degrees(2 * math.atan(SIZE_PX[1] / 2 / on.focal_px * WIDER))
     mujoco.mj_forward(model, on.world.data)
 
 
 def states(count: int, folder: Path) -> None:
-    """Plays what is missing."""
+    """Plays what is missing, in rounds of a few states of every task and print."""
     path = folder / STATES
     folder.mkdir(parents=True, exist_ok=True)
     done = {row["state"] for row in _rows(path)}
-    stages: dict[str, Stage] = {}
-    for number in range(count):
-        if number in done:
-            continue
-        name = TASKS[number % len(TASKS)]
-        if name not in stages:
-            stages[name] = stage(name)
-            optics = Optics(stages[name].focal_px)
-        row = play(number, stages[name], optics)
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    for one in stages.values():
-        one.renderer.close()
+    left = [number for number in range(count) if number not in done]
+    optics: Optics | None = None
+    for first in range(0, count, ROUND):
+        for name, scale in product(TASKS, PRINTS):
+            numbers = [n for n in left if first <= n < first + ROUND and _kind(n) == (name, scale)]
+            if not numbers:
+                continue
+            with closing(stage(name, scale)) as one:
+                optics = Optics(one.focal_px) if optics is None else optics
+                for number in numbers:
+                    row = play(number, one, optics)
+                    with path.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+
+
+def _kind(number: int) -> tuple[str, float]:
+    return TASKS[number % len(TASKS)], PRINTS[number // len(TASKS) % len(PRINTS)]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from so101_eval.errors import ConfigError
 from so101_eval.real_study.console.operators import make_operator
-from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.made import of_rig
 from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.sitting import MOCK, sit
 from so101_policy.command_line.command_shell import OK, say
 from so101_robot.commands.flags import normalised, parse
 
 NAME = "so101-bench run"
-OWN = ("--port", "--lan", "--operator", "--no_console")
+OWN = ("--port", "--lan", "--operator", "--no_console", "--bar_mm")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         lan="--lan" in own,
         console="--no_console" not in own,
     )
-    state = sit(folder, config, make, Nothing(), Settings(operator=own.get("--operator", "")))
+    bar_mm = _bar_mm(own.get("--bar_mm"))
+    state = sit(folder, config, make, partial(of_rig, bar_mm=bar_mm), Settings(operator=own.get("--operator", "")))
     say(f"blocks that count: {len(state.complete)}; the same command goes on" if state.now else
         f"the study is over: so101-bench unblind {folder}")  # fmt: skip
     return OK
@@ -50,6 +51,16 @@ def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], dict[str, str
     if not own.get("--port", "1").isdigit():
         raise ConfigError(f"--port={own['--port']}: expected a number")
     return Path(rest[0]), own, {flag: value for flag, value in flags.items() if flag not in OWN}
+
+
+def _bar_mm(given: str | None) -> float | None:
+    """Of the mat; None: there is none. Raises `ConfigError` for what is no number."""
+    if given is None:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(f"--bar_mm={given}: expected the length of the mat's bar in millimetres, such as 99.5") from None
 
 
 def help_text() -> str:
@@ -69,6 +80,8 @@ The same command goes on, also after a crash.
                                 them
   --no_console                  keyboard of this terminal only
   --operator=""                 who operates; empty: asked for
+  --bar_mm=LENGTH               the mat of so101-bench mat is on the table, and
+                                its bar of 100 mm is that long on the print
 
 The arm, its cameras and limits are those of so101-run: --robot.port,
 --robot.id, --robot.cameras, --config_path, --preflight.skip and so on; see

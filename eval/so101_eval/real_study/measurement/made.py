@@ -10,6 +10,13 @@ from so101_eval.real_study.measurement.camera import FRONT, Camera
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.nothing import Nothing
 from so101_eval.real_study.measurement.protocol import Measurement
+from so101_eval.real_study.measurement.rendered import lens_of, pose_of
+from so101_robot.arm.arm import SO101
+
+
+def of_rig(study: Study, robot: SO101, bar_mm: float | None) -> Measurement:
+    """As `measurement_of`, for the arm of a sitting."""
+    return measurement_of(study, robot.calibration_fpath, bar_mm)
 
 
 def measurement_of(study: Study, calibration: Path, bar_mm: float | None) -> Measurement:
@@ -40,3 +47,11 @@ def measurement_of(study: Study, calibration: Path, bar_mm: float | None) -> Mea
             f"{path} knows no place of {FRONT}: so101-calibrate cameras front measures it, or so101-bench mat prints a mat"
         )
     return Camera(study.plan_task, known.intrinsics, pose, mat, study.tolerances)
+
+
+def of_mock(study: Study, robot: SO101) -> Measurement:
+    """In a rehearsal: the mock's front camera, known exactly; no mat, which would be new to the policies."""
+    assert robot.mock is not None  # a rehearsal's
+    assert robot.mock.world is not None  # in a scene
+    world = robot.mock.world
+    return Camera(study.plan_task, lens_of(world.model), pose_of(world.data), None, study.tolerances)

@@ -1,7 +1,7 @@
 """The arm of a session: connected once, driven once a trial by what `so101-run` drives with, at rest in between."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,10 +65,17 @@ class Bench:
         robot: connected.
         config: of a run, with the study's start pose and time limit.
         about: of every trial's `run.json`.
+        record: what is measured by and kept, where that is more than the policies see; None: the cameras' pictures.
     """
 
-    def __init__(self, robot: SO101, config: RunConfig, about: Mapping[str, Any]) -> None:
-        self.robot, self.config, self._about = robot, config, dict(about)
+    def __init__(
+        self,
+        robot: SO101,
+        config: RunConfig,
+        about: Mapping[str, Any],
+        record: Callable[[], Pictures] | None = None,
+    ) -> None:
+        self.robot, self.config, self._about, self._record = robot, config, dict(about), record
 
     def frames(self) -> Mapping[str, Frame]:
         """The newest of every camera, not looked at yet; none where a camera fails."""
@@ -78,7 +85,9 @@ class Bench:
             return {}
 
     def pictures(self) -> Pictures:
-        """The same as pictures."""
+        """What is measured by and kept."""
+        if self._record is not None:
+            return self._record()
         return {name: frame.image for name, frame in self.frames().items()}
 
     def health(self) -> Health:
