@@ -17,10 +17,13 @@ LEAST_ENDS, NEAR_AN_END = 2, 1.0
 """So many ends of joints so near to -100 or 100 are those of a range that ends there."""
 BEYOND_RANGE = 100.5
 """No value of -100 to 100 is beyond this; the rest is for rounding."""
-MOST_RADIANS = 3.3
+MOST_RADIANS = 3.5
 """Pi, and what noise adds to it."""
 MOST_DEG = 360.0
 """No joint is a turn away from the middle of its range."""
+LEAST_SPREAD_DEG = 1.0
+"""The least standard deviation that a joint is scaled by; half of the least range. A state is divided by it: of a joint
+that stood still in training, or jittered by a count of its encoder, a tenth of a degree would be a new world."""
 NORMAL_SPREAD = 2.0
 """Standard deviations about the mean that stand for smallest and largest where these are not stored:
 the positions of a joint that goes to and fro between two ends lie within two."""

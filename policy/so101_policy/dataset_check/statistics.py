@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_policy.checkpoint.units import LEAST_SPREAD_DEG
 from so101_policy.dataset_check.description import ACTION, STATE, Description
 from so101_policy.dataset_check.folder import STATS, read_object
 from so101_policy.dataset_check.numbers import Used
@@ -29,8 +30,6 @@ KINDS = ("mean", "std", "min", "max")
 """Those that are compared. Quantiles of LeRobot are averages over episodes."""
 TOLERANCE = 0.02
 """Of a column's spread: LeRobot computes in 32 bits, and older versions merged episodes by another formula."""
-LEAST_SPREAD_DEG = 1.0
-"""The least standard deviation that a joint is scaled by; half of the least range."""
 RELATIVE_SPREAD = 1e-6
 """Of its value, below which an entry in an unknown unit is constant; it is scaled by 1 then."""
 

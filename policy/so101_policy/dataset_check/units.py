@@ -1,7 +1,8 @@
 """In which unit are the joints of an SO-101? Nothing in a dataset says it, so it is read off the numbers.
 
 LeRobot recorded -100 to 100 of each joint's calibrated range until February 2026, and degrees since; simulators often
-write radians.
+write radians. Whether they are -100 to 100 is asked as of a checkpoint (`checkpoint/units.py`), so that nothing is
+trained without a word that is not driven then.
 """
 
 from enum import StrEnum
@@ -9,12 +10,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
-MOST_RAD = 3.5
-"""No joint of an SO-101 turns further from its middle [rad]."""
-END, END_BAND = 100.0, 1.5
-"""The end of a normalised range, and how near recordings of a whole task come to it."""
-ENDS_SEEN = 3
-"""Ends of five joints: the folded pose alone is near three of them, in degrees near none that is this close to 100."""
+from so101_policy.checkpoint.units import MOST_RADIANS, Span, looks_like_range
+
+MOVES_RAD = 0.2
+"""Joints that move less in all may be in any unit."""
 
 
 class Unit(StrEnum):
@@ -32,12 +31,10 @@ def unit_of(joints_NJ: ArrayLike) -> Unit:
     if not joints.size or not np.isfinite(joints).all():
         return Unit.UNKNOWN
     low, high = joints.min(axis=0), joints.max(axis=0)
-    most = max(float(np.max(high)), float(-np.min(low)))
-    if most <= MOST_RAD:
-        moves = float(np.max(high - low))
-        return Unit.RADIANS if moves > 0.2 else Unit.UNKNOWN
-    ends = np.sum(np.abs(high - END) < END_BAND) + np.sum(np.abs(low + END) < END_BAND)
-    return Unit.NORMALISED if most <= END + 0.5 and ends >= ENDS_SEEN else Unit.DEGREES
+    span = Span(np.append(low, 0.0), np.append(high, 0.0), True)  # with a gripper, which does not count
+    if span.reach <= MOST_RADIANS:
+        return Unit.RADIANS if float(np.max(high - low)) > MOVES_RAD else Unit.UNKNOWN
+    return Unit.NORMALISED if looks_like_range(span) else Unit.DEGREES
 
 
 def one_degree(unit: Unit) -> float:

@@ -97,7 +97,8 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         stop = stack.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
-        look_first(preflight(robot, policy, config.preflight.skip, units), folder)
+        colours = policy.trained_on.colours
+        look_first(preflight(robot, policy, config.preflight.skip, units, colours), folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy)
         looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]

@@ -253,7 +253,9 @@ class Guard:
         """Joint by joint: position, speed, acceleration and step."""
         # a joint that is outside its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
-        speed_up, speed_down = self._measured.allowed(self._motion.speed * allowance.speed)
+        limit = self._motion.speed * allowance.speed
+        speed_up, speed_down = self._measured.allowed(limit, last, self._velocity)
+        pulled = self._measured.pulled_back(self._motion.speed, last, self._motion.step)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
@@ -262,6 +264,13 @@ class Guard:
         highest = last + np.minimum(np.minimum(by_speed_up, self._motion.step), up)
         # from one pose that is inside towards another, so inside
         passed = np.minimum(np.maximum(inside, lowest), highest)
+        if pulled is not None:
+            # towards where the joint is, which may be less than the policy has pulled it back itself
+            back = (pulled - last) * (passed - pulled) > 0
+            by_speed_up, by_speed_down = (
+                np.where(pulled != last, 0.0, x) for x in (by_speed_up, by_speed_down)
+            )
+            passed = np.where(pulled == last, passed, np.where(back, passed, pulled))
         if (passed == asked).all():
             return passed, []
         found: list[Intervention] = []
