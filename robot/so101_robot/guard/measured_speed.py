@@ -72,6 +72,8 @@ class MeasuredSpeed:
 
     def __init__(self) -> None:
         self._readings: deque[_Reading] = deque(maxlen=KEPT)
+        self._before: _Reading | None = None
+        """That from which the speed was measured."""
         self.now: NDArray[np.float64] = np.zeros(len(JOINTS))
         """(6,) of each joint at the last reading [deg/s, percent/s]."""
         self.soon: NDArray[np.float64] = np.zeros(len(JOINTS))
@@ -84,7 +86,9 @@ class MeasuredSpeed:
             return
         if newest is None or not 0 < time_s - newest.time_s <= GAP_S:
             self._readings.clear()
-        before = next((one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None)
+        before = self._before = next(
+            (one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None
+        )
         speed = acceleration = np.zeros(len(JOINTS))
         if before is not None:
             elapsed_s = time_s - before.time_s
@@ -113,7 +117,7 @@ class MeasuredSpeed:
         goal_speed: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         speed = np.maximum(limit - STRICTNESS * np.maximum(sign * self.soon - NEAR * limit, 0.0), 0.0)
-        if not self._readings:
+        if self._before is None:  # nothing is known of its speed
             return speed
         angle, lag_s = AHEAD_OF_BLOCKED
         ahead = sign * (goal - self._readings[-1].position)

@@ -282,13 +282,13 @@ def test_a_camera_without_any_picture_is_named():
     assert [(finding.level, finding.found) for finding in findings] == [("stop", "no picture")]
 
 
-def picture(*colour: float, seed: int = 0) -> NDArray[np.uint8]:
+def coloured(*colour: float, seed: int = 0) -> NDArray[np.uint8]:
     """Of that mean colour, of 255, with something in it."""
     noise = np.random.default_rng(seed).normal(0, 10, (24, 32, 3))
     return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
 
 
-FRONT, WRIST = picture(150, 140, 120), picture(60, 70, 90, seed=1)
+FRONT, WRIST = coloured(150, 140, 120), coloured(60, 70, 90, seed=1)
 COLOURS = {"front": [0.59, 0.55, 0.47], "wrist": [0.24, 0.27, 0.35]}
 
 
@@ -302,9 +302,9 @@ def test_cameras_that_have_changed_places_before_the_start_are_noticed():
     "images",
     [
         {"front": FRONT, "wrist": WRIST},
-        {"front": picture(90, 80, 70), "wrist": picture(30, 35, 45)},  # half the light
-        {"front": picture(200, 190, 170), "wrist": picture(110, 120, 140)},
-        {"front": picture(100, 100, 100), "wrist": picture(100, 100, 100)},  # like neither
+        {"front": coloured(90, 80, 70), "wrist": coloured(30, 35, 45)},  # half the light
+        {"front": coloured(200, 190, 170), "wrist": coloured(110, 120, 140)},
+        {"front": coloured(100, 100, 100), "wrist": coloured(100, 100, 100)},  # like neither
         {"front": WRIST},
         {"front": WRIST, "top": FRONT},  # of which nothing is known
     ],
@@ -315,7 +315,7 @@ def test_cameras_in_their_places_are_not_taken_for_swapped(images: Any):
 
 def test_cameras_that_see_alike_are_not_told_apart():
     alike = {"front": [0.5, 0.5, 0.5], "wrist": [0.48, 0.5, 0.5]}
-    assert check_places({"front": picture(122, 127, 127), "wrist": picture(128, 127, 127)}, alike) == []
+    assert check_places({"front": coloured(122, 127, 127), "wrist": coloured(128, 127, 127)}, alike) == []
 
 
 # policy -----
