@@ -70,6 +70,7 @@ bench: .venv/.dev ## measure: bus, engine, chunks, jitter, cameras, training, ev
 	$(BIN)/python tests/benchmarks/bench_drift.py
 	$(BIN)/python tests/benchmarks/bench_loading.py
 	$(BIN)/python tests/benchmarks/bench_step.py
+	$(BIN)/python tests/benchmarks/bench_augmentation.py
 	$(BIN)/python tests/benchmarks/bench_train.py
 	$(BIN)/python tests/benchmarks/bench_train.py --large
 	$(BIN)/python tests/benchmarks/bench_eval.py

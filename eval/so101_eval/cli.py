@@ -1,8 +1,10 @@
-"""The commands of this package: so101-eval, so101-demos, so101-study, so101-data. Nothing heavy is imported here."""
+"""The commands of this package: so101-eval, so101-demos, so101-study, so101-data, so101-bench. Nothing heavy is
+imported here."""
 
 from pathlib import Path
 
 from so101_policy.command_line.command_shell import Command
+from so101_robot.cli import RUN
 
 HELP = Path(__file__).parent / "commands" / "help"
 
@@ -82,6 +84,7 @@ DATA = Command(
     HELP,
     examples="""
   so101-data check data/palletize-2 --html=check.html
+  so101-data background data/palletize-2 --output_dir=CHECKPOINT
 """,
     parts=(
         Command(
@@ -90,7 +93,64 @@ DATA = Command(
             HELP,
             "so101_eval.dataset_report.command",
         ),
+        Command(
+            "so101-data background",
+            "keep what cameras that stand show, by which a moved one is put back",
+            HELP,
+            "so101_eval.commands.background",
+        ),
     ),
 )
 
-COMMANDS = (EVAL, DEMOS, STUDY, DATA)
+BENCH_EXAMPLES = """
+  so101-bench init studies/looks --task=palletize-2 --difference=30 \\
+      --policies stock=outputs/stock looks=outputs/looks
+  so101-bench lock studies/looks
+  so101-bench rehearse studies/looks
+  so101-bench run studies/looks --config_path=my_arm.yaml
+  so101-bench unblind studies/looks
+  so101-eval report studies/looks
+"""
+GOES_ON_THERE = "interrupted; the same command goes on from there"
+
+BENCH = Command(
+    "so101-bench",
+    "which policy is better on your own arm: a blinded, randomised study",
+    HELP,
+    examples=BENCH_EXAMPLES,
+    parts=(
+        Command("so101-bench init", "write study.yaml", HELP, "so101_eval.real_study.commands.init"),
+        Command(
+            "so101-bench lock",
+            "hash it, draw and seal the order",
+            HELP,
+            "so101_eval.real_study.commands.lock",
+        ),
+        Command(
+            "so101-bench run",
+            "one sitting at the arm",
+            HELP,
+            "so101_eval.real_study.commands.run",
+            interrupted=GOES_ON_THERE,
+            flags_of=(RUN,),
+            old_names=RUN.old_names,
+            other_names=RUN.other_names,
+            ends_on_signals=True,
+        ),
+        Command(
+            "so101-bench rehearse",
+            "the same study on the mock arm",
+            HELP,
+            "so101_eval.real_study.commands.rehearse",
+            interrupted=GOES_ON_THERE,
+            old_names=OLD_NAMES,
+            ends_on_signals=True,
+        ),
+        Command("so101-bench score", "second rater, blind", HELP, "so101_eval.real_study.commands.score"),
+        Command(
+            "so101-bench unblind", "names for codes, once", HELP, "so101_eval.real_study.commands.unblind"
+        ),
+    ),
+)
+
+COMMANDS = (EVAL, DEMOS, STUDY, DATA, BENCH)

@@ -39,7 +39,7 @@ from so101_robot.joints import JOINTS
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.observers import Background
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.runs.dataset import QUEUE_TICKS, DatasetRecorder
 from so101_robot.runs.log import TICKS, RunLog, read_ticks
 from so101_robot.state import Frame

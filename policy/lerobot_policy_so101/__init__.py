@@ -11,8 +11,9 @@ REGISTERS = (
     "so101_robot.arm.config_arm",
     "so101_eval.episode.config_env",
     "so101_policy.model.configuration_regularized_act",
+    "so101_policy.registration.processor_step",
 )
-"""Modules whose import registers something; each imports configuration only, no MuJoCo and no numba."""
+"""Modules whose import registers something; each imports configurations and LeRobot only, no MuJoCo and no numba."""
 
 
 def _is_there(module: str) -> bool:

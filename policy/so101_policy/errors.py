@@ -33,6 +33,10 @@ class DatasetError(PolicyError, ValueError):
     """A dataset is not there, is damaged, or must not be used as it is."""
 
 
+class RegistrationError(PolicyError, ValueError):
+    """A camera's picture cannot be put back to what the recordings show, or there is nothing to compare it with."""
+
+
 class RegularizerError(PolicyError, ValueError):
     """A regularizer was asked for something that contradicts itself, is out of range, or does not exist."""
 

@@ -32,7 +32,7 @@ from so101_robot.bus.protocol import status
 from so101_robot.bus.so101_bus import SO101Bus
 from so101_robot.bus.tick_frames import HEALTH_SIZE, POSITION, Question, goal_frame
 from so101_robot.joints import SERVO_IDS
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 CYCLES = 50
 """Cycles in a block."""

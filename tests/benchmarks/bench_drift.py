@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from scenes import load_scenes
 
-from so101_calibration.drift.background import learn
 from so101_calibration.drift.judgement import ANSWERS, Drift, Limits
 from so101_calibration.drift.measure import measure
+from so101_policy.registration.background import learn
 from so101_robot.preflight.findings import Level
 
 UNMOVED = 60

@@ -15,7 +15,7 @@ from lerobot.motors.feetech import feetech
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 
 from so101_robot.joints import JOINTS
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 SIZE = 64
 

@@ -6,7 +6,7 @@ import pytest
 import scservo_sdk as sdk
 
 from so101_robot.joints import JOINTS, SERVO_IDS
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 MODEL_STS3215 = 777
 OK = sdk.COMM_SUCCESS

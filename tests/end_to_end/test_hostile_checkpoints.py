@@ -11,13 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from safetensors.torch import load_file, save_file
 
-from checkpoints import POSE
 from so101_eval.cli import EVAL
 from so101_eval.episode.config_env import PalletizingEnvConfig
 from so101_policy.checkpoint.folder import CONFIG, TRAIN_CONFIG, TRAINED_ON, WEIGHTS
@@ -28,42 +25,17 @@ from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
 from so101_robot.commands import run as run_module
 from so101_robot.errors import ConfigError
-from so101_robot.joints import JOINTS
+from tiny_training import policy_flags, record_boxes
 
 pytestmark = pytest.mark.timeout(600)
 
 PX = 32
-TINY = {
-    "dim_model": 16,
-    "n_heads": 2,
-    "dim_feedforward": 24,
-    "n_encoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "latent_dim": 4,
-    "chunk_size": 5,
-    "n_action_steps": 3,
-    "device": "cpu",
-    "vision_backbone": "resnet_thin_gn",
-}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short episodes."""
-    root, rng = tmp_path_factory.mktemp("data") / "boxes", np.random.default_rng(0)
-    numbers = {"dtype": "float32", "shape": (6,), "names": [f"{joint}.pos" for joint in JOINTS]}
-    image = {"dtype": "image", "shape": (PX, PX, 3), "names": ["height", "width", "channels"]}
-    cameras = {f"observation.images.{name}": image for name in ("front", "wrist")}
-    features: dict[str, Any] = {"observation.state": numbers, "action": numbers, **cameras}
-    made: Any = LeRobotDataset.create("local/boxes", 10, features, root=root, use_videos=False)
-    for _ in range(2):
-        for _ in range(6):
-            joints = (np.array(POSE) + rng.normal(0, 5, 6)).astype(np.float32)
-            pictures = {name: rng.integers(0, 256, (PX, PX, 3), dtype=np.uint8) for name in cameras}
-            made.add_frame(pictures | {"observation.state": joints, "action": joints, "task": "wave"})
-        made.save_episode()
-    made.finalize()
-    return root
+    return record_boxes(tmp_path_factory.mktemp("data") / "boxes", episodes=2, size=(PX, PX))
 
 
 def trained_by(dataset: Path) -> list[str]:
@@ -76,7 +48,7 @@ def run_folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("train") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SO101_CACHE", str(out.parent / "cache"))
-        flags = [*trained_by(dataset), *(f"--policy.{name}={value}" for name, value in TINY.items())]
+        flags = [*trained_by(dataset), *policy_flags()]
         assert TRAIN.main([*flags, "--steps=2", "--batch_size=4", f"--output_dir={out}"]) == 0
     return out
 

@@ -1,41 +1,20 @@
-"""The whole way with LeRobot's own tools: record on the mock arm, train with `lerobot-train`, drive with both runners.
+"""The way from a recording through `lerobot-train` to the arm. (`test_lerobot_rollout.py` has LeRobot's runner.)
 
 One small ACT is trained for a few steps: it need not be good, it has to be LeRobot's own.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from so101_robot.mock.serve.process import MockProcess
+from lerobot_tools import run_lerobot
+from so101_eval.cli import DEMOS
+from so101_robot.cli import RUN
 from so101_robot.runs.log import read_ticks
 
-BIN = Path(sys.executable).parent
-SIZE = 96
 REPO_ID = "local/mock_demo"
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "hf"),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, f"{command[0]}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(folder: Path) -> Path:
-    """What `lerobot-train` makes of two short episodes."""
-    run(["so101-demos", "--task=palletize-1", "--episodes=2", f"--output_dir={folder / 'dataset'}"], folder)
+    """What `lerobot-train` makes of an episode of the expert."""
+    asked = ["--task=palletize-1", "--episodes=1", "--num_workers=1", f"--output_dir={folder / 'dataset'}"]
+    assert DEMOS.main(asked) == 0
     train = folder / "train"
-    run(
+    run_lerobot(
         [
             "lerobot-train",
             f"--dataset.repo_id={REPO_ID}",
@@ -80,17 +60,8 @@ def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(
     checkpoint: Path, folder: Path
 ) -> None:
     out = folder / "run"
-    run(
-        [
-            "so101-run",
-            f"--policy.path={checkpoint}",
-            "--robot.port=mock",
-            "--robot.mock.realtime_factor=0",
-            "--duration_s=3",
-            f"--output_dir={out}",
-        ],
-        folder,
-    )
+    mock = ["--robot.port=mock", "--robot.mock.realtime_factor=0", "--duration_s=3", "--dashboard=off"]
+    assert RUN.main([f"--policy.path={checkpoint}", *mock, f"--output_dir={out}"]) == 0
     ticks = [tick for tick in read_ticks(out / "ticks.jsonl") if tick.get("phase") == "run"]
     assert len(ticks) >= 85
     shares = [tick["inference"]["shares"] for tick in ticks if tick.get("inference")]
@@ -100,32 +71,3 @@ def test_a_checkpoint_of_lerobot_train_drives_the_mock_arm_through_so101_run(
         assert total == pytest.approx(1.0, abs=1e-3)
         assert share["vision"] == pytest.approx(sum(share["cameras"].values()), abs=1e-3)
     assert all(tick["guard"] for tick in ticks)
-
-
-def test_lerobot_rollout_drives_the_mock_arm_through_the_pseudo_terminal(
-    checkpoint: Path, folder: Path
-) -> None:
-    camera = f"type: zmq, server_address: 127.0.0.1, width: {SIZE}, height: {SIZE}, fps: 30"
-    with MockProcess(width=SIZE, height=SIZE) as mock:
-        cameras = ", ".join(
-            f"{name}: {{{camera}, port: {mock.zmq_port}, camera_name: {name}}}" for name in ("front", "wrist")
-        )
-        before = mock.call("transactions")
-        run(
-            [
-                "lerobot-rollout",
-                "--strategy.type=base",
-                f"--policy.path={checkpoint}",
-                "--device=cpu",
-                "--robot.type=so101_follower",
-                f"--robot.port={mock.port}",
-                "--robot.id=mock",
-                f"--robot.calibration_dir={mock.calibration_dir}",
-                f"--robot.cameras={{{cameras}}}",
-                "--task=follow",
-                "--duration=4",
-                "--play_sounds=false",
-            ],
-            folder,
-        )
-        assert mock.call("transactions") - before > 150

@@ -24,7 +24,7 @@ from so101_robot.bus import protocol
 from so101_robot.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.mock.arm import MockArm, MockConfig
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import MockServer, MockServerConfig
 
 START_S = 90

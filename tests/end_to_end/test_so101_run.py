@@ -1,14 +1,10 @@
-"""so101-run as a person meets it: help, wrong input, a run, Ctrl-C once and twice."""
+"""so101-run as a person meets it: help, wrong input, a run, Ctrl-C. (On a port: `test_so101_run_port.py`.)"""
 
 import dataclasses
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +13,13 @@ import pexpect
 import pytest
 
 from checkpoints import untrained
+from running import SO101_RUN, wait_for
 from so101_policy.command_line.command_flags import flags_in, spelled_now
 from so101_robot.cli import RUN
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError
-from so101_robot.faults import supervisor
-from so101_robot.faults.supervisor import Rule
-from so101_robot.joints import JOINTS
-from so101_robot.mock.serve.process import MockProcess
 from so101_robot.runs.log import read_ticks
-
-SO101_RUN = [sys.executable, "-m", "so101_robot.commands.run"]
 
 
 @pytest.fixture(scope="module")
@@ -282,48 +273,6 @@ def test_the_same_seed_gives_the_same_run(checkpoint: Path, tmp_path: Path) -> N
     assert commands("a") == commands("b")
 
 
-def on_the_terminal(checkpoint: Path, out: Path, arm: MockProcess, *more: str) -> list[str]:
-    """Arguments for an arm that knows no simulated time."""
-    camera = f"type: zmq, server_address: 127.0.0.1, port: {arm.zmq_port}, width: 96, height: 96, fps: 30"
-    cameras = ", ".join(f"{name}: {{{camera}, camera_name: {name}}}" for name in ("front", "wrist"))
-    place = [f"--robot.port={arm.port}", f"--robot.id={arm.robot_id}"]
-    place.append(f"--robot.calibration_dir={arm.calibration_dir}")
-    return [
-        f"--policy.path={checkpoint}",
-        *place,
-        f"--robot.cameras={{{cameras}}}",
-        f"--output_dir={out}",
-        *more,
-    ]
-
-
-def test_the_same_command_drives_a_serial_port_in_real_time(checkpoint: Path, tmp_path: Path) -> None:
-    with MockProcess() as arm:
-        arguments = on_the_terminal(checkpoint, tmp_path / "run", arm, "--duration_s=3", "--dashboard=off")
-        assert RUN.main(arguments) == 0
-    ticks = [tick for tick in read_ticks(tmp_path / "run" / "ticks.jsonl") if tick.get("phase") == "run"]
-    assert any(tick["chunk"]["source"] == "chunk" for tick in ticks)
-    assert ticks[-1]["frames"]["wrist"]["sequence"] > ticks[0]["frames"]["wrist"]["sequence"]
-
-
-def test_an_unplugged_port_ends_the_run_with_one_message_about_the_port_and_one_about_torque(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(supervisor.FAULT_RULES, "port gone", Rule(hold_s=1.0))  # pyright: ignore[reportArgumentType]
-    with MockProcess() as arm:
-        unplug = threading.Thread(target=lambda: (wait_for(tmp_path / "run", "run", 30), arm.close()))
-        unplug.start()
-        code = RUN.main(
-            on_the_terminal(checkpoint, tmp_path / "run", arm, "--dashboard=off", "--approach_speed=0")
-        )
-        unplug.join()
-    assert code == 1
-    error = capsys.readouterr().err
-    assert "torque may still be on: shoulder_pan" in error
-    assert arm.port in error
-    assert "Traceback" not in error
-
-
 def test_a_cable_that_comes_back_is_waited_for(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,17 +305,6 @@ def start(checkpoint: Path, out: Path) -> "pexpect.spawn[str]":
     return child
 
 
-def wait_for(out: Path, phase: str, count: int, seconds: float = 60.0) -> None:
-    """Until the run has had `count` ticks of that phase."""
-    deadline = time.monotonic() + seconds
-    path = out / "ticks.jsonl"
-    while time.monotonic() < deadline:
-        if path.exists() and sum(tick.get("phase") == phase for tick in read_ticks(path)) >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no {count} ticks of phase {phase}")
-
-
 def end(child: "pexpect.spawn[str]") -> int | None:
     child.expect(pexpect.EOF)
     child.close()
@@ -384,6 +322,7 @@ def test_ctrl_c_once_goes_home_and_is_an_ordinary_end(checkpoint: Path, tmp_path
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.slow  # test_loop.py sends the same signals to a loop; a process of its own costs fifteen seconds
 def test_ctrl_c_twice_releases_at_once(checkpoint: Path, tmp_path: Path) -> None:
     child = start(checkpoint, tmp_path / "run")
     child.sendintr()
@@ -394,38 +333,9 @@ def test_ctrl_c_twice_releases_at_once(checkpoint: Path, tmp_path: Path) -> None
     assert home[-1]["state"] != pytest.approx(list(RunConfig().robot.home), abs=4)
 
 
+@pytest.mark.slow  # test_loop.py sends the same signals to a loop; a process of its own costs fifteen seconds
 def test_a_closed_terminal_takes_the_arm_home(checkpoint: Path, tmp_path: Path) -> None:
     child = start(checkpoint, tmp_path / "run")
     child.kill(signal.SIGHUP)
     child.expect("going home")
     assert end(child) == 0
-
-
-@pytest.mark.timeout(400)
-def test_a_supervisor_that_loses_its_patience_leaves_the_arm_held(checkpoint: Path, tmp_path: Path) -> None:
-    """SIGINT, SIGTERM, SIGKILL, each before the one before has brought the arm home."""
-    out = tmp_path / "run"
-    report = out / "watchdog.json"
-    with MockProcess() as arm:
-        flags = ("--dashboard=off", "--approach_speed=0", "--ending.speed=1", "--watchdog.hang_s=60")
-        runner = subprocess.Popen([*SO101_RUN, *on_the_terminal(checkpoint, out, arm, *flags)])
-        try:
-            wait_for(out, "run", 3, 200.0)
-            moved = time.monotonic() + 60
-            while not any(tick.get("sent") for tick in read_ticks(out / "ticks.jsonl")):
-                assert time.monotonic() < moved
-                time.sleep(0.05)
-            runner.send_signal(signal.SIGINT)
-            wait_for(out, "home", 3)
-            runner.send_signal(signal.SIGTERM)
-            wait_for(out, "home", 10)
-            assert runner.poll() is None
-        finally:
-            runner.kill()
-            runner.wait()
-        deadline = time.monotonic() + 60
-        while not report.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        found = json.loads(report.read_text())
-        assert (found["fate"], found["done"], found["text"]) == ("died", True, "held")
-        assert [arm.call("register", joint=joint, name="Torque_Enable") for joint in JOINTS] == [1] * 6

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as vision
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
-from checkpoints import POSE, untrained
+import tiny_training
+from checkpoints import untrained
 from so101_eval.cli import EVAL
 from so101_eval.episode.config_env import PalletizingEnvConfig
 from so101_eval.errors import ConfigError
@@ -23,27 +23,15 @@ from so101_policy.cli import TRAIN
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.cli import RUN
-from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.joints import GRIPPER
 from so101_robot.mock.config import MockConfig
 from so101_robot.runs.log import read_ticks
+from tiny_training import ACT, policy_flags, record_boxes
 
 pytestmark = pytest.mark.timeout(600)
 """All that is imported for a training and a run takes 20 s of a free core."""
 
-NAMES = [f"{joint}.pos" for joint in JOINTS]
 RECORDED, TRAINED = (48, 64), (32, 32)
-TINY = {
-    "dim_model": 16,
-    "n_heads": 2,
-    "dim_feedforward": 24,
-    "n_encoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "latent_dim": 4,
-    "chunk_size": 5,
-    "n_action_steps": 3,
-    "device": "cpu",
-    "pretrained_backbone_weights": "null",
-}
 QUICK = ["--robot.port=mock", "--robot.mock.realtime_factor=0", "--dashboard=off", "--ending.home=false"]
 QUICK += ["--robot.mock.renderer=ray", "--approach_speed=0", "--policy.engine=plain"]
 IN_RANGE = {
@@ -58,20 +46,7 @@ IN_RANGE = {
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short episodes at 10 fps; two cameras of 64x48, pictures in tables."""
-    root, rng = tmp_path_factory.mktemp("data") / "boxes", np.random.default_rng(0)
-    numbers = {"dtype": "float32", "shape": (6,), "names": NAMES}
-    image = {"dtype": "image", "shape": (*RECORDED, 3), "names": ["height", "width", "channels"]}
-    pictures = {f"observation.images.{name}": image for name in ("front", "wrist")}
-    features: dict[str, Any] = {"observation.state": numbers, "action": numbers, **pictures}
-    made: Any = LeRobotDataset.create("local/boxes", 10, features, root=root, use_videos=False)
-    for _ in range(3):
-        for _ in range(6):
-            joints = (np.array(POSE) + rng.normal(0, 5, 6)).astype(np.float32)
-            frame = {name: rng.integers(0, 256, (*RECORDED, 3), dtype=np.uint8) for name in pictures}
-            made.add_frame(frame | {"observation.state": joints, "action": joints, "task": "wave"})
-        made.save_episode()
-    made.finalize()
-    return root
+    return record_boxes(tmp_path_factory.mktemp("data") / "boxes", episodes=3, size=RECORDED)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +55,7 @@ def checkpoint(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("train") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SO101_CACHE", str(out.parent / "cache"))
-        flags = [f"--policy.{name}={value}" for name, value in TINY.items()]
+        flags = policy_flags(ACT | {"pretrained_backbone_weights": "null"})
         flags += ["--policy.type=act", "--dataset.repo_id=local/boxes", f"--dataset.root={dataset}"]
         flags += ["--cache.size=32x32", "--steps=2", "--batch_size=4", "--trackers=none", "--held_out=0"]
         assert TRAIN.main([*flags, f"--output_dir={out}"]) == 0
@@ -141,7 +116,8 @@ def as_trained(images: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uin
 
 def test_a_training_says_what_it_was_on(checkpoint: Path, dataset: Path):
     known = json.loads((checkpoint / TRAINED_ON).read_text())
-    assert (known["fps"], known["joints"], known["scaled_by"]) == (10.0, NAMES, "bilinear_antialias")
+    assert (known["fps"], known["scaled_by"]) == (10.0, "bilinear_antialias")
+    assert tuple(known["joints"]) == tiny_training.JOINTS
     size = {"recorded": list(RECORDED), "trained": list(TRAINED)}
     assert known["cameras"] == {"front": size, "wrist": size}
     assert known["units"] is None  # no joint of theirs goes beyond 100

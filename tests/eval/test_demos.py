@@ -102,8 +102,9 @@ def test_an_episode_replays_from_its_stored_seed_and_reset(made: Path):
     assert np.abs(shown - from_png(again.pictures["front"][40])).mean() < 12
 
 
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of_jobs(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    jobs: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "set"
 
@@ -126,7 +127,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_dataset_with_any_number_of
         assemble(*arguments)
 
     monkeypatch.setattr(demos_command, "assemble", look)
-    assert DEMOS.main([*command(out), "--num_workers", "2"]) == 0
+    assert DEMOS.main([*command(out), "--num_workers", jobs]) == 0
     assert kept == [when_ns]  # not played again
     assert lines(out) == lines(made)
     for key in ("action", "observation.state", "timestamp", "episode_index"):
@@ -387,6 +388,7 @@ def test_straight_lines_between_the_actions_of_a_lower_rate_do_the_task():
     assert again.score.success, again.score.failure
 
 
+@pytest.mark.slow  # three processes that import all; test_pool.py has what they do with Ctrl-C
 @pytest.mark.timeout(900)
 def test_ctrl_c_while_processes_play_is_one_message_and_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,13 +10,13 @@ from experiments.faults.stage import Stage
 from so101_robot.loop.loop import StopRequests
 
 
-def test_a_minute_of_random_faults_moves_nothing_it_should_not(tmp_path: Path):
-    result = soak.soak(60.0, 1, tmp_path)
+def test_half_a_minute_of_random_faults_moves_nothing_it_should_not(tmp_path: Path):
+    result = soak.soak(30.0, 1, tmp_path)
     assert result.failures() == []
-    assert result.faults >= 3
+    assert result.faults >= 1
     assert sum(result.noticed.values()) + sum(result.harmless.values()) == result.faults
     assert result.missing == 0
-    assert result.ticks > 1000
+    assert result.ticks > 500
     assert list(tmp_path.rglob("ticks.jsonl")) == []
 
 

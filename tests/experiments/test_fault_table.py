@@ -120,6 +120,7 @@ def test_ctrl_c_of_a_row_reaches_a_process_that_is_deaf_to_the_terminals(tmp_pat
     assert {json.loads(line)["ended"] for line in out.read_text().splitlines()} == {"let go at rest"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_processes_play_ends_the_table_and_keeps_what_was_done(tmp_path: Path):
     """A process that is in the middle of a repetition takes SIGTERM for the wish to park, and plays on."""
     out = tmp_path / "table.jsonl"

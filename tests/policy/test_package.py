@@ -12,7 +12,7 @@ import torch
 
 import so101_policy
 from so101_policy.command_line import extras
-from so101_policy.command_line.extras import ACCELERATE, ONNX, TRACKERS, MissingPackageError
+from so101_policy.command_line.extras import ACCELERATE, ONNX, OPENVINO, TRACKERS, MissingPackageError
 from so101_policy.train import metrics
 from so101_policy.train.processes import join_processes
 from so101_policy.train.settings.config import TRACKERS as TRACKER_NAMES
@@ -35,7 +35,10 @@ def test_the_package_tells_type_checkers_that_it_has_types(package: str):
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, so101_policy, so101_policy.command_line.extras\n"
-    code += "heavy = {'torch', 'lerobot', 'onnxruntime', 'accelerate', 'matplotlib', 'datasets'} & set(sys.modules)\n"
+    code += (
+        "heavy = {'torch', 'lerobot', 'onnxruntime', 'openvino', 'accelerate', 'matplotlib', 'datasets'}\n"
+    )
+    code += "heavy &= set(sys.modules)\n"
     code += "assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -46,7 +49,7 @@ def _nothing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_nothing_extra")
-@pytest.mark.parametrize("extra", [ONNX, ACCELERATE, *TRACKERS.values()])
+@pytest.mark.parametrize("extra", [ONNX, OPENVINO, ACCELERATE, *TRACKERS.values()])
 def test_a_missing_package_is_told_with_what_to_install(extra: extras.Extra):
     with pytest.raises(MissingPackageError) as problem:
         extra.load()
@@ -54,7 +57,9 @@ def test_a_missing_package_is_told_with_what_to_install(extra: extras.Extra):
     assert f"pip install {extra.install}" in str(problem.value)
 
 
-@pytest.mark.parametrize("extra", [ONNX, ACCELERATE, *TRACKERS.values()], ids=lambda extra: extra.module)
+@pytest.mark.parametrize(
+    "extra", [ONNX, OPENVINO, ACCELERATE, *TRACKERS.values()], ids=lambda extra: extra.module
+)
 def test_the_module_behind_an_extra_is_there(extra: extras.Extra):
     if extra.missing:
         pytest.skip(f"not installed: {', '.join(extra.missing)}")

@@ -9,16 +9,17 @@ import copy
 import json
 import random
 import time
-from collections.abc import Callable, MutableMapping, MutableSequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from damage import SEEDED, damage
 from so101_calibration import files
 from so101_calibration.cameras import rig_file
 from so101_calibration.cameras.intrinsics import Intrinsics
@@ -66,6 +67,15 @@ JUNK: tuple[Any, ...] = (
     ),
     *("", "fast", "all", "\x1b[2J", "x" * 5000, [], {}, [[]], [1, 2], {"a": 1}, {"speed": 3}),
 )
+
+OURS: dict[str, Any] = {
+    "junk": JUNK,
+    "acts": ("drop", "junk", "junk", "junk", "reorder", "deep", "huge", "add", "scale"),
+    "depths": (3, 40, 200),
+    "lengths": (7, 300),
+    "added": ("added", "id", "speed", "\x1b[31m"),
+}
+"""How plain data is damaged here."""
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)
@@ -172,44 +182,14 @@ def damaged(name: str, seed: int) -> bytes:
     data: Any = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
     data = copy.deepcopy(data)
     for _ in range(rng.randint(1, 3)):
-        _in_data(data, rng)
+        damage(data, rng, **OURS)
     return (json.dumps(data) if name.endswith(".json") else yaml.safe_dump(data)).encode()
-
-
-def _in_data(data: Any, rng: random.Random) -> None:
-    holder, key = rng.choice(list(_places(data)) or [({"": 0}, "")])
-    act = rng.choice(("drop", "junk", "junk", "junk", "reorder", "deep", "long", "add", "scale"))
-    if act == "drop" and key in (holder if isinstance(holder, MutableMapping) else range(len(holder))):
-        del holder[key]
-    elif act == "junk":
-        holder[key] = rng.choice(JUNK)
-    elif act == "reorder" and isinstance(holder, MutableSequence):
-        rng.shuffle(holder)
-    elif act == "deep":
-        nest: Any = 1
-        for _ in range(rng.choice((3, 40, 200))):
-            nest = rng.choice(([nest], {"a": nest}))
-        holder[key] = nest
-    elif act == "long":
-        holder[key] = [0] * rng.choice((7, 300))
-    elif act == "add" and isinstance(holder, MutableMapping):
-        holder[rng.choice(("added", "id", "speed", "\x1b[31m"))] = rng.choice(JUNK)
-    elif act == "scale" and isinstance(holder[key], int | float):
-        holder[key] = holder[key] * rng.choice((-1, 1000, 1e-9, 1e300))
 
 
 def _in_text(text: bytes, rng: random.Random) -> bytes:
     place = rng.randrange(len(text))
     junk = rng.choice(INSERTED)
     return rng.choice((text[:place], text[:place] + junk + text[place:], text[place:], b"", junk))
-
-
-def _places(data: Any) -> Any:
-    """Every (holder, key) in plain data."""
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in list(items):
-        yield data, key
-        yield from _places(value)
 
 
 def holds(name: str, content: bytes, folder: Path) -> None:
@@ -232,12 +212,7 @@ def _what_it_raises[T](call: Callable[[], T]) -> tuple[str | None, T | None]:
         return str(error), None
 
 
-CASES = settings(
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+CASES = settings(**SEEDED)
 
 
 @settings(CASES, max_examples=60)

@@ -12,8 +12,8 @@ from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.intrinsics import Intrinsics
 from so101_calibration.cameras.poses import transform
 from so101_calibration.cameras.rendered import draw
-from so101_calibration.drift.homography import mapped
 from so101_eval.palletizing.scene.scene import PalletizingScene
+from so101_policy.registration.homography import mapped
 from so101_robot.mock.cameras.render import Renderer
 from so101_robot.mock.physics.world import HOME_POSE_RAD, World
 

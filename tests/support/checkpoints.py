@@ -13,7 +13,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 
 from so101_policy.checkpoint.folder import TRAINED_ON
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
-from so101_policy.checkpoint.units import Units
+from so101_policy.units import Units
 
 POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
 """Where the statistics of the checkpoint keep its actions, LeRobot's units."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_calibration.cameras.boards import Board
-from so101_calibration.cameras.pictures import maybe
 from so101_calibration.errors import ImplausibleError
+from so101_policy.registration.homography import maybe
 
 MIN_CORNERS = 8
 """Of one view: four give a pose without any check, eight tell a wrong corner."""

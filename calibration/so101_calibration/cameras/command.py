@@ -20,10 +20,10 @@ from so101_calibration.cameras.board_views import View, coverage_share, coverage
 from so101_calibration.cameras.boards import DICTIONARIES, PAGES_MM, Board, write_board
 from so101_calibration.cameras.capture import JOINTS_FILE, hand_pose, read_joints, read_touches, read_views
 from so101_calibration.cameras.hand_eye import camera_on_hand
+from so101_calibration.cameras.in_words import lens_table, pose_line
 from so101_calibration.cameras.intrinsics import Intrinsics, calibrate
 from so101_calibration.cameras.placing import board_from_touches, camera_in_base
 from so101_calibration.cameras.poses import Matrix, board_on_table
-from so101_calibration.cameras.report import lens_table, pose_line
 from so101_calibration.cameras.rig_file import CameraPose, RigCamera
 from so101_calibration.errors import UsageError
 from so101_policy.command_line.command_flags import Number, Parser, Whole

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,11 +10,6 @@ from numpy.typing import NDArray
 from so101_calibration.errors import FileError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-
-def maybe(found: NDArray[Any] | None) -> NDArray[Any] | None:
-    """`found`, typed as OpenCV really answers: its stubs do not say that it may be None."""
-    return found
 
 
 def read(path: Path) -> NDArray[np.uint8]:

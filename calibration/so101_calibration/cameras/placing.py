@@ -73,7 +73,14 @@ def camera_in_base(
         for view, X in zip(views, X_base_board, strict=True)
     ]
     corners = np.concatenate([view.corners_px for view in views])
-    return _camera_of(np.concatenate(points), corners, intrinsics, len(views), seen_from_camera=False)
+    return camera_at_points(np.concatenate(points), corners, intrinsics, len(views))
+
+
+def camera_at_points(
+    points_m: NDArray[np.float64], corners_px: NDArray[np.float64], intrinsics: Intrinsics, views: int
+) -> Placed:
+    """The camera in the frame of points (n, 3) [m] that it sees at (n, 2) [px]. Raises ImplausibleError."""
+    return _camera_of(points_m, corners_px, intrinsics, views, seen_from_camera=False)
 
 
 def _camera_of(

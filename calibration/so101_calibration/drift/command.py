@@ -19,7 +19,6 @@ from rich.text import Text
 from so101_calibration import robot_options
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.drift import remembered
-from so101_calibration.drift.background import Background, learn
 from so101_calibration.drift.dataset_frames import FRAMES, read_frames
 from so101_calibration.drift.judgement import Drift, Limits
 from so101_calibration.drift.measure import ASSUMED_FIELD_DEG, GAMMA, measure
@@ -28,6 +27,7 @@ from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import UsageError
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.console import Console
+from so101_policy.registration.background import Background, learn
 from so101_robot.preflight.findings import Level
 
 EXAMPLES = """

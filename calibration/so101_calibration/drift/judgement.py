@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from so101_calibration.drift.homography import Homography
 from so101_calibration.errors import UsageError
+from so101_policy.registration.homography import Homography
 from so101_robot.preflight.findings import Level
 
 ANSWERS = {Level.OK: "go", Level.WARN: "warn", Level.STOP: "no-go"}

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from so101_calibration.drift.alignment import align
-from so101_calibration.drift.background import BRIGHT, DARK, Background, sharpness
-from so101_calibration.drift.homography import Homography, mapped
 from so101_calibration.drift.judgement import Drift, Limits, judged
 from so101_calibration.errors import ImplausibleError
+from so101_policy.registration.alignment import align
+from so101_policy.registration.background import Background, sharpness
+from so101_policy.registration.homography import Homography, mapped
+from so101_policy.registration.light import measure_light
 from so101_robot.preflight.findings import Level
 
 ASSUMED_FIELD_DEG = 60.0
@@ -52,11 +53,11 @@ def measure(
     alignment = align(background.grey, background.static, grey)
     if alignment is None:
         return _not_found(background, live, gamma)
-    points = _static_points(background)
+    points = background.points()
     focal_px = focal_px or background.size_px[0] / 2 / float(np.tan(np.deg2rad(ASSUMED_FIELD_DEG / 2)))
     turn, unexplained_px = _turn(alignment.H, points, focal_px, background.size_px)
     shift_px = float(np.linalg.norm(mapped(alignment.H, points) - points, axis=1).mean())
-    brightness, colour, clipped = _light(background, live, alignment.H)
+    brightness, colour, clipped = measure_light(background, live, alignment.H)
     sharp = _sharpness(background, live, alignment.H, brightness)
     light = brightness**gamma
     right, up, clockwise = np.rad2deg(turn).tolist()
@@ -100,13 +101,6 @@ def _not_found(background: Background, live: NDArray[np.uint8], gamma: float) ->
     )
 
 
-def _static_points(background: Background) -> NDArray[np.float64]:
-    """(n, 2) pixels of the background, evenly."""
-    step = max(2, background.size_px[0] // 64)
-    rows, columns = np.nonzero(background.static[::step, ::step])
-    return np.column_stack((columns, rows)).astype(float) * step
-
-
 def _turn(
     H: Homography, points: NDArray[np.float64], focal_px: float, size_px: tuple[int, int]
 ) -> tuple[NDArray[np.float64], float]:
@@ -135,25 +129,6 @@ def _zoom(H: Homography, size_px: tuple[int, int]) -> float:
     around = mapped(H, centre + np.array([(1.0, 0), (-1, 0), (0, 1), (0, -1)]))
     across, down = (around[0] - around[1]) / 2, (around[2] - around[3]) / 2
     return float(np.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
-
-
-def _light(
-    background: Background, live: NDArray[np.uint8], H: Homography
-) -> tuple[float, tuple[float, float], float]:
-    """Ratio of grey levels, red and blue against green, and the share that clips, over the background."""
-    size = background.size_px
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    back = np.asarray(cv2.warpPerspective(live, H, size, flags=flags), float)
-    inside = cv2.warpPerspective(np.full(live.shape[:2], 255, np.uint8), H, size, flags=flags)
-    seen = background.static & (np.asarray(inside) == 255)
-    before, now = background.image[seen].astype(float), back[seen]
-    usable = ((before > DARK) & (before < BRIGHT) & (now > DARK) & (now < BRIGHT)).all(1)
-    if usable.sum() < 50:
-        ratio = now.mean() / max(before.mean(), 1.0) if len(now) else float("nan")
-        return float(ratio), (0.0, 0.0), 1.0
-    red, green, blue = np.median(now[usable] / before[usable], axis=0).tolist()
-    brightness = float(np.median(now[usable].sum(1) / before[usable].sum(1)))
-    return brightness, (red / green - 1, blue / green - 1), float(1 - usable.mean())
 
 
 def _sharpness(background: Background, live: NDArray[np.uint8], H: Homography, brightness: float) -> float:

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_calibration.drift.background import Background
-from so101_calibration.drift.homography import mapped
 from so101_calibration.drift.judgement import Drift
+from so101_policy.registration.background import Background
+from so101_policy.registration.homography import mapped
 from so101_robot.preflight.findings import Level
 
 PANEL_WIDTH = 480

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from so101_calibration.cameras.live import ArmCamera, steady
 from so101_calibration.drift import remembered
-from so101_calibration.drift.judgement import Drift
+from so101_calibration.drift.judgement import Drift, Limits, judged
 from so101_calibration.drift.measure import measure
 from so101_calibration.drift.overlay import instruction
 from so101_calibration.errors import CalibrateError
+from so101_policy.registration.correction import Correction
 from so101_robot.arm.arm import SO101
 from so101_robot.errors import RobotError
 from so101_robot.preflight.findings import Finding, Level
@@ -38,6 +39,8 @@ def _compare(robot: SO101, camera: str, path: Path) -> Finding:
         kept = remembered.read(path)
         picture = steady(ArmCamera(robot, camera), robot.clock)
         drift = measure(kept.background, picture, kept.limits, kept.focal_px, kept.gamma)
+        if (correction := robot.corrections.get(camera)) is not None and drift.H is not None:
+            drift = put_back(drift, correction, kept.limits)
     except (CalibrateError, RobotError) as error:
         return Finding(Level.STOP, CHECK, camera, str(error), "", f"or remove {path}, to stop comparing")
     expected = f"as in {kept.dataset}"
@@ -53,6 +56,18 @@ def _compare(robot: SO101, camera: str, path: Path) -> Finding:
         expected,
         f"{instruction(drift)}; {again}",
     )
+
+
+def put_back(drift: Drift, correction: Correction, limits: Limits) -> Drift:
+    """What is left of a drift for the policy, whose pictures are put back (`--camera.correct`): judged anew."""
+    left = drift._replace(
+        level=Level.OK,
+        reasons=(),
+        shift_px=correction.left_px,
+        shift_sd_px=correction.left_sd_px,
+        brightness=drift.brightness / correction.gain,
+    )
+    return judged(left, limits)
 
 
 def in_words(drift: Drift) -> str:

@@ -15,7 +15,7 @@ from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.cluster import cluster_players
 from so101_eval.evaluation.plan import LEVEL, Plan, parse_cells
 from so101_eval.evaluation.players import Play, local_players
-from so101_eval.evaluation.policy_specs import check_unseen, parse_policies, picture_size
+from so101_eval.evaluation.policy_specs import check_backgrounds, check_unseen, parse_policies, picture_size
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
@@ -24,6 +24,8 @@ from so101_eval.statistics import wilson
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import complain
 from so101_policy.command_line.console import Console
+from so101_policy.inference.engine import ENGINES
+from so101_robot.commands.run_config import OFF
 
 EXAMPLES = """
   so101-eval run --task=palletize-2 --episodes=200 \\
@@ -69,6 +71,13 @@ def parser() -> Parser:
         help=f"how chunks of actions join: {', '.join(CHUNKS)} (default: as in so101-run)",
     )
     add(
+        "--engine",
+        choices=ENGINES,
+        default=AUTO,
+        help="what computes a checkpoint's actions: plain is LeRobot's own forward (default: auto, the one of "
+        "openvino, onnx and torch that is installed, in this order)",
+    )
+    add(
         "--fps",
         type=Number(0, 1000),
         help="actions per second of checkpoints that do not say theirs (default: as in "
@@ -85,6 +94,13 @@ def parser() -> Parser:
         help="of both cameras [pixels] (default: as the policies were trained)",
     )
     add("--height", type=Whole(0, 4096), help="with --width")
+    add(
+        "--camera_correction",
+        choices=(AUTO, OFF),
+        default=OFF,
+        help="put cameras that moved back, as so101-run --camera.correct does, from the pictures alone (default: off, "
+        "so that a scenario shows what the policy itself bears)",
+    )
     add("--size", help=argparse.SUPPRESS)  # how --width and --height were spelled
     add(
         "--num_workers",
@@ -121,6 +137,8 @@ def run(options: argparse.Namespace) -> int:
     records = run_folder.run(plan, out, _players(plan, options), console)
     output = Console()
     output.print(success_table(plan, records))
+    if (words := refused_in_words(records)) is not None:
+        output.print(words, soft_wrap=True)
     output.print(f"run folder: {out}", soft_wrap=True)
     return 0
 
@@ -135,6 +153,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
     cells = parse_cells(options.scenarios, options.level)
     said = {None: None, "true": True, "false": False}[options.use_degrees]
     specs = parse_policies(options.policies, options.fps, said)
+    if options.camera_correction != OFF:
+        check_backgrounds(specs)
     height, width = picture_size(specs, options.task, _size(options))
     return Plan(
         options.task,
@@ -146,6 +166,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         options.chunks,
         width,
         height,
+        engine=options.engine,
+        camera_correction=options.camera_correction,
     )
 
 
@@ -184,6 +206,19 @@ def success_table(plan: Plan, records: Sequence[EpisodeRecord]) -> Table:
         verdicts = [[r.success for r in cell if r.policy == policy.name] for policy in plan.policies]
         table.add_row(f"{scenario}:{level}", *map(_rate, verdicts))
     return table
+
+
+def refused_in_words(records: Sequence[EpisodeRecord]) -> str | None:
+    """How many attempts ended because a camera could not be put back; they count as failures in the table. None where
+    no camera was to be put back."""
+    corrected = [record for record in records if record.correction is not None]
+    if not corrected:
+        return None
+    failed = [record for record in corrected if record.correction and record.correction["failed"]]
+    return (
+        f"camera correction: {len(failed)} of {len(corrected)} attempts ended because a camera could not be put back "
+        "with certainty (failures in the table)"
+    )
 
 
 def _rate(verdicts: Sequence[bool | None]) -> str:

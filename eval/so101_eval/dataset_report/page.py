@@ -1,39 +1,23 @@
 """The page: needs nothing but itself, and nothing leaves it."""
 
-import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from so101_eval.dataset_report import figures
 from so101_eval.dataset_report.report import Report, headline, shown
+from so101_eval.html import Section, fill
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.numbers import IDLE_S
 from so101_policy.findings import Level
 from so101_policy.names import camera_name
 
-TEMPLATES = Path(__file__).parent / "templates"
-STYLE = Path(__file__).parents[1] / "report" / "templates" / "style.css"
-"""One look for all pages."""
-
-
-class Section(NamedTuple):
-    """A heading, how to read the figure, and the figure."""
-
-    id: str
-    title: str
-    lead: str
-    figure: Markup
+TEMPLATE = Path(__file__).parent / "templates" / "page.html"
 
 
 def render(report: Report) -> str:
     """The page of a report."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     about, used = report.seen.about, report.seen.used
     worst = [
         shown(finding, report.seen.root)
@@ -41,22 +25,21 @@ def render(report: Report) -> str:
         for finding in report.findings
         if finding.level == level
     ]
-    page = environment.get_template("page.html").render(
-        root=report.seen.root,
-        about=about,
-        cameras=[]
+    values = {
+        "root": report.seen.root,
+        "about": about,
+        "cameras": []
         if about is None
         else [(camera_name(key), about.features[key].size_px) for key in about.cameras],
-        unit=str(report.seen.unit),
-        minutes=0.0 if about is None else about.frames / about.fps / 60,
-        used=None if used is None else len(set(used.episode_N.tolist())),
-        headline=headline(report),
-        findings=worst,
-        sections=_sections(report),
-        starts=_starts(report),
-        style=Markup(STYLE.read_text(encoding="utf-8")),
-    )
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
+        "unit": str(report.seen.unit),
+        "minutes": 0.0 if about is None else about.frames / about.fps / 60,
+        "used": None if used is None else len(set(used.episode_N.tolist())),
+        "headline": headline(report),
+        "findings": worst,
+        "sections": _sections(report),
+        "starts": _starts(report),
+    }
+    return fill(TEMPLATE, values)
 
 
 def _sections(report: Report) -> list[Section]:

@@ -12,10 +12,10 @@ from scipy.spatial import ConvexHull, QhullError
 from so101_policy.dataset_check.description import ACTION, STATE, bare
 from so101_policy.dataset_check.folder import file_in
 from so101_policy.dataset_check.numbers import Used
-from so101_policy.dataset_check.units import Unit
 from so101_policy.errors import DatasetError
 from so101_policy.files.plain_data import parse_json
 from so101_policy.reliance.phases import JawLevels, carries_of
+from so101_policy.units import LikelyUnits
 from so101_robot.guard.kinematics import LINK_NAMES, angles_of, forward
 from so101_robot.joints import GRIPPER, JOINTS
 
@@ -46,7 +46,7 @@ class Picks(NamedTuple):
             return 0.0
 
 
-def picks_of(used: Used, unit: Unit) -> Picks | None:
+def picks_of(used: Used, unit: LikelyUnits) -> Picks | None:
     """None: this is no SO-101 in degrees, or nothing was picked.
 
     Raises:
@@ -86,9 +86,9 @@ def exact_picks(used: Used) -> Picks | None:
     return Picks(np.array(points), [episode for episode, _, _ in found if episode in chosen], True)
 
 
-def closings(used: Used, unit: Unit) -> Picks | None:
+def closings(used: Used, unit: LikelyUnits) -> Picks | None:
     """Where the fingertips were when the jaws closed on something."""
-    if unit is not Unit.DEGREES or bare(used.about.features[ACTION].names) != JOINTS:
+    if unit is not LikelyUnits.DEGREES or bare(used.about.features[ACTION].names) != JOINTS:
         return None
     state_NJ, action_NJ = used.column(STATE), used.column(ACTION)
     levels = JawLevels.of(action_NJ[:, GRIPPER])

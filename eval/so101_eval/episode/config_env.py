@@ -20,7 +20,7 @@ from so101_eval.errors import ConfigError
 from so101_policy.checkpoint.folder import CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.trained_on import PICTURES, Size, TrainedOn, find_trained_on, read_info
-from so101_policy.checkpoint.units import Units
+from so101_policy.units import Units
 from so101_robot.joints import JOINTS
 from so101_robot.mock.config import CAMERAS
 

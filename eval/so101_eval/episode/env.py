@@ -28,7 +28,7 @@ from so101_eval.palletizing.scene.disturbances import Images
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, load_scenario
 from so101_eval.palletizing.score.score import GRACE_S
-from so101_policy.frames.scaling import scaled
+from so101_policy.frames.resizing import scaled
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.interpolation import Interpolated
 from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler

@@ -4,6 +4,7 @@
 the scheduler of that attempt.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,20 +17,24 @@ from so101_eval.episode.episode import FPS, Stage
 from so101_eval.episode.playing import AUTO, LATENCY_S
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
+from so101_eval.evaluation.correcting import Corrected
 from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_recording
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
 from so101_policy.checkpoint.reader import read_processors, steps_of
-from so101_policy.checkpoint.units import Units
 from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.graph import EngineError
+from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
 from so101_robot.chunks.inference import Observation, Predict
 from so101_robot.chunks.scheduler import Scheduler
 from so101_robot.chunks.workers import InlineWorker
 from so101_robot.commands import compose
-from so101_robot.commands.run_config import ChunkFlags, PolicyFlags, RunConfig
+from so101_robot.commands.run_config import OFF, ChunkFlags, PolicyFlags, RunConfig
 from so101_robot.joints import JOINTS
+
+logger = logging.getLogger(__name__)
 
 
 class Loaded(Protocol):
@@ -40,8 +45,17 @@ class Loaded(Protocol):
         ...
 
 
-def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO) -> Loaded:
+def load(
+    spec: PolicySpec,
+    latency_s: float = LATENCY_S,
+    chunks: str = AUTO,
+    engine: str = "plain",
+    camera_correction: str = OFF,
+) -> Loaded:
     """A policy that is ready to drive; its files are not read again.
+
+    Args:
+        engine: what computes a checkpoint's actions; where it cannot run this one, LeRobot's own forward does.
 
     Raises:
         CheckpointError: it cannot be read any more.
@@ -55,26 +69,53 @@ def load(spec: PolicySpec, latency_s: float = LATENCY_S, chunks: str = AUTO) -> 
         case "replay":
             return Replay(spec.path)
         case "act":
-            return Acting(spec, latency_s, chunks)
+            return Acting(spec, latency_s, chunks, engine, camera_correction)
 
 
 class Acting:
     """A checkpoint."""
 
-    def __init__(self, spec: PolicySpec, latency_s: float, chunks: str) -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        latency_s: float,
+        chunks: str,
+        engine: str = "plain",
+        camera_correction: str = OFF,
+    ) -> None:
         assert spec.path is not None
-        self.policy = ActPolicy.load(spec.path)
+        self.policy = _load(spec.path, engine)
         if self.policy.sha256 != spec.sha256:
             raise ConfigError(
                 f"{spec.name}: the weights in {spec.path} are others than when the run was begun "
                 f"({self.policy.sha256[:12]}, not {spec.sha256[:12]})"
             )
+        self.policy.verify_engine()  # here, so that no episode depends on which was the first
         self.playing = compose.playing(run_config(spec, latency_s, chunks), self.policy)
         self._predict, self._units = hiding(self.policy, spec.without), Units(spec.units)
+        self._backgrounds = {} if camera_correction == OFF else dict(self.policy.backgrounds)
+        self._corrected: Corrected | None = None
+        """Of the attempt that was begun last; None: its pictures are as they come."""
 
     def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
-        predict = compose.in_degrees(self._predict, self._units, stage.robot.bus.scale)
+        predict = self._predict
+        if self._backgrounds:
+            self._corrected = predict = Corrected(predict, self._backgrounds)
+        predict = compose.in_degrees(predict, self._units, stage.robot.bus.scale)
         return scheduler(stage, predict, self.playing)
+
+    @property
+    def correction(self) -> dict[str, Any] | None:
+        """What the camera correction did in the attempt that was begun last, for its record."""
+        return None if self._corrected is None else self._corrected.as_dict()
+
+
+def _load(path: str, engine: str) -> ActPolicy:
+    try:
+        return ActPolicy.load(path, engine=engine)
+    except EngineError as error:
+        logger.warning("%s is played by LeRobot's own forward: %s", path, error)
+        return ActPolicy.load(path)
 
 
 def run_config(spec: PolicySpec, latency_s: float, chunks: str) -> RunConfig:

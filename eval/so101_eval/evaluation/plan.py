@@ -29,6 +29,9 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_se
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
 from so101_eval.palletizing.scene.tasks import load_task
 from so101_policy.files.typed_data import typed
+from so101_policy.inference.engine import check_engine, check_installed, installed_engine
+from so101_policy.inference.graph import EngineError
+from so101_robot.commands.run_config import OFF
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.backend import choose_backend
@@ -36,6 +39,8 @@ from so101_robot.mock.config import MockConfig
 from so101_robot.runs.provenance import versions as package_versions
 
 ALL = "all"
+PLAIN = "plain"
+"""LeRobot's own forward."""
 LEVEL = 2
 """The published severity."""
 SOURCES = ("so101_robot", "so101_policy", "so101_eval", "lerobot_policy_so101")
@@ -62,6 +67,11 @@ class Plan:
     height: int = 96
     renderer: str = "auto"
     suite: str = SUITE
+    engine: str = PLAIN
+    """What computes a checkpoint's actions, of `so101_policy.inference.engine.ENGINES`. `auto`: the one that is
+    installed, never a measurement, so that the load of a machine decides nothing. Runs of before: LeRobot's own."""
+    camera_correction: str = OFF
+    """Whether cameras that moved are put back, as `so101-run --camera.correct` does it: auto or off."""
 
     def __post_init__(self) -> None:
         load_task(self.task)
@@ -73,8 +83,12 @@ class Plan:
             check_seed(seed, "eval")
         if self.chunks not in CHUNKS:
             raise ConfigError(f"--chunks {self.chunks}: possible are {', '.join(CHUNKS)}")
+        if self.camera_correction not in (AUTO, OFF):
+            raise ConfigError(f"--camera_correction {self.camera_correction}: possible are {AUTO}, {OFF}")
         if not 0.0 <= self.latency_s <= 60.0:
             raise ConfigError(f"--latency {self.latency_s:g}: possible are 0 to 60 s")
+        # what computes decides about the last digits of actions: the run stays with what this machine has
+        object.__setattr__(self, "engine", _engine(self.engine))
         # what draws decides about pixels: the run stays with what this machine has
         object.__setattr__(self, "renderer", choose_backend(self.renderer))
 
@@ -106,11 +120,27 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next."""
         data = self.to_dict()
+        if data["engine"] == PLAIN:
+            del data["engine"]  # as in runs of before
+        if data["camera_correction"] == OFF:
+            del data["camera_correction"]  # as in runs of before
         return data | {"policies": {spec.name: spec.identity for spec in self.policies}}
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def _engine(name: str) -> str:
+    """The engine that is meant. Raises `ConfigError` for one that is not there."""
+    try:
+        check_engine(name)
+        if name == AUTO:
+            return installed_engine()
+        check_installed(name)
+    except EngineError as error:
+        raise ConfigError(f"--engine {name}: {error}") from error
+    return name
 
 
 def parse_cells(text: str, level: int = LEVEL) -> tuple[tuple[str, int], ...]:
@@ -230,7 +260,8 @@ class Player:
 
     def load(self, spec: PolicySpec) -> Loaded:
         """The policy, from where its files are. Raises as `loaded_policies.load`."""
-        return load(spec, self.plan.latency_s, self.plan.chunks)
+        plan = self.plan
+        return load(spec, plan.latency_s, plan.chunks, plan.engine, plan.camera_correction)
 
     def _record(
         self, spec: PolicySpec, reset: Reset, attempt: Attempt, notes: PolicyNotes, timing: dict[str, Any]
@@ -267,5 +298,7 @@ class Player:
             fault=attempt.fault,
             exception=attempt.exception,
             ending=attempt.ending,
+            engine=loaded.policy.engine_name if isinstance(loaded, Acting) else None,
             happened=attempt.happened,
+            correction=loaded.correction if isinstance(loaded, Acting) else None,
         )

@@ -28,16 +28,17 @@ from so101_eval.episode.episode import FPS
 from so101_eval.episode.playing import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
+from so101_policy.checkpoint.backgrounds import background_files
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import read_statistics
-from so101_policy.checkpoint.units import Units
 from so101_policy.dataset_check.numbers import MOST_JOINT
-from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import CheckpointError
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.registration.files import camera_of
+from so101_policy.units import LikelyUnits, Units, likely_units
 from so101_robot.commands import compose
 from so101_robot.errors import ConfigError as RateError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -291,6 +292,16 @@ def check_unseen(specs: Sequence[PolicySpec], seeds: range) -> list[str]:
     return unknown
 
 
+def check_backgrounds(specs: Sequence[PolicySpec]) -> None:
+    """Raises ConfigError for a checkpoint by whose files no camera can be put back."""
+    lacking = [spec for spec in specs if spec.kind == "act" and not background_files(Path(spec.path or ""))]
+    if lacking:
+        raise ConfigError(
+            f"--camera_correction: {', '.join(spec.name for spec in lacking)} has no background of a camera that "
+            f"stands; `so101-data background DATASET --output_dir={lacking[0].path}` makes them of its recordings"
+        )
+
+
 def _some(values: Sequence[int], most: int = 5) -> str:
     return ", ".join(map(str, values[:most])) + (" ..." if len(values) > most else "")
 
@@ -315,11 +326,11 @@ def _dataset(folder: Path) -> str | None:
 
 
 def _recipe_sha256(folder: Path) -> str:
-    """Of everything that LeRobot reads of a checkpoint, the weights of the network aside."""
+    """Of everything that is read of a checkpoint to act by it, the weights of the network aside."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         processor = path.name.startswith("policy_") and path.suffix in (".json", ".safetensors")
-        if path.name == "config.json" or processor:
+        if path.name == "config.json" or processor or camera_of(path.name) is not None:
             digest.update(f"{path.name} {_sha256(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 
@@ -351,7 +362,7 @@ def read_recording(path: Path) -> NDArray[np.float64]:
             f"{path} is no recording: tick {tick}, {JOINTS[joint]}: {actions[tick, joint]:g}; expected a finite number "
             f"from {-MOST_JOINT:g} to {MOST_JOINT:g}"
         )
-    if unit_of(np.delete(actions, GRIPPER, axis=1)) is Unit.RADIANS:
+    if likely_units(np.delete(actions, GRIPPER, axis=1)) is LikelyUnits.RADIANS:
         raise ConfigError(
             f"{path} looks like radians: no joint is further from 0 than {np.abs(actions).max():.3g}; "
             "expected degrees, and percent for the gripper"

@@ -35,7 +35,8 @@ from so101_policy.files.whole_files import write_text
 SCHEMA = 1
 LONGEST_NAME = 200
 """Characters of a policy, a task, a scenario."""
-KINDS = ("simulation", "real")
+KINDS = ("simulation", "real", "rehearsal")
+"""rehearsal: a study of a real arm, played on the mock arm to see that all of it works."""
 LAID_OUT = "laid out"
 RUN, EPISODES, TABLE, EVAL_INFO = "run.json", "episodes.jsonl", "episodes.csv", "eval_info.json"
 
@@ -58,7 +59,7 @@ class EpisodeRecord:
     """One policy's attempt at one scene."""
 
     kind: str
-    """simulation or real."""
+    """One of `KINDS`."""
     run: str
     """Identity of what was asked for; runs of the same plan share it."""
     policy: str
@@ -108,6 +109,11 @@ class EpisodeRecord:
     """What became of the arm after the score was read: skipped, home or not home; None: not recorded."""
     happened: dict[str, float] | None = None
     """What was done to the scene in the middle of it, and when [s]; None: not recorded."""
+    engine: str | None = None
+    """What computed the actions; its version is in `versions`. None: no checkpoint, or not recorded, which was
+    LeRobot's own forward."""
+    correction: dict[str, Any] | None = None
+    """How cameras were put back (`correcting.py`): cameras, moved_again, failed; None: they were not."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

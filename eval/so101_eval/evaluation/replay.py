@@ -55,7 +55,8 @@ class Replayed(NamedTuple):
     def differing(self) -> list[str]:
         """Names of what is not as it was; `timing`, paths and versions do not count."""
         before, now = self.record.comparable(), self.again.comparable()
-        return [name for name in before if before[name] != now[name] and name not in ("media", "versions")]
+        aside = ("media", "versions", *(["engine"] if self.record.engine is None else []))  # not recorded
+        return [name for name in before if before[name] != now[name] and name not in aside]
 
     @property
     def other_versions(self) -> list[str]:

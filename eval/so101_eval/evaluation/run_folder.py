@@ -167,9 +167,9 @@ def check_same(plan: Plan, out: Path) -> None:
                 "Give the changed policy another name and evaluate it in a run of its own (--output_dir)"
             )
     differing = [
-        f"{name} {_short(theirs[name])} (now {_short(ours[name])})"
-        for name in ours
-        if theirs[name] != ours[name]
+        f"{name} {_short(theirs.get(name))} (now {_short(ours.get(name))})"
+        for name in {**theirs, **ours}
+        if theirs.get(name) != ours.get(name)
     ]
     if before.keys() != now.keys():
         differing.append(f"policies {', '.join(before)} (now {', '.join(now)})")

@@ -46,7 +46,7 @@ MAX_TRIM_RAD = math.radians(2.5)
 
 
 class JointUnits:
-    """LeRobot's joint values (degrees, gripper percent) and the angles of the kinematics, both (6,)."""
+    """From the angles of the kinematics to LeRobot's joint values (degrees, gripper percent), both (6,)."""
 
     def __init__(self, scale: Scale) -> None:
         lower, upper = scale.lower_steps.astype(float), scale.upper_steps.astype(float)
@@ -54,10 +54,6 @@ class JointUnits:
         self._steps_per_unit[GRIPPER] = (upper[GRIPPER] - lower[GRIPPER]) / 100
         self._zero_steps = (lower + upper) / 2
         self._zero_steps[GRIPPER] = lower[GRIPPER]
-
-    def to_rad(self, joint: ArrayLike) -> Vector:
-        steps = np.asarray(joint, float) * self._steps_per_unit + self._zero_steps
-        return (steps - HOME_STEPS) * RAD_PER_STEP + HOME_RAD
 
     def to_joint(self, joint_rad: ArrayLike) -> Vector:
         steps = (np.asarray(joint_rad, float) - HOME_RAD) / RAD_PER_STEP + HOME_STEPS

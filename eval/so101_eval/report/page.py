@@ -9,15 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from so101_eval.html import Section, fill
 from so101_eval.palletizing.scene.tasks import POSITION_TOLERANCE_MM
-from so101_eval.report.figures import curves, evidence, forest, funnel, heat, probes, rates, scatter
+from so101_eval.report.figures import (
+    curves,
+    evidence,
+    forest,
+    funnel,
+    heat,
+    probes,
+    rates,
+    scatter,
+    success_map,
+)
 from so101_eval.report.figures.svg import css_colour, number_of
 from so101_eval.report.media import Clip, clip_key
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "page.html"
 
 
 class Part(NamedTuple):
@@ -27,15 +37,6 @@ class Part(NamedTuple):
     title: str
     lead: str
     draw: Callable[[dict[str, Any]], Markup]
-
-
-class Section(NamedTuple):
-    """A part, drawn."""
-
-    id: str
-    title: str
-    lead: str
-    figure: Markup
 
 
 MAIN = (
@@ -111,6 +112,13 @@ MAIN = (
         "is the tolerance of {tolerance:g} mm.",
         scatter.scatter,
     ),
+    Part(
+        "positions",
+        "Where may a box lie?",
+        "The table from above, to scale, in box-everywhere at its strongest level. A dot is a box that was placed, a "
+        "cross one that was not, each where it lay at the start; the grey area is where boxes lie in demonstrations.",
+        success_map.success_map,
+    ),
 )
 RELIANCE = (
     Part(
@@ -146,25 +154,19 @@ def render(
     data: Mapping[str, Any], media: Mapping[str, Clip] | None = None, problems: Sequence[str] = ()
 ) -> str:
     """The page. `media` holds clips and pictures by `clip_key`, `problems` says what could not be shown."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": _percent, "flags": _flags}
     plain = dict(data)
     numbers = number_of(plain)
-    page = environment.get_template("page.html").render(
-        data=plain,
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        variants=[(variant, css_colour(numbers[variant["name"]])) for variant in plain["variants"]],
-        colours={name: css_colour(number) for name, number in numbers.items()},
-        sections=drawn(MAIN, plain),
-        reliance=drawn(RELIANCE, plain),
-        media=media or {},
-        problems=problems,
-        key=clip_key,
-    )
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
+    values = {
+        "data": plain,
+        "variants": [(variant, css_colour(numbers[variant["name"]])) for variant in plain["variants"]],
+        "colours": {name: css_colour(number) for name, number in numbers.items()},
+        "sections": drawn(MAIN, plain),
+        "reliance": drawn(RELIANCE, plain),
+        "media": media or {},
+        "problems": problems,
+        "key": clip_key,
+    }
+    return fill(TEMPLATE, values, {"percent": _percent, "flags": _flags})
 
 
 def _flags(text: str) -> Markup:
@@ -201,6 +203,7 @@ def available(data: dict[str, Any]) -> dict[str, bool]:
         "throughput": any(variant["throughput"] for variant in data["variants"]),
         "milestones": played,
         "placement": played,
+        "positions": bool(data["maps"]),
         "probes": any(value for row in policies for value in row["probes"].values()),
         "phases": any(value for row in policies for value in row["phases"].values()),
         "attention": any(row["episodes_with_shares"] for row in policies),

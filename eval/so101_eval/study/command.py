@@ -136,6 +136,7 @@ def evaluate(design: Design, place: Place, jobs: int, console: Console) -> None:
         AUTO,
         design.image_px,
         design.image_px,
+        engine=AUTO,
     )
     check_unseen(plan.policies, plan.seeds)
     run_folder.run(plan, place.evaluation, local_players(plan, jobs), console)

@@ -34,6 +34,7 @@ from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from so101_policy.checkpoint.backgrounds import read_backgrounds
 from so101_policy.checkpoint.fields import objections
 from so101_policy.checkpoint.folder import (
     CONFIG,
@@ -51,6 +52,7 @@ from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, r
 from so101_policy.checkpoint.trained_on import read_trained_on
 from so101_policy.errors import CheckpointError, first_line, printable, shown
 from so101_policy.files.plain_data import Plain
+from so101_policy.registration.files import name_of
 
 Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 """LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""
@@ -101,11 +103,12 @@ def look_at(folder: Path) -> dict[str, Any]:
     For callers that hand the folder to LeRobot. What this module reads, it has looked at.
 
     Raises:
-        CheckpointError: see `fields`, `steps`, `scaling` and `trained_on`.
+        CheckpointError: see `fields`, `steps`, `scaling`, `trained_on` and `backgrounds`.
     """
     look_at_files(folder)
     fields = read_fields(folder)
     read_trained_on(folder, fields)
+    read_backgrounds(folder)
     for name in PROCESSORS:
         check_scaling(folder, name, read_description(folder, name), fields)
     return fields
@@ -338,7 +341,7 @@ def _may_be_hub_id(path: str | Path) -> bool:
 
 def _from_hub(repo_id: str) -> Path:
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors", name_of("*")]))
     except (OSError, HFValidationError) as error:  # the hub's other errors derive from OSError
         raise CheckpointError(
             f"there is no folder {repo_id}, and the hub id {repo_id} is not in the local cache and could not be "

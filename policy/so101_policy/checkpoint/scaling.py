@@ -60,7 +60,10 @@ def statistics_of(step: Step) -> Statistics:
     try:
         for key, values in load_file(path).items():
             feature, _, statistic = key.rpartition(".")
-            found.setdefault(feature, {})[statistic] = values.astype(np.float64)
+            with np.errstate(
+                invalid="ignore"
+            ):  # a signalling NaN; whoever uses the numbers asks for finite ones
+                found.setdefault(feature, {})[statistic] = values.astype(np.float64)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"the statistics {path} cannot be read, damaged or cut short: {printable(first_line(error))}"

@@ -26,13 +26,13 @@ from so101_policy.checkpoint.fields import (
 )
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, TRAINED_ON, file_in
 from so101_policy.checkpoint.plain_json import read_json
-from so101_policy.checkpoint.units import Units
 from so101_policy.errors import CheckpointError, shown
 from so101_policy.files.plain_data import Plain
+from so101_policy.units import Units
 
 SCHEMA = 1
 SCALED_BY = "bilinear_antialias"
-"""What scales frames in training now (`frames/scaling.py`); `--cache.size` has had no other."""
+"""What scales frames in training now (`frames/resizing.py`); `--cache.size` has had no other."""
 SCALINGS = (SCALED_BY,)
 
 LEAST_FPS = 0.1

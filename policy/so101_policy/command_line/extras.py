@@ -5,11 +5,12 @@ asked for.
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from so101_policy.errors import PolicyError
 
@@ -27,11 +28,17 @@ class Extra(NamedTuple):
     """What `pip install` is to be given."""
     environment: Mapping[str, str] = {}
     """Set, unless it is set already, before the packages are imported."""
+    without: tuple[str, ...] = ()
+    """Modules that the packages would import if they could, and shall not."""
 
     @property
     def missing(self) -> list[str]:
         """Packages that are not installed."""
         return [package for package in self.packages if find_spec(package) is None]
+
+    def complaint(self, missing: Sequence[str]) -> str:
+        """What to say to somebody whose packages are `missing`, after the name of what needs them."""
+        return f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
 
     def load(self) -> ModuleType:
         """Import the module.
@@ -40,11 +47,11 @@ class Extra(NamedTuple):
             MissingPackageError: a package is not installed.
         """
         if missing := self.missing:
-            raise MissingPackageError(
-                f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
-            )
+            raise MissingPackageError(self.complaint(missing))
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
+        for name in self.without:
+            cast(Any, sys.modules).setdefault(name, None)  # to import it is an ImportError from now on
         return import_module(self.module)
 
 
@@ -55,6 +62,14 @@ ONNX = Extra(
     {"ORT_DISABLE_TELEMETRY": "1"},  # else it leaves a file `.ses` in the folder for temporary files
 )
 """To build, to export and to run a graph."""
+
+OPENVINO = Extra(
+    "so101_policy.inference.openvino",
+    ("onnx", "onnxscript", "openvino"),
+    "'lerobot_policy_so101[openvino]'",
+    without=("openvino_telemetry",),  # else each import of OpenVINO is reported to its makers, unasked
+)
+"""To build and to export a graph, and to run it."""
 
 ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
 

@@ -25,10 +25,10 @@ from so101_policy.dataset_check.statistics import (
 )
 from so101_policy.dataset_check.structure import check_borders, check_places, check_times
 from so101_policy.dataset_check.tables import Episodes, read_episodes, read_rows, read_tasks
-from so101_policy.dataset_check.units import Unit
 from so101_policy.dataset_check.videos import check_videos
 from so101_policy.errors import DatasetError, first_line, printable
 from so101_policy.findings import Finding, Level, in_words
+from so101_policy.units import LikelyUnits
 
 TOLERANCE_S = 1e-4
 """By which a frame's time may differ from 1/fps: LeRobot's."""
@@ -47,7 +47,7 @@ class Look(NamedTuple):
     """Of all episodes."""
     used: Used | None = None
     """Of the episodes that are used."""
-    unit: Unit = Unit.UNKNOWN
+    unit: LikelyUnits = LikelyUnits.UNKNOWN
     stored: Statistics | None = None
 
     @property
@@ -96,7 +96,7 @@ def look(root: Path, episodes: Sequence[int] | None = None, tolerance_s: float =
         seen.findings.extend(check_times(about, table, rows, tolerance_s))
         if seen.is_wrong:
             return seen
-        unit = Unit.UNKNOWN
+        unit = LikelyUnits.UNKNOWN
         if len(used.at_N):
             unit, found = check_units(used)
             seen.findings.extend([*found, *check_motion(used, unit)])

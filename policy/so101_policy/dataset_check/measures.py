@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from so101_policy.dataset_check.description import ACTION, STATE
 from so101_policy.dataset_check.numbers import STILL_DEG, Used, idle_frames
-from so101_policy.dataset_check.units import Unit, one_degree
+from so101_policy.units import LikelyUnits, one_degree
 
 UNUSUAL = 5.0
 MAD_TO_STD = 1.4826
@@ -53,7 +53,7 @@ class Unusual(NamedTuple):
     median: float
 
 
-def measures_of(used: Used, unit: Unit) -> Measures:
+def measures_of(used: Used, unit: LikelyUnits) -> Measures:
     """All measures of all episodes."""
     scale, fps = one_degree(unit), used.about.fps
     state_NJ, action_NJ = used.column(STATE), used.column(ACTION)

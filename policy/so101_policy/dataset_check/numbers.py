@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from so101_policy.dataset_check.description import ACTION, COUNTERS, STATE, Description, bare
 from so101_policy.dataset_check.tables import Rows
-from so101_policy.dataset_check.units import Unit, one_degree, unit_of
 from so101_policy.findings import Finding, Level
 from so101_policy.names import GRIPPER, SO101_JOINTS
+from so101_policy.units import LikelyUnits, likely_units, one_degree
 
 type Array = NDArray[np.float64]
 
@@ -110,29 +110,31 @@ def check_values(used: Used) -> Iterator[Finding]:
             )
 
 
-def check_units(used: Used) -> tuple[Unit, list[Finding]]:
+def check_units(used: Used) -> tuple[LikelyUnits, list[Finding]]:
     """The unit of an SO-101's joints, and what is wrong or doubtful about it."""
     if not used.about.is_so101:
-        return Unit.UNKNOWN, []
+        return LikelyUnits.UNKNOWN, []
     keys = [key for key in (STATE, ACTION) if key in used.rows.columns and used.about.features[key].names]
-    units = {key: unit_of(_without_gripper(used, key)) for key in keys}
-    known = {unit for unit in units.values() if unit is not Unit.UNKNOWN}
-    if Unit.RADIANS in known and len(known) > 1:
+    units = {key: likely_units(_without_gripper(used, key)) for key in keys}
+    known = {unit for unit in units.values() if unit is not LikelyUnits.UNKNOWN}
+    if LikelyUnits.RADIANS in known and len(known) > 1:
         said = ", ".join(f"{key} looks like {unit}" for key, unit in units.items())
         return units[ACTION], [
             Finding(
                 Level.STOP, "units", str(used.rows.files[0]), said, "one unit for both", "convert one of them"
             )
         ]
-    unit = units[ACTION] if units[ACTION] is not Unit.UNKNOWN else next(iter(known), Unit.UNKNOWN)
+    unit = (
+        units[ACTION] if units[ACTION] is not LikelyUnits.UNKNOWN else next(iter(known), LikelyUnits.UNKNOWN)
+    )
     remedy = "an arm that is driven in degrees would go elsewhere: convert both columns"
-    if unit in (Unit.RADIANS, Unit.NORMALISED):
+    if unit in (LikelyUnits.RADIANS, LikelyUnits.RANGE):
         found = f"state and action look like {unit}"
         return unit, [Finding(Level.WARN, "units", "", found, "degrees, and percent for the gripper", remedy)]
     return unit, []
 
 
-def check_motion(used: Used, unit: Unit) -> Iterator[Finding]:
+def check_motion(used: Used, unit: LikelyUnits) -> Iterator[Finding]:
     """What recordings of a working arm have: joints that move, actions that lead, no jumps, no long pauses."""
     if STATE not in used.rows.columns or ACTION not in used.rows.columns:
         return

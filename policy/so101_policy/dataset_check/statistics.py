@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.units import LEAST_SPREAD_DEG
 from so101_policy.dataset_check.description import ACTION, STATE, Description
 from so101_policy.dataset_check.folder import STATS, read_object
 from so101_policy.dataset_check.numbers import Used
 from so101_policy.dataset_check.tables import read_statistics
-from so101_policy.dataset_check.units import Unit, one_degree
 from so101_policy.errors import DatasetError
 from so101_policy.findings import Finding, Level
+from so101_policy.units import LEAST_SPREAD_DEG, LikelyUnits, one_degree
 
 type Statistics = dict[str, dict[str, NDArray[Any]]]
 
@@ -80,7 +79,12 @@ def check_stored(about: Description, stored: Statistics | None, all_frames: Used
 
 
 def for_training(
-    about: Description, stored: Statistics | None, used: Used, is_whole: bool, unit: Unit, has_wrong: bool
+    about: Description,
+    stored: Statistics | None,
+    used: Used,
+    is_whole: bool,
+    unit: LikelyUnits,
+    has_wrong: bool,
 ) -> Trained:
     """Statistics of the frames of `used`, with the spread of joints at its floor or above.
 
@@ -164,7 +168,7 @@ def _difference(key: str, stored: Mapping[str, NDArray[Any]] | None, frames: Use
     return ""
 
 
-def _floored(values: dict[str, NDArray[Any]], key: str, used: Used, unit: Unit) -> list[Finding]:
+def _floored(values: dict[str, NDArray[Any]], key: str, used: Used, unit: LikelyUnits) -> list[Finding]:
     """Raise what is below the floor, in place; what was raised, in words."""
     is_so101 = used.about.is_so101
     std_J = values["std"].astype(np.float64).copy()

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError, first_line
-from so101_policy.frames.scaling import resize
+from so101_policy.frames.resizing import resize
 
 PIECE_BYTES = 64 << 20
 """Of decoded frames in one piece. Larger ones save a seek per piece, smaller ones memory (a few times this per job)."""

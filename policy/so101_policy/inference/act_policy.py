@@ -14,7 +14,7 @@ RGB.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Maps, maps_of
 from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout
+from so101_policy.checkpoint.backgrounds import read_backgrounds
 from so101_policy.checkpoint.folder import WEIGHTS
 from so101_policy.checkpoint.reader import (
     Postprocessor,
@@ -42,7 +43,7 @@ from so101_policy.checkpoint.reader import (
 )
 from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn, find_trained_on
 from so101_policy.errors import PolicyError
-from so101_policy.frames.scaling import scaled
+from so101_policy.frames.resizing import scaled
 from so101_policy.inference.engine import (
     Engine,
     Normalise,
@@ -51,7 +52,10 @@ from so101_policy.inference.engine import (
     check_engine,
     make_engine,
 )
+from so101_policy.inference.made_up import made_up
+from so101_policy.inference.precision import check_bf16
 from so101_policy.names import SO101_JOINTS, camera_name
+from so101_policy.registration.background import Background
 
 ENVIRONMENT = "an environment state (observation.environment_state)"
 
@@ -98,7 +102,8 @@ class ActPolicy:
         self.engine = engine
         """What computes in LeRobot's place once it is verified; None: nothing does."""
         self.path = path
-        self._normalise, self._postprocess = _normaliser(policy, preprocess), postprocess
+        self._preprocess, self._postprocess = preprocess, postprocess
+        self._normalise = _normaliser(policy, preprocess)
         self._maps: Maps | None = None
         self._probe = AttentionProbe(policy, per_head=per_head, keep=self._keep_maps if maps else None)
         self._input_keys = _input_keys(policy, preprocess)
@@ -135,6 +140,7 @@ class ActPolicy:
         per_head: bool = False,
         engine: str = "plain",
         maps: bool = False,
+        precision: str = "f32",
     ) -> Self:
         """Load a checkpoint.
 
@@ -144,24 +150,51 @@ class ActPolicy:
                 the network.
             device: torch device, e.g. "cpu", "cuda:0".
             per_head: report the attention shares of every head too.
-            engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch" or "onnx", the
-                same numbers to 1e-5 in a fraction of the time, once they were verified on the first observation;
-                "auto", the fastest that this machine has.
+            engine: what computes, one of `engine.ENGINES`: "plain", LeRobot's own forward; "torch", "onnx" or
+                "openvino", the same numbers to 1e-5 in a fraction of the time, once they were verified on the first
+                observation; "auto", the fastest on this machine.
             maps: answer with attention maps too (`attention/maps.py`).
+            precision: of the engine, one of `backend.PRECISIONS`; bf16 is verified here and now (`precision.py`).
 
         Raises:
             CheckpointError: there is no such checkpoint or device, or the checkpoint is not a whole ACT.
-            EngineError: there is no such engine, or it cannot run this policy or on this device.
+            EngineError: there is no such engine, or it cannot run this policy or on this device, or bf16 is too far
+                off.
         """
-        check_engine(engine)
+        check_engine(engine, precision)
         check_device(device)
         folder = find_checkpoint(path)
         trained_on = find_trained_on(folder, look_at(folder))  # all of it, before anything is built
         config = read_config(folder, device)
         policy = read_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
-        made = make_engine(engine, policy, _normaliser(policy, preprocess), per_head=per_head, maps=maps)
-        return cls(policy, preprocess, postprocess, folder, per_head, made, maps, trained_on)
+        normalise = _normaliser(policy, preprocess)
+        made = make_engine(engine, policy, normalise, per_head=per_head, maps=maps, precision=precision)
+        loaded = cls(policy, preprocess, postprocess, folder, per_head, made, maps, trained_on)
+        if made is not None and precision == "bf16":
+            check_bf16(made, loaded.made_up, loaded._plain, postprocess)
+        return loaded
+
+    @property
+    def engine_name(self) -> str:
+        """What computes: "plain" where no engine was asked for, or the one that was failed its verification."""
+        return "plain" if self.engine is None else self.engine.name
+
+    def made_up(self, seed: int = 0) -> PolicyInputs:
+        """An observation that depends on the checkpoint and the seed alone (`made_up.py`)."""
+        return made_up(self.policy.config.input_features or {}, self._preprocess, seed)
+
+    def verify_engine(self) -> None:
+        """Verify the engine now, on an observation that is made up: whether it is used depends on the checkpoint then
+        and not on what the policy happens to see first."""
+        if self.engine is not None and self.engine.verification is None:
+            observation = self.made_up()
+            self.engine(observation, partial(self._plain, observation))
+
+    @cached_property
+    def backgrounds(self) -> dict[str, Background]:
+        """Camera -> what stood still before it in the recordings, where that is known. Raises CheckpointError."""
+        return read_backgrounds(self.path)
 
     def predict(self, state: ArrayLike, images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
         """The chunk for one observation.

@@ -3,13 +3,14 @@
     engine = make_engine("auto", policy, normalise)      # None for "plain"
     engine(observation, plain)                           # `PolicyOutputs`; `plain`: LeRobot's forward, if needed
 
-Two backends run one graph (`graph.py`): `torch` everywhere, `onnx` (ONNX Runtime) on a processor, for which it
-is the fastest. Both give the attention shares of `attention/shares.py`, computed by that module from the very
-weights that made the actions.
+Three backends run one graph (`graph.py`): `torch` everywhere; `onnx` (ONNX Runtime) and `openvino` on a processor,
+where one of them is the fastest. All give the attention shares of `attention/shares.py`, computed by that module from
+the very weights that made the actions.
 
 An engine is verified before it is used. Its first answer is compared with LeRobot's own on the same observation; only
 if all actions agree to `ACTION_TOLERANCE` and all shares to `SHARE_TOLERANCE` is it used, from that answer on. Else
-the plain path is taken for good, and the log says why. So a wrong engine costs time, never a wrong action.
+the plain path is taken for good, and the log says why. So a wrong engine costs time, never a wrong action. (With bf16
+what is tolerated is wider: `BF16`, and in degrees `precision.BOUND`.)
 
 Shapes: P joints, H height, W width, T chunk, A action, C channels.
 """
@@ -17,7 +18,8 @@ Shapes: P joints, H height, W width, T chunk, A action, C channels.
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from lerobot.policies.act.modeling_act import ACTPolicy
@@ -25,7 +27,9 @@ from torch import Tensor
 
 from so101_policy.attention.maps import Grids, Maps, maps_of
 from so101_policy.attention.shares import AttentionShares, TokenLayout, shares_of
-from so101_policy.command_line.extras import ONNX, MissingPackageError
+from so101_policy.command_line.extras import ONNX, OPENVINO, Extra, MissingPackageError
+from so101_policy.inference.backend import PRECISIONS, Backend, Precision, TorchBackend
+from so101_policy.inference.choice import fastest
 from so101_policy.inference.graph import ActGraph, EngineError, Scaling, check_model
 
 logger = logging.getLogger(__name__)
@@ -33,14 +37,30 @@ logger = logging.getLogger(__name__)
 Normalise = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """LeRobot's preprocessor, by the keys of the policy's inputs on both sides: raw, one sample -> normalised, a batch."""
 
-ENGINES = ("auto", "torch", "onnx", "plain")
-"""`plain` is LeRobot's own forward. `auto`: on a processor `onnx` where it is installed, else `torch`."""
+ENGINES = ("auto", "torch", "onnx", "openvino", "plain")
+"""`plain` is LeRobot's own forward. `auto`: the fastest on this machine, by measurement (`choice.py`)."""
+
+RUNTIMES: Mapping[str, Extra] = {"openvino": OPENVINO, "onnx": ONNX}
+"""Engines that need packages of their own, and run on a processor only. Where nothing is measured, the first is
+taken."""
 
 ACTION_TOLERANCE = 1e-5
 """In normalised units (times the largest action, where that is above 1). Rounding gives 0.5e-6 to 2e-6."""
 
 SHARE_TOLERANCE = 1e-4
 """Of shares and entropy, in 0..1. Rounding gives 1e-7 to 1e-6; a dashboard shows 1e-3."""
+
+
+class Tolerance(NamedTuple):
+    """What an engine may be off LeRobot's forward."""
+
+    actions: float
+    shares: float
+
+
+F32 = Tolerance(ACTION_TOLERANCE, SHARE_TOLERANCE)
+BF16 = Tolerance(0.1, 0.05)
+"""Measured: 0.01 of a standard deviation. This is only the net below `precision.check_bf16`, which is in degrees."""
 
 
 class PolicyInputs(NamedTuple):
@@ -70,34 +90,9 @@ class Verification(NamedTuple):
     share_difference: float
     """The largest of all shares, entropy and cells of maps included."""
 
-    @property
-    def passed(self) -> bool:
+    def within(self, tolerance: Tolerance) -> bool:
         """False with NaN too."""
-        return self.action_difference <= ACTION_TOLERANCE and self.share_difference <= SHARE_TOLERANCE
-
-
-class Backend(Protocol):
-    """Runs an `ActGraph`."""
-
-    name: str
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The graph's outputs for its inputs, given on the processor."""
-        ...
-
-
-class TorchBackend:
-    """The graph as it is."""
-
-    name = "torch"
-
-    def __init__(self, graph: ActGraph):
-        self._graph = graph.eval()
-        self._device = next(graph.parameters()).device
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        with torch.inference_mode():
-            return self._graph(*(x.to(self._device) for x in inputs))
+        return self.action_difference <= tolerance.actions and self.share_difference <= tolerance.shares
 
 
 class Engine:
@@ -112,6 +107,7 @@ class Engine:
         normalise: Normalise,
         per_head: bool,
         grids: Grids | None = None,
+        tolerance: Tolerance = F32,
     ):
         """`grids`: of the cameras' tokens, if maps are wanted."""
         self.name = backend.name
@@ -121,6 +117,7 @@ class Engine:
         self._backend: Backend | None = backend
         self._inputs, self._layout = tuple(inputs), layout
         self._normalise, self._per_head, self._grids = normalise, per_head, grids
+        self._tolerance = tolerance
 
     def __call__(self, observation: PolicyInputs, plain: Callable[[], PolicyOutputs]) -> PolicyOutputs:
         """The backend's answer, or that of `plain`, which is called for the first observation, and always after a
@@ -147,8 +144,8 @@ class Engine:
                 return self._fall_back(f"it failed ({error})", expected)
         self.verification = _compare(inferred, expected)
         found = "actions differ by {:.1e}, attention shares by {:.1e}".format(*self.verification)
-        if not self.verification.passed:
-            tolerated = f"allowed are {ACTION_TOLERANCE:.0e} and {SHARE_TOLERANCE:.0e}"
+        if not self.verification.within(self._tolerance):
+            tolerated = "allowed are {:.0e} and {:.0e}".format(*self._tolerance)
             return self._fall_back(f"{found} from LeRobot's; {tolerated}", expected)
         logger.info("engine %s: verified on the first observation, %s", self.name, found)
         return inferred
@@ -174,14 +171,38 @@ class Engine:
             return PolicyOutputs(actions_TA, shares, maps)
 
 
-def check_engine(name: str) -> None:
-    """Raises EngineError where there is no such engine."""
+def check_engine(name: str, precision: str = "f32") -> Precision:
+    """Raises EngineError where there is no such engine, or none of that precision. Returns the precision."""
     if name not in ENGINES:
         raise EngineError(f"there is no engine {name!r}; possible: {', '.join(ENGINES)}")
+    found = next((known for known in PRECISIONS if known == precision), None)
+    if found is None:
+        raise EngineError(f"there is no precision {precision!r}; possible: {', '.join(PRECISIONS)}")
+    if found == "bf16" and name not in ("auto", "openvino"):
+        raise EngineError(f"engine {name} computes in f32; bf16 is of engine openvino alone")
+    return found
+
+
+def installed_engine() -> str:
+    """The engine for results that must repeat to the last bit: the first of `RUNTIMES` that is installed, else torch.
+    It depends on what is installed and on nothing else; `auto` depends on a measurement."""
+    return next((name for name, extra in RUNTIMES.items() if not extra.missing), "torch")
+
+
+def check_installed(name: str) -> None:
+    """Raises EngineError where the packages of an engine are missing."""
+    if name in RUNTIMES and (missing := RUNTIMES[name].missing):
+        raise EngineError(_needs(name, RUNTIMES[name].complaint(missing)))
 
 
 def make_engine(
-    name: str, policy: ACTPolicy, normalise: Normalise, *, per_head: bool = False, maps: bool = False
+    name: str,
+    policy: ACTPolicy,
+    normalise: Normalise,
+    *,
+    per_head: bool = False,
+    maps: bool = False,
+    precision: str = "f32",
 ) -> Engine | None:
     """An engine for a LeRobot `ACTPolicy`, with its weights as they are now; None for the plain path.
 
@@ -190,22 +211,36 @@ def make_engine(
         normalise: with the dataset's statistics.
         per_head: shares of every head too.
         maps: attention maps too.
+        precision: one of `PRECISIONS`; bf16 is an error where it cannot be had.
 
     Raises:
         EngineError: there is no such engine, it cannot run this model or on its device, or a package is missing.
     """
-    check_engine(name)
+    checked = check_engine(name, precision)
     if name == "plain":
         return None
-    device = torch.device(policy.config.device or "cpu")
-    if name != "auto":
-        return _engine(name, policy, normalise, per_head, maps)
-    for candidate in _candidates(device):
-        try:
-            return _engine(candidate, policy, normalise, per_head, maps)
-        except EngineError as error:
-            logger.warning("engine %s is not used: %s", candidate, error)
-    return None
+    if checked == "bf16":
+        name = "openvino"
+    try:
+        check_model(policy.model)
+        with torch.no_grad():
+            graph = ActGraph(policy.model, scalings_of(policy, normalise))
+    except EngineError as error:
+        if name != "auto":
+            raise
+        logger.warning("no engine is used: %s", error)
+        return None
+    if name == "auto":
+        device = torch.device(policy.config.device or "cpu")
+        candidates = {each: partial(_backend, each, graph, checked) for each in _candidates(device)}
+        backend = fastest(graph, candidates, ACTION_TOLERANCE)
+    else:
+        backend = _backend(name, graph, checked)
+    if backend is None:
+        return None
+    tolerance = BF16 if checked == "bf16" else F32
+    grids = graph.grids if maps else None
+    return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids, tolerance)
 
 
 def scalings_of(policy: ACTPolicy, normalise: Normalise) -> dict[str, Scaling]:
@@ -228,26 +263,24 @@ def scalings_of(policy: ACTPolicy, normalise: Normalise) -> dict[str, Scaling]:
     return scalings
 
 
-def _engine(name: str, policy: ACTPolicy, normalise: Normalise, per_head: bool, maps: bool) -> Engine:
-    check_model(policy.model)
-    with torch.no_grad():
-        graph = ActGraph(policy.model, scalings_of(policy, normalise))
-    backend = TorchBackend(graph) if name == "torch" else _onnx_backend(graph)
-    grids = graph.grids if maps else None
-    return Engine(backend, graph.inputs, graph.layout, normalise, per_head, grids)
-
-
-def _onnx_backend(graph: ActGraph) -> Backend:
+def _backend(name: str, graph: ActGraph, precision: Precision = "f32") -> Backend:
+    if name == "torch":
+        return TorchBackend(graph)
     try:
-        module = ONNX.load()
+        module = RUNTIMES[name].load()
     except MissingPackageError as problem:
-        raise EngineError(f"engine onnx {problem}, or take engine torch") from problem
-    return module.OnnxBackend(graph)
+        raise EngineError(_needs(name, problem)) from problem
+    return module.OnnxBackend(graph) if name == "onnx" else module.OpenVinoBackend(graph, precision)
+
+
+def _needs(name: str, problem: object) -> str:
+    return f"engine {name} {problem}, or take engine torch"
 
 
 def _candidates(device: torch.device) -> Iterator[str]:
-    if device.type == "cpu" and not ONNX.missing:
-        yield "onnx"
+    """What `auto` measures."""
+    if device.type == "cpu":
+        yield from (name for name, extra in RUNTIMES.items() if not extra.missing)
     yield "torch"
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 
 from so101_policy.files.whole_files import write_bytes
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Raised whenever `ActGraph.forward` changes."""
 
-MAX_FILES = 4
-"""Files; that of a default ACT takes 130 MB."""
+MAX_BYTES = 1_000_000_000
+"""All files together. That of a default ACT takes 130 MB; those of a study's small models 4 MB each."""
 
 EXPORTERS = ("torch", "onnx", "onnxscript")
 
@@ -61,8 +62,36 @@ def stored(graph: ActGraph, export: Callable[[ActGraph], bytes], folder: Path) -
     return path
 
 
+def opened[T](
+    graph: ActGraph,
+    export: Callable[[ActGraph], bytes],
+    read: Callable[[Path | bytes], T],
+    errors: tuple[type[Exception], ...],
+    folder: Path | None = None,
+) -> T:
+    """What a runtime's `read` makes of the exported graph. A file at which it raises one of `errors` is damaged, and
+    exported again, once.
+
+    Args:
+        folder: where exported graphs are kept; None: `default_folder()`.
+
+    Raises:
+        Exception: what the export raises, or `read` at a graph that is new.
+    """
+    folder = folder or default_folder()
+    found = stored(graph, export, folder)
+    try:
+        return read(found)
+    except errors:
+        (folder / name_of(graph)).unlink(missing_ok=True)
+        return read(stored(graph, export, folder))
+
+
 def _tidy(folder: Path) -> None:
-    """Remove all but the latest used."""
-    files = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[MAX_FILES:]:
-        path.unlink(missing_ok=True)
+    """Remove what was not used for longest, until the rest is `MAX_BYTES`; the latest stays in any case."""
+    found = [(path.stat(), path) for path in folder.glob("*.onnx")]
+    files = sorted(found, key=lambda file: file[0].st_mtime, reverse=True)
+    sizes = accumulate(about.st_size for about, _ in files)
+    for size, (_, path) in list(zip(sizes, files, strict=True))[1:]:
+        if size > MAX_BYTES:
+            path.unlink(missing_ok=True)

@@ -1,12 +1,11 @@
 """ONNX Runtime as an engine's backend: for processors, where it is about twice as fast as torch.
 
-The graph is exported by torch, kept on disk (`exported_files.py`), and optimised and run by ONNX Runtime. The packages
-are an extra; `extras.ONNX` loads this module where they are installed.
+The graph is exported by torch (`onnx_file.py`), kept on disk (`exported_files.py`), and optimised and run by ONNX
+Runtime. The packages are an extra; `extras.ONNX` loads this module where they are installed.
 
 No thread spins while it waits for the next operation: the control loop shares the processor.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states  # pyright: ig
 from torch import Tensor
 
 from so101_policy.errors import first_line
-from so101_policy.inference.exported_files import default_folder, name_of, stored
+from so101_policy.inference.exported_files import opened
 from so101_policy.inference.graph import ActGraph, EngineError
-
-OPSET = 18
-"""ONNX's set of operations that torch's exporter writes without converting."""
+from so101_policy.inference.onnx_file import export
 
 _RUNTIME_ERRORS = tuple(x for x in vars(states).values() if isinstance(x, type) and issubclass(x, Exception))
 """ONNX Runtime's exceptions, which have no class in common."""
@@ -31,7 +28,7 @@ class OnnxBackend:
     """The graph, exported. As many threads as torch has when it is made.
 
     Args:
-        folder: where exported graphs are kept; None: `engine_files.default_folder()`.
+        folder: where exported graphs are kept; None: `exported_files.default_folder()`.
 
     Raises:
         EngineError: the policy is not on the processor, or the graph cannot be exported.
@@ -43,13 +40,8 @@ class OnnxBackend:
         device = next(graph.parameters()).device
         if device.type != "cpu":
             raise EngineError(f"engine onnx runs on the cpu, the policy on {device}; possible: torch, plain")
-        folder = folder or default_folder()
         try:
-            try:
-                self._session = _session(stored(graph, export, folder))
-            except _RUNTIME_ERRORS:  # a file that is damaged
-                (folder / name_of(graph)).unlink(missing_ok=True)
-                self._session = _session(stored(graph, export, folder))
+            self._session = opened(graph, export, _session, _RUNTIME_ERRORS, folder)
         except (RuntimeError, *_RUNTIME_ERRORS) as error:  # torch's exporter raises RuntimeErrors
             raise EngineError(f"engine onnx cannot be made of this policy: {first_line(error)}") from error
         self._names = [node.name for node in self._session.get_inputs()]
@@ -69,18 +61,3 @@ def _session(model: Path | bytes) -> Any:
     options.log_severity_level = 3  # errors; its warnings are about optimisations
     source = model if isinstance(model, bytes) else str(model)
     return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def export(graph: ActGraph) -> bytes:
-    """The graph as an ONNX model, weights included. Inputs are named by their keys, the first output is the actions."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter about itself
-        program: Any = torch.onnx.export(
-            graph.eval(),
-            graph.example(),
-            dynamo=True,
-            verbose=False,
-            input_names=list(graph.inputs),
-            opset_version=OPSET,
-        )
-    return program.model_proto.SerializeToString()

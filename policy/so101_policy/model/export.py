@@ -18,6 +18,7 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from so101_policy.checkpoint.backgrounds import background_files
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, TRAINED_ON, WEIGHTS
 from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
 from so101_policy.checkpoint.tensors import system_error
@@ -61,6 +62,8 @@ def export_as_act(folder: str | Path, out: str | Path) -> Path:
         for file in source.glob("policy_*processor*"):
             if file.suffix in READ:  # these were looked at
                 shutil.copy2(file, written)
+        for file in background_files(source).values():
+            shutil.copy2(file, written)
         known = find_trained_on(source, read_fields(source))
         if known.fps is not None:  # a stock configuration has no place for it
             (written / TRAINED_ON).write_text(to_json(known), encoding="utf-8")

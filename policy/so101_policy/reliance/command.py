@@ -26,7 +26,7 @@ from so101_policy.reliance.frames import Recordings, open_recordings, read_views
 from so101_policy.reliance.intervals import Bootstrap
 from so101_policy.reliance.phases import PHASES
 from so101_policy.reliance.picture import draw
-from so101_policy.reliance.policy import ProbedPolicy, default_name
+from so101_policy.reliance.probed_policy import ProbedPolicy, default_name
 from so101_policy.reliance.probes import Views, draw_donors, figures_of, probes_of, run_probe
 from so101_policy.reliance.report import Reliance, Study, as_data, table
 

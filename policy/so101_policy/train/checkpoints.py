@@ -1,7 +1,8 @@
 """Checkpoints that are complete or absent, in LeRobot's layout, and what lets a resumed run continue exactly.
 
     checkpoints/000500/pretrained_model/   what LeRobot loads: policy, processors, train_config.json;
-                                           and so101_trained_on.json, for whoever plays it
+                                           and so101_trained_on.json and
+                                              so101_background.<camera>.png, for whoever plays it
     checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
     checkpoints/last -> 000500             checkpoints/best -> 000400 (lowest held-out L1)
 
@@ -17,7 +18,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
 from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files.whole_files import sync
+from so101_policy.registration.background import Background
+from so101_policy.registration.files import name_of, write_background
 from so101_policy.train.settings.config import SO101TrainConfig
 
 BEST_CHECKPOINT_LINK = "best"
@@ -95,6 +98,8 @@ class Trained:
     postprocessor: Postprocessor
     trained_on: TrainedOn
     """For whoever plays it."""
+    backgrounds: Mapping[str, Background] = field(default_factory=dict[str, Background])
+    """Camera -> what stands still before it, also for whoever plays it."""
 
 
 class Checkpoints:
@@ -180,6 +185,9 @@ class Checkpoints:
                 _remove(left_behind)
             _write_lerobots(new, trained, progress)
             (new / PRETRAINED_MODEL_DIR / TRAINED_ON).write_text(to_json(trained.trained_on))
+            for camera, background in trained.backgrounds.items():
+                path = new / PRETRAINED_MODEL_DIR / name_of(camera)
+                write_background(path, background, str(trained.config.dataset.repo_id))
             state = new / TRAINING_STATE_DIR
             for rank, random_state in enumerate(random_states[1:], start=1):
                 save_file(random_state, state / _random_states_of(rank))

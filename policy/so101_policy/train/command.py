@@ -45,6 +45,8 @@ def run(config: SO101TrainConfig) -> int:
         data, shifted = training_run.examine(config, processes)
         samples = training_run.load_samples(config, data, shifted, processes)
         trained = training_run.make_trained(config, data, processes.device)
+        if processes.is_main:  # it alone writes checkpoints
+            trained.backgrounds = training_run.learn_backgrounds(config, data)
         progress = training_run.begin_or_resume(config, trained, data, processes)
         trainer = training_run.assemble(config, trained, samples, progress, processes, stack)
         ending = trainer.run()

@@ -21,7 +21,6 @@ from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
 
 from so101_policy.checkpoint.trained_on import SCALED_BY, Colour, TrainedOn
-from so101_policy.checkpoint.units import Span, Units, units_of
 from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
@@ -32,6 +31,7 @@ from so101_policy.frames.dataset import INFO, camera_shapes, open_checked
 from so101_policy.frames.samples import Samples
 from so101_policy.names import camera_name
 from so101_policy.train.settings.config import SO101TrainConfig
+from so101_policy.units import Span, Units, units_of
 
 Size = tuple[int, int]
 

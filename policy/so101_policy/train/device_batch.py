@@ -16,6 +16,7 @@ from lerobot.utils.constants import ACTION
 from torch import Tensor
 
 from so101_policy.checkpoint.reader import Preprocessor, steps_of
+from so101_policy.train.augmentation import Augmentation
 
 MAX_LEVEL = 255.0
 """Of a uint8 image; LeRobot's frames are 0 to 1."""
@@ -28,6 +29,7 @@ class DeviceBatch:
         preprocessor: LeRobot's, with the dataset's statistics.
         renamed: dataset's key -> policy's key, LeRobot's rename_map.
         augment: LeRobot's image transforms, applied by `augmented` only.
+        augmentation: ours, applied after those, by `augmented` only.
         exact: scale images by LeRobot's operations.
     """
 
@@ -38,10 +40,12 @@ class DeviceBatch:
         renamed: Mapping[str, str] | None = None,
         augment: ImageTransformsConfig | None = None,
         exact: bool = False,
+        augmentation: Augmentation | None = None,
     ):
         self._normalizer = next(iter(steps_of(preprocessor, NormalizerProcessorStep)))
         self._device, self._renamed, self._exact = device, dict(renamed or {}), exact
         self._transforms = ImageTransforms(augment) if augment is not None and augment.enable else None
+        self._augmentation = augmentation if augmentation is not None and augmentation.active else None
         self._normalizer.to(device=device, dtype=torch.float32)
         features: Mapping[str, Any] = self._normalizer.features
         self._wanted = {*features, "action_is_pad"}
@@ -58,6 +62,8 @@ class DeviceBatch:
         images = {key: batch.pop(key) for key in self._images}
         if augment and self._transforms is not None:
             images = {key: self._varied(image) for key, image in images.items()}
+        if augment and self._augmentation is not None:
+            images = {key: self._augmentation(image) for key, image in images.items()}
         if self._exact:
             batch |= {key: image.to(torch.float32).contiguous() / MAX_LEVEL for key, image in images.items()}
             images = {}

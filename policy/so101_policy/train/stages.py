@@ -17,6 +17,8 @@ from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.export import export_as_act
+from so101_policy.train.augmentation import Augmentation
+from so101_policy.train.backgrounds import learn_backgrounds
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_progress, restore
 from so101_policy.train.data import Description, TrainingData, check_alike, check_fits, describe, load
@@ -30,7 +32,16 @@ from so101_policy.train.resume import check_same_data, check_same_run
 from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.train.trainer import Ending, HeldOutSet, Trainer
 
-__all__ = ["assemble", "begin_or_resume", "examine", "finish", "load_samples", "make_trained", "start"]
+__all__ = [
+    "assemble",
+    "begin_or_resume",
+    "examine",
+    "finish",
+    "learn_backgrounds",
+    "load_samples",
+    "make_trained",
+    "start",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +160,7 @@ def assemble(
         config.rename_map,
         config.dataset.image_transforms,
         exact=not config.fused,
+        augmentation=Augmentation(config.augmentation),
     )
     order = SampleOrder(samples.train, config.seed or 0)
     on_gpu = processes.device.type == "cuda"

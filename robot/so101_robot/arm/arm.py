@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.errors import first_line
 from so101_policy.lerobot_compat.moved import RobotAction, RobotObservation
+from so101_policy.registration.correction import Correction
 from so101_robot import mock
 from so101_robot.arm.cameras import FrameSource, LeRobotFrames, connect_all
 from so101_robot.arm.config_arm import SO101Config
@@ -97,6 +98,9 @@ class SO101(Robot):
         self.mock = mock
         self.bus = SO101Bus(config.port, self.calibration)
         self.guard: Guard | None = None
+        self.corrections: Mapping[str, Correction] = {}
+        """Camera -> how its pictures are put back before the policy sees them, set by who does that; `frames` gives
+        them as they come."""
         self.cameras: dict[str, Any] = _cameras(config)
         self._sources: dict[str, FrameSource] = {}
         self._owns_mock = mock is None

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.units import Units
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.extras import Extra, MissingPackageError
+from so101_policy.registration.corrector import Corrector
+from so101_policy.units import Units
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.bus.units import Scale
@@ -30,6 +31,7 @@ from so101_robot.chunks.interpolation import ticks_per_action
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
 from so101_robot.chunks.scheduler import ChunkMode, Scheduler
 from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+from so101_robot.commands.camera_correction import corrected
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.dashboard import Dashboard, Style, choose_style
 from so101_robot.display.view import Title
@@ -62,8 +64,8 @@ def load_policy(config: RunConfig) -> "ActPolicy":
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     leave_a_core()
-    maps = config.display != "off"
-    return ActPolicy.load(path, device, per_head=config.per_head, engine=config.policy.engine, maps=maps)
+    flags, maps = config.policy, config.display != "off"
+    return ActPolicy.load(path, device, config.per_head, flags.engine, maps, flags.precision)
 
 
 def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
@@ -72,20 +74,24 @@ def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
     return {name: shape[:2] for name, shape in features.items() if isinstance(shape, tuple)}
 
 
-def make_scheduler(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Scheduler:
+def make_scheduler(
+    config: RunConfig, robot: SO101, policy: "ActPolicy", corrector: Corrector | None = None
+) -> Scheduler:
     """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
 
     Args:
         config: of the run.
         robot: connected.
         policy: plays.
+        corrector: puts back the pictures that the policy sees; None: they stay as they come.
 
     Raises:
         ConfigError: the policy's rate does not go with the loop's.
     """
     how = playing(config, policy)
     _ = how.every  # refuses a rate before a thread is begun
-    predict = in_degrees(policy.predict, units(config, policy), robot.bus.scale)
+    predict = corrected(policy.predict, corrector)
+    predict = in_degrees(predict, units(config, policy), robot.bus.scale)
     on_mock = config.robot.port == MOCK
     worker = InlineWorker(predict, how.latency_s) if on_mock else ThreadWorker(predict, robot.clock)
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
@@ -336,7 +342,8 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
             "start_pose": policy.start_pose,
             "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
-            "engine": policy.engine.name if policy.engine else "plain",
+            "engine": policy.engine_name,
+            "precision": config.policy.precision,
         },
         calibration=calibration_of(config, robot),
         renderer=renderer(config) if on_mock else None,

@@ -20,7 +20,7 @@ from so101_policy.files.whole_files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
-from so101_robot.commands import compose
+from so101_robot.commands import camera_correction, compose
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
@@ -28,6 +28,7 @@ from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
+from so101_robot.message import Message
 from so101_robot.preflight.checks import preflight
 from so101_robot.runs.log import SUMMARY, RunLog
 from so101_robot.runs.summary import in_words as summary_in_words
@@ -97,10 +98,14 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         stop = stack.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
-        colours = policy.trained_on.colours
-        look_first(preflight(robot, policy, config.preflight.skip, units, colours), folder)
+        registered = camera_correction.register(
+            config, robot, policy, lambda text: run_log.on_message(Message(text))
+        )
+        findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours)
+        look_first([*registered.findings, *findings], folder)
+        run_log.known |= camera_correction.keep(registered, folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
-        scheduler = compose.make_scheduler(config, robot, policy)
+        scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()

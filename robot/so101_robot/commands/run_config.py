@@ -19,6 +19,8 @@ from so101_robot.watchdog.client import WatchdogConfig
 
 DISPLAYS = ("off", "viewer", "file")
 
+AUTO, OFF = "auto", "off"
+
 TICKS_PER_S = 30.0
 """LeRobot's rate for recordings."""
 
@@ -36,8 +38,11 @@ class PolicyFlags:
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"
-    """What computes the actions: plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime), or
-    auto; the first answer is compared with LeRobot's."""
+    """What computes the actions: plain (LeRobot's forward), torch (the same actions, faster), onnx (ONNX Runtime),
+    openvino, or auto: the fastest, measured once; the first answer is compared with LeRobot's."""
+    precision: str = "f32"
+    """f32, or bf16 (engine openvino, where the processor has it): faster with large pictures; by how many degrees it is
+    off is measured and said, and refused above 1."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
     fps: float | None = None
@@ -53,6 +58,23 @@ class ChunkFlags:
     """synchronous, asynchronous or ensembled; auto: ensembled where the checkpoint asks for it, else asynchronous."""
     crossfade_s: float = CROSSFADE_S
     """Length of the linear cross-fade between two chunks [s]."""
+
+
+@dataclass
+class CameraFlags:
+    """A camera that has moved since the recordings."""
+
+    correct: str = "auto"
+    """Cameras that stand are found by what stands still before them; the pictures of one that has moved are put back
+    before the policy sees them, and where that is not certain the arm is not moved. auto: those whose background is
+    known; off: pictures stay as they come."""
+    background: Path | None = None
+    """Folder of backgrounds, so101_background.CAMERA.png, as so101-train and so101-data background write them; null:
+    the checkpoint's, else what so101-calibrate drift --remember keeps."""
+
+    def __post_init__(self) -> None:
+        self.correct = {"False": OFF, "True": AUTO}.get(self.correct, self.correct)  # YAML's booleans
+        _one_of("--camera.correct", self.correct, (AUTO, OFF))
 
 
 @dataclass
@@ -83,6 +105,7 @@ class RunConfig:
     policy: PolicyFlags = field(default_factory=PolicyFlags)
     robot: SO101Config = field(default_factory=SO101Config)
     chunks: ChunkFlags = field(default_factory=ChunkFlags)
+    camera: CameraFlags = field(default_factory=CameraFlags)
     record: RecordFlags = field(default_factory=RecordFlags)
     ending: EndingConfig = field(default_factory=EndingConfig)
     preflight: PreflightConfig = field(default_factory=PreflightConfig)

@@ -58,7 +58,7 @@ LEROBOTS = {
 """Words for fields that are LeRobot's."""
 
 SECTIONS = {
-    "policy": ("policy.", "chunks.", "inference_latency_s"),
+    "policy": ("policy.", "chunks.", "camera.", "inference_latency_s"),
     "arm": ("robot.",),
     "guard": ("robot.rig", "robot.limits.", "max_stop_s"),
     "safety": ("preflight.", "watchdog.", "blind."),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from so101_robot.mock.arm import MockArm
     from so101_robot.mock.config import CAMERAS, MockConfig
     from so101_robot.mock.lockstep import LockstepClock, LockstepLink, LockstepSerial
-    from so101_robot.mock.serve.process import MockProcess
+    from so101_robot.mock.serve.mock_process import MockProcess
     from so101_robot.mock.serve.terminal import PtyServer
 
 let_mujoco_import()

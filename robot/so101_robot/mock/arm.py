@@ -152,9 +152,10 @@ class MockArm:
         duty, bridge, hand = self.duty, self.bridge, self.hand
         hand_tick = hand.tick if hand is not None and hand.active else None
         if hand_tick is None and not self._ticks_need_faults:
-            for _ in range(ticks):
-                servos_tick(raw, supply, heat, current, duty, bridge)
-                plant_tick(duty, bridge)
+            if not (isinstance(self.plant, MujocoPlant) and self.plant.run(self.servos, duty, bridge, ticks)):
+                for _ in range(ticks):
+                    servos_tick(raw, supply, heat, current, duty, bridge)
+                    plant_tick(duty, bridge)
         else:
             for tick in range(self._ticks, self._ticks + ticks):
                 self.wire.advance(tick * TICK_US)

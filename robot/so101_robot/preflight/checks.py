@@ -17,8 +17,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from so101_policy.checkpoint.scaling import read_statistics
-from so101_policy.checkpoint.units import Units
 from so101_policy.errors import PolicyError
+from so101_policy.units import Units
 from so101_robot.bus import calibration as calibrations
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.preflight import (

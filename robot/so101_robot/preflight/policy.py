@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.checkpoint.scaling import Statistics
-from so101_policy.checkpoint.units import (
+from so101_policy.units import (
     LEAST_SPREAD_DEG,
     Span,
     Units,

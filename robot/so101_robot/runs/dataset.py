@@ -24,10 +24,10 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
 
 from so101_policy.dataset_check.look import look, require
-from so101_policy.dataset_check.units import Unit
 from so101_policy.errors import one_line
+from so101_policy.units import LikelyUnits, likely_units
 from so101_robot.errors import ConfigError
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
 
@@ -233,10 +233,13 @@ def _look(folder: Path) -> None:
         DatasetError: something in it is wrong, so that what is added would be lost with it.
         ConfigError: its joints are in other units than those that are recorded here.
     """
-    seen = look(folder)
+    seen = look(folder, ())  # as a whole; what its values are is the business of whoever trains on them
     require(seen)
-    if seen.unit in (Unit.NORMALISED, Unit.RADIANS):
+    if seen.frames is None or "action" not in seen.frames.rows.columns:
+        return
+    joints_NJ = np.delete(seen.frames.column("action"), GRIPPER, axis=1)
+    if (units := likely_units(joints_NJ)) is LikelyUnits.RANGE:
         raise ConfigError(
-            f"the joints in {folder} look like {seen.unit}; so101-run records degrees, and a dataset has one unit. "
+            f"the joints in {folder} look like {units}; so101-run records degrees, and a dataset has one unit. "
             "Record a new one, without --record.resume"
         )

@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ MOST_WAITING = 20_000
 AT_ONCE = 10
 """Lines that are written on one tick, so that what has waited for long does not cost the loop its rate."""
 
+CORRECTION = "camera_correction"
+"""The folder for what was done about cameras that had moved, and its entry in the summary."""
 RUN, TICKS, SUMMARY, PREFLIGHT = "run.json", "ticks.jsonl", "summary.json", "preflight.json"
 
 
@@ -58,6 +61,8 @@ class RunLog:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.known: dict[str, Any] = {}
+        """Further entries of the summary, which the ticks do not tell."""
         self._begin_s: float | None = None
         self._messages: list[str] = []
         self._waiting: deque[bytes] = deque()
@@ -102,7 +107,7 @@ class RunLog:
 
     def summary(self) -> dict[str, Any]:
         """What the ticks so far amount to."""
-        return summarise(read_ticks(self.folder / TICKS))
+        return summarise(read_ticks(self.folder / TICKS)) | self.known
 
     def discard_if_empty(self) -> None:
         """Take back the folder of a run that never had a tick; to be called when nothing writes any more."""
@@ -113,6 +118,7 @@ class RunLog:
             os.close(self._ticks)
         for name in (RUN, TICKS, SUMMARY, PREFLIGHT):
             (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / CORRECTION, ignore_errors=True)
         with contextlib.suppress(OSError):  # something else is in it: not ours
             self.folder.rmdir()
 

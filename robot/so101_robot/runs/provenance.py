@@ -13,7 +13,10 @@ from typing import Any
 
 from so101_policy.files.plain_data import Plain
 
-PACKAGES = ("lerobot_policy_so101", "lerobot", "torch", "numpy", "mujoco", "feetech-servo-sdk", "pyserial")
+PACKAGES = (
+    *("lerobot_policy_so101", "lerobot", "torch", "onnxruntime", "openvino", "numpy", "mujoco"),
+    *("feetech-servo-sdk", "pyserial"),
+)
 """Packages whose versions decide what a run does."""
 
 

@@ -1,7 +1,5 @@
 """`so101-calibrate cameras` as it is typed: pictures of a rendered board in, a rig's file and a table out."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+import camera_scenes as scenes
+import camera_shown as shown
 from so101_calibration.cameras import live, pictures, rig_file
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
@@ -19,21 +19,6 @@ from so101_calibration.cli import CALIBRATE
 from so101_robot.arm.arm import SO101
 from so101_robot.mock.config import MockConfig
 
-HERE = Path(__file__).parents[2] / "support"
-
-
-def loaded(name: str) -> Any:
-    """A helper beside this file, once: LeRobot looks its camera up by the name of the module."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-scenes, shown = loaded("camera_scenes"), loaded("camera_shown")
 cv2.setNumThreads(1)
 BOARD: Board = scenes.BOARD
 LENS = scenes.LENS.scaled((320, 240))

@@ -1,10 +1,7 @@
 """The rig's camera file, locks, captures and CSVs: what is kept comes back, what is wrong gets one message."""
 
-import importlib.util
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+import camera_scenes as scenes
 from so101_calibration import files
 from so101_calibration.cameras import lock_settings as locks
 from so101_calibration.cameras import pictures, rig_file
@@ -25,14 +23,6 @@ from so101_calibration.errors import FileError, ImplausibleError, UsageError
 from so101_robot.joints import JOINTS
 from so101_robot.state import Frame
 
-_spec = importlib.util.spec_from_file_location(
-    "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-scenes: Any = importlib.util.module_from_spec(_spec)
-sys.modules["camera_scenes"] = scenes
-_spec.loader.exec_module(scenes)
 LENS, BOARD = scenes.LENS, scenes.BOARD
 cv2.setNumThreads(1)
 

@@ -1,7 +1,5 @@
 """Lens and poses from rendered views of the board: the truth is known and the rendering shares no code with the fit."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import camera_scenes as scenes
 from so101_calibration.cameras.board_views import AutoCapture, View, coverage_share, detect, distinct
 from so101_calibration.cameras.boards import Board, write_board
 from so101_calibration.cameras.hand_eye import camera_on_hand
@@ -18,14 +17,6 @@ from so101_calibration.cameras.poses import board_on_table, inverse, pose_differ
 from so101_calibration.cameras.rendered import draw
 from so101_calibration.errors import ImplausibleError, UsageError
 
-_spec = importlib.util.spec_from_file_location(
-    "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-scenes: Any = importlib.util.module_from_spec(_spec)
-sys.modules["camera_scenes"] = scenes
-_spec.loader.exec_module(scenes)
 LENS, BOARD = scenes.LENS, scenes.BOARD
 cv2.setNumThreads(1)
 

@@ -1,8 +1,6 @@
 """`so101-calibrate drift` as it is typed, on a LeRobotDataset and the mock arm's camera, and before a run."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import camera_scenes as scenes
 from so101_calibration.cameras import pictures
 from so101_calibration.cli import CALIBRATE
 from so101_calibration.drift import preflight as preflight_drift
 from so101_calibration.drift import remembered
-from so101_calibration.drift.background import Background, sharpness
 from so101_calibration.drift.judgement import Limits
 from so101_calibration.drift.remembered import Remembered
 from so101_calibration.errors import FileError
+from so101_policy.registration.background import Background, sharpness
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.mock.config import MockConfig
 
-_spec = importlib.util.spec_from_file_location(
-    "camera_scenes", Path(__file__).parents[2] / "support" / "camera_scenes.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-scenes: Any = importlib.util.module_from_spec(_spec)
-sys.modules["camera_scenes"] = scenes
-_spec.loader.exec_module(scenes)
 cv2.setNumThreads(1)
 
 WIDTH, HEIGHT = 160, 120

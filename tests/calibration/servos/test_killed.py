@@ -15,7 +15,7 @@ import so101_robot
 from so101_calibration import files
 from so101_calibration.servos import compare, journal
 from so101_calibration.servos.line import open_line
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -18,7 +18,7 @@ from so101_calibration.servos.steps import CLOSE, MIDDLE, SWEEPS
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.physics.hand import CLEARANCE_RAD
 from so101_robot.mock.physics.model import load_kinematics
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 
 MOVE_S = 1.0
 REST_S = 0.6

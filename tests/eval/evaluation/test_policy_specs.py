@@ -26,7 +26,9 @@ from so101_eval.evaluation.policy_specs import (
 )
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.errors import CheckpointError
+from so101_policy.inference import engine
 from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.graph import EngineError
 from so101_robot.chunks.inference import Observation
 from so101_robot.mock.config import MockConfig
 
@@ -409,6 +411,27 @@ def test_a_recording_is_repeated_row_by_row_and_then_done(stage: Stage, tmp_path
         assert not driver.finished
         np.testing.assert_array_equal(driver.next(3, 0.1, nothing).action, rows[-1])  # it stays
         assert driver.finished
+
+
+def test_an_evaluations_engine_is_verified_before_the_first_episode(act: Path):
+    loaded = load(parse_policy(f"mine={act}"), engine="torch")
+    assert isinstance(loaded, Acting)
+    assert loaded.policy.engine_name == "torch"
+    assert loaded.policy.engine is not None
+    assert loaded.policy.engine.verification is not None
+
+
+def test_a_policy_that_no_engine_can_run_is_played_by_lerobots_own_forward(
+    act: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def unknown(model: object) -> None:
+        raise EngineError("a model of another kind")
+
+    monkeypatch.setattr(engine, "check_model", unknown)
+    loaded = load(parse_policy(f"mine={act}"), engine="torch")
+    assert isinstance(loaded, Acting)
+    assert loaded.policy.engine_name == "plain"
+    assert "is played by LeRobot's own forward: a model of another kind" in caplog.text
 
 
 def test_weights_that_changed_since_the_run_was_begun_are_refused(act: Path):

@@ -15,6 +15,7 @@ from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, RUN, EpisodeRecord, read_episodes
 from so101_eval.evaluation.replay import DIFFERENT, EVERY, HEIGHT, SAME, WIDTH, describe, film, find, replay
 from so101_policy.command_line.command_shell import WRONG_INPUT
+from so101_policy.inference.engine import installed_engine
 
 
 def frames_of(video: Path) -> tuple[int, tuple[int, ...], float]:
@@ -62,6 +63,18 @@ def test_a_checkpoint_repeats_itself_with_all_that_it_looked_at(finished: Path):
     assert (replayed.differing, replayed.other_versions) == ([], [])
     assert replayed.again.state_hash == record.state_hash
     assert replayed.again.shares == record.shares
+    assert (record.engine, replayed.again.engine) == (installed_engine(), installed_engine())
+
+
+def test_a_run_of_before_is_repeated_by_lerobots_own_forward(finished: Path, tmp_path: Path):
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
+    meta = json.loads((out / RUN).read_text())
+    del meta["plan"]["engine"]  # as it was written before there was a choice
+    (out / RUN).write_text(json.dumps(meta))
+    record = dataclasses.replace(read_episodes(out / EPISODES)[-1], engine=None)
+    replayed = replay(out, record)
+    assert replayed.again.engine == "plain"
+    assert "engine" not in replayed.differing
 
 
 def test_an_episode_that_went_otherwise_is_told(

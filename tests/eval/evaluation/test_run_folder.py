@@ -25,6 +25,8 @@ from so101_eval.evaluation.policy_specs import parse_policies
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, EpisodeRecord, Key, read_episodes
 from so101_eval.evaluation.run_folder import SESSIONS, Tally, plan_of, run
 from so101_eval.pool import as_they_end
+from so101_policy.command_line import extras
+from so101_policy.inference.engine import installed_engine
 
 QUIET = Console(quiet=True)
 
@@ -70,6 +72,23 @@ def test_a_run_leaves_all_its_files(tmp_path: Path, played: dict[Key, EpisodeRec
     assert [record.key for record in records] == sorted(plan().keys())
     assert read_episodes(tmp_path / EPISODES) == records
     assert plan_of(tmp_path) == plan()
+
+
+def test_a_plan_says_which_engine_and_a_run_of_before_stays_what_it_was(monkeypatch: pytest.MonkeyPatch):
+    before = plan().to_dict()
+    del before["engine"]
+    assert Plan.from_dict(before) == plan(engine="plain")
+    assert "engine" not in plan(engine="plain").identity  # the hash of such a run is the one that it had
+    assert plan(engine="auto").engine == installed_engine()
+    assert plan(engine="torch").sha256 != plan(engine="plain").sha256
+    with pytest.raises(ConfigError, match="--engine tensorrt: there is no engine 'tensorrt'; possible: auto"):
+        plan(engine="tensorrt")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert plan(engine="auto").engine == "torch"
+    with pytest.raises(
+        ConfigError, match=r"--engine openvino: .* missing: .*openvino.* or take engine torch"
+    ):
+        plan(engine="openvino")
 
 
 def test_every_policy_meets_the_same_scenes(played: dict[Key, EpisodeRecord]):

@@ -13,12 +13,12 @@ from so101_eval.episode.episode import Attempt, Stage
 from so101_eval.episode.scripted import Scripted
 from so101_eval.expert import mover
 from so101_eval.expert.expert import Expert, run_expert
-from so101_eval.expert.motion import JointUnits
 from so101_eval.expert.mover import HOLD_DUTY, Style
 from so101_eval.expert.tempo import MOST_SPEED, Tempo
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS
 from so101_robot.loop.tick import Tick
+from so101_robot.mock.physics.plant import angles_of
 
 PLACED_MM = 5.0
 
@@ -171,10 +171,10 @@ def test_the_wrist_never_reaches_for_a_target_at_the_height_of_the_boxes(two: St
     """On its way between boxes and pallet the arm stays above them."""
     watched = watch(two, draw("palletize-2", seed=10))
     low_m = math.inf
-    arm, units = Expert(two.world, two.robot, watched.attempt.reset), JointUnits(two.robot.bus.scale)
+    arm, scale = Expert(two.world, two.robot, watched.attempt.reset), two.robot.bus.scale
     for tick, phase in zip(watched.ticks, watched.phases, strict=True):
         if phase in ("carry", "reach") and tick.index > 60:
-            height_m = float(fingertip_m(arm, units.to_rad(tick.state.position))[2])
+            height_m = float(fingertip_m(arm, angles_of(scale.to_steps(tick.state.position)))[2])
             low_m = min(low_m, height_m)
     assert low_m > 0.040
 

@@ -26,13 +26,13 @@ from so101_robot.mock.physics.motor import FRICTION_NM, STALL_TORQUE_NM
 from so101_robot.mock.physics.plant import angles_of, calibration
 from so101_robot.mock.servo.servo import Servos
 
-UNITS = JointUnits(Scale(calibration()))
+SCALE = Scale(calibration())
+UNITS = JointUnits(SCALE)
 
 
 def test_units_are_those_of_the_bus():
     steps = np.array([1000, 2047, 3000, 1500, 100, 2500], np.int32)
-    joint = Scale(calibration()).to_joint(steps)
-    np.testing.assert_allclose(UNITS.to_rad(joint), angles_of(steps), atol=1e-9)
+    joint = SCALE.to_joint(steps)
     np.testing.assert_allclose(UNITS.to_joint(angles_of(steps)), joint, atol=1e-6)
 
 
@@ -73,11 +73,11 @@ def test_an_arm_whose_goals_lead_stands_where_it_should_and_one_without_hangs_lo
     model = ArmModel()
     target = Grasp(np.array([0.22, 0.0, 0.05]), 0.3)
     wanted_rad = model.solve(target).joint_rad
-    start_rad = UNITS.to_rad(robot.read().position)
+    start_rad = angles_of(SCALE.to_steps(robot.read().position))
     tracker = Tracker(model, ServoLaw())
     for tick in range(90):
         reference_rad = start_rad + min_jerk(tick / 60) * (wanted_rad - start_rad)
-        measured_rad = UNITS.to_rad(robot.read().position)
+        measured_rad = angles_of(SCALE.to_steps(robot.read().position))
         goal_rad = tracker.goal(reference_rad, measured_rad) if leads else reference_rad
         robot.command(UNITS.to_joint(goal_rad))
         robot.clock.sleep_until((tick + 1) * TICK_S)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 import report_records as made
 from so101_eval.errors import EvalError
+from so101_eval.html import STYLE
 from so101_eval.report import report_data
 from so101_eval.report.data.reliance import PROBES
 from so101_eval.report.figures import curves, heat, probes
@@ -30,7 +31,7 @@ from so101_eval.report.figures.svg import (
     tip,
 )
 from so101_eval.report.media import Clip, Filmed, clip_key, encode, make_media
-from so101_eval.report.page import MAIN, RELIANCE, TEMPLATES, render
+from so101_eval.report.page import MAIN, RELIANCE, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = 'x<script>alert(1)</script>"&'
@@ -143,7 +144,7 @@ def study_page(study: dict[str, Any]) -> str:
 
 def test_nine_variants_have_nine_colours_in_light_and_dark(study: dict[str, Any]):
     assert len({css_colour(number) for number in number_of(study).values()}) == 9
-    style = (TEMPLATES / "style.css").read_text()
+    style = STYLE
     for theme in style.split("prefers-color-scheme: dark"):
         found = dict(re.findall(r"--(c\d+): (#\w+);", theme))
         assert len(set(found.values())) == len(found) == COLOURS
@@ -193,7 +194,7 @@ def test_what_a_figure_refers_to_has_a_name_of_its_own(page: str):
 def test_all_colours_of_figures_come_from_the_style_sheet(page: str):
     svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(svgs) > 10
-    style = (TEMPLATES / "style.css").read_text()
+    style = STYLE
     used = {name for svg in svgs for name in re.findall(r"var\((--[\w-]+)\)", svg)}
     assert used
     assert all(f"{name}:" in style for name in used)

@@ -40,7 +40,7 @@ def test_five_pairs_of_seeds_can_never_reach_five_percent(pairs: int, least: flo
     assert sign_flip_test(np.arange(1.0, pairs + 1)) == least
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)  # SciPy takes 0.3 s for one
 @given(data=st.data())
 def test_permutation_tests_agree_with_scipy(data: st.DataObject):
     grid = st.integers(0, 20).map(lambda k: k / 20)
@@ -131,7 +131,7 @@ def test_one_checkpoint_is_not_a_method():
         cluster_bootstrap(np.full((2, 5), np.nan), np.ones((2, 5)))
 
 
-@settings(max_examples=15)  # statsmodels takes 0.3 s for Holm's
+@settings(max_examples=6)  # statsmodels takes 0.3 s for Holm's
 @given(p_values=P_VALUES)
 def test_adjusted_p_values_agree_with_statsmodels(p_values: list[float]):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

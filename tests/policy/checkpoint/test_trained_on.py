@@ -15,8 +15,8 @@ from so101_policy import ActPolicy, CheckpointError
 from so101_policy.checkpoint import trained_on
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, TRAINED_ON
 from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn, find_trained_on, to_json
-from so101_policy.checkpoint.units import Span, Units, looks_like_range, units_of, why_not_joints
 from so101_policy.errors import PolicyError
+from so101_policy.units import Span, Units, looks_like_range, units_of, why_not_joints
 
 JOINTS = [
     f"{name}.pos"

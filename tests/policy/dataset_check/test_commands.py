@@ -15,19 +15,8 @@ from so101_dataset import DATA, FRAMES, TABLE, edit_json, edit_table, motion, se
 from so101_policy.cli import RELIANCE, TRAIN
 from so101_policy.errors import DatasetError
 from so101_policy.frames.dataset import open_checked
+from tiny_training import policy_flags
 
-SMALL = {
-    "dim_model": 16,
-    "n_heads": 2,
-    "dim_feedforward": 24,
-    "n_encoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "latent_dim": 4,
-    "chunk_size": 5,
-    "n_action_steps": 3,
-    "vision_backbone": "resnet_thin_gn",
-    "device": "cpu",
-}
 NORMALIZER = "policy_preprocessor_step_3_normalizer_processor.safetensors"
 
 torch.set_num_threads(1)
@@ -41,7 +30,7 @@ def _frame_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def flags(root: Path, out: Path, *more: str) -> list[str]:
     given = ["--dataset.repo_id=local/small", f"--dataset.root={root}", f"--output_dir={out}", "--held_out=0"]
-    given += [f"--policy.{name}={value}" for name, value in SMALL.items()]
+    given += policy_flags()
     return [*given, "--steps=1", "--batch_size=4", "--trackers=none", *more]
 
 

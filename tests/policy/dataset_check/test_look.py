@@ -18,9 +18,9 @@ from so101_dataset import (
     set_joint,
 )
 from so101_policy.dataset_check.look import announce, look, require
-from so101_policy.dataset_check.units import Unit, unit_of
 from so101_policy.errors import DatasetError
 from so101_policy.findings import Finding, Level
+from so101_policy.units import LikelyUnits, likely_units
 
 VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
 INFO = "meta/info.json"
@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
 def test_a_valid_dataset_is_right(valid: Path):
     seen = look(valid)
     assert seen.findings == []
-    assert seen.unit is Unit.DEGREES
+    assert seen.unit is LikelyUnits.DEGREES
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -440,9 +440,9 @@ def test_findings_are_announced_in_ten_lines_and_the_way_to_the_rest(capsys: pyt
 
 def test_units_are_told_apart_by_their_numbers():
     folded = np.array([[0, -98, 92, 65, 0], [40, 10, -20, 80, -150]])
-    assert unit_of(folded) is Unit.DEGREES
-    assert unit_of(np.radians(folded)) is Unit.RADIANS
+    assert likely_units(folded) is LikelyUnits.DEGREES
+    assert likely_units(np.radians(folded)) is LikelyUnits.RADIANS
     # https://github.com/huggingface/lerobot/issues/2968: statistics of a recording from before February 2026
     bench = np.array([[-58.2, -99.7, -24.6, -6.3, -61.0], [61.4, 38.5, 99.5, 99.2, 54.1]])
-    assert unit_of(bench) is Unit.NORMALISED
-    assert unit_of(np.zeros((4, 5))) is Unit.UNKNOWN
+    assert likely_units(bench) is LikelyUnits.RANGE
+    assert likely_units(np.zeros((4, 5))) is LikelyUnits.UNKNOWN

@@ -12,7 +12,7 @@ from so101_policy.dataset_check.measures import measures_of, unusual
 from so101_policy.dataset_check.numbers import Used, idle_frames
 from so101_policy.dataset_check.pictures import CameraFigures, look_at_pictures, where_things_lay
 from so101_policy.dataset_check.tables import Rows
-from so101_policy.dataset_check.units import Unit
+from so101_policy.units import LikelyUnits
 
 NAMES = tuple(f"{j}.pos" for j in "abcdef")
 
@@ -80,7 +80,7 @@ def test_an_episode_that_is_longer_and_one_that_starts_elsewhere_are_unusual():
     state, action = episodes[7]
     episodes[7] = state + 90, action + 90
     used = used_of(episodes)
-    found = {(each.episode, each.measure) for each in unusual(measures_of(used, Unit.DEGREES))}
+    found = {(each.episode, each.measure) for each in unusual(measures_of(used, LikelyUnits.DEGREES))}
     assert (3, "length") in found
     assert (7, "start") in found
     assert not any(episode == 0 for episode, _ in found)
@@ -97,7 +97,7 @@ def test_idle_is_what_no_joint_moves_in_for_two_seconds():
 def test_readings_that_repeat_while_the_action_moves_are_counted():
     state, action = walks(1)[0]
     state[1::2] = state[::2]
-    found = measures_of(used_of([(state, action)]), Unit.DEGREES).values["repeated readings"][0]
+    found = measures_of(used_of([(state, action)]), LikelyUnits.DEGREES).values["repeated readings"][0]
     assert found == pytest.approx(30 / 59, abs=0.02)
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,103 +12,26 @@ import numpy as np
 import pytest
 import torch
 from lerobot.configs import FeatureType
-from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.act.modeling_act import ACT, ACTPolicy
+from lerobot.policies.act.modeling_act import ACT
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
-from torch import Tensor, nn
-from torchvision.ops.misc import FrozenBatchNorm2d
+from torch import Tensor
 
+from engines import STOCK, VARIANTS, Make, Plain, engine_graph, normalise, observe
 from so101_policy import ActPolicy
 from so101_policy.attention.shares import AttentionProbe
 from so101_policy.command_line import extras
 from so101_policy.inference import exported_files as files_module
 from so101_policy.inference.engine import (
+    RUNTIMES,
     Engine,
     PolicyInputs,
     PolicyOutputs,
+    _backend,
     check_engine,
     make_engine,
-    scalings_of,
 )
 from so101_policy.inference.graph import ActGraph, EngineError
-from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.regularizer.config import RegularizerConfig
-
-STOCK: dict[str, Any] = {"kind": ACTConfig}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "stock": STOCK,
-    "dilated ResNet-50": STOCK
-    | {"cameras": 1, "vision_backbone": "resnet50", "replace_final_stride_with_dilation": True},
-    "pre-norm": STOCK | {"pre_norm": True, "n_decoder_layers": 2},
-    "two decoder layers": {"n_decoder_layers": 2},
-    "gelu, without VAE": {"feedforward_activation": "gelu", "use_vae": False},
-    "three cameras and an environment state": {"cameras": 3, "env": 4},
-    "no joint state": {"state": 0, "cameras": 1, "env": 2},
-    "no camera": STOCK | {"cameras": 0, "env": 4},
-    "group norm": {"vision_backbone": "resnet18_gn", "cameras": 1},
-    "isolated": {"regularizer": RegularizerConfig(isolation=True), "env": 4},
-    "never sees the state": {"regularizer": RegularizerConfig(state_dropout=1.0, isolation=True)},
-    "never sees a picture": {"regularizer": RegularizerConfig(camera_dropout=1.0)},
-}
-
-Make = Callable[..., ACTPolicy]
-
-
-@pytest.fixture
-def make_policy(make_config: Callable[..., Any], sharpen: Callable[[nn.Module], nn.Module]) -> Make:
-    """`make_policy(**variant)`: sharp attention, and batch norms that have seen data."""
-
-    def make(**options: Any) -> ACTPolicy:
-        torch.manual_seed(3)
-        config = make_config(**options)
-        policy = (ACTPolicy if type(config) is ACTConfig else RegularizedACTPolicy)(config).eval()
-        for module in sharpen(policy).modules():
-            if isinstance(module, FrozenBatchNorm2d):
-                for values in (module.weight, module.running_var):
-                    values.uniform_(0.5, 1.5)
-                for values in (module.bias, module.running_mean):
-                    values.normal_(std=0.3)
-            if isinstance(module, nn.GroupNorm):
-                nn.init.normal_(module.weight, 1, 0.3)  # at birth a block's last scale is 0
-        return policy
-
-    return make
-
-
-def normalise(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Like LeRobot's preprocessor: a line per channel or joint, and a batch dimension."""
-    scales = {key: torch.linspace(0.2, 0.4, len(value)) for key, value in raw.items()}
-    return {
-        key: ((x - 0.3) / scales[key][(...,) + (None,) * (x.ndim - 1)])[None].contiguous()
-        for key, x in raw.items()
-    }
-
-
-def observe(policy: ACTPolicy, seed: int = 0) -> PolicyInputs:
-    generator = torch.Generator().manual_seed(seed)
-    vectors, images = dict[str, Tensor](), dict[str, Tensor]()
-    for key, feature in (policy.config.input_features or {}).items():
-        if feature.type is FeatureType.VISUAL:
-            size = (*feature.shape[1:], 3)
-            images[key] = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-        else:
-            vectors[key] = torch.randn(feature.shape, generator=generator)
-    return PolicyInputs(vectors, images)
-
-
-class Plain:
-    """LeRobot's own forward on an observation, and how often it was asked."""
-
-    def __init__(self, policy: ACTPolicy, observation: PolicyInputs):
-        self.policy, self.observation, self.calls = policy, observation, 0
-
-    def __call__(self) -> PolicyOutputs:
-        self.calls += 1
-        pictures = {key: (x / 255).permute(2, 0, 1) for key, x in self.observation.images.items()}
-        batch = normalise(pictures | self.observation.vectors)
-        batch.setdefault("observation.state", torch.zeros(1, 1))  # LeRobot asks it for its device
-        with AttentionProbe(self.policy, per_head=True) as probe, torch.no_grad():
-            return PolicyOutputs(self.policy.predict_action_chunk(batch)[0], probe.shares)
 
 
 def numbers(shares: Any) -> dict[str, Any]:
@@ -284,7 +209,9 @@ def test_a_preprocessor_that_resizes_is_refused(make_policy: Make):
 
 
 def test_an_unknown_engine_is_told_what_there_is():
-    with pytest.raises(EngineError, match=r"no engine 'tensorrt'; possible: auto, torch, onnx, plain"):
+    with pytest.raises(
+        EngineError, match=r"no engine 'tensorrt'; possible: auto, torch, onnx, openvino, plain"
+    ):
         check_engine("tensorrt")
 
 
@@ -292,11 +219,13 @@ def test_without_its_package_onnx_says_what_to_install_and_auto_takes_torch(
     make_policy: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     policy = make_policy()
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxruntime" else object())
-    with pytest.raises(
-        EngineError, match=r"missing: onnxruntime. pip install 'lerobot_policy_so101\[onnx\]'"
-    ):
-        make_engine("onnx", policy, normalise)
+    there = lambda name: None if name in ("onnxruntime", "openvino") else object()  # noqa: E731
+    monkeypatch.setattr(extras, "find_spec", there)
+    for name, package in (("onnx", "onnxruntime"), ("openvino", "openvino")):
+        with pytest.raises(
+            EngineError, match=rf"missing: {package}. pip install 'lerobot_policy_so101\[{name}\]'"
+        ):
+            make_engine(name, policy, normalise)
     engine = make_engine("auto", policy, normalise)
     assert isinstance(engine, Engine)
     assert engine.name == "torch"
@@ -320,8 +249,8 @@ def engines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _with_onnx(engines_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in extras.ONNX.packages:
-        pytest.importorskip(package)
+    if missing := [*extras.ONNX.missing, *extras.OPENVINO.missing]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(engines_folder))
 
 
@@ -330,15 +259,22 @@ def _with_onnx(engines_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if number else ()) for number, name in enumerate(ONNX)]
 )
-def test_onnx_runtime_gives_the_same_actions_and_shares(make_policy: Make, name: str):
+def test_the_runtimes_give_the_same_actions_and_shares(make_policy: Make, name: str):
     policy = make_policy(**ONNX[name])
-    engine = make_engine("auto", policy, normalise, per_head=True)
-    assert engine is not None
-    for seed in (1, 2):
-        observation = observe(policy, seed)
-        plain = Plain(policy, observation)
-        assert_same(engine(observation, plain), plain())
-    assert engine.name == "onnx"  # auto prefers it on a processor
+    answers: list[Tensor] = []
+    for runtime in RUNTIMES:
+        engine = make_engine(runtime, policy, normalise, per_head=True)
+        assert engine is not None
+        for seed in (1, 2):
+            observation = observe(policy, seed)
+            plain = Plain(policy, observation)
+            assert_same(engine(observation, plain), plain())
+        assert engine.name == runtime
+        answers.append(engine(observe(policy, 1), plain).actions_TA)
+        kept = answers[-1].clone()
+        engine(observe(policy, 2), plain)
+        assert torch.equal(answers[-1], kept)  # an answer is not overwritten by the next
+    make_engine("auto", policy, normalise)
 
 
 @pytest.mark.usefixtures("_with_onnx")
@@ -359,14 +295,15 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
         return models[0]
 
     monkeypatch.setattr(onnx_module, "export", export)
-    monkeypatch.setattr(files_module, "MAX_FILES", 2)
+    monkeypatch.setattr(files_module, "MAX_BYTES", 0)  # the latest alone
     policy = make_policy(cameras=1)
     kept = engines_folder / "so101" / "engines"
 
     make_engine("onnx", policy, normalise)
     make_engine("onnx", policy, normalise)
     assert len(exports) == 1
-    (path,) = [x for x in kept.iterdir() if x.name == files_module.name_of(exports[0])]
+    (path,) = kept.glob("*.onnx")
+    assert path.name == files_module.name_of(exports[0])
 
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -384,23 +321,26 @@ def test_an_exported_policy_is_kept_and_made_anew_where_it_is_damaged_or_another
     isolated = make_policy(cameras=1, regularizer=regularizer)
     names = {files_module.name_of(engine_graph(x)) for x in (make_policy(cameras=1), isolated)}
     assert len(names) == 2
-    assert len(list(kept.iterdir())) <= 2
 
 
-def engine_graph(policy: ACTPolicy) -> ActGraph:
-    return ActGraph(policy.model, scalings_of(policy, normalise))
-
-
-def test_only_the_latest_exported_policies_are_kept(make_policy: Make, tmp_path: Path):
+def test_only_the_latest_exported_policies_are_kept(
+    make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(files_module, "MAX_BYTES", 10)
     graph = engine_graph(make_policy(cameras=1))
     for age_s in range(1, 6):
         old = tmp_path / f"{age_s}.onnx"
-        old.write_bytes(b"")
+        old.write_bytes(b"old")
         os.utime(old, (1e9 - age_s, 1e9 - age_s))
-    path = files_module.stored(graph, lambda _: b"model", tmp_path)
+    path = files_module.stored(graph, lambda _: b"new", tmp_path)
     assert isinstance(path, Path)
-    assert path.read_bytes() == b"model"
-    assert {x.name for x in tmp_path.iterdir()} == {path.name, "1.onnx", "2.onnx", "3.onnx"}
+    assert path.read_bytes() == b"new"
+    assert {x.name for x in tmp_path.iterdir()} == {path.name, "1.onnx", "2.onnx"}
+    large = files_module.stored(
+        engine_graph(make_policy(cameras=2)), lambda _: b"more than there is room for", tmp_path
+    )
+    assert isinstance(large, Path)
+    assert list(tmp_path.iterdir()) == [large]
 
 
 def test_where_nothing_can_be_written_the_exported_policy_is_used_from_memory(
@@ -413,12 +353,20 @@ def test_where_nothing_can_be_written_the_exported_policy_is_used_from_memory(
 
 
 @pytest.mark.usefixtures("_with_onnx")
-def test_onnx_refuses_a_policy_on_another_device(make_policy: Make):
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_refuses_a_policy_on_another_device(make_policy: Make, name: str):
     graph = engine_graph(make_policy(cameras=1)).to("meta")
     with pytest.raises(
-        EngineError, match="engine onnx runs on the cpu, the policy on meta; possible: torch, plain"
+        EngineError, match=f"engine {name} runs on the cpu, the policy on meta; possible: torch, plain"
     ):
-        extras.ONNX.load().OnnxBackend(graph)
+        _backend(name, graph)
+
+
+@pytest.mark.usefixtures("_with_onnx")
+def test_importing_openvino_reports_nothing_to_anybody():
+    code = "from so101_policy.command_line.extras import OPENVINO\n"
+    code += "OPENVINO.load()\nimport sys\nassert sys.modules['openvino_telemetry'] is None"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture

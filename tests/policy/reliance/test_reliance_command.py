@@ -18,7 +18,7 @@ from so101_policy.cli import RELIANCE
 from so101_policy.inference.act_policy import SO101_JOINTS
 from so101_policy.reliance.command import named_paths, parser
 from so101_policy.reliance.frames import chosen_episodes, pick_frames
-from so101_policy.reliance.policy import default_name
+from so101_policy.reliance.probed_policy import default_name
 from so101_policy.train.data import split
 
 NAMES = [f"{joint}.pos" for joint in SO101_JOINTS]

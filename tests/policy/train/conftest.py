@@ -12,25 +12,13 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from so101_policy.cli import TRAIN
+from tiny_training import THIN, policy_flags
 
 JOINTS = ("a.pos", "b.pos", "c.pos")
 CAMERAS = {"front": (32, 32), "wrist": (32, 32)}
 """(height, width)"""
 
-SMALL = {
-    "dim_model": 16,
-    "n_heads": 2,
-    "dim_feedforward": 24,
-    "n_encoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "latent_dim": 4,
-    "chunk_size": 5,
-    "n_action_steps": 3,
-    "vision_backbone": "resnet_thin_gn",
-    "optimizer_lr": 0.003,
-    "device": "cpu",
-}
-TINY = tuple(f"--policy.{name}={value}" for name, value in SMALL.items())
+TINY = policy_flags(THIN | {"optimizer_lr": 0.003})
 
 Record = Callable[..., Path]
 Flags = Callable[..., list[str]]

@@ -97,6 +97,29 @@ def test_a_settings_file_is_asked_the_same(tmp_path: Path, flags: Flags, capsys:
     assert "--job.target: " in said
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("policy: {", "it is not YAML"),
+        ("optimizer_lr: .nan", "not a finite number"),
+        ("- 1", "expected to have settings"),
+        (
+            "a: &a [x, x, x, x, x, x]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcd") + "[" * 40,
+            "nested 33 deep",
+        ),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_is_one_message_with_its_name(
+    text: str, words: str, tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]
+):
+    (file := tmp_path / "settings.yaml").write_text(text)
+    assert TRAIN.main([*flags(tmp_path / "run"), f"--config_path={file}"]) == 2
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert words in said
+    assert said.count("\n") == 1
+
+
 def test_a_setting_that_is_newer_than_this_trainer_is_refused_and_not_dropped(
     tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -39,7 +39,7 @@ from so101_robot.guard.rig import DEFAULT_JOINTS, JointRules, Rig, save
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink, LockstepSerial
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.servo.memory import EEPROM
 from so101_robot.mock.servo.servo import Bridge
 from so101_robot.motion.soft_start import SOFT_SPEED

@@ -10,9 +10,9 @@ import pytest
 
 from checkpoints import untrained
 from so101_policy.checkpoint.trained_on import TrainedOn
-from so101_policy.checkpoint.units import Units
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus.units import Scale
 from so101_robot.chunks.planning import Playing

@@ -10,6 +10,7 @@ from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.lockstep import LockstepLink
+from so101_robot.mock.physics import ticks
 from so101_robot.mock.physics.plant import HOME_RAD, IdealPlant
 
 
@@ -236,3 +237,20 @@ def test_an_arm_without_physics_has_no_cameras() -> None:
     arm.advance_to(100_000)
     with pytest.raises(CameraError, match="it has none"):
         arm.frame("front")
+
+
+def test_many_ticks_in_one_call_are_the_same_ticks_to_the_last_bit(
+    fresh: MockArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ticks.STEP  # else both sides would be the slow one
+    ends: list[str] = []
+    for step in (ticks.STEP, 0):
+        monkeypatch.setattr(ticks, "STEP", step)
+        fresh.reset(seed=3)
+        start_rad = fresh.joint_rad.copy()
+        LockstepLink(fresh).send(goals(dict.fromkeys(SERVO_IDS, 2200)))
+        for time_us in (5_000, 8_000, 11_500, 401_000):  # even and odd numbers of ticks, pictures between
+            fresh.advance_to(time_us)
+        assert abs(fresh.joint_rad - start_rad).max() > 0.05  # it moved
+        ends.append(fresh.state_hash())
+    assert ends[0] == ends[1]

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 
+import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from so101_robot.errors import CameraError, ConfigError
-from so101_robot.mock.cameras import backend
+from so101_robot.mock.cameras import backend, render
 from so101_robot.mock.cameras.render import appearance, choose_backend, open_renderer
 from so101_robot.mock.physics.world import HOME_POSE_RAD, World, table_scene
 
@@ -37,6 +38,37 @@ def test_pictures_have_the_asked_size_and_repeat_bit_for_bit(kind: str) -> None:
         assert one.shape == (72, 96, 3)
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
+
+
+@needs_opengl
+def test_what_is_beside_a_picture_is_not_drawn_and_no_pixel_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, rng = World(table_scene(), seed=1), np.random.default_rng(0)
+    poses = [HOME_POSE_RAD, *(np.add(HOME_POSE_RAD, rng.uniform(-0.7, 0.7, 6)) for _ in range(5))]
+    pictures: list[list[NDArray[np.uint8]]] = []
+    for culls in (True, False):
+        if not culls:
+            everything = np.ones(world.model.ngeom, np.bool_)
+            monkeypatch.setattr(render, "in_view", lambda *values, everything=everything: everything)
+        drawn: list[NDArray[np.uint8]] = []
+        for pose in poses:
+            world.place_arm(pose)
+            drawn += shots(world, "auto")
+        pictures.append(drawn)
+    for culled, whole in zip(*pictures, strict=True):
+        np.testing.assert_array_equal(culled, whole)
+    assert (world.model.geom_group != render.UNSEEN_GROUP).all()  # the model is as it was
+
+
+def test_a_camera_that_looks_up_sees_the_floor_alone_since_it_has_no_end() -> None:
+    world = posed_world()
+    model, data = world.model, world.data
+    camera = model.camera("front").id
+    seen = render.in_view(model, data, camera, 4 / 3)
+    assert 0.5 * model.ngeom < seen.sum() <= model.ngeom
+    data.cam_xmat[camera] = np.eye(3).ravel() * [1, 1, 1, 1, -1, 1, 1, 1, -1]  # looks along +z
+    planes = model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE)
+    np.testing.assert_array_equal(render.in_view(model, data, camera, 4 / 3) & ~planes, False)
+    assert render.in_view(model, data, camera, 4 / 3)[planes].all()
 
 
 @needs_opengl

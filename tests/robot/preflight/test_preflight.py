@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 from so101_calibration.servos.plausible import of_servos
 from so101_policy.checkpoint.scaling import read_statistics
-from so101_policy.checkpoint.units import LEAST_SPREAD_DEG, Units
 from so101_policy.errors import CheckpointError, PolicyError
+from so101_policy.units import LEAST_SPREAD_DEG, Units
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import registers
@@ -400,7 +400,7 @@ def test_ranges_of_other_units_are_compared_in_degrees():
         (changed("action", std=[1.0] * 7), "stop", "std"),
         (changed("observation.state", std=[30, 20, 20, 10, 0.0, 15]), "stop", "hardly moved"),
         (changed("observation.state", std=[30, 20, 20, 10, 0.09, 15]), "stop", "wrist_roll"),
-        (changed("observation.state", std=[30, 20, 20, 10, 0.99, 15]), "stop", "1 at least"),
+        (changed("observation.state", std=[30, 20, 20, 10, 0.99, 15]), "stop", "deviation 0.99"),
         (changed("observation.images.front", mean=np.full((3, 1, 1), 120.0)), "stop", "a mean of 120"),
         ({"observation.state": GOOD}, "stop", "none"),
         ({"action": {"count": np.array([3.0])}, "observation.state": GOOD}, "stop", "only count"),

@@ -24,12 +24,14 @@ from so101_eval.palletizing.scene.reset_data import (
     PalletStart,
     Reset,
 )
+from so101_eval.palletizing.scene.sheet import Sheet, add_sheet
 from so101_eval.palletizing.scene.tasks import TASKS, Task, load_task
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.physics.motor import STALL_TORQUE_NM, MotorParameters
 from so101_robot.mock.physics.plant import MujocoPlant
 from so101_robot.mock.physics.table import dress
+from so101_robot.mock.physics.world import World
 
 FRONT_CAMERA_M, FRONT_FOVY_DEG = (0.505, 0.012, 0.41), 42.0
 """The bench's own, a little wider: in a square picture pick area and pallet reach from edge to edge."""
@@ -42,10 +44,11 @@ class PalletizingScene:
     """The scene of a task, for `World`.
 
     `next` is what resets lay out until it is changed (see `lay_out`). While it is None, a reset draws a nominal
-    start and leaves the arm folded, because nobody holds it.
+    start and leaves the arm folded, because nobody holds it. With a `sheet`, that lies on the table.
     """
 
-    def __init__(self, task: Task | str = "palletize-2") -> None:
+    def __init__(self, task: Task | str = "palletize-2", sheet: Sheet | None = None) -> None:
+        self.sheet = sheet
         self.task = load_task(task) if isinstance(task, str) else task
         self.name = self.task.name
         self.next: Reset | None = None
@@ -60,6 +63,8 @@ class PalletizingScene:
         overhead = spec.camera("overhead")
         overhead.pos, overhead.fovy = OVERHEAD_CAMERA_M, OVERHEAD_FOVY_DEG
         add_table_looks(spec)
+        if self.sheet is not None:
+            add_sheet(spec, self.sheet)
         add_pick_outline(spec, self.task)
         add_pallet(spec, self.task)
         for i in range(self.task.boxes):
@@ -106,6 +111,16 @@ def lay_out(arm: MockArm, scene: PalletizingScene, reset: Reset) -> None:
         arm.plant.slip(reset.zero_error_rad)
     arm.plant.reset()
     hold(arm)
+
+
+def rearrange(world: World, reset: Reset) -> None:
+    """Boxes and pallet to where `reset` has them, while the arm stays what and where it is: as a person's hands do
+    between two trials. Sizes, looks, light and cameras are not a hand's work and stay."""
+    _place_pallet(world.model, reset.pallet)
+    for i, box in enumerate(reset.boxes):
+        _place_box(world.data, i, box)
+        world.data.joint(f"box/{i}").qvel[:] = 0.0
+    mujoco.mj_forward(world.model, world.data)
 
 
 def hold(arm: MockArm) -> None:

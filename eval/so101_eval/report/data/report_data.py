@@ -25,6 +25,7 @@ from so101_eval.report.data.contrasts import (
     rate_of,
 )
 from so101_eval.report.data.integrity import integrity
+from so101_eval.report.data.positions import success_maps
 from so101_eval.report.data.reliance import reliance_data
 from so101_eval.report.data.sentence import first_sentence, verdicts
 from so101_eval.report.data.table import Cell, FloatArray, Table, Variant, cell_labels
@@ -69,7 +70,9 @@ def report_data(
         "alpha": ALPHA,
         "power": POWER,
         "enough_seeds": ENOUGH_SEEDS,
-        "sentence": first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main]),
+        "sentence": _said(
+            table.main, first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main])
+        ),
         "task": _task(table.main),
         "main": labels[table.main],
         "cells": [{"label": labels[cell], **cell._asdict(), "says": _says(cell)} for cell in table.cells],
@@ -83,11 +86,19 @@ def report_data(
             if (rate := rates[variant.name, cell]) is not None
         ],
         "evidence": [path for variant in table.others if (path := _path(table, variant))],
+        "maps": success_maps(table),
         "reliance": reliance_data(table, reliance, training or {}),
         "choices": choices.chosen(table, _rival(table, main)),
         "integrity": integrity(table),
     }
     return json.loads(json.dumps(data, allow_nan=False))
+
+
+def _said(cell: Cell, sentence: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal says so before anything else."""
+    if cell.kind != "rehearsal":
+        return sentence
+    return sentence | {"headline": f"Rehearsal on the mock arm, not a result: {sentence['headline']}"}
 
 
 def _says(cell: Cell) -> str:

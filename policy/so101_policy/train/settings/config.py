@@ -22,6 +22,7 @@ from so101_policy.errors import TrainError
 from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
+from so101_policy.train.augmentation import AugmentationConfig, amounts_of
 from so101_policy.train.settings.lerobot_settings import given_on, refuse
 from so101_policy.train.settings.numbers import objections_to_numbers
 from so101_policy.train.settings.settings_file import write_settings
@@ -109,6 +110,8 @@ class SO101TrainConfig(TrainPipelineConfig):
     """A second dataset, where something has moved: its L1 is reported too."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     """Where decoded frames are kept, and at which size."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """How far pictures are varied, a batch at a time."""
     device_cache: bool | None = None
     """Keep the frames on the GPU: true, false, or null: if they fit."""
     use_degrees: bool | None = None
@@ -219,7 +222,7 @@ class SO101TrainConfig(TrainPipelineConfig):
             _one_of("--trackers", name, TRACKERS)
         if self.shifted.root is not None and self.shifted.repo_id is None:
             self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
-        _ = self.cache.height_width
+        _ = self.cache.height_width, amounts_of(self.augmentation)
 
     def _check_policy(self) -> None:
         if not isinstance(self.policy, ACTConfig):

@@ -26,6 +26,7 @@ from so101_policy.errors import CheckpointError, PolicyError, TrainError, printa
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, TORCHVISION, weights_of
 from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.train.settings.lerobot_settings import BEFORE
+from so101_policy.train.settings.recipes import expanded
 from so101_policy.train.settings.settings_file import find_settings, read_settings, require_known
 
 FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
@@ -71,7 +72,7 @@ def for_lerobot(arguments: Sequence[str]) -> list[str]:
     Raises:
         TrainError: a value without a flag, or a flag without a value.
     """
-    flags = {_spelled_out(flag): value for flag, value in _pairs(arguments)}
+    flags = {_spelled_out(flag): value for flag, value in expanded(dict(_pairs(arguments))).items()}
     if not {"--policy.path", "--policy.type", "--config_path"} & flags.keys():
         flags["--policy.type"] = DEFAULT_POLICY
     regularized = [flag for flag in flags if flag.startswith("--policy.regularizer.")]

@@ -9,16 +9,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
 from lerobot.configs.train import TrainPipelineConfig
 
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.reader import find_checkpoint
 from so101_policy.errors import TrainError, first_line
-from so101_policy.files.plain_data import MOST_BYTES
+from so101_policy.files.plain_data import parse_yaml, read_text
 from so101_policy.lerobot_compat import version
 
 OURS = "so101_train_config.json"
@@ -98,12 +97,10 @@ def _eval_split(settings: Mapping[str, Any]) -> Any:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MOST_BYTES:
-        raise TrainError(f"{path} is too large: expected at most {MOST_BYTES} bytes")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as problem:
-        raise TrainError(f"{path} is not YAML: {first_line(problem)}") from problem
+        settings = parse_yaml(read_text(path))
+    except (OSError, ValueError) as problem:
+        raise TrainError(f"{path}: {first_line(problem)}") from problem
     if not isinstance(settings, dict):
         raise TrainError(f"{path} is expected to have settings, one a line, as steps: 1000")
-    return settings
+    return cast(dict[str, Any], settings)

@@ -22,7 +22,7 @@ import numpy as np
 import zmq
 
 from so101_robot.errors import CameraError
-from so101_robot.mock.cameras.process import CameraJob, unpack
+from so101_robot.mock.cameras.camera_process import CameraJob, unpack
 from so101_robot.mock.cameras.render import open_renderer
 from so101_robot.mock.cameras.shutter import Capture
 from so101_robot.mock.physics.world import World, load_scene

@@ -8,6 +8,7 @@ An OpenGL context belongs to its thread: open, use and close a renderer in one a
 """
 
 import importlib
+import math
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -24,6 +25,11 @@ __all__ = ["Appearance", "Renderer", "appearance", "choose_backend", "open_rende
 SHADOW_MAP = 2048
 """Texels along an edge of the shadow map. MuJoCo's 4096 is for GPUs: 117 ms for two 96x96 pictures."""
 SAMPLES = 4  # per pixel, for pictures that a person looks at
+
+UNSEEN_GROUP = mujoco.mjNGROUP - 1
+"""Group of the shapes that a camera does not see, while it draws; the scenes use none of it."""
+MARGIN_M = 1e-3
+"""A shape is left out if its bounding sphere is this far outside of what the camera sees."""
 
 SPARE_GEOMS = 16  # the renderer's list holds the model's geoms, and the sky
 
@@ -134,6 +140,21 @@ def open_renderer(
     return Renderer(model, _OpenGl(model, width, height, chosen, shadows), chosen)
 
 
+def in_view(model: mujoco.MjModel, data: mujoco.MjData, camera_id: int, aspect: float) -> NDArray[np.bool_]:
+    """(ngeom,) whether a shape can be in the picture of a camera: each one costs some 15 us to draw, also beside it.
+
+    Not certain to be out is in: the test is of bounding spheres against the four sides of the pyramid and its tip.
+    """
+    p_camera = (data.geom_xpos - data.cam_xpos[camera_id]) @ data.cam_xmat[camera_id].reshape(3, 3)
+    radius = model.geom_rbound + MARGIN_M
+    ahead = -p_camera[:, 2]  # a camera looks along -z
+    seen = ahead > -radius
+    half_height = math.tan(math.radians(float(model.cam_fovy[camera_id])) / 2)
+    for axis, half in ((0, half_height * aspect), (1, half_height)):
+        seen &= np.abs(p_camera[:, axis]) - half * ahead <= radius * math.hypot(1.0, half)
+    return seen | (model.geom_rbound == 0.0)  # planes have no end
+
+
 class _OpenGl:
     """MuJoCo's rasteriser in an off-screen context."""
 
@@ -159,12 +180,21 @@ class _OpenGl:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
+        self._option.geomgroup[UNSEEN_GROUP] = 0
+        # with shadows, what is out of the picture is seen by its shadow
+        self._culls = not shadows
 
     def draw(self, data: mujoco.MjData, camera_id: int) -> NDArray[np.uint8]:
         self._context.make_current()
         self._camera.fixedcamid = camera_id
-        parts, camera = mujoco.mjtCatBit.mjCAT_ALL, self._camera
+        parts, camera, groups = mujoco.mjtCatBit.mjCAT_ALL, self._camera, self._model.geom_group
+        before = groups.copy()
+        if self._culls:
+            groups[~in_view(self._model, data, camera_id, self._rect.width / self._rect.height)] = (
+                UNSEEN_GROUP
+            )
         mujoco.mjv_updateScene(self._model, data, self._option, self._perturb, camera, parts, self._scene)
+        groups[:] = before
         mujoco.mjr_render(self._rect, self._scene, self._mjr)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
         return self._pixels[::-1].copy()  # OpenGL counts rows from below

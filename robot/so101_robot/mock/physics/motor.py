@@ -104,8 +104,9 @@ class Drivetrain:
         self.temperature_c, self.current_a, self.supply_v, self.drive_nm, self.damping_nms = self._state
         self.motors = tuple(motors)
         self.supply = supply
-        self._motor: NDArray[np.float64] = np.zeros((5, n))
-        self._supply: NDArray[np.float64] = np.zeros(4)
+        self.motor: NDArray[np.float64] = np.zeros((5, n))
+        """(5, n), (4,) parameters, as `drivetrain_tick` takes them."""
+        self.supply_numbers: NDArray[np.float64] = np.zeros(4)
         self.fit(motors, supply)
         self.reset()
 
@@ -113,14 +114,19 @@ class Drivetrain:
         """Take other parameters (domain randomisation); the state stays. Same number of motors."""
         self.motors, self.supply = tuple(motors), supply
         for i, motor in enumerate(motors):
-            self._motor[:, i] = (
+            self.motor[:, i] = (
                 motor.resistance_ohm,
                 motor.torque_constant_nm_a,
                 motor.back_emf_vs_rad,
                 motor.housing_k_w,
                 motor.heat_j_k,
             )
-        self._supply[:] = supply.open_circuit_v, supply.source_ohm, supply.segment_ohm, supply.ambient_c
+        self.supply_numbers[:] = (
+            supply.open_circuit_v,
+            supply.source_ohm,
+            supply.segment_ohm,
+            supply.ambient_c,
+        )
 
     def reset(self) -> None:
         """Cold motors, no current, the adapter's open-circuit voltage everywhere."""
@@ -132,7 +138,7 @@ class Drivetrain:
         self, duty: NDArray[np.float64], bridge: NDArray[np.int8], rotor_rad_s: NDArray[np.float64]
     ) -> None:
         """One millisecond with duty (n,) in [-1, 1], bridge (n,) and rotor speed (n,) [rad/s]."""
-        drivetrain_tick(duty, bridge, rotor_rad_s, self._motor, self._supply, self._state)
+        drivetrain_tick(duty, bridge, rotor_rad_s, self.motor, self.supply_numbers, self._state)
 
     @property
     def state(self) -> NDArray[np.float64]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import mujoco
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from so101_robot.errors import ConfigError
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN
+from so101_robot.mock.physics import ticks
 from so101_robot.mock.physics.model import GEAR_PREFIX, load_kinematics
 from so101_robot.mock.physics.motor import (
     DRIVE,
@@ -31,6 +31,7 @@ from so101_robot.mock.physics.motor import (
     SupplyParameters,
 )
 from so101_robot.mock.physics.world import World
+from so101_robot.mock.servo.servo import Servos
 
 if TYPE_CHECKING:  # LeRobot brings torch, which takes seconds and which a pseudo-terminal does not need
     from lerobot.motors import MotorCalibration
@@ -163,6 +164,7 @@ class MujocoPlant:
         self._zero_steps = np.add(self.mount_offset_steps, HOME_STEPS) - HOME_RAD * STEPS_PER_RAD
         self._qpos, self._qvel = world.data.qpos, world.data.qvel
         self._force, self._damping = world.data.qfrc_applied, world.model.dof_damping
+        self._model_address, self._data_address = ticks.address_of(world.model), ticks.address_of(world.data)
         self._rotor_rad_s: NDArray[np.float64] = np.zeros(len(JOINTS))
         self._joint_qpos, self._joint_dof, self._gear_dof = (
             index.astype(np.int64) for index in (world.joint_qpos, world.joint_dof, world.gear_dof)
@@ -204,7 +206,7 @@ class MujocoPlant:
         motors.tick(duty, bridge, self._rotor_rad_s)
         if self._second_tick:
             drive_nm, damping_nms = motors.drive_nm, motors.damping_nms
-            _load(drive_nm, damping_nms, self._first, self._gear_dof, self._force, self._damping)
+            ticks.load(drive_nm, damping_nms, self._first, self._gear_dof, self._force, self._damping)
             self._force[self._joint_dof] = self.hand_torque_nm
             mujoco.mj_step(self.world.model, self.world.data)
             self._sense(0.0)
@@ -214,44 +216,30 @@ class MujocoPlant:
         self._second_tick = not self._second_tick
 
     def _sense(self, ahead_s: float) -> None:
-        _read_encoders(
+        ticks.read_encoders(
             self._qpos, self._qvel, self._joint_qpos, self._joint_dof, ahead_s, self._zero_steps,
-            self.joint_rad, self.raw_steps,
+            STEPS_PER_RAD, STEPS_PER_TURN, self.joint_rad, self.raw_steps,
         )  # fmt: skip
+
+    def run(
+        self, servos: Servos, duty: NDArray[np.float64], bridge: NDArray[np.int8], milliseconds: int
+    ) -> bool:
+        """So many rounds of `servos.tick` and `tick`, in one call. False: not possible here, nothing has happened."""
+        if not ticks.STEP:
+            return False
+        motors = self.drivetrain
+        self._second_tick = ticks.run(
+            milliseconds, self._second_tick, ticks.STEP, self._model_address, self._data_address,
+            *servos.memories, duty, bridge,
+            motors.motor, motors.supply_numbers, motors.state,
+            self._first, self._rotor_rad_s, self.hand_torque_nm,
+            self._qpos, self._qvel, self._force, self._damping,
+            self._joint_qpos, self._joint_dof, self._gear_dof,
+            self._zero_steps, STEPS_PER_RAD, STEPS_PER_TURN, self.joint_rad, self.raw_steps,
+        )  # fmt: skip
+        return True
 
     def state(self) -> bytes:
         """Everything here that decides what happens next, besides `World.digest`."""
         parts = (self.drivetrain.state, self._first, self.hand_torque_nm, np.array([self._second_tick]))
         return b"".join(part.tobytes() for part in parts)
-
-
-@njit(cache=True)
-def _load(
-    drive_nm: NDArray[np.float64],
-    damping_nms: NDArray[np.float64],
-    first: NDArray[np.float64],
-    gear_dof: NDArray[np.int64],
-    force: NDArray[np.float64],
-    damping: NDArray[np.float64],
-) -> None:
-    """Give MuJoCo's rotors the mean drive and damping of two ticks."""
-    for i in range(gear_dof.shape[0]):
-        force[gear_dof[i]] = 0.5 * (first[0, i] + drive_nm[i])
-        damping[gear_dof[i]] = 0.5 * (first[1, i] + damping_nms[i])
-
-
-@njit(cache=True)
-def _read_encoders(
-    qpos: NDArray[np.float64],
-    qvel: NDArray[np.float64],
-    joint_qpos: NDArray[np.int64],
-    joint_dof: NDArray[np.int64],
-    ahead_s: float,
-    zero_steps: NDArray[np.float64],
-    joint_rad: NDArray[np.float64],
-    raw_steps: NDArray[np.int32],
-) -> None:
-    """Angles [rad] `ahead_s` after the state, and the counts that they read."""
-    for i in range(joint_qpos.shape[0]):
-        joint_rad[i] = qpos[joint_qpos[i]] + ahead_s * qvel[joint_dof[i]]
-        raw_steps[i] = int(np.rint(zero_steps[i] + joint_rad[i] * STEPS_PER_RAD)) % STEPS_PER_TURN

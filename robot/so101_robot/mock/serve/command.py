@@ -25,7 +25,7 @@ from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.config import FLAGS
-from so101_robot.mock.serve.process import MockProcess
+from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 
 __all__ = ["MockProcess", "main"]

@@ -21,7 +21,7 @@ from so101_robot.bus import protocol
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
-from so101_robot.mock.cameras.process import CameraJob, CameraProcess
+from so101_robot.mock.cameras.camera_process import CameraJob, CameraProcess
 from so101_robot.mock.physics.hand import CalibrationHelper, Hand
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos

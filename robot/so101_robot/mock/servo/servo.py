@@ -118,6 +118,11 @@ class Servos:
             bridge,
         )
 
+    @property
+    def memories(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.void]]:
+        """Registers, saved and working variables, as `firmware.tick` takes them."""
+        return self.registers, self.saved, self._working
+
     # --- what the bus asks for
 
     def read(self, index: int, address: int, size: int) -> bytes:

@@ -1,0 +1,121 @@
+"""The screens of so101-bench for docs/compare_on_your_arm.md: the page in a browser, with views of a made-up study.
+
+    python docs/pictures/draw_bench.py [FOLDER]      bench_screens.png, and each screen by itself into FOLDER
+
+Needs chromium. The live pictures are the mock arm's.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from so101_eval.palletizing.scene.draw import draw
+from so101_eval.palletizing.scene.scene import PalletizingScene, lay_out
+from so101_eval.palletizing.score.record import MILESTONES
+from so101_eval.real_study.console.remote import ConsoleOperator
+from so101_eval.real_study.session.view import Line, Target, View
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.cameras.render import open_renderer
+from so101_robot.mock.config import MockConfig
+from so101_robot.state import Frame
+
+HERE = Path(__file__).parent
+SIZES = {"desktop": (1400, 800), "phone": (390, 844)}
+WHERE = {"operator": "anna", "block": 3, "blocks": 20, "trial": 1, "trials": 2}
+FINDINGS = (
+    Line("ok", "servos: all six answer"),
+    Line("ok", "calibration: as in the file"),
+    Line("ok", "supply: 12.1 V"),
+    Line("warn", "heat: elbow_flex has 51 degrees C; expected: below 50"),
+    Line("stop", "cameras: the newest picture of 'wrist' is 2.3 s old - is its cable in?"),
+)
+SCREENS = {
+    "session": View(
+        "session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS
+    ),
+    "reset": View(
+        "reset",
+        text="Put each box on its outline.",
+        targets=(
+            Target(0, (), None, "box 1: 181 mm ahead, 62 mm left, turned 12 deg"),
+            Target(1, (), None, "box 2: 152 mm ahead, 118 mm left, turned -31 deg"),
+        ),
+        ready=True,
+        can_undo=True,
+        **WHERE,
+    ),
+    "trial": View("trial", code="QXTR", limit_s=30.0, running=True, **WHERE),
+    "rig": View("rig", code="QXTR", reasons=("cable", "camera", "power", "bumped", "wrong start"), **WHERE),
+    "outcome": View(
+        "outcome",
+        text="What became of the boxes?",
+        code="QXTR",
+        suggested="time",
+        boxes=2,
+        stages=MILESTONES,
+        **WHERE,
+    ),
+    "block": View("block", question="Which trial was the new policy?", **(WHERE | {"trial": 2})),
+    "over": View("over", text="The study is over: so101-bench unblind", operator="anna", stop=True),
+}
+
+
+def pictures() -> dict[str, NDArray[np.uint8]]:
+    """640x480 of the mock arm's two cameras."""
+    scene = PalletizingScene("palletize-2")
+    arm = MockArm(MockConfig(scene="palletize-2", width=640, height=480), scene=scene)
+    lay_out(arm, scene, draw("palletize-2", seed=3))
+    assert arm.world is not None
+    with open_renderer(arm.world.model, 640, 480, "auto") as renderer:
+        found = {name: renderer.render(arm.world.snapshot(), name) for name in ("front", "wrist")}
+    arm.close()
+    return found
+
+
+def main(folder: Path) -> None:
+    """Draw them."""
+    frames = {name: Frame(image, 0.0, 1, None) for name, image in pictures().items()}
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    console = ConsoleOperator(0)
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=arguments)
+        for device, (width, height) in SIZES.items():
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page.set_default_timeout(120_000)
+                for name, view in SCREENS.items():
+                    console.show(view)
+                    console.pictures(frames)
+                    if name == "session":
+                        page.goto(console.address)
+                    page.wait_for_selector(f"body.{view.screen}")
+                    page.wait_for_timeout(1200)
+                    page.screenshot(path=folder / f"{name}_{device}_{scheme}.png")
+                page.close()
+        browser.close()
+    console.close()
+    sheet(folder).save(HERE / "bench_screens.png", optimize=True)
+
+
+def sheet(folder: Path) -> Image.Image:
+    """Five screens: the desktop in light, the phone in dark."""
+    names = ("session", "reset", "trial", "outcome", "block")
+    wide, high, narrow = 560, 320, 148
+    page = Image.new("RGB", (wide + narrow + 30, (high + 10) * len(names) + 10), "#8a8f94")
+    for row, name in enumerate(names):
+        top = 10 + row * (high + 10)
+        page.paste(Image.open(folder / f"{name}_desktop_light.png").resize((wide, high)), (10, top))
+        page.paste(Image.open(folder / f"{name}_phone_dark.png").resize((narrow, high)), (wide + 20, top))
+    return page.quantize(128)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        main(Path(sys.argv[1]) if sys.argv[1:] else Path(temporary))

@@ -1,0 +1,87 @@
+"""so101-bench run STUDY: one sitting at the arm. The same command goes on after anything."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from so101_eval.errors import ConfigError
+from so101_eval.real_study.console.operators import make_operator
+from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.session.runner import Settings
+from so101_eval.real_study.session.sitting import MOCK, sit
+from so101_policy.command_line.command_shell import OK, say
+from so101_robot.commands.flags import normalised, parse
+
+NAME = "so101-bench run"
+OWN = ("--port", "--lan", "--operator", "--no_console")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong before the arm moves."""
+    folder, own, flags = split(arguments)
+    config = parse(flags)
+    if "--robot.port" not in flags and "--config_path" not in flags:
+        raise ConfigError(
+            f"--robot.port is missing: the arm's serial port; {NAME} takes the flags of so101-run. To try it without "
+            f"an arm: so101-bench rehearse {folder}"
+        )
+    if config.robot.port == MOCK:
+        raise ConfigError(f"--robot.port=mock is no real arm; so101-bench rehearse {folder} plays on it")
+    make = partial(
+        make_operator,
+        port=int(own.get("--port", "8101")),
+        lan="--lan" in own,
+        console="--no_console" not in own,
+    )
+    state = sit(folder, config, make, Nothing(), Settings(operator=own.get("--operator", "")))
+    say(f"blocks that count: {len(state.complete)}; the same command goes on" if state.now else
+        f"the study is over: so101-bench unblind {folder}")  # fmt: skip
+    return OK
+
+
+def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """The study, this command's own flags, and those of the arm. Raises `ConfigError` for no study."""
+    rest = list(arguments)
+    if not rest or rest[0].startswith("-"):
+        raise ConfigError(f"which study? the first argument is its folder: {NAME} STUDY --robot.port=...")
+    switches = [argument for argument in rest[1:] if argument in ("--lan", "--no_console")]
+    flags = normalised([argument for argument in rest[1:] if argument not in switches])
+    own = dict.fromkeys(switches, "true") | {flag: value for flag, value in flags.items() if flag in OWN}
+    if not own.get("--port", "1").isdigit():
+        raise ConfigError(f"--port={own['--port']}: expected a number")
+    return Path(rest[0]), own, {flag: value for flag, value in flags.items() if flag not in OWN}
+
+
+def help_text() -> str:
+    """Of the command."""
+    return HELP
+
+
+HELP = """\
+usage: so101-bench run STUDY --robot.port=PORT [flags of so101-run]
+
+One sitting at the arm: rig check, and block by block reset, trial, outcome.
+The same command goes on, also after a crash.
+
+  --port=8101                   of the console, http://127.0.0.1:PORT
+  --lan                         let phones of this network take part, by a token
+                                and a QR code; nothing else is ever open to them
+  --no_console                  keyboard of this terminal only
+  --operator=""                 who operates; empty: asked for
+
+The arm, its cameras and limits are those of so101-run: --robot.port,
+--robot.id, --robot.cameras, --config_path, --preflight.skip and so on; see
+so101-run --help. Who drives, from where and for how long is in study.yaml.
+
+Keys: Space starts and stops, 1 to 9 stage, s success, f failure, v rig failed,
+u undo until the next start, n note, d danger, Esc holds, o opens the hand of an
+arm that is held. Only a second Ctrl-C lets the arm go.
+
+Examples:
+  so101-bench run studies/looks --config_path=my_arm.yaml
+  so101-bench run studies/looks --config_path=my_arm.yaml --lan
+
+  -v, --verbose                 log more, and show where an error comes from
+  --version
+  -h, --help
+"""

@@ -1,0 +1,96 @@
+"""so101-bench score STUDY: a second person looks at the films, in a random order, blind.
+
+Reads one line a film from standard input. What is given is an event like any other; the order is drawn anew each time,
+and films that this rater has scored do not come again.
+"""
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from so101_eval.errors import ConfigError
+from so101_eval.palletizing.score.record import MILESTONES
+from so101_eval.real_study.design.lock import writing
+from so101_eval.real_study.design.study import Study
+from so101_eval.real_study.events.outcome import ALL, Outcome
+from so101_eval.real_study.events.state import Kind, State, Trial, fold
+from so101_eval.real_study.session.clip import CLIP
+from so101_eval.real_study.session.runner import TRIALS
+from so101_policy.command_line.command_flags import Number, Parser
+from so101_policy.command_line.command_shell import OK, say
+
+EXAMPLES = """
+  so101-bench score studies/looks --rater=anna
+  so101-bench score studies/looks --rater=anna --share=25
+"""
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    parser = Parser(
+        "so101-bench score",
+        "A second person scores the films, in random order, without seeing what the\noperator said.",
+        EXAMPLES,
+    )
+    add = parser.add_argument
+    add("folder", metavar="study", type=Path, help="folder of a study with trials")
+    add("--rater", required=True, metavar="NAME", help="who scores; somebody else than the operator")
+    add("--share", type=Number(1, 100), default=100.0, metavar="PERCENT", help="of the films (default: all)")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code. Raises what is wrong with the request."""
+    return run(parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Raises what is wrong with the request."""
+    rater: str = options.rater.strip()
+    with writing(options.folder) as (study, journal):
+        state = fold(journal.events)
+        if state.unblinded:
+            raise ConfigError(f"{options.folder} was unblinded: who knows the names does not score any more")
+        left = waiting(state, rater, options.folder, options.share / 100)
+        say(
+            f"{len(left)} films. For each: the stages of every box, then s (success) or f (failure): 7 s, or 7 4 f."
+        )
+        say(f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(MILESTONES, 1))}. q ends.")
+        for number, trial in enumerate(left, 1):
+            say(f"{number} of {len(left)}: {options.folder / TRIALS / trial.code / CLIP}")
+            if (outcome := ask(study, rater)) is None:
+                break
+            journal.append(Kind.SCORED, {"trial": trial.code, "rater": rater, "outcome": asdict(outcome)})
+    return OK
+
+
+def waiting(state: State, rater: str, folder: Path, share: float) -> list[Trial]:
+    """Films that this rater has not scored, in a random order. Raises `ConfigError` for the operator."""
+    done = [trial for trial in state.trials.values() if trial.outcome is not None and trial.void is None]
+    if any(trial.outcome is not None and trial.outcome.by == rater for trial in done):
+        raise ConfigError(f"--rater={rater} has operated in this study; a second rater is somebody else")
+    filmed = [trial for trial in done if trial.block >= 0 and (folder / TRIALS / trial.code / CLIP).is_file()]
+    left = [trial for trial in filmed if all(score["rater"] != rater for score in trial.scores)]
+    secrets.SystemRandom().shuffle(left)
+    most = round(share * len(filmed)) - (len(filmed) - len(left))
+    return left[: max(0, most)]
+
+
+def ask(study: Study, rater: str) -> Outcome | None:
+    """One line; what is no answer is asked again. None: enough."""
+    for line in sys.stdin:
+        *stages, last = line.split() or [""]
+        if last == "q":
+            return None
+        boxes = study.plan_task.boxes
+        if last in ("s", "f") and all(stage.isdigit() for stage in stages) and len(stages) in (0, boxes):
+            given = tuple(map(int, stages)) or (ALL if last == "s" else 0,) * boxes
+            if max(given) <= ALL and (last == "f" or set(given) == {ALL}):
+                return Outcome(given, last == "s", "done" if last == "s" else "stopped", rater)
+        say(
+            f"expected {boxes} numbers from 0 to {ALL} and then s or f, or q; a success has {ALL} of every box"
+        )
+    return None

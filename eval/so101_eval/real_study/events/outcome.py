@@ -1,0 +1,43 @@
+"""What a person says of a trial, before the camera's measurement is shown."""
+
+from dataclasses import dataclass
+
+from so101_eval.errors import RecordError
+from so101_eval.palletizing.score.record import MILESTONES
+
+ALL = len(MILESTONES)
+"""Stages of a box: reached, grasped, lifted, over the pallet, released, within tolerance, stable."""
+WHY = ("done", "time", "stopped", "danger", "fault", "human")
+"""Why a trial ended: the boxes stood; time was up; it would not get further; the operator stopped it because of danger;
+the supervisor; a person drove."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one trial."""
+
+    stages: tuple[int, ...]
+    """Of each box: how many of its stages were reached, 0 to 7."""
+    success: bool
+    why: str
+    """One of `WHY`."""
+    by: str
+    """Who says so."""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.stages or not all(0 <= stage <= ALL for stage in self.stages):
+            raise RecordError(f"stages {list(self.stages)}: expected 0 to {ALL} for each box")
+        if self.why not in WHY:
+            raise RecordError(f"a trial does not end by {self.why!r}; possible are {', '.join(WHY)}")
+        if self.success and (set(self.stages) != {ALL} or self.why in ("danger", "fault", "human")):
+            raise RecordError(
+                f"a success with stages {list(self.stages)} that ended by {self.why!r}: expected {ALL} of every box, "
+                "and no danger, fault or human"
+            )
+
+    @property
+    def credit(self) -> float:
+        """Share of all stages, 0 to 1."""
+        return sum(self.stages) / (ALL * len(self.stages))

@@ -1,0 +1,1 @@
+"""What the camera measures at the start and at the end of a trial."""

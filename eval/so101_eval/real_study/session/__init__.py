@@ -1,0 +1,1 @@
+"""The runner: the arm, the policies, and the order in which things are asked and done."""

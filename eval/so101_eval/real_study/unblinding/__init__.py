@@ -1,0 +1,1 @@
+"""After the last block: names for codes, records, tables."""

@@ -1,0 +1,141 @@
+"""Trials on the simulated arm, one after the other: each begins as the first did, and however it ends, it is home."""
+
+import os
+import signal
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from real_studies import POSE, small_study
+from so101_eval.palletizing.scene.scene import PalletizingScene, rearrange
+from so101_eval.real_study.design.faults import VOIDING, void_reason
+from so101_eval.real_study.session.bench import Bench, Ran
+from so101_eval.real_study.session.contenders import Playing
+from so101_eval.real_study.session.control import Control
+from so101_eval.real_study.session.sitting import of_study
+from so101_robot.arm.arm import SO101
+from so101_robot.arm.config_arm import SO101Config
+from so101_robot.commands.run_config import RunConfig
+from so101_robot.loop.tick import Tick
+from so101_robot.message import Message
+from so101_robot.mock.arm import MockArm
+from so101_robot.mock.config import MockConfig
+
+DRIVEN_S = 1.0
+
+
+class Each:
+    """Calls a function on every tick on which the policy drives."""
+
+    name = "each"
+
+    def __init__(self, call: Callable[[Tick], None]) -> None:
+        self._call = call
+
+    def on_tick(self, tick: Tick) -> None:
+        if tick.phase == "run":
+            self._call(tick)
+
+    def on_message(self, message: Message) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def bench() -> Generator[Bench]:
+    study = small_study()
+    mock = MockConfig(scene=study.task, width=32, height=32, realtime_factor=0.0)
+    arm = MockArm(mock, scene=PalletizingScene(study.task))
+    robot = SO101(SO101Config(port="mock", mock=mock), mock=arm)
+    robot.connect()
+    config = of_study(study, RunConfig(robot=robot.config))
+    config.duration_s = DRIVEN_S
+    yield Bench(robot, config, {})
+    robot.disconnect(release=False)
+    arm.close()
+
+
+def drive(bench: Bench, folder: Path, call: Callable[[Tick, Control], None]) -> Ran:
+    control = Control()
+    return bench.drive(Playing(None), 0.0, folder, "QXTR", [Each(lambda tick: call(tick, control))], control)
+
+
+def nothing(tick: Tick, control: Control) -> None: ...
+
+
+def test_every_trial_begins_as_the_first_did(bench: Bench, tmp_path: Path):
+    """The way home leaves the guard in the mode for parking, in which load and heat do not stop an arm."""
+    parking: list[bool] = []
+    away: list[float] = []
+
+    def look(tick: Tick, control: Control) -> None:
+        assert bench.robot.guard is not None
+        parking.append(bench.robot.guard._parking)
+        away.append(max(abs(a - b) for a, b in zip(tick.state.position.tolist(), POSE, strict=True)))
+
+    runs = [drive(bench, tmp_path / name, look) for name in "ab"]
+    assert not any(parking)
+    assert len(parking) > 50
+    assert max(away) < 6, "an arm that holds stays at the study's start pose"
+    assert [(ran.why, ran.at_home, ran.fault, ran.held) for ran in runs] == [("time", True, None, "")] * 2
+    assert runs[0].ticks == runs[1].ticks
+
+
+def test_a_stop_brings_the_arm_home(bench: Bench, tmp_path: Path):
+    ran = drive(bench, tmp_path / "a", lambda tick, control: control.stop("danger"))
+    assert (ran.why, ran.at_home, ran.held) == ("danger", True, "")
+    assert ran.stop_to_hold_s is not None
+    assert ran.driven_s < DRIVEN_S / 2
+
+
+def test_the_system_ends_it_and_the_arm_is_home_all_the_same(bench: Bench, tmp_path: Path):
+    sent: list[int] = []
+
+    def end(tick: Tick, control: Control) -> None:
+        if not sent:
+            sent.append(tick.index)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    ran = drive(bench, tmp_path / "a", end)
+    assert (ran.signal, ran.at_home, ran.held) == ("SIGTERM", True, "")
+
+
+def test_a_hold_lets_the_time_pass_and_the_arm_stand(bench: Bench, tmp_path: Path):
+    goals: list[list[float]] = []
+
+    def hold(tick: Tick, control: Control) -> None:
+        if not control.held:
+            control.hold()
+        elif tick.goal is not None:
+            goals.append(tick.goal.tolist())
+
+    ran = drive(bench, tmp_path / "a", hold)
+    assert ran.at_home
+    assert all(goal == goals[0] for goal in goals)
+
+
+def test_a_pulled_cable_is_a_reason_that_voids(bench: Bench, tmp_path: Path):
+    assert bench.robot.mock is not None
+    mock = bench.robot.mock
+
+    def pull(tick: Tick, control: Control) -> None:
+        mock.port_is_out = True
+
+    try:
+        ran = drive(bench, tmp_path / "a", pull)
+    finally:
+        mock.port_is_out = False
+    assert void_reason(VOIDING, ran.fault, ran.error) == "cable"
+
+
+def test_hands_move_boxes_and_leave_the_arm_alone(bench: Bench):
+    study, world = small_study(), bench.robot.mock.world  # type: ignore[union-attr]
+    assert world is not None
+    before = world.data.qpos[world.joint_qpos].copy()
+    for block in (0, 1):
+        reset = study.reset(block)
+        rearrange(world, reset)
+        box = world.data.joint("box/0").qpos
+        assert box[:2].tolist() == pytest.approx([reset.boxes[0].x_m, reset.boxes[0].y_m])
+    assert world.data.qpos[world.joint_qpos].tolist() == before.tolist()
