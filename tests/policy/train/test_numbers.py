@@ -16,6 +16,7 @@ from so101_policy.checkpoint.fields import NEEDED, OPTIONAL
 from so101_policy.cli import TRAIN
 from so101_policy.errors import PolicyError
 from so101_policy.regularizer.config import RegularizerConfig
+from so101_policy.train.augmentation import LIMITS
 from so101_policy.train.settings.config import OPTIMIZERS, SO101TrainConfig
 from so101_policy.train.settings.flags import parse
 from so101_policy.train.settings.lerobot_settings import NO_EFFECT, REFUSED
@@ -87,7 +88,8 @@ def test_each_number_has_limits_or_no_effect(names: list[str]):
     assert len(names) > 60
     of_policy = {f"policy.{name}" for name in (*NEEDED, *OPTIONAL)}
     regularizer = {f"policy.regularizer.{f.name}" for f in dataclasses.fields(RegularizerConfig)}
-    known = {*NUMBERS, *of_policy, *regularizer, "dataset.episodes"}
+    augmentation = {f"augmentation.{name}" for name in LIMITS}
+    known = {*NUMBERS, *of_policy, *regularizer, *augmentation, "dataset.episodes"}
     assert {name for name in names if not has_no_effect(name)} - known == set()
 
 
@@ -157,6 +159,7 @@ def flag(name: str, value: str) -> list[str]:
         ("policy.chunk_size", "1e308"),
         ("policy.regularizer.weight", "nan"),
         ("policy.regularizer.warmup_end", "nan"),
+        ("augmentation.hue", "1e308"),
     ],
 )
 def test_the_command_refuses_it_by_the_flags_name(
@@ -180,7 +183,8 @@ def test_the_command_line_refuses_every_number_that_cannot_be(names: list[str], 
         for value in (*IMPOSSIBLE, "0"):
             if name in NEGATIVE_IS_RIGHT and value == "-1":
                 continue
-            is_right = value == "0" and (name in ZERO_IS_RIGHT or "regularizer" in name or "episodes" in name)
+            elsewhere = any(group in name for group in ("regularizer", "augmentation", "episodes"))
+            is_right = value == "0" and (name in ZERO_IS_RIGHT or elsewhere)
             try:
                 parse(flags(tmp_path / "run", *flag(name, value)))
             except PolicyError as refused:
