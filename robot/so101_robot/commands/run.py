@@ -102,7 +102,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         registered = camera_correction.register(
             config, robot, policy, lambda text: run_log.on_message(Message(text))
         )
-        findings = preflight(robot, policy, config.preflight.skip, units)
+        findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours)
         look_first([*registered.findings, *findings], folder)
         run_log.known |= camera_correction.keep(registered, folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
