@@ -184,6 +184,9 @@ class KillingJournal(Journal):
 
 def play(folder: Path, left: int = -1) -> State:
     """The study to its end, or to the kill."""
-    with writing(folder) as (study, journal), KillingJournal(journal._lines.path, study.sha256, left) as killing:
+    with (
+        writing(folder) as (study, journal),
+        KillingJournal(journal._lines.path, study.sha256, left) as killing,
+    ):
         killing.append(Kind.KEY_OPENED, {"by": "run"})
         return Sitting(study, folder, killing).run()
