@@ -257,11 +257,6 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         raise ConfigError(f"--record.success={wanted.success}: possible are {', '.join(outcomes)}")
     if wanted.success == "ask" and not sys.stdin.isatty():
         raise ConfigError("--record.success=ask needs a terminal; say yes, no or unknown")
-    if wanted.success == "unknown":
-        say(
-            "the recording will not say whether the episode succeeded (next.success): --record.success=ask asks when "
-            "the run is over, yes or no answers now"
-        )
     recorder = dataset.DatasetRecorder(
         wanted.repo_id,
         wanted.root,
@@ -271,6 +266,11 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         resume=wanted.resume,
         outcome=outcomes[wanted.success],
     )
+    if wanted.success == "unknown":
+        say(
+            "the recording will not say whether the episode succeeded (next.success): --record.success=ask asks when "
+            "the run is over, yes or no answers now"
+        )
     return Background(recorder, capacity=dataset.QUEUE_TICKS)
 
 
