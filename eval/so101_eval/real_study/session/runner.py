@@ -474,7 +474,9 @@ def _where(offset: Offset, x_m: float, y_m: float, yaw_rad: float) -> str:
         return f"box {offset.box + 1}: {1000 * x_m:.0f} mm ahead, {1000 * y_m:.0f} mm left, turned {turned:.0f} deg"
     side, way = "right" if offset.dx_mm > 0 else "left", "too far" if offset.dy_mm > 0 else "too near"
     turn = offset.why_not if offset.dyaw_deg is None else f"{abs(offset.dyaw_deg):.0f} deg"
-    return f"box {offset.box + 1}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dy_mm):.0f} mm {way}, {turn}"
+    return (
+        f"box {offset.box + 1}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dy_mm):.0f} mm {way}, {turn}"
+    )
 
 
 def _save(pictures: Pictures, folder: Path, name: str) -> None:
