@@ -96,8 +96,12 @@ class Optics:
 
     def __init__(self, focal_px: float) -> None:
         (width, height), (k1, k2, p1, p2) = SIZE_PX, TRUE_LENS
-        self.lens = Intrinsics(SIZE_PX, focal_px, focal_px, (width - 1) / 2 + 3.0, (height - 1) / 2 - 2.0, k1, k2, p1, p2)
-        fine = np.stack(np.meshgrid(*((np.arange(side * FINER) + 0.5) / FINER - 0.5 for side in SIZE_PX)), axis=-1)
+        self.lens = Intrinsics(
+            SIZE_PX, focal_px, focal_px, (width - 1) / 2 + 3.0, (height - 1) / 2 - 2.0, k1, k2, p1, p2
+        )
+        fine = np.stack(
+            np.meshgrid(*((np.arange(side * FINER) + 0.5) / FINER - 0.5 for side in SIZE_PX)), axis=-1
+        )
         criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 30, 1e-10)
         straight = cv2.undistortPointsIter(
             fine.reshape(-1, 1, 2), self.lens.matrix, self.lens.distortion, np.eye(3), np.eye(3), criteria
@@ -119,7 +123,10 @@ class Optics:
 def wrong_lens(lens: Intrinsics, rng: np.random.Generator) -> Intrinsics:
     """As a calibration would have it."""
     off = rng.normal(size=8)
-    k = [getattr(lens, name) + sd * o for name, sd, o in zip(("k1", "k2", "p1", "p2"), K_SD, off[4:], strict=True)]
+    k = [
+        getattr(lens, name) + sd * o
+        for name, sd, o in zip(("k1", "k2", "p1", "p2"), K_SD, off[4:], strict=True)
+    ]
     return Intrinsics(
         lens.size_px,
         lens.fx * (1 + FOCAL_SD * off[0]), lens.fy * (1 + FOCAL_SD * off[1]),
@@ -128,7 +135,9 @@ def wrong_lens(lens: Intrinsics, rng: np.random.Generator) -> Intrinsics:
     )  # fmt: skip
 
 
-def ends(task: Task, pallet: PalletStart, rng: np.random.Generator) -> list[tuple[float, float, float] | None]:
+def ends(
+    task: Task, pallet: PalletStart, rng: np.random.Generator
+) -> list[tuple[float, float, float] | None]:
     """Where boxes are in the end (x, y, yaw); None: where they started. No two are in each other."""
     while True:
         found: list[tuple[float, float, float] | None] = []
@@ -151,11 +160,17 @@ def play(number: int, on: Stage, optics: Optics) -> dict[str, Any]:
     task, model, data = on.task, on.world.model, on.world.data
     asked = draw(task, seed=number)
     scale = on.scale
-    x_m, y_m = (a + scale * (p - a) for a, p in zip(ANCHOR_M, (asked.pallet.x_m, asked.pallet.y_m), strict=True))
+    x_m, y_m = (
+        a + scale * (p - a) for a, p in zip(ANCHOR_M, (asked.pallet.x_m, asked.pallet.y_m), strict=True)
+    )
     pallet = replace(asked.pallet, x_m=x_m, y_m=y_m)
     edges = [BOX_M + float(rng.uniform(-EDGE_OFF_M, EDGE_OFF_M)) for _ in asked.boxes]
     boxes = tuple(_nudged(box, edge, rng) for box, edge in zip(asked.boxes, edges, strict=True))
-    light = Light(1 + float(rng.uniform(-LIGHT, 0.1)), float(rng.uniform(-TINT, TINT)), float(rng.uniform(-TURN_RAD, TURN_RAD)))
+    light = Light(
+        1 + float(rng.uniform(-LIGHT, 0.1)),
+        float(rng.uniform(-TINT, TINT)),
+        float(rng.uniform(-TURN_RAD, TURN_RAD)),
+    )
     true = replace(asked, boxes=boxes, pallet=pallet, light=light)
     _lay_out(on, true)
     before = optics.picture(on.renderer.render(on.world.snapshot(), "front"), rng)
@@ -163,7 +178,14 @@ def play(number: int, on: Stage, optics: Optics) -> dict[str, Any]:
     for i, place in enumerate(final):
         if place is not None:
             qpos = data.joint(f"box/{i}").qpos
-            qpos[:] = (*place[:2], PALLET_M[2] + edges[i] / 2, math.cos(place[2] / 2), 0, 0, math.sin(place[2] / 2))
+            qpos[:] = (
+                *place[:2],
+                PALLET_M[2] + edges[i] / 2,
+                math.cos(place[2] / 2),
+                0,
+                0,
+                math.sin(place[2] / 2),
+            )
     arm = rng.uniform() < ARM
     if arm:
         for joint, angle_rad in zip(JOINTS, safe_pose_rad(rng, 1.0), strict=True):
@@ -195,7 +217,13 @@ def play(number: int, on: Stage, optics: Optics) -> dict[str, Any]:
 
 
 def _end(
-    row: Sequence[Any], left: bool, du: float | None, dv: float | None, dyaw: float | None, why: str, task: Task
+    row: Sequence[Any],
+    left: bool,
+    du: float | None,
+    dv: float | None,
+    dyaw: float | None,
+    why: str,
+    task: Task,
 ) -> dict[str, Any]:
     """A box against the truth: the slot that it was counted for is the one that fits what was measured."""
     off_mm = turn_deg = None
@@ -209,7 +237,13 @@ def _end(
 def _nudged(box: BoxStart, edge_m: float, rng: np.random.Generator) -> BoxStart:
     """As a hand puts it down."""
     dx, dy = rng.normal(0, 0.002, 2).tolist()
-    return replace(box, x_m=box.x_m + dx, y_m=box.y_m + dy, yaw_rad=box.yaw_rad + float(rng.normal(0, 0.05)), edge_m=edge_m)
+    return replace(
+        box,
+        x_m=box.x_m + dx,
+        y_m=box.y_m + dy,
+        yaw_rad=box.yaw_rad + float(rng.normal(0, 0.05)),
+        edge_m=edge_m,
+    )
 
 
 def _lay_out(on: Stage, reset: Reset) -> None:
@@ -253,7 +287,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def table(folder: Path) -> list[str]:
     """Markdown."""
     rows = list(_rows(folder / STATES))
-    groups = [(f"{n} box{'es' if n > 1 else ''}", [r for r in rows if r["boxes"] == n and not r["arm"]]) for n in range(1, 5)]
+    groups = [
+        (f"{n} box{'es' if n > 1 else ''}", [r for r in rows if r["boxes"] == n and not r["arm"]])
+        for n in range(1, 5)
+    ]
     groups += [("arm in the picture", [r for r in rows if r["arm"]]), ("all", rows)]
     lines = [
         "| states | boxes | null | error median / 95 % / largest | over 6 mm | turn, 95 % | success: right / wrong / null |",
@@ -274,7 +311,10 @@ def table(folder: Path) -> list[str]:
             if end["off_mm"] is None and not end["left"]:
                 words = "".join(letter for letter in end["why"] if not letter.isdigit() and letter != ".")
                 reasons[words] = reasons.get(words, 0) + 1
-    lines += ["", *(f"- {count} {words}" for words, count in sorted(reasons.items(), key=lambda item: -item[1]))]
+    lines += [
+        "",
+        *(f"- {count} {words}" for words, count in sorted(reasons.items(), key=lambda item: -item[1])),
+    ]
     return lines
 
 
@@ -300,7 +340,9 @@ def _share(count: int, total: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_subparsers(dest="what", required=True)
     played = what.add_parser("play")
     played.add_argument("--states", type=int, default=2000)

@@ -42,6 +42,10 @@ def run(options: argparse.Namespace) -> int:
     task = read_study(options.folder).plan_task
     path: Path = options.output or options.folder / FILE
     pages = write_mat(Mat(task), path, options.page)
-    say(f"{path}: {pages} page{'s' if pages > 1 else ''}. Print at 100 %, not fitted to the page, and measure the bar:")
-    say("100 mm, or say what it is with --bar_mm of so101-bench run. Near edge to the arm, then `run` says how it lies.")
+    say(
+        f"{path}: {pages} page{'s' if pages > 1 else ''}. Print at 100 %, not fitted to the page, and measure the bar:"
+    )
+    say(
+        "100 mm, or say what it is with --bar_mm of so101-bench run. Near edge to the arm, then `run` says how it lies."
+    )
     return OK

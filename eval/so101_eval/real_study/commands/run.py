@@ -34,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         console="--no_console" not in own,
     )
     bar_mm = _bar_mm(own.get("--bar_mm"))
-    state = sit(folder, config, make, partial(of_rig, bar_mm=bar_mm), Settings(operator=own.get("--operator", "")))
+    state = sit(
+        folder, config, make, partial(of_rig, bar_mm=bar_mm), Settings(operator=own.get("--operator", ""))
+    )
     say(f"blocks that count: {len(state.complete)}; the same command goes on" if state.now else
         f"the study is over: so101-bench unblind {folder}")  # fmt: skip
     return OK
@@ -60,7 +62,9 @@ def _bar_mm(given: str | None) -> float | None:
     try:
         return float(given)
     except ValueError:
-        raise ConfigError(f"--bar_mm={given}: expected the length of the mat's bar in millimetres, such as 99.5") from None
+        raise ConfigError(
+            f"--bar_mm={given}: expected the length of the mat's bar in millimetres, such as 99.5"
+        ) from None
 
 
 def help_text() -> str:

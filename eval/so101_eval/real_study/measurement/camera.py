@@ -114,7 +114,11 @@ class Camera:
         self._last = known.view
         found = [self._light(pictures[self._name])]
         if known.rms_px is None:
-            found.append(Finding(Level.OK, CHECK, self._name, "no mat: the camera is taken to be where it was calibrated"))
+            found.append(
+                Finding(
+                    Level.OK, CHECK, self._name, "no mat: the camera is taken to be where it was calibrated"
+                )
+            )
             return found
         found.append(Finding(Level.OK, CHECK, self._name, f"the mat's tags fit to {known.rms_px:.2f} px"))
         if self._X is not None and self._mat is not None:
@@ -128,7 +132,9 @@ class Camera:
         bar_mm = mat.bar_mm * scale
         words = f"the print is {100 * scale:.1f} % of what it is taken for: by this its bar is {bar_mm:.1f} mm long"
         how = f"measure the bar and give --bar_mm; or the camera was moved up or down: so101-calibrate cameras {self._name}"
-        findings = [Finding(level, CHECK, self._name, words, "99.4 to 100.6 %", "" if level is Level.OK else how)]
+        findings = [
+            Finding(level, CHECK, self._name, words, "99.4 to 100.6 %", "" if level is Level.OK else how)
+        ]
         lies = laid(by_tags, calibrated, mat.middle_m)
         far = math.hypot(lies.dx_mm, lies.dy_mm) > LAID_MM or abs(lies.turn_deg) > LAID_DEG
         words = (
@@ -136,15 +142,21 @@ class Camera:
             f"{lies.turn_deg:.1f} deg"
         )
         how = "push it back, or calibrate the camera again if that was moved" if far else ""
-        findings.append(Finding(Level.WARN if far else Level.OK, CHECK, self._name, words, f"within {LAID_MM:g} mm", how))
+        findings.append(
+            Finding(Level.WARN if far else Level.OK, CHECK, self._name, words, f"within {LAID_MM:g} mm", how)
+        )
         return findings
 
     def _light(self, picture: NDArray[np.uint8]) -> Finding:
         clipped = float((picture.min(-1) >= 254).mean())
         dark = float(np.median(picture)) < 40
         level = Level.WARN if clipped > CLIPPED or dark else Level.OK
-        words = f"{100 * clipped:.0f} % of the picture is clipped, its median is {np.median(picture):.0f} of 255"
-        return Finding(level, CHECK, self._name, words, "", "" if level is Level.OK else "lock another exposure")
+        words = (
+            f"{100 * clipped:.0f} % of the picture is clipped, its median is {np.median(picture):.0f} of 255"
+        )
+        return Finding(
+            level, CHECK, self._name, words, "", "" if level is Level.OK else "lock another exposure"
+        )
 
     # the start -----
 
@@ -181,11 +193,15 @@ class Camera:
             return Offset(box, None, None, None, look.why_not)
         off_mm = 1000 * (place[:2] - (start.x_m, start.y_m))
         turn = math.degrees(turn_between(float(place[2]), start.yaw_rad)) if look.turned else None
-        return Offset(box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else "its turn is not certain")
+        return Offset(
+            box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else "its turn is not certain"
+        )
 
     def _starts(self, picture: NDArray[np.float64], view: View, reset: Reset) -> list[Look]:
         targets = np.array([(box.x_m, box.y_m, box.yaw_rad) for box in reset.boxes])
-        return on_table(picture, view, targets, [box.edge_m for box in reset.boxes], self._pick_outline(targets))
+        return on_table(
+            picture, view, targets, [box.edge_m for box in reset.boxes], self._pick_outline(targets)
+        )
 
     def _pick_outline(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """Round the pick area, and round targets outside of it."""
@@ -216,8 +232,7 @@ class Camera:
         starts = self._starts(start, last.view, reset)
         looks = self._ends(start, end, last.view, starts, reset, pallet)
         still = [
-            look.fit is not None
-            and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m)
+            look.fit is not None and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m)
             for box, look in enumerate(starts)
         ]
         return self._against_slots(looks, still, reset, pallet, last.rms_px)
@@ -244,7 +259,10 @@ class Camera:
         if not seen:
             return looks
         half_u, half_v = PALLET_M[0] / 2 + 0.012, PALLET_M[1] / 2 + 0.012
-        rim = [in_world(pallet, u * (half_u + 0.012), v * (half_v + 0.012)) for u, v in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
+        rim = [
+            in_world(pallet, u * (half_u + 0.012), v * (half_v + 0.012))
+            for u, v in ((1, 1), (1, -1), (-1, -1), (-1, 1))
+        ]
         local = grid((0.0, 0.0), (half_u, half_v), PALLET_GRID_M)
         places = np.array([(*in_world(pallet, u, v), yaw + pallet.yaw_rad) for u, v, yaw in local.tolist()])
         bottoms = [PALLET_M[2] + layer * BOX_M for layer in range(self._task.pattern.layers)]
@@ -341,7 +359,10 @@ def _apart(looks: list[tuple[Look, int]]) -> list[tuple[Look, int]]:
             if float(np.linalg.norm(look.fit.place[:2] - other.fit.place[:2])) < BOX_M - 4 * AGREE_M:
                 doubtful |= {a, b}
     why = "another box seems to be at the same place"
-    return [(look._replace(why_not=why) if box in doubtful else look, layer) for box, (look, layer) in enumerate(looks)]
+    return [
+        (look._replace(why_not=why) if box in doubtful else look, layer)
+        for box, (look, layer) in enumerate(looks)
+    ]
 
 
 def _way(off_mm: float, plus: str, minus: str) -> str:

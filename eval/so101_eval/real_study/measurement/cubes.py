@@ -17,8 +17,9 @@ from so101_calibration.cameras.poses import Matrix, inverse
 
 type Floats = NDArray[np.float64]
 
-SAMPLES = 6
-"""On an edge of a face: lens distortion bends it, and running sums are sampled there."""
+SAMPLES, COARSE = 12, 5
+"""On an edge of a face, the first in its corner: lens distortion bends it, and running sums are sampled there. The coarse number
+is for searches: a map that changes within 5 px is summed to some percent."""
 
 _CORNERS = np.array([(x, y, z) for z in (0, 1) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))], float)
 """(8, 3) in half edges in the plane, and edges up; the bottom ones first."""
@@ -61,16 +62,18 @@ class Drawn(NamedTuple):
     """(N, F, 4 S, 2) round each face."""
     seen: NDArray[np.bool_]
     """(N, F)"""
+    samples: int
+    """S"""
 
 
-def drawn(places: Floats, bottom_m: float, edge_m: float, view: View) -> Drawn:
+def drawn(places: Floats, bottom_m: float, edge_m: float, view: View, samples: int = SAMPLES) -> Drawn:
     """The outlines of the faces of cubes."""
     faces = corners(places, bottom_m, edge_m)[:, _FACES]  # (N, F, 4, 3)
-    share = (np.arange(SAMPLES) + 0.5) / SAMPLES  # middles of the steps along an edge
+    share = np.arange(samples) / samples  # from a corner on, so that nothing is cut off there
     ends = np.roll(faces, -1, axis=2)
     along = faces[:, :, :, None] + share[:, None] * (ends - faces)[:, :, :, None]
-    points = view.project(along.reshape(*faces.shape[:2], 4 * SAMPLES, 3))
-    return Drawn(points, _areas(points) < 0)  # the picture's y goes down
+    points = view.project(along.reshape(*faces.shape[:2], 4 * samples, 3))
+    return Drawn(points, _areas(points) < 0, samples)  # the picture's y goes down
 
 
 def _areas(points: Floats) -> Floats:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_eval.real_study.measurement.cubes import Drawn, Summed, View, areas_px, drawn
+from so101_eval.real_study.measurement.cubes import COARSE, SAMPLES, Drawn, Summed, View, areas_px, drawn
 
 type Floats = NDArray[np.float64]
 type Score = Callable[[Floats], Floats]
@@ -44,9 +44,9 @@ class Fit(NamedTuple):
     """Area that contradicts, over the length of the outline: a mean distance."""
 
 
-def search(score: Score, starts: Floats) -> Floats:
-    """(3,) the best place: the best of `starts` (N, 3), then uphill in ever smaller steps."""
-    place = starts[int(np.argmax(score(starts)))]
+def search(score: Score, starts: Floats, roughly: Score | None = None) -> Floats:
+    """(3,) the best place: the best of `starts` (N, 3), scored roughly, then uphill in ever smaller steps."""
+    place = starts[int(np.argmax((roughly or score)(starts)))]
     for step_m, step_rad in STEPS:
         for _ in range(6):
             tries = place + AROUND * (step_m, step_m, step_rad)
@@ -70,10 +70,11 @@ def grid(middle_m: tuple[float, float], half_m: tuple[float, float], step_m: flo
 class Region:
     """Cubes by what they cover, on a map of weights."""
 
-    def __init__(self, weight: Floats, origin_px: tuple[int, int], view: View, edge_m: float, most: float) -> None:
+    def __init__(
+        self, weight: Floats, origin_px: tuple[int, int], view: View, edge_m: float, most: float
+    ) -> None:
         self._all = Summed(weight / most, origin_px)
         self._against = Summed(np.minimum(weight, 0) / most, origin_px)
-        self._for = float(np.maximum(weight, 0).sum() / most)
         self._view, self._edge_m = view, edge_m
 
     def fit(self, starts: Floats, bottom_m: float) -> Fit:
@@ -82,7 +83,10 @@ class Region:
         def score(places: Floats) -> Floats:
             return self._all.over(self._drawn(places, bottom_m))
 
-        place = search(score, starts)
+        def roughly(places: Floats) -> Floats:
+            return self._all.over(self._drawn(places, bottom_m, COARSE))
+
+        place = search(score, starts, roughly)
         cubes = self._drawn(place[None], bottom_m)
         area = float(areas_px(cubes)[0])
         best = float(self._all.over(cubes)[0])
@@ -100,15 +104,18 @@ class Region:
             against / perimeter,
         )
 
-    def _drawn(self, places: Floats, bottom_m: float) -> Drawn:
-        return drawn(places, bottom_m, self._edge_m, self._view)
+    def _drawn(self, places: Floats, bottom_m: float, samples: int = SAMPLES) -> Drawn:
+        return drawn(places, bottom_m, self._edge_m, self._view, samples)
 
 
 class Edges:
     """Cubes by their edges: how much brightness or colour changes across them, in a picture."""
 
     def __init__(self, picture: Floats, origin_px: tuple[int, int], view: View, edge_m: float) -> None:
-        across = [cv2.Sobel(picture, cv2.CV_64F, 1, 0, ksize=3), cv2.Sobel(picture, cv2.CV_64F, 0, 1, ksize=3)]
+        across = [
+            cv2.Sobel(picture, cv2.CV_64F, 1, 0, ksize=3),
+            cv2.Sobel(picture, cv2.CV_64F, 0, 1, ksize=3),
+        ]
         # the structure tensor: its form along a normal is how much all channels change in that direction
         tensor = np.stack([(a * b).sum(-1) for a, b in ((across[0],) * 2, across, (across[1],) * 2)], axis=-1)
         root = np.sqrt(np.maximum(tensor[..., 0] + tensor[..., 2], 1.0))
@@ -118,7 +125,7 @@ class Edges:
 
     def score(self, places: Floats, bottom_m: float) -> Floats:
         """(N,) mean change across the edges of the faces that are seen."""
-        cubes = drawn(places, bottom_m, self._edge_m, self._view)
+        cubes = drawn(places, bottom_m, self._edge_m, self._view, COARSE)
         points = cubes.points_px
         along = np.roll(points, -1, -2) - np.roll(points, 1, -2)
         length = np.linalg.norm(along, axis=-1) + 1e-9
@@ -133,6 +140,7 @@ class Edges:
         value += (t[i + 1, j] * (1 - right) + t[i + 1, j + 1] * right) * down
         change = value[..., 0] * n_x**2 + 2 * value[..., 1] * n_x * n_y + value[..., 2] * n_y**2
         weight = np.where(cubes.seen[..., None], length, 0.0)
+        weight[..., :: cubes.samples] = 0.0  # a corner has no normal
         return (np.sqrt(np.maximum(change, 0)) * weight).sum((1, 2)) / (weight.sum((1, 2)) + 1e-9)
 
     def fit(self, near: Floats, bottom_m: float, reach_m: float = 0.006) -> Floats:

@@ -98,10 +98,18 @@ def reliance(boxes_m: Sequence[tuple[float, float]], hands_m: Sequence[tuple[flo
     """
     box, hand = np.array(boxes_m, float).reshape(-1, 2), np.array(hands_m, float).reshape(-1, 2)
     if len(box) < FEWEST:
-        return Reliance(len(box), None, None, None, f"{len(box)} trials in which the hand closed, at least {FEWEST} needed")
+        return Reliance(
+            len(box),
+            None,
+            None,
+            None,
+            f"{len(box)} trials in which the hand closed, at least {FEWEST} needed",
+        )
     spread_m = float(np.sqrt(((box - box.mean(0)) ** 2).sum(1).mean()))
     if spread_m < LEAST_SPREAD_M:
-        why = f"boxes lay within {1000 * spread_m:.0f} mm of each other, {1000 * LEAST_SPREAD_M:.0f} are needed"
+        why = (
+            f"boxes lay within {1000 * spread_m:.0f} mm of each other, {1000 * LEAST_SPREAD_M:.0f} are needed"
+        )
         return Reliance(len(box), None, None, None, why)
     chosen = np.random.default_rng(SEED).integers(len(box), size=(DRAWS, len(box)))
     slopes = _slope(box[chosen], hand[chosen])

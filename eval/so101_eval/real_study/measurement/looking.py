@@ -118,7 +118,9 @@ def judged(fit: Fit, edges: Floats, colours: Floats | None) -> Look:
 # at the start -----
 
 
-def on_table(picture: Floats, view: View, targets: Floats, edges_m: Sequence[float], outline_m: Floats) -> list[Look]:
+def on_table(
+    picture: Floats, view: View, targets: Floats, edges_m: Sequence[float], outline_m: Floats
+) -> list[Look]:
     """Boxes of known edges near their targets (n, 3) [m, m, rad], on a table that is paler than they are.
 
     Args:
@@ -276,7 +278,9 @@ def on_pallet(
     """
     where = window(outline_m, max(bottoms_m) + max(edges_m), view)
     if where is None:
-        return [[Look(None, None, None, "the pallet is not in the picture")] * len(bottoms_m) for _ in edges_m]
+        return [
+            [Look(None, None, None, "the pallet is not in the picture")] * len(bottoms_m) for _ in edges_m
+        ]
     brighter = gain(before, after)
     part = where.of(after)
     as_before = distance(part, where.of(before) * brighter)
