@@ -38,7 +38,7 @@ def test_three_blocks_from_init_to_report(tmp_path: Path, capsys: pytest.Capture
             TICKS,
             CLIP,
             "reset_front.png",
-            "end_wrist.png",
+            "end_front.png",
         }
         text = (trial / RUN).read_text() + (trial / TICKS).read_text()
         for spec in study.policies:
