@@ -148,7 +148,10 @@ def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: 
     def noted(*values: Any, **named: Any) -> Any:
         found = rollout(*values, **named)
         done = found["done"].int()
-        note(len(done), int((done.argmax(dim=1) + 1).sum()))
+        steps = int((done.argmax(dim=1) + 1).sum())
+        # the environment goes at the policy's rate, so a step is several ticks
+        rate = lerobots_rate(values[0] if values else named["env"])
+        note(len(done), round(steps * FPS / rate))
         return found
 
     def unfilmed(*values: Any, **named: Any) -> Any:
@@ -157,6 +160,12 @@ def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: 
     lerobots.rollout, lerobots.eval_policy_all = noted, unfilmed
     sys.argv = ["lerobot-eval", *arguments]
     lerobots.main()
+
+
+def lerobots_rate(environments: Any) -> float:
+    """Steps a second."""
+    rate = environments.metadata.get("render_fps")
+    return float(rate or environments.envs[0].unwrapped.metadata["render_fps"])
 
 
 # The parent
