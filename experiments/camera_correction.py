@@ -15,7 +15,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,7 +137,7 @@ class Pictures:
 
 
 @contextlib.contextmanager
-def staged() -> Iterator[tuple[Stage, Pictures]]:
+def staged() -> Generator[tuple[Stage, Pictures]]:
     """The task's stage, and what draws it."""
     width, height = SIZES[0]
     mock = MockConfig(width=width, height=height, realtime_factor=0.0)
@@ -226,7 +226,10 @@ def left_px(
     H: Homography, before: View, now: View, points: NDArray[np.float64], size: tuple[int, int]
 ) -> float:
     """Mean distance [px] at which points are from where the recordings would show them, once they are put back."""
-    return _mean(mapped(np.linalg.inv(H), now.pixels(points, size)) - before.pixels(points, size))
+    return _mean(
+        mapped(np.asarray(np.linalg.inv(H), np.float64), now.pixels(points, size))
+        - before.pixels(points, size)
+    )
 
 
 def _mean(away: NDArray[np.float64]) -> float:

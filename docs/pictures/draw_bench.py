@@ -41,7 +41,7 @@ SCREENS = {
     ),
     "reset": View(
         "reset",
-        text="Put each box on its outline.",
+        text="Put each box where the list says, seen from the arm's foot: straight ahead, then to its left.",
         targets=(
             Target(0, (), None, "box 1: 181 mm ahead, 62 mm left, turned 12 deg"),
             Target(1, (), None, "box 2: 152 mm ahead, 118 mm left, turned -31 deg"),
@@ -94,9 +94,11 @@ def main(folder: Path) -> None:
                     console.show(view)
                     console.pictures(frames)
                     if name == "session":
-                        page.goto(console.address)
+                        page.goto(console.address, wait_until="domcontentloaded")
                     page.wait_for_selector(f"body.{view.screen}")
-                    page.wait_for_timeout(1200)
+                    for _ in range(4):  # live: a browser may show a picture when the next one has come
+                        page.wait_for_timeout(400)
+                        console.pictures(frames)
                     page.screenshot(path=folder / f"{name}_{device}_{scheme}.png")
                 page.close()
         browser.close()

@@ -105,6 +105,7 @@ DATA = Command(
 BENCH_EXAMPLES = """
   so101-bench init studies/looks --task=palletize-2 --difference=30 \\
       --policies stock=outputs/stock looks=outputs/looks
+  so101-bench mat studies/looks
   so101-bench lock studies/looks
   so101-bench rehearse studies/looks
   so101-bench run studies/looks --config_path=my_arm.yaml
@@ -120,6 +121,12 @@ BENCH = Command(
     examples=BENCH_EXAMPLES,
     parts=(
         Command("so101-bench init", "write study.yaml", HELP, "so101_eval.real_study.commands.init"),
+        Command(
+            "so101-bench mat",
+            "the mat to print: tags, pallet corners, slots",
+            HELP,
+            "so101_eval.real_study.commands.mat",
+        ),
         Command(
             "so101-bench lock",
             "hash it, draw and seal the order",

@@ -26,6 +26,9 @@ LEAST_MOTION_RAD = 0.2
 """Numbers as small as radians that vary by less than this [rad] may be an arm at rest, in any unit."""
 MOST_DEG = 360.0
 """No joint is a turn away from the middle of its range."""
+LEAST_SPREAD_DEG = 1.0
+"""The least standard deviation that a joint is scaled by; half of the least range. A state is divided by it: of a joint
+that stood still in training, or jittered by a count of its encoder, a tenth of a degree would be a new world."""
 NORMAL_SPREAD = 2.0
 """Standard deviations about the mean that stand for smallest and largest where these are not stored:
 the positions of a joint that goes to and fro between two ends lie within two."""

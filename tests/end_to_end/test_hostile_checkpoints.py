@@ -23,6 +23,8 @@ from so101_policy.command_line.command_shell import Command
 from so101_policy.errors import CheckpointError
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
+from so101_robot.commands import run as run_module
+from so101_robot.errors import ConfigError
 from tiny_training import policy_flags, record_boxes
 
 pytestmark = pytest.mark.timeout(600)
@@ -148,6 +150,45 @@ def test_it_is_refused_in_one_message_and_nothing_is_done(
     assert said.count(f"{asked.name}") == 1
     assert not list(tmp_path.rglob("PWNED"))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", [so101_run, so101_reliance])
+@pytest.mark.parametrize("device", ["cuda:77", "mps:3", "gpu", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused_and_no_other_is_taken(
+    device: str,
+    command: Callable[[Path, Path, Path], tuple[Command, list[str]]],
+    run_folder: Path,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    asked, arguments = command(run_folder, tmp_path / "out", dataset)
+    assert asked.main([*arguments, f"--policy.device={device}"]) == 2
+    said = capsys.readouterr().err
+    assert "device" in said
+    assert device in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_colours_of_the_recordings_reach_the_preflight_of_a_run(
+    run_folder: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By them swapped cameras are noticed."""
+    asked: list[Any] = []
+
+    def preflight(*given: Any) -> None:
+        asked.append(given[-1])
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr(SO101, "connect", lambda *_: None)
+    monkeypatch.setattr(SO101, "disconnect", lambda *_, **__: None)
+    monkeypatch.setattr(run_module, "preflight", preflight)
+    command, arguments = so101_run(run_folder, tmp_path / "out", dataset)
+    assert command.main(arguments) == 2
+    ((front, wrist),) = [list(colours.values()) for colours in asked]
+    assert front == pytest.approx([0.5] * 3, abs=0.02)  # pictures of every colour
+    assert wrist == pytest.approx([0.5] * 3, abs=0.02)
 
 
 def test_an_episode_is_not_repeated_with_it(

@@ -12,6 +12,7 @@ Exit code 0: all killed; 1: survivors; 2: the list or the tests are out of order
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ import time
 import tomllib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -107,43 +109,60 @@ def copy_tree(target: Path) -> None:
             shutil.copytree(cache, target / cache.relative_to(ROOT), dirs_exist_ok=True)
 
 
-def pytest(root: Path, tests: Iterable[str], args: Sequence[str]) -> tuple[int, str]:
-    """Exit code and output of the fast suite's `tests` in the copy at `root`."""
+class Forks:
+    """`forks.py` at work: pytest without the ten seconds that its imports take."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(ROOT),
+            text=True,
+        )
+
+    def pytest(
+        self, root: Path, tests: Iterable[str], args: Sequence[str] = (), timeout_s: float = TIMEOUT_S
+    ) -> tuple[int, str]:
+        """Exit code and output of the fast suite's `tests` in the copy at `root`; too long is a failure."""
+        request = {
+            "root": str(root),
+            "arguments": ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *args, *tests],
+            "environment": _environment(root),
+            "timeout_s": timeout_s,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise ListError(f"{' '.join(tests)}: the process that runs pytest has ended")
+        answer = json.loads(line)
+        if answer["code"] is None:
+            return FAILED, f"not over after {timeout_s:.0f} s"
+        return answer["code"], answer["output"]
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _environment(root: Path) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(root / name) for name in PACKAGES)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["OMP_NUM_THREADS"] = "1"  # the copies share the cores
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-        *args,
-        *tests,
-    ]
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return FAILED, f"not over after {TIMEOUT_S:.0f} s"
-    return done.returncode, done.stdout + done.stderr
+    return environment | {"OMP_NUM_THREADS": "1"}  # the copies share the cores
 
 
 class Bench:
     """A copy of the repository in which breakages are tried one after the other."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, forks: Forks) -> None:
+        self.folder, self.forks = folder, forks
         copy_tree(folder)
 
     def whole(self, tests: Iterable[str], args: Sequence[str]) -> None:
         """Raises `ListError` where the tests do not pass without any breakage."""
-        code, output = pytest(self.folder, tests, args)
+        code, output = self.forks.pytest(self.folder, tests, args)
         if code != PASSED:
             suite = " ".join((*tests, *args))
             raise ListError(f"{suite}: do not pass as they are (exit code {code})\n{output[-3000:]}")
@@ -155,7 +174,7 @@ class Bench:
         shutil.copy2(path, kept)
         try:
             mutant.apply(self.folder)
-            code, output = pytest(self.folder, mutant.tests, mutant.args)
+            code, output = self.forks.pytest(self.folder, mutant.tests, mutant.args)
         finally:
             shutil.copy2(kept, path)
             kept.unlink()
@@ -206,11 +225,17 @@ def check(mutant: Mutant) -> None:
 def _try(mutants: Sequence[Mutant], jobs: int, *, whole: bool) -> list[Mutant]:
     """Those that no test notices."""
     benches: SimpleQueue[Bench] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="so101-mutants-") as scratch, ThreadPoolExecutor(jobs) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="so101-mutants-") as scratch,
+        ExitStack() as stack,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         for number in range(jobs):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            benches.put(Bench(folder))
+            forks = Forks()
+            stack.callback(forks.close)
+            benches.put(Bench(folder, forks))
 
         def check_whole(suite: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
             bench = benches.get()

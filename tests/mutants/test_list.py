@@ -1,6 +1,7 @@
 """The list of breakages fits the sources. Whether tests notice them is what `make mutants` tries."""
 
 import importlib.util
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_a_breakage_changes_its_line_alone(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("a = 0\nx = 1\n")
     _mutant().apply(tmp_path)
     assert (tmp_path / "a.py").read_text() == "a = 0\nx = 2\n"
+
+
+@pytest.mark.slow
+def test_a_run_in_a_fork_sees_the_files_of_its_copy_and_a_hanging_one_is_killed(tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    with closing(run.Forks()) as forks:
+        for body, code in (("assert True", run.PASSED), ("assert False", run.FAILED)):
+            test.write_text(f"def test_it():\n    {body}\n")
+            assert forks.pytest(tmp_path, ["test_it.py"])[0] == code
+        test.write_text("import time\ndef test_it():\n    time.sleep(600)\n")
+        assert forks.pytest(tmp_path, ["test_it.py"], timeout_s=10.0) == (run.FAILED, "not over after 10 s")

@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 import so101_robot
+from so101_robot import mock
 
 
-@pytest.mark.parametrize("name", so101_robot.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(so101_robot, name) is not None
+@pytest.mark.parametrize(
+    ("package", "name"), [(package, name) for package in (so101_robot, mock) for name in package.__all__]
+)
+def test_every_public_name_is_there(package: ModuleType, name: str) -> None:
+    assert getattr(package, name) is not None
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:

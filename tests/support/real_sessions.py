@@ -75,7 +75,7 @@ class PretendBench:
             each.close()
         fault = self._fault(self.block, self.number)
         why = "fault" if fault else "done"
-        return Ran("time is up", why, fault, fault, 450, 12.0, True, "", self.signal, None)
+        return Ran("time is up", why, fault, fault, (), 450, 12.0, True, "", self.signal, None)
 
 
 class PretendHands:
@@ -184,7 +184,9 @@ class KillingJournal(Journal):
 
 def play(folder: Path, left: int = -1) -> State:
     """The study to its end, or to the kill."""
-    with writing(folder) as (study, journal):
-        killing = KillingJournal(journal._lines.path, study.sha256, left)
+    with (
+        writing(folder) as (study, journal),
+        KillingJournal(journal._lines.path, study.sha256, left) as killing,
+    ):
         killing.append(Kind.KEY_OPENED, {"by": "run"})
         return Sitting(study, folder, killing).run()

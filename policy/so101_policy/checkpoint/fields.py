@@ -31,14 +31,20 @@ type Rule = tuple[Callable[[Plain], bool], str]
 """Whether a value is right, and what is expected, in words."""
 
 
-def _whole(least: int, most: int) -> Rule:
+def whole(least: int, most: int, *, null: bool = False) -> Rule:
+    """From `least` to `most`, and None where `null` says so."""
+
     def right(value: Plain) -> bool:
+        if value is None:
+            return null
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return right, f"a whole number from {least} to {most}"
+    return right, f"a whole number from {least} to {most}" + (" or null" if null else "")
 
 
-def _number(least: float, most: float, *, null: bool = False) -> Rule:
+def number(least: float, most: float, *, null: bool = False) -> Rule:
+    """As `whole`, of finite numbers."""
+
     def right(value: Plain) -> bool:
         return (null and value is None) or (is_number(value) and least <= value <= most)
 
@@ -54,35 +60,35 @@ _SWITCH: Rule = (lambda value: isinstance(value, bool) or value in (0, 1), "true
 _TEXT: Rule = (lambda value: isinstance(value, str) and value.isprintable(), "a name")
 
 NEEDED: Mapping[str, Rule] = {
-    "chunk_size": _whole(1, MOST_ACTIONS),
-    "n_action_steps": _whole(1, MOST_ACTIONS),
+    "chunk_size": whole(1, MOST_ACTIONS),
+    "n_action_steps": whole(1, MOST_ACTIONS),
     "vision_backbone": _TEXT,
     "replace_final_stride_with_dilation": _SWITCH,
     "pre_norm": _YES_OR_NO,
-    "dim_model": _whole(4, MOST_WIDTH),
-    "n_heads": _whole(1, MOST_WIDTH),
-    "dim_feedforward": _whole(1, 4 * MOST_WIDTH),
+    "dim_model": whole(4, MOST_WIDTH),
+    "n_heads": whole(1, MOST_WIDTH),
+    "dim_feedforward": whole(1, 4 * MOST_WIDTH),
     "feedforward_activation": _one_of(*ACTIVATIONS),
-    "n_encoder_layers": _whole(1, MOST_LAYERS),
-    "n_decoder_layers": _whole(1, MOST_LAYERS),
+    "n_encoder_layers": whole(1, MOST_LAYERS),
+    "n_decoder_layers": whole(1, MOST_LAYERS),
     "use_vae": _YES_OR_NO,
-    "latent_dim": _whole(1, MOST_WIDTH),
-    "n_vae_encoder_layers": _whole(1, MOST_LAYERS),
-    "temporal_ensemble_coeff": _number(-100, 100, null=True),
+    "latent_dim": whole(1, MOST_WIDTH),
+    "n_vae_encoder_layers": whole(1, MOST_LAYERS),
+    "temporal_ensemble_coeff": number(-100, 100, null=True),
 }
 """Fields that decide about the actions."""
 
 OPTIONAL: Mapping[str, Rule] = {
-    "n_obs_steps": _whole(1, 1),
-    "dropout": _number(0, 1),
-    "kl_weight": _number(0, 1e6),
-    "optimizer_lr": _number(0, 1e3),
-    "optimizer_weight_decay": _number(0, 1e3),
-    "optimizer_lr_backbone": _number(0, 1e3),
+    "n_obs_steps": whole(1, 1),
+    "dropout": number(0, 1),
+    "kl_weight": number(0, 1e6),
+    "optimizer_lr": number(0, 1e3),
+    "optimizer_weight_decay": number(0, 1e3),
+    "optimizer_lr_backbone": number(0, 1e3),
     "use_amp": _YES_OR_NO,
     "use_peft": _YES_OR_NO,
     "fused": _YES_OR_NO,
-    "fps": _number(0.1, MOST_FPS, null=True),
+    "fps": number(0.1, MOST_FPS, null=True),
 }
 """Fields that have a default that does no harm."""
 
@@ -90,8 +96,8 @@ OPTIONAL: Mapping[str, Rule] = {
 OURS = "regularized_act"
 NEEDED_OF_OURS: Mapping[str, Rule] = {
     "isolation": _YES_OR_NO,
-    "state_dropout": _number(0, 1),
-    "camera_dropout": _number(0, 1),
+    "state_dropout": number(0, 1),
+    "camera_dropout": number(0, 1),
 }
 """Fields of our regularizer that decide about the actions of a trained policy, too."""
 
@@ -173,13 +179,13 @@ def _feature(name: str, feature: Plain) -> Iterator[str]:
         yield f"the type of {name} is {shown(kind)}, expected one of {', '.join(FEATURE_TYPES)}"
         return
     sizes = cast(list[Any], shape) if isinstance(shape, list) else []
-    whole = bool(sizes) and all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    are_whole = bool(sizes) and all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
     if kind == "VISUAL":
-        right = whole and len(sizes) == 3 and sizes[0] == 3
+        right = are_whole and len(sizes) == 3 and sizes[0] == 3
         if not (right and all(LEAST_PX <= size <= MOST_PX for size in sizes[1:])):
             yield f"the shape of {name} is {shown(shape)}, expected [3, height, width] in pixels"
     elif kind in ("STATE", "ACTION", "ENV") and not (
-        whole and len(sizes) == 1 and 1 <= sizes[0] <= MOST_JOINTS
+        are_whole and len(sizes) == 1 and 1 <= sizes[0] <= MOST_JOINTS
     ):
         yield f"the shape of {name} is {shown(shape)}, expected one number from 1 to {MOST_JOINTS}"
 

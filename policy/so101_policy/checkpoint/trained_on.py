@@ -45,6 +45,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 type Size = tuple[int, int]
 """(height, width) [px]."""
 
+type Colour = tuple[float, float, float]
+"""Red, green, blue, 0 to 1."""
+
+OPTIONAL = {"colours"}
+"""What a file of an earlier version does not have."""
+
 
 @dataclass(frozen=True)
 class TrainedOn:
@@ -60,6 +66,8 @@ class TrainedOn:
     """Camera -> size of the recorded pictures; empty: not known."""
     trained: Mapping[str, Size] = field(default_factory=dict[str, Size])
     """The same of training's; empty: config.json has them."""
+    colours: Mapping[str, Colour] = field(default_factory=dict[str, Colour])
+    """Camera -> the mean of its recorded pictures; empty: not known."""
     scaled_by: str | None = None
     """What made training's frames of them, one of `SCALINGS`; None: nothing, they are as recorded."""
     statistics: Mapping[str, Plain] = field(default_factory=dict[str, Plain])
@@ -84,6 +92,7 @@ def to_json(known: TrainedOn) -> str:
         "units": known.units,
         "joints": list(known.joints),
         "cameras": cameras,
+        "colours": {name: list(colour) for name, colour in known.colours.items()},
         "scaled_by": known.scaled_by,
         "statistics": dict(known.statistics),
         "dataset": dict(known.dataset),
@@ -137,6 +146,7 @@ def read_trained_on(folder: Path, config: Mapping[str, Any]) -> TrainedOn | None
         joints=tuple(data["joints"]),
         recorded=recorded,
         trained=trained,
+        colours={name: _colour(colour) for name, colour in data.get("colours", {}).items()},
         scaled_by=data["scaled_by"],
         statistics=data["statistics"],
         dataset=data["dataset"],
@@ -150,7 +160,7 @@ def _objections(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"schema is {shown(data.get('schema'))}, this version reads {SCHEMA}"
         return
     expected = {"schema", "fps", "units", "joints", "cameras", "scaled_by", "statistics", "dataset"}
-    if wrong := sorted(expected ^ data.keys()):
+    if wrong := sorted(expected ^ (data.keys() - OPTIONAL)):
         yield f"missing or not known here: {', '.join(map(shown, wrong[:4]))}"
         return
     if not is_fps(data["fps"]):
@@ -172,6 +182,12 @@ def _objections(data: Mapping[str, Any]) -> Iterator[str]:
                 and all(map(_is_size, cast(dict[str, Any], sizes).values()))
             ):
                 yield f"camera {shown(name)} is {shown(sizes)}, expected recorded and trained, [height, width] each"
+    colours = data.get("colours", {})
+    if not isinstance(colours, dict) or not (
+        _are_names(list(cast(dict[str, Any], colours)), MOST_NAMES)
+        and all(map(_is_colour, cast(dict[str, Any], colours).values()))
+    ):
+        yield f"colours is {shown(colours)}, expected names of cameras with three numbers from 0 to 1"
     for key in ("statistics", "dataset"):
         if not isinstance(data[key], dict):
             yield f"{key} is {shown(data[key])}, expected names with values"
@@ -318,6 +334,19 @@ def _is_size(value: Plain) -> bool:
 def _size(value: Sequence[int]) -> Size:
     height, width = value
     return height, width
+
+
+def _is_colour(value: Plain) -> bool:
+    return (
+        isinstance(value, list)
+        and len(cast(list[Any], value)) == 3
+        and all(is_number(part) and 0 <= part <= 1 for part in cast(list[Any], value))
+    )
+
+
+def _colour(value: Sequence[float]) -> Colour:
+    red, green, blue = value
+    return float(red), float(green), float(blue)
 
 
 def _are_names(value: Plain, most: int) -> bool:

@@ -19,7 +19,7 @@ from so101_policy.dataset_check.numbers import Used
 from so101_policy.dataset_check.tables import read_statistics
 from so101_policy.errors import DatasetError
 from so101_policy.findings import Finding, Level
-from so101_policy.units import LikelyUnits, one_degree
+from so101_policy.units import LEAST_SPREAD_DEG, LikelyUnits, one_degree
 
 type Statistics = dict[str, dict[str, NDArray[Any]]]
 
@@ -29,8 +29,6 @@ KINDS = ("mean", "std", "min", "max")
 """Those that are compared. Quantiles of LeRobot are averages over episodes."""
 TOLERANCE = 0.02
 """Of a column's spread: LeRobot computes in 32 bits, and older versions merged episodes by another formula."""
-LEAST_SPREAD_DEG = 1.0
-"""The least standard deviation that a joint is scaled by; half of the least range."""
 RELATIVE_SPREAD = 1e-6
 """Of its value, below which an entry in an unknown unit is constant; it is scaled by 1 then."""
 

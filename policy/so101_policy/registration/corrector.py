@@ -30,8 +30,9 @@ UNLIKE = 0.12
 is masked), a shift by 1 % of the width takes 0.2 to 0.6."""
 LOST = 0.15
 """Less alike than this, and the background is not found either: the camera looks elsewhere."""
-MOVED_AGAIN = 0.005
-"""Of the width: a shift against the registration in use from which on the camera has moved again."""
+MOVED_AGAIN, MOVED_AGAIN_PX = 0.005, 1.2
+"""Share of the width, and pixels: a shift against the registration in use by more than both is a move. Two registrations
+of one camera, with the arm elsewhere, differ by up to half a pixel at 96 across."""
 
 type Images = Mapping[str, NDArray[np.uint8]]
 """Camera -> (height, width, 3) RGB."""
@@ -71,7 +72,8 @@ class _Camera:
             points if found.H is None else mapped(found.H, points) for found in (self.correction, again)
         )
         moved_px = float(np.linalg.norm(after - before, axis=1).mean())
-        return moved_px if moved_px > MOVED_AGAIN * self.background.size_px[0] else None
+        least_px = max(MOVED_AGAIN_PX, MOVED_AGAIN * self.background.size_px[0])
+        return moved_px if moved_px > least_px else None
 
     def _alike(self, put_back: NDArray[np.uint8]) -> float:
         grey = np.asarray(cv2.cvtColor(put_back, cv2.COLOR_RGB2GRAY), np.uint8)

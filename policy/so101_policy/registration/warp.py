@@ -56,6 +56,6 @@ def _places(H: Homography, shape: tuple[int, ...]) -> tuple[NDArray[np.int16], N
     from_x, from_y, scale = np.tensordot(H, np.stack((x, y, np.ones_like(x))), axes=1)
     scale = np.where(np.abs(scale) < 1e-9, 1e-9, scale)
     far = 2.0 * max(height, width)
-    places = [np.clip(part / scale, -far, far).astype(np.float32) for part in (from_x, from_y)]
-    whole, rest = cv2.convertMaps(*places, cv2.CV_16SC2)
+    at_x, at_y = (np.clip(part / scale, -far, far).astype(np.float32) for part in (from_x, from_y))
+    whole, rest = cv2.convertMaps(at_x, at_y, cv2.CV_16SC2)
     return np.asarray(whole, np.int16), np.asarray(rest, np.uint16)

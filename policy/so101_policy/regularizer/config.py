@@ -8,7 +8,6 @@ mathematics: `terms`; the schedules: `schedules`.
 This module knows no torch and no model.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -24,6 +23,11 @@ AS_PRESET: Any = None
 NO_LIMIT = {"share": (0.0, 1.0), "log_odds": (-99.0, 99.0)}
 """Per unit: the floor and the ceiling (and whatever is beyond) that mean "none". A share cannot leave 0..1; no
 attention in float32 is 99 nats from uniform."""
+
+MOST_WEIGHT = 1e6
+"""Of any weight or width: what is more is a slip, and the loss would overflow."""
+MOST_STEPS = 1e9
+"""A training of a year is shorter."""
 
 CHOICES = {
     "state_dropout_fill": ("mask_token", "mean_pose"),
@@ -200,9 +204,11 @@ class RegularizerConfig:
             _range(name, getattr(self, name), 0.0, 1.0, "[0, 1]")
         _range("cvar_fraction", self.cvar_fraction, 0.0, 1.0, "(0, 1]")
         for name in ("state_noise", "weight", "floor_weight", "beta", "entropy_weight", "entropy_bonus"):
-            _range(name, getattr(self, name), 0.0, math.inf, "[0, inf)")
-        for name in ("pi_kp", "pi_ki", "pi_max", "warmup_start", "warmup_end"):
-            _range(name, getattr(self, name), 0.0, math.inf, "[0, inf)")
+            _range(name, getattr(self, name), 0.0, MOST_WEIGHT, f"[0, {MOST_WEIGHT:g}]")
+        for name in ("pi_kp", "pi_ki", "pi_max"):
+            _range(name, getattr(self, name), 0.0, MOST_WEIGHT, f"[0, {MOST_WEIGHT:g}]")
+        for name in ("warmup_start", "warmup_end"):
+            _range(name, getattr(self, name), 0.0, MOST_STEPS, f"[0, {MOST_STEPS:g}]")
         self._check_thresholds()
         self._check_schedules()
         if self.wants_attention and not self._terms():
@@ -232,16 +238,16 @@ class RegularizerConfig:
             raise RegularizerError(
                 f"warm-up ends at step {self.warmup_end}, before it starts at step {self.warmup_start}"
             )
-        if not 1 <= self.adaptive_low < self.adaptive_high < math.inf:
+        if not 1 <= self.adaptive_low < self.adaptive_high <= MOST_WEIGHT:
             raise RegularizerError(
-                f"adaptive_low={self.adaptive_low:g} and adaptive_high={self.adaptive_high:g} are multiples of the "
-                "best held-out loss: 1 <= low < high"
+                f"regularizer.adaptive_low={self.adaptive_low:g} and adaptive_high={self.adaptive_high:g} are "
+                "multiples of the best held-out loss: 1 <= low < high"
             )
         for name, value in (("weight_schedule", "pi"), ("threshold_schedule", "adaptive")):
             if getattr(self, name) == value and not self.has_ceiling:
                 raise RegularizerError(f"{name}={value!r} moves a ceiling, but there is none; give ceiling")
         if self.threshold_schedule == "adaptive":
-            _range("adaptive_step", self.adaptive_step, 0.0, math.inf, "(0, inf)")
+            _range("adaptive_step", self.adaptive_step, 0.0, MOST_WEIGHT, f"(0, {MOST_WEIGHT:g}]")
             limit = NO_LIMIT[self.threshold_unit][1]
             if self.ceiling + self.adaptive_step >= limit:
                 raise RegularizerError(
@@ -259,4 +265,4 @@ def _range(name: str, value: float, low: float, high: float, interval: str) -> N
     above = value >= low if interval[0] == "[" else value > low
     below = value <= high if interval[-1] == "]" else value < high
     if not (above and below):
-        raise RegularizerError(f"{name}={value!r} is out of range; possible: {interval}")
+        raise RegularizerError(f"regularizer.{name}={value!r} is out of range; possible: {interval}")

@@ -20,7 +20,7 @@ from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.trained_on import SCALED_BY, TrainedOn
+from so101_policy.checkpoint.trained_on import SCALED_BY, Colour, TrainedOn
 from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
@@ -53,6 +53,8 @@ class Description(NamedTuple):
     """Names of the action's entries; empty where the dataset has none."""
     statistics: dict[str, dict[str, Any]]
     """Of the episodes that are trained on; colours as `use_imagenet_stats` says."""
+    colours: dict[str, Colour]
+    """Camera -> the mean of its pictures; without those of which it is not known."""
     trained: list[int]
     """Those episodes."""
     doubtful: list[Finding]
@@ -118,14 +120,26 @@ def describe(
     train, _ = split(meta, episodes, held_out)
     trained = seen.statistics_of(train)
     statistics: dict[str, dict[str, Any]] = dict(trained.statistics)
+    means = {camera_name(key): statistics.get(key, {}).get("mean") for key in _cameras(features)}
+    colours = {name: found for name, mean in means.items() if (found := _colour(mean)) is not None}
     if config.use_imagenet_stats:
         for key in _cameras(features):
             imagenet = {name: torch.tensor(value) for name, value in IMAGENET_STATS.items()}
             statistics[key] = {**statistics.get(key, {}), **imagenet}
     joints = flattened(meta.features[ACTION].get("names"))
     return Description(
-        dataset, str(root or repo_id), features, joints, statistics, train, [*seen.doubtful, *trained.notes]
+        *(dataset, str(root or repo_id), features, joints, statistics, colours, train),
+        [*seen.doubtful, *trained.notes],
     )
+
+
+def _colour(mean: Any) -> Colour | None:
+    """A mean of pictures as LeRobot keeps it, (3, 1, 1), rounded; None: there is none that can be one."""
+    numbers = np.asarray([] if mean is None else mean, np.float64).ravel()
+    if numbers.shape != (3,) or not ((numbers >= 0) & (numbers <= 1)).all():
+        return None
+    red, green, blue = (round(float(part), 4) for part in numbers)
+    return red, green, blue
 
 
 def without_depth(meta: Any) -> dict[str, Any]:
@@ -172,6 +186,7 @@ def trained_on(config: SO101TrainConfig, data: Description) -> TrainedOn:
         joints=data.joints,
         recorded={camera_name(key): size for key, size in recorded.items()},
         trained={camera_name(key): size for key, size in trained.items()},
+        colours={name: colour for name, colour in data.colours.items() if name in map(camera_name, trained)},
         scaled_by=SCALED_BY if recorded != trained else None,
         statistics={
             "from": "the episodes that were trained on",

@@ -266,6 +266,11 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         resume=wanted.resume,
         outcome=outcomes[wanted.success],
     )
+    if wanted.success == "unknown":
+        say(
+            "the recording will not say whether the episode succeeded (next.success): --record.success=ask asks when "
+            "the run is over, yes or no answers now"
+        )
     return Background(recorder, capacity=dataset.QUEUE_TICKS)
 
 

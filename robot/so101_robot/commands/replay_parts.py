@@ -191,7 +191,7 @@ def check_goals(
         guard: the arm's; it is not touched.
         ends: lower and upper ends (6,) of the calibrated range.
     """
-    trial = Guard(guard.limits, *ends, guard.rig)
+    trial = Guard(guard.limits, *ends, guard.rig, measures=False)
     try:
         trial.reset(recording.goals[0])
     except UnsafeActionError as problem:

@@ -24,6 +24,7 @@ from so101_robot.commands import camera_correction, compose
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.commands.task_result import TaskResult
 from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.observers import Background, Observers
@@ -101,14 +102,16 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         registered = camera_correction.register(
             config, robot, policy, lambda text: run_log.on_message(Message(text))
         )
-        findings = preflight(robot, policy, config.preflight.skip, units)
+        findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours)
         look_first([*registered.findings, *findings], folder)
         run_log.known |= camera_correction.keep(registered, folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
-        looking = [run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
+        result = TaskResult.of(robot, run_log.known)
+        looking = [result, run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()
+    result.tell()
     lost = note_losses(run_log, side, summary)
     conclude(outcome, summary, run_log.folder, side)
     return exit_code(outcome, stop, lost)

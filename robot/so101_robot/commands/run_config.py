@@ -91,7 +91,7 @@ class RecordFlags:
     """Add an episode to a dataset that exists."""
     success: str = "unknown"
     """Whether the episode succeeded, for LeRobot's columns next.success and next.reward: ask (when the run is over),
-    yes, no; or unknown: without these columns, as lerobot-record writes it."""
+    yes, no; or unknown: without these columns, as lerobot-record writes it, since only a person knows."""
 
     def __post_init__(self) -> None:
         # YAML, which draccus reads every value with, takes yes and no for booleans

@@ -101,13 +101,20 @@ class Guard:
         limits: those that were given as flags.
         lower, upper: (6,) ends of the calibrated ranges in LeRobot units, degrees and gripper percent.
         rig: the limits of the rig's file; by default the defaults.
+        measures: false: the arm is imagined, and where it is says nothing about how fast it is.
 
     Raises:
         ConfigError: the range that is left within margin and rig is empty.
     """
 
     def __init__(
-        self, limits: GuardLimits, lower: ArrayLike, upper: ArrayLike, rig: Rig | None = None
+        self,
+        limits: GuardLimits,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        rig: Rig | None = None,
+        *,
+        measures: bool = True,
     ) -> None:
         self.limits = limits
         self.rig = rig = Rig() if rig is None else rig
@@ -132,7 +139,7 @@ class Guard:
         self._state_fresh = Freshness(self._ages.state_s)
         self._frames_fresh: dict[str, Freshness] = {}
         self._load_limits = LoadLimits(rig)
-        self._measured = MeasuredSpeed()
+        self._measured, self._measures = MeasuredSpeed(), measures
         workspace_m = None if rig.workspace_m is None else np.transpose(rig.workspace_m)
         gap_m = rig.self_gap_m if rig.self_collision else None
         self._geometry = Geometry(rig.table_m, workspace_m, gap_m, [r.zero_deg for r in rules])
@@ -228,7 +235,7 @@ class Guard:
         asked, fault = _as_pose(action, self.lower.shape)
         # also when there is a fault: it remembers time stamps
         stale = self._stale(state, frame_ages_s, now_s, now_s if looked_s is None else looked_s)
-        if np.isfinite(state.position).all():
+        if self._measures and np.isfinite(state.position).all():
             self._measured.see(state.time_s, state.position)
         allowance = self._load_limits.judge(state)
         if self._parking and allowance.stop:
@@ -253,7 +260,9 @@ class Guard:
         """Joint by joint: position, speed, acceleration and step."""
         # a joint that is outside its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
-        speed_up, speed_down = self._measured.allowed(self._motion.speed * allowance.speed)
+        limit = self._motion.speed * allowance.speed
+        speed_up, speed_down = self._measured.allowed(limit, last, self._velocity)
+        pulled = self._measured.pulled_back(self._motion.speed, last, self._motion.step)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
@@ -262,6 +271,13 @@ class Guard:
         highest = last + np.minimum(np.minimum(by_speed_up, self._motion.step), up)
         # from one pose that is inside towards another, so inside
         passed = np.minimum(np.maximum(inside, lowest), highest)
+        if pulled is not None:
+            # unless the policy has pulled it back further itself
+            back = (pulled - last) * (passed - pulled) > 0
+            by_speed_up, by_speed_down = (
+                np.where(pulled != last, 0.0, x) for x in (by_speed_up, by_speed_down)
+            )
+            passed = np.where(pulled == last, passed, np.where(back, passed, pulled))
         if (passed == asked).all():
             return passed, []
         found: list[Intervention] = []

@@ -10,6 +10,11 @@ gets a slower goal:
 with v and a its measured speed and acceleration in that direction. Nothing changes while v + 0.15 s a is below
 nine tenths of the limit. 0.15 s is about the time constant of a loaded servo. Hostile policies then reach at most 1.15
 times the limit on the mock arm, and 1.6 times without this rule (tests/robot/guard/test_hostile_policies.py).
+
+A joint that is blocked does not follow, and when it comes free it runs after its goal as fast as the servo can. So the
+goal does not go far ahead of a joint that does not follow (`AHEAD_OF_BLOCKED`), and one of a joint that is too fast
+all the same is pulled back to where the joint is (`pulled_back`). The gripper is left out: its goal is inside of what
+it holds.
 """
 
 from collections import deque
@@ -18,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 
 AHEAD_S = 0.15
 """How far ahead the speed is looked at."""
@@ -28,6 +33,23 @@ STRICTNESS = 2.0
 
 NEAR = 0.9
 """From this part of the limit on the goal gets slower, so that there is time for it to help."""
+
+AHEAD_OF_BLOCKED = 2.0, 0.1
+"""How far a goal may be ahead of a joint that does not follow: degrees, and seconds times its speed limit. A joint
+that follows lags by 0.13 s times its speed, and one that is loaded hangs up to 3 deg more behind: it is slowed down a
+little as it sets out, until it moves at half of its goal's speed."""
+
+FOLLOWS = 0.5
+"""A joint does not follow below this share of the goal's speed."""
+
+CREEP = 0.05
+"""Of the speed limit: so fast the goal of a blocked joint goes on, so that a load that needs more torque gets it."""
+
+TOO_FAST = 1.15
+"""Of the speed limit: from here on the goal is pulled back. (One count of the encoder is 3 deg/s at 30 Hz.)"""
+
+BODY: NDArray[np.bool_] = np.arange(len(JOINTS)) != GRIPPER
+"""(6,) the joints that are to be free."""
 
 WINDOW_S = 0.03
 """Speed is measured over this at least: one tick at 30 Hz, so that a step of the encoder is 3 deg/s and not 18."""
@@ -50,8 +72,12 @@ class MeasuredSpeed:
 
     def __init__(self) -> None:
         self._readings: deque[_Reading] = deque(maxlen=KEPT)
+        self._before: _Reading | None = None
+        """That from which the speed was measured."""
+        self.now: NDArray[np.float64] = np.zeros(len(JOINTS))
+        """(6,) of each joint at the last reading [deg/s, percent/s]."""
         self.soon: NDArray[np.float64] = np.zeros(len(JOINTS))
-        """(6,) of each joint, `AHEAD_S` from the last reading [deg/s, percent/s]."""
+        """(6,) `AHEAD_S` later."""
 
     def see(self, time_s: float, position: NDArray[np.float64]) -> None:
         """The arm was at `position` (6,) at `time_s`. Once more the same reading changes nothing."""
@@ -60,17 +86,53 @@ class MeasuredSpeed:
             return
         if newest is None or not 0 < time_s - newest.time_s <= GAP_S:
             self._readings.clear()
-        before = next((one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None)
+        before = self._before = next(
+            (one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None
+        )
         speed = acceleration = np.zeros(len(JOINTS))
         if before is not None:
             elapsed_s = time_s - before.time_s
             speed = (position - before.position) / elapsed_s
             acceleration = (speed - before.speed) / elapsed_s
         self._readings.append(_Reading(time_s, np.array(position, np.float64), speed))
-        self.soon = speed + AHEAD_S * acceleration
+        self.now, self.soon = speed, speed + AHEAD_S * acceleration
 
-    def allowed(self, limit: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(6,) how fast a goal may go up and down, at a speed limit (6,)."""
-        up = limit - STRICTNESS * np.maximum(self.soon - NEAR * limit, 0.0)
-        down = limit - STRICTNESS * np.maximum(-self.soon - NEAR * limit, 0.0)
-        return np.maximum(up, 0.0), np.maximum(down, 0.0)
+    def allowed(
+        self, limit: NDArray[np.float64], goal: NDArray[np.float64], goal_speed: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How fast a goal may go up and down, (6,) each.
+
+        Args:
+            limit: (6,) the speed limit.
+            goal: (6,) the last one.
+            goal_speed: (6,) how fast it went there.
+        """
+        return self._allowed(1.0, limit, goal, goal_speed), self._allowed(-1.0, limit, goal, goal_speed)
+
+    def _allowed(
+        self,
+        sign: float,
+        limit: NDArray[np.float64],
+        goal: NDArray[np.float64],
+        goal_speed: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        speed = np.maximum(limit - STRICTNESS * np.maximum(sign * self.soon - NEAR * limit, 0.0), 0.0)
+        if self._before is None:  # nothing is known of its speed
+            return speed
+        angle, lag_s = AHEAD_OF_BLOCKED
+        ahead = sign * (goal - self._readings[-1].position)
+        asked = FOLLOWS * np.maximum(sign * goal_speed, CREEP * limit)
+        blocked = BODY & (ahead > angle + lag_s * limit) & (sign * self.now < asked)
+        return np.where(blocked, np.minimum(speed, CREEP * limit), speed)
+
+    def pulled_back(
+        self, limit: NDArray[np.float64], goal: NDArray[np.float64], step: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """(6,) the goal with that of each joint that runs after it too fast where the joint is, or one `step` (6,)
+        nearer; None: none does."""
+        if not self._readings:
+            return None
+        position = self._readings[-1].position
+        ahead = goal - position
+        runs = BODY & (np.abs(self.now) > TOO_FAST * limit) & (ahead * self.now > 0)
+        return np.where(runs, goal - np.clip(ahead, -step, step), goal) if runs.any() else None

@@ -25,7 +25,7 @@ _HOMES = {
     "LockstepSerial": "lockstep",
     "MockArm": "arm",
     "MockConfig": "config",
-    "MockProcess": "serve.process",
+    "MockProcess": "serve.mock_process",
     "PtyServer": "serve.terminal",
 }
 

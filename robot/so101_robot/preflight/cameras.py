@@ -1,7 +1,7 @@
 """Pre-flight of the cameras: do they deliver, in the right size, at their rate, something that can be seen, and new
 pictures?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -37,6 +37,42 @@ gives black and a little noise."""
 
 FLAT = 2.0
 """Standard deviation of the grey values, of 255: fog, a lens against the table, a test picture."""
+
+
+LEAST_GAIN = 0.1
+"""By so much, of 1, two cameras' mean colours have to fit better the other way round, both together, before they are
+taken for swapped: light that changes shifts both alike, and does not make one look like the other."""
+
+MUCH_BETTER = 0.5
+"""And the misfit that is left is at most this share."""
+
+
+def check_places(
+    images: Mapping[str, NDArray[np.uint8]], colours: Mapping[str, Sequence[float]]
+) -> list[Finding]:
+    """Pairs of cameras whose pictures fit what the policy was trained on better the other way round.
+
+    Only the mean colour of the recordings travels with a checkpoint, so cameras that see alike are not told apart, and
+    what is found is a warning.
+
+    Args:
+        images: camera -> (height, width, 3), the newest.
+        colours: camera -> red, green, blue of the recordings, 0 to 1.
+    """
+    now = {name: image.mean(axis=(0, 1)) / 255 for name, image in images.items() if name in colours}
+    found: list[Finding] = []
+    for a, b in combinations(now, 2):
+        straight = _misfit(now[a], colours[a]) + _misfit(now[b], colours[b])
+        swapped = _misfit(now[a], colours[b]) + _misfit(now[b], colours[a])
+        if straight - swapped > LEAST_GAIN and swapped < MUCH_BETTER * straight:
+            said = f"the pictures of {a} look like those of {b} in training, and the other way round"
+            remedy = "look at both; exchange their index_or_path, or their plugs"
+            found.append(Finding(Level.WARN, "cameras", f"{a} and {b}", said, "each in its place", remedy))
+    return found
+
+
+def _misfit(colour: NDArray[np.float64], trained: Sequence[float]) -> float:
+    return float(np.abs(colour - np.asarray(trained, np.float64)).mean())
 
 
 def check_cameras(

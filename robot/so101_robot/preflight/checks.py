@@ -76,7 +76,11 @@ class PreflightConfig:
 
 
 def preflight(
-    robot: "SO101", policy: "Policy", skip: Sequence[str] = (), units: Units | None = None
+    robot: "SO101",
+    policy: "Policy",
+    skip: Sequence[str] = (),
+    units: Units | None = None,
+    colours: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Finding]:
     """Look at a connected arm, its cameras and the policy that shall drive it.
 
@@ -85,6 +89,7 @@ def preflight(
         policy: `so101_policy.inference.act_policy.ActPolicy`, or what looks like one.
         skip: see `PreflightConfig`.
         units: of the policy's joints; None: not known, so taken for degrees.
+        colours: camera -> mean colour of the pictures that the policy was trained on, as far as it is known.
     """
     sizes = {
         name: shape[:2] for name, shape in robot.observation_features.items() if isinstance(shape, tuple)
@@ -100,11 +105,16 @@ def preflight(
             found = preflight_policy.in_degrees(found, robot.bus.scale.range_unit)
         return preflight_policy.check_ranges(found, *robot.joint_limits(), robot.read().position)
 
+    def cameras() -> list[Finding]:
+        found = preflight_cameras.check_cameras(
+            robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s, robot.camera_rates
+        )
+        images = {name: frame.image for name, frame in robot.frames().items()}
+        return [*found, *preflight_cameras.check_places(images, colours or {})]
+
     checks: dict[str, Callable[[], list[Finding]]] = {
         **servo_checks(robot),
-        "cameras": lambda: preflight_cameras.check_cameras(
-            robot.frames, sizes, robot.clock, robot.config.limits.max_frame_age_s, robot.camera_rates
-        ),
+        "cameras": cameras,
         "policy": lambda: preflight_policy.check_policy(policy, joints, sizes),
         "statistics": lambda: preflight_policy.check_statistics(statistics(), units),
         "ranges": ranges,

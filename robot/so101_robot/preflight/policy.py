@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from so101_policy.checkpoint.scaling import Statistics
-from so101_policy.units import Span, Units, looks_like_range, units_of, why_not_joints
+from so101_policy.units import (
+    LEAST_SPREAD_DEG,
+    Span,
+    Units,
+    looks_like_range,
+    units_of,
+    why_not_joints,
+)
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.motion.tolerances import OUTSIDE_RANGE_DEG
 from so101_robot.preflight.findings import Finding, Level
@@ -27,9 +34,8 @@ FLAG = "--robot.use_degrees"
 FAR_DEG = 20.0
 """A policy whose actions reach so far beyond a joint's range was trained on an arm with another calibration."""
 
-STILL = 0.01
-"""A joint that varied by less than this in training [deg or percent, standard deviation] is amplified beyond
-sense: the normaliser divides by it."""
+ROUNDING = 1e-3
+"""Of a standard deviation that training has raised to its floor, in 32 bits [deg]."""
 
 
 class Policy(Protocol):
@@ -168,7 +174,8 @@ def _joint_statistics(
     if span is None:
         found = f"only {', '.join(values) or 'nothing'}"
         return [Finding(Level.STOP, "statistics", feature, found, "mean and std, or min and max")]
-    return [*_units(feature, span, units), *_still(feature, values)]
+    still = _still(values) if feature == STATE else []
+    return [*_units(feature, span, units), *still]
 
 
 def _units(feature: str, span: Span, units: Units | None) -> list[Finding]:
@@ -211,19 +218,22 @@ def _untold() -> Finding:
     )
 
 
-def _still(feature: str, values: Mapping[str, NDArray[np.float64]]) -> list[Finding]:
+def _still(values: Mapping[str, NDArray[np.float64]]) -> list[Finding]:
+    """Joints whose state would be scaled by less than a training of ours scales by: a tenth of a degree off, and the
+    policy sees what it never saw. (Of an action a small spread only makes small what it is multiplied by.)"""
     if "std" not in values:
         return []
     return [
         Finding(
-            Level.WARN,
+            Level.STOP,
             "statistics",
-            f"{feature}, {JOINTS[i]}",
+            f"{STATE}, {JOINTS[i]}",
             f"it hardly moved in training (standard deviation {values['std'][i]:.2g})",
-            f"{STILL} at least",
-            "the smallest deviation from there will look huge to the policy",
+            f"{LEAST_SPREAD_DEG:g} at least",
+            "the smallest deviation from there looks huge to the policy: train it with so101-train, which scales such "
+            "a joint as if it had moved",
         )
-        for i in np.flatnonzero(values["std"] < STILL).tolist()
+        for i in np.flatnonzero(values["std"] < LEAST_SPREAD_DEG - ROUNDING).tolist()
     ]
 
 

@@ -23,8 +23,11 @@ from datasets.utils.logging import disable_progress_bar
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
 
+from so101_policy.dataset_check.look import look, require
+from so101_policy.errors import one_line
+from so101_policy.units import LikelyUnits, likely_units
 from so101_robot.errors import ConfigError
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
 
@@ -196,6 +199,7 @@ def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
     folder = root or HF_LEROBOT_HOME / repo_id
     if not (folder / "meta" / "info.json").is_file():
         raise ConfigError(f"there is no dataset to resume in {folder}")
+    _look(folder)
     try:
         dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
     except (OSError, ValueError, KeyError) as problem:
@@ -204,6 +208,12 @@ def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
         raise ConfigError(
             f"the episodes in {folder} say whether they succeeded; give --record.success=ask (or yes, no)"
         )
+    for key in ("action", "observation.state"):
+        if key in dataset.meta.features and dataset.meta.features[key]["names"] != features[key]["names"]:
+            raise ConfigError(
+                f"{key} in {folder} has the joints {one_line(str(dataset.meta.features[key]['names']))}; expected "
+                f"{', '.join(features[key]['names'])}"
+            )
     theirs = {
         key: tuple(dataset.meta.features[key]["shape"]) for key in dataset.meta.features if key in features
     }
@@ -214,3 +224,22 @@ def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
             f"this run has {fps} of {ours}"
         )
     return dataset
+
+
+def _look(folder: Path) -> None:
+    """A dataset is looked at before an episode is added to it, as before it is trained on.
+
+    Raises:
+        DatasetError: something in it is wrong, so that what is added would be lost with it.
+        ConfigError: its joints are in other units than those that are recorded here.
+    """
+    seen = look(folder, ())  # as a whole; what its values are is the business of whoever trains on them
+    require(seen)
+    if seen.frames is None or "action" not in seen.frames.rows.columns:
+        return
+    joints_NJ = np.delete(seen.frames.column("action"), GRIPPER, axis=1)
+    if (units := likely_units(joints_NJ)) is LikelyUnits.RANGE:
+        raise ConfigError(
+            f"the joints in {folder} look like {units}; so101-run records degrees, and a dataset has one unit. "
+            "Record a new one, without --record.resume"
+        )

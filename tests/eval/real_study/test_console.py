@@ -250,7 +250,7 @@ def test_a_trial_by_keys_in_a_browser(console: ConsoleOperator, browser: Any):
     page.on("pageerror", lambda error: said.append(str(error)))
     console.drives(None)
     console.show(RESET)
-    page.goto(console.address)
+    page.goto(console.address, wait_until="domcontentloaded")
     page.wait_for_selector("body.reset")
     assert "4 mm left" in page.inner_text("#targets")
     assert page.locator("polygon").count() == 1

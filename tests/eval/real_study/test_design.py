@@ -164,6 +164,8 @@ def test_faults_of_the_machine_void_and_those_of_the_policy_count():
         assert void_reason(VOIDING, fault, "x") is None
     assert void_reason(VOIDING, None, "disk full") == INTERRUPTED
     assert void_reason(VOIDING, None, None) is None
+    assert void_reason(VOIDING, None, None, ("warm", "bus silent")) == "cable"
+    assert void_reason(VOIDING, "overload", "x", ("bus silent",)) is None
 
 
 def test_a_start_is_the_same_scene_as_in_the_simulation():

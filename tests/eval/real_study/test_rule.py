@@ -52,7 +52,8 @@ def test_crossing_and_planned_test_together_keep_the_level():
 def test_the_level_is_shared_by_all_comparisons():
     lead = [[0.0, 1.0]] * 8
     assert look(lead, 20).stop == "decided"
-    three = [[0.0, 1.0, 0.0]] * 8
+    assert look([[0.0, 1.0, 0.0]] * 8, 20).compared[0].verdict == "open", "E = 28 is not 20 (k - 1) = 40"
+    three = [[0.0, 1.0, 0.0]] * 9
     verdict = look(three, 20)
     assert [found.verdict for found in verdict.compared] == ["better", "open"]
     assert verdict.stop is None
@@ -70,7 +71,7 @@ def test_a_study_stops_at_its_planned_number():
 
 
 def test_swapping_the_names_mirrors_the_verdict():
-    outcomes = [[0.0, 1.0]] * 7 + [[1.0, 0.0]]
+    outcomes = [[1.0, 0.0]] + [[0.0, 1.0]] * 11
     forth = look(outcomes, 20).compared[0]
     back = look([row[::-1] for row in outcomes], 20).compared[0]
     assert (forth.verdict, back.verdict) == ("better", "worse")
@@ -79,7 +80,7 @@ def test_swapping_the_names_mirrors_the_verdict():
 
 
 def test_blocks_after_the_crossing_change_nothing():
-    lead = np.ones(7)
+    lead = np.ones(8)
     later = np.concatenate([lead, -np.ones(5)])
     assert compare(later, 20, 0.05).verdict == compare(lead, 20, 0.05).verdict == "better"
     assert compare(later, 20, 0.05).crossed_at == compare(lead, 20, 0.05).crossed_at

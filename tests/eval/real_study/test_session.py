@@ -259,7 +259,7 @@ def test_nothing_in_the_folder_or_on_the_screens_tells_who_is_who(tmp_path: Path
         if path.is_file() and path.name != "study.yaml":
             data = path.read_bytes()
             assert b"secret-name" not in data
-            assert b"policy" not in data.replace(b"policies", b"")
+            assert b"policy" not in data.replace(b"lerobot_policy_so101", b"")
     shown = json.dumps([dataclasses.asdict(view) for view in sitting.operator.views])
     assert "secret-name" not in shown
     assert str(folder) not in shown

@@ -71,6 +71,10 @@ def test_what_is_written_is_what_is_read(copy: Path):
         ({"dataset": None}, "dataset is None"),
         ({"statistics": 7}, "statistics is 7"),
         ({"color": "blue"}, "not known here: 'color'"),
+        ({"colours": {"front": [0.5, 0.5]}}, "three numbers from 0 to 1"),
+        ({"colours": {"front": [0.5, 0.5, 127]}}, "three numbers from 0 to 1"),
+        ({"colours": {"a\x1b[2J": [0.5, 0.5, 0.5]}}, "names of cameras"),
+        ({"colours": "blue"}, "colours is 'blue'"),
     ],
 )
 def test_what_cannot_be_is_one_message_that_names_the_file(copy: Path, changes: dict[str, Any], words: str):

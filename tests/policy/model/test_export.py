@@ -13,10 +13,12 @@ from lerobot.policies.factory import make_pre_post_processors
 from safetensors.torch import load_file
 from torch import Tensor
 
+from moved_pictures import TextureBench
 from so101_policy import ActPolicy, CheckpointError
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig
 from so101_policy.model.export import export_as_act
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_policy.registration.files import name_of, write_background
 from so101_policy.regularizer.config import RegularizerConfig
 
 MakeConfig = Callable[..., RegularizedACTConfig]
@@ -64,7 +66,8 @@ def test_its_rate_comes_along_though_a_stock_configuration_has_none(tmp_path: Pa
     assert (policy.type, policy.fps, policy.trained_on.stated) == ("act", 10.0, True)
 
 
-def test_the_processors_come_along(trained: Path, tmp_path: Path):
+def test_the_processors_and_backgrounds_come_along(trained: Path, tmp_path: Path):
+    write_background(trained / name_of("front"), TextureBench(32, 32).background(8), "local/tiny")
     out = export_as_act(trained, tmp_path / "act")
     assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}
     policy, exported = ActPolicy.load(trained), ActPolicy.load(out)

@@ -21,9 +21,9 @@ from so101_policy.registration.warp import Warp
 cv2.setNumThreads(1)
 
 
-@pytest.fixture(scope="module", params=[(96, 96), (320, 240)], ids=["96x96", "320x240"])
-def bench(request: pytest.FixtureRequest) -> TextureBench:
-    return TextureBench(*request.param)
+@pytest.fixture(scope="module")
+def bench() -> TextureBench:
+    return TextureBench(96, 96)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,6 @@ def test_a_camera_that_moved_is_put_back(
     assert found.left_px < 0.3
     warp = Warp(found.H, found.gain, background.image)
     assert difference(background, warp(live), warp.seen) < 0.4 * difference(background, live, warp.seen)
-    np.testing.assert_array_equal(warp(live)[~warp.seen & background.static].shape[-1], 3)
 
 
 def test_a_camera_that_stands_is_left_alone_to_the_bit(bench: TextureBench, background: Background) -> None:
@@ -92,6 +91,15 @@ def test_light_is_levelled_and_is_no_move(bench: TextureBench, background: Backg
     assert difference(background, warp(live), warp.seen) < 3
     with pytest.raises(RegistrationError, match=r"% as bright as the recordings, expected is 33 to 300 %"):
         find_correction(background, bench.picture(rng(), light=0.28))
+
+
+def test_a_larger_picture_that_is_no_square_is_put_back_too() -> None:
+    bench = TextureBench(320, 240)
+    background, H = bench.background(), bench.moved(0.06, 1.5)
+    found = find_correction(background, bench.picture(rng(), H))
+    assert found.H is not None
+    points = background.points()
+    assert np.linalg.norm(mapped(found.H, points) - mapped(H, points), axis=1).mean() < 0.35
 
 
 @pytest.mark.parametrize("which", ["another bench", "noise", "one grey", "upside down"])

@@ -1,9 +1,11 @@
 """The trainer's parts by themselves: losses that leave, batches, scaling on the device, metrics, flags."""
 
 import json
+import logging
 import math
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder
 from so101_policy.model.loss_terms import loss_terms
 from so101_policy.train.batches import Batches, BatchPart
+from so101_policy.train.data import without_depth
 from so101_policy.train.device_batch import DeviceBatch
 from so101_policy.train.divergence import FACTOR, MIN_LOSSES, PATIENCE, DivergenceWatch
 from so101_policy.train.heldout import evenly_spaced, executed_error
@@ -302,3 +305,14 @@ def test_the_help_names_what_this_trainer_adds():
     assert {"--regularizer.preset", "--model", "--fused", "--held_out", "--cache.size", "--export"} <= set(
         FLAGS
     )
+
+
+def test_depth_cameras_are_named_and_not_trained_on(caplog: pytest.LogCaptureFixture):
+    features = {"observation.images.front": {}, "observation.images.deep": {}, "action": {}}
+    meta = SimpleNamespace(features=features, depth_keys=["observation.images.deep"])
+    with caplog.at_level(logging.WARNING):
+        assert list(without_depth(meta)) == ["observation.images.front", "action"]
+    assert "depth cameras are not trained on: observation.images.deep" in caplog.text
+    caplog.clear()
+    assert without_depth(SimpleNamespace(features=features, depth_keys=[])) == features
+    assert not caplog.text

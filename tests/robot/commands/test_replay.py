@@ -243,6 +243,14 @@ def test_what_the_guard_will_change_is_known_before(tmp_path: Path) -> None:
     assert "shoulder_pan is at" in finding.found
 
 
+def test_an_arm_that_is_only_imagined_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
+    way = np.outer(np.linspace(0, 1, 30), [60.0, 0, 0, 0, 0, 0])  # 60 deg/s
+    read = recording(ticks(), tmp_path)
+    read = read._replace(goals=read.goals[:1] + way)
+    (fine,) = check_goals(read, Guard(GuardLimits(), *ENDS), ENDS)
+    assert fine.level == "ok"
+
+
 def test_a_goal_at_a_limit_is_not_outside_for_the_rounding_of_a_log(tmp_path: Path) -> None:
     read = recording(ticks(), tmp_path)
     guard = Guard(GuardLimits(), *ENDS)

@@ -26,7 +26,8 @@ def state(time_s: float = 0.0, **changes: Any) -> ArmState:
 
 
 def guard(limits: GuardLimits | None = None, rig: Rig | None = None) -> Guard:
-    new = Guard(limits or GuardLimits(), LOWER, UPPER, rig)
+    """Of an arm that is not there: most states here are of one that stands still."""
+    new = Guard(limits or GuardLimits(), LOWER, UPPER, rig, measures=False)
     new.reset(HOME)
     return new
 
@@ -113,6 +114,21 @@ def test_a_leap_is_cut_to_the_speed_limit_against_the_last_command_not_the_measu
     assert verdict.action is not None
     assert verdict.action[0] == pytest.approx(180 / 30)
     assert [i.rule for i in verdict.interventions] == ["speed"]
+
+
+def test_the_goal_of_an_arm_that_does_not_follow_goes_on_slowly_and_that_of_an_imagined_one_does_not():
+    commands: dict[bool, float] = {}
+    for measures in (True, False):
+        one = Guard(GuardLimits(), LOWER, UPPER, measures=measures)
+        one.reset(HOME)
+        far = HOME + np.array([90.0, 0, 0, 0, 0, 0])
+        verdicts = [one.check(far, state(tick * TICK_S), {}, tick * TICK_S) for tick in range(15)]
+        assert verdicts[-1].action is not None
+        commands[measures] = float(verdicts[-1].action[0])
+    assert commands[True] == pytest.approx(
+        HOME[0] + 20 + 180 / 30, abs=5
+    )  # 2 deg and 0.1 s, and then a twentieth
+    assert commands[False] == pytest.approx(HOME[0] + 90)
 
 
 def test_after_a_pause_a_command_goes_no_farther_than_one_step():

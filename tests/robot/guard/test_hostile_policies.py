@@ -200,6 +200,74 @@ def test_the_joints_keep_the_speed_limit(arm: MockArm, policy: Policy, limit: fl
     require_speed(arm, policy, limit)
 
 
+class Freed(NamedTuple):
+    """A run in which one joint is blocked for a second, and comes free."""
+
+    ahead: float
+    """How far the goal was ahead at the end of it [deg]."""
+    fastest: float
+    """Mean over 100 ms after it [deg/s]."""
+    end: float
+    """Where the joint is in the end [deg]."""
+
+
+def block_and_free(arm: MockArm, joint: int, limit: float, hz: int = FPS) -> Freed:
+    """The policy wants the joint at its upper end all the time; from 0.3 s to 1.3 s something holds it where it is."""
+    arm.reset(0)
+    assert isinstance(arm.plant, MujocoPlant)
+    arm.plant.reset(angles_of(START))
+    model, place = arm.plant.world.model, int(arm.plant.world.joint_qpos[joint])
+    (stop,) = (i for i in range(model.njnt) if model.jnt_qposadr[i] == place)
+    free = model.jnt_range[stop].copy()
+    robot = SO101(SO101Config(port="mock", cameras={}), mock=arm)
+    robot.connect()
+    limits = GuardLimits(joint_speed_deg_s=limit)
+    guard = Guard(limits, *robot.joint_limits(), Rig(table_m=None, self_collision=False))
+    guard.reset(robot.read().position)
+    goal, positions, begin_s, ahead = START.copy(), list[float](), robot.clock.now_s(), math.nan
+    goal[joint] = UPPER[joint]
+    try:
+        for tick in range(round(2.5 * hz)):
+            robot.clock.sleep_until(begin_s + tick / hz)
+            state = robot.read()
+            if tick == round(0.3 * hz):
+                model.jnt_range[stop] = arm.joint_rad[joint] + np.array([-0.002, 0.002])
+            if tick == round(1.3 * hz):
+                model.jnt_range[stop] = free
+                assert guard.last_command is not None
+                ahead = float(guard.last_command[joint] - state.position[joint])
+            verdict = guard.check(goal, state, {}, robot.clock.now_s())
+            assert verdict.action is not None
+            robot.command(verdict.action)
+            positions.append(float(true_joints(arm)[joint]))
+    finally:
+        model.jnt_range[stop] = free
+        robot.disconnect(release=False)
+    ticks = round(0.1 * hz)
+    after = np.array(positions[round(1.3 * hz) - ticks :])
+    fastest = float(np.abs(after[ticks:] - after[:-ticks]).max() * hz / ticks)
+    return Freed(ahead, fastest, positions[-1])
+
+
+@pytest.mark.parametrize(("limit", "at_most"), [(30.0, 1.6), (180.0, 1.15)])
+def test_a_joint_that_was_blocked_and_comes_free_is_hardly_faster_than_its_limit(
+    arm: MockArm, limit: float, at_most: float
+):
+    """It was 6.2 and 1.5 times as fast as its limit: the goal had gone on without it."""
+    freed = block_and_free(arm, 0, limit)
+    assert freed.fastest <= at_most * limit
+    assert 0.05 * limit < freed.ahead < 5 + 0.2 * limit
+    assert freed.end > START[0] + 15  # it goes on
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hz", [10, 30, 200])
+@pytest.mark.parametrize("limit", [30.0, 60.0, 120.0, 180.0])
+def test_every_joint_that_comes_free_at_every_rate(arm: MockArm, limit: float, hz: int):
+    for joint in range(GRIPPER):
+        assert block_and_free(arm, joint, limit, hz).fastest <= 1.6 * limit
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hz", [30, 60, 200])
 @pytest.mark.parametrize("limit", [30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 180.0])

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import save_file
 
 from so101_calibration.servos.plausible import of_servos
 from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.errors import CheckpointError, PolicyError
-from so101_policy.units import Units
+from so101_policy.units import LEAST_SPREAD_DEG, Units
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import registers
@@ -25,9 +26,9 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock.config import MockConfig
 from so101_robot.preflight import checks as preflight_module
 from so101_robot.preflight.calibration import check_calibration, check_sizes
-from so101_robot.preflight.cameras import check_cameras
+from so101_robot.preflight.cameras import check_cameras, check_places
 from so101_robot.preflight.checks import CHECKS, PreflightConfig, further_checks, preflight, run_checks
-from so101_robot.preflight.findings import Finding, PreflightError, as_json, as_table, require, verdict
+from so101_robot.preflight.findings import Finding, Level, PreflightError, as_json, as_table, require, verdict
 from so101_robot.preflight.policy import check_ranges, check_statistics, in_degrees
 from so101_robot.preflight.servos import check_errors, check_heat, check_servos, check_supply
 from so101_robot.preflight.settings import check_settings
@@ -281,6 +282,42 @@ def test_a_camera_without_any_picture_is_named():
     assert [(finding.level, finding.found) for finding in findings] == [("stop", "no picture")]
 
 
+def coloured(*colour: float, seed: int = 0) -> NDArray[np.uint8]:
+    """Of that mean colour, of 255, with something in it."""
+    noise = np.random.default_rng(seed).normal(0, 10, (24, 32, 3))
+    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+
+
+FRONT, WRIST = coloured(150, 140, 120), coloured(60, 70, 90, seed=1)
+COLOURS = {"front": [0.59, 0.55, 0.47], "wrist": [0.24, 0.27, 0.35]}
+
+
+def test_cameras_that_have_changed_places_before_the_start_are_noticed():
+    (found,) = check_places({"front": WRIST, "wrist": FRONT}, COLOURS)
+    assert (found.level, found.subject) == ("warn", "front and wrist")
+    assert "index_or_path" in found.text
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"front": FRONT, "wrist": WRIST},
+        {"front": coloured(90, 80, 70), "wrist": coloured(30, 35, 45)},  # half the light
+        {"front": coloured(200, 190, 170), "wrist": coloured(110, 120, 140)},
+        {"front": coloured(100, 100, 100), "wrist": coloured(100, 100, 100)},  # like neither
+        {"front": WRIST},
+        {"front": WRIST, "top": FRONT},  # of which nothing is known
+    ],
+)
+def test_cameras_in_their_places_are_not_taken_for_swapped(images: Any):
+    assert check_places(images, COLOURS) == []
+
+
+def test_cameras_that_see_alike_are_not_told_apart():
+    alike = {"front": [0.5, 0.5, 0.5], "wrist": [0.48, 0.5, 0.5]}
+    assert check_places({"front": coloured(122, 127, 127), "wrist": coloured(128, 127, 127)}, alike) == []
+
+
 # policy -----
 
 
@@ -297,6 +334,12 @@ def test_good_statistics_pass():
     only_mean = {name: {k: v for k, v in s.items() if k in ("mean", "std")} for name, s in STATISTICS.items()}
     assert verdict(check_statistics(only_mean, Units.DEGREES)) == "ok"
     assert verdict(check_statistics(changed("action", min=[-60, -80, -10, 40, -101.0, 0]))) == "ok"
+
+
+def test_a_spread_that_training_has_raised_passes_and_that_of_an_action_does_not_matter():
+    raised = np.array([30, 20, 20, 10, LEAST_SPREAD_DEG, 15], np.float32).astype(np.float64)
+    assert verdict(check_statistics(changed("observation.state", std=raised), Units.DEGREES)) == "ok"
+    assert verdict(check_statistics(changed("action", std=[30, 20, 20, 10, 0.0, 15]), Units.DEGREES)) == "ok"
 
 
 def test_units_that_cannot_be_told_are_worth_a_word():
@@ -355,7 +398,9 @@ def test_ranges_of_other_units_are_compared_in_degrees():
         (changed("action", max=[60, 0, 70, 80, 10, 140.0]), "warn", "the gripper"),
         (changed("action", mean=[0, np.nan, 0, 0, 0, 0.0]), "stop", "nan"),
         (changed("action", std=[1.0] * 7), "stop", "std"),
-        (changed("observation.state", std=[30, 20, 20, 10, 0.0, 15]), "warn", "hardly moved"),
+        (changed("observation.state", std=[30, 20, 20, 10, 0.0, 15]), "stop", "hardly moved"),
+        (changed("observation.state", std=[30, 20, 20, 10, 0.09, 15]), "stop", "wrist_roll"),
+        (changed("observation.state", std=[30, 20, 20, 10, 0.99, 15]), "stop", "deviation 0.99"),
         (changed("observation.images.front", mean=np.full((3, 1, 1), 120.0)), "stop", "a mean of 120"),
         ({"observation.state": GOOD}, "stop", "none"),
         ({"action": {"count": np.array([3.0])}, "observation.state": GOOD}, "stop", "only count"),
@@ -461,6 +506,18 @@ def test_the_mock_arm_passes_and_each_check_speaks(robot: SO101, tmp_path: Path)
     assert [finding for finding in findings if finding.level == "stop"] == []
     assert robot.mock.servos.get(0, "Torque_Enable") == before
     assert json.loads(json.dumps(as_json(findings)))["verdict"] == verdict(findings)
+
+
+def test_the_preflight_asks_whether_the_cameras_are_in_their_places(
+    robot: SO101, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Any] = []
+    swapped = Finding(Level.WARN, "cameras", "front and wrist", "swapped")
+    module = preflight_module.preflight_cameras
+    monkeypatch.setattr(module, "check_places", lambda *given: asked.append(given) or [swapped])
+    assert swapped in preflight(robot, FakePolicy(write_checkpoint(tmp_path)), colours=COLOURS)
+    ((images, colours),) = asked
+    assert (images.keys(), colours) == (robot.frames().keys(), COLOURS)
 
 
 def test_an_arm_of_another_model_is_named(robot: SO101, tmp_path: Path):

@@ -12,6 +12,7 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
+from so101_policy.errors import DatasetError
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.commands.compose import ask_outcome, make_recorder
 from so101_robot.commands.run import note_losses
@@ -206,6 +207,50 @@ def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         DatasetRecorder("me/test", tmp_path / "none", task="", fps=30, cameras=CAMERAS, resume=True)
     with pytest.raises(ConfigError, match="whole number"):
         DatasetRecorder("me/test", tmp_path / "new", task="", fps=29.97, cameras=CAMERAS)
+
+
+def test_a_dataset_is_looked_at_before_an_episode_is_added(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    record(root, [make_tick(1), make_tick(2)])
+    info = root / "meta" / "info.json"
+    whole = info.read_text()
+    told = json.loads(whole)
+    for key in ("action", "observation.state"):
+        told["features"][key]["names"] = [f"{joint}.pos" for joint in reversed(JOINTS)]
+    info.write_text(json.dumps(told))
+    with pytest.raises(DatasetError, match="an arm would move other joints"):
+        record(root, [make_tick(3)], resume=True)
+    told["features"]["action"]["names"] = [f"{joint}_joint" for joint in JOINTS]
+    told["features"]["observation.state"]["names"] = told["features"]["action"]["names"]
+    info.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=r"has the joints .*shoulder_pan_joint.*expected shoulder_pan\.pos"):
+        record(root, [make_tick(3)], resume=True)
+    info.write_text(whole)
+    (table,) = root.glob("data/*/*.parquet")
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match=table.name):
+        record(root, [make_tick(3)], resume=True)
+
+
+def test_degrees_are_not_added_to_another_unit(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    ends = [np.array([100.0, -99.7, 60, 50, 10, 30]), np.array([-20.0, 40, -30, 10, -60, 60])]
+    parts = [{"goal": pose, "sent": pose} for pose in ends]
+    ticks = [make_tick(i, **part) for i, part in enumerate(parts, 1)]
+    for tick, pose in zip(ticks, ends, strict=True):
+        tick.state.position[:] = pose
+    record(root, ticks)
+    with pytest.raises(ConfigError, match=r"look like -100\.\.100; so101-run records degrees"):
+        record(root, [make_tick(3)], resume=True)
+
+
+def test_what_a_recording_does_not_say_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = RecordFlags("me/test", tmp_path / "set")
+    make_recorder(RunConfig(record=flags), CAMERAS).close()
+    assert "--record.success=ask" in capsys.readouterr().out
+    flags = RecordFlags("me/test", tmp_path / "other", success="yes")
+    make_recorder(RunConfig(record=flags), CAMERAS).close()
+    assert "--record.success" not in capsys.readouterr().out
 
 
 def test_a_run_without_a_command_leaves_no_dataset(tmp_path: Path) -> None:

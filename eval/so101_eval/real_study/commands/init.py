@@ -22,8 +22,8 @@ from so101_robot.joints import JOINTS
 EXAMPLES = """
   so101-bench init studies/looks --task=palletize-2 --difference=30 \\
       --policies stock=outputs/stock looks=outputs/looks
-  so101-bench init studies/quick --task=palletize-1 --difference=50 --starts=12 \\
-      --policies stock=outputs/stock looks=outputs/looks \\
+  so101-bench init studies/quick --task=palletize-1 --difference=50 \\
+      --starts=12 --policies stock=outputs/stock looks=outputs/looks \\
       --scenarios=nominal,box-start-outside
 """
 PRIMARY = ("success", "credit")

@@ -17,7 +17,7 @@ from so101_eval.real_study.design.lock import lock
 from so101_eval.real_study.design.study import STUDY, read_study
 from so101_eval.real_study.events.journal import EVENTS
 from so101_eval.real_study.events.state import State
-from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.made import of_mock
 from so101_eval.real_study.session.hands import Hands, Simulated
 from so101_eval.real_study.session.operator import Operator
 from so101_eval.real_study.session.runner import Settings
@@ -93,9 +93,9 @@ def rehearse(folder: Path, who: str = "script", port: int = 8101) -> State:
     """A locked study on the mock arm. Raises as `sit`."""
     config = RunConfig(robot=SO101Config(port="mock"))
     if who == "script":
-        return sit(folder, config, _script, Nothing(), Settings(countdown_s=0.0, operator=NAME))
+        return sit(folder, config, _script, of_mock, Settings(countdown_s=0.0, operator=NAME))
     make = partial(make_operator, port=port, lan=False, console=who == "console")
-    return sit(folder, config, make, Nothing(), Settings(), scale=1.0)
+    return sit(folder, config, make, of_mock, Settings(), scale=1.0)
 
 
 def _script(hands: Hands) -> Operator:

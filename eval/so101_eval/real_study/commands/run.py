@@ -6,14 +6,14 @@ from pathlib import Path
 
 from so101_eval.errors import ConfigError
 from so101_eval.real_study.console.operators import make_operator
-from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.made import of_rig
 from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.sitting import MOCK, sit
 from so101_policy.command_line.command_shell import OK, say
 from so101_robot.commands.flags import normalised, parse
 
 NAME = "so101-bench run"
-OWN = ("--port", "--lan", "--operator", "--no_console")
+OWN = ("--port", "--lan", "--operator", "--no_console", "--bar_mm")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +33,10 @@ def main(arguments: Sequence[str]) -> int:
         lan="--lan" in own,
         console="--no_console" not in own,
     )
-    state = sit(folder, config, make, Nothing(), Settings(operator=own.get("--operator", "")))
+    bar_mm = _bar_mm(own.get("--bar_mm"))
+    state = sit(
+        folder, config, make, partial(of_rig, bar_mm=bar_mm), Settings(operator=own.get("--operator", ""))
+    )
     say(f"blocks that count: {len(state.complete)}; the same command goes on" if state.now else
         f"the study is over: so101-bench unblind {folder}")  # fmt: skip
     return OK
@@ -52,6 +55,18 @@ def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], dict[str, str
     return Path(rest[0]), own, {flag: value for flag, value in flags.items() if flag not in OWN}
 
 
+def _bar_mm(given: str | None) -> float | None:
+    """Of the mat; None: there is none. Raises `ConfigError` for what is no number."""
+    if given is None:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(
+            f"--bar_mm={given}: expected the length of the mat's bar in millimetres, such as 99.5"
+        ) from None
+
+
 def help_text() -> str:
     """Of the command."""
     return HELP
@@ -64,18 +79,21 @@ One sitting at the arm: rig check, and block by block reset, trial, outcome.
 The same command goes on, also after a crash.
 
   --port=8101                   of the console, http://127.0.0.1:PORT
-  --lan                         let phones of this network take part, by a token
-                                and a QR code; nothing else is ever open to them
+  --lan                         let phones of this network take part, by a
+                                token and a QR code; else nothing is open to
+                                them
   --no_console                  keyboard of this terminal only
   --operator=""                 who operates; empty: asked for
+  --bar_mm=LENGTH               the mat of so101-bench mat is on the table, and
+                                its bar of 100 mm is that long on the print
 
 The arm, its cameras and limits are those of so101-run: --robot.port,
 --robot.id, --robot.cameras, --config_path, --preflight.skip and so on; see
 so101-run --help. Who drives, from where and for how long is in study.yaml.
 
 Keys: Space starts and stops, 1 to 9 stage, s success, f failure, v rig failed,
-u undo until the next start, n note, d danger, Esc holds, o opens the hand of an
-arm that is held. Only a second Ctrl-C lets the arm go.
+u undo until the next start, n note, d danger, Esc holds, o opens the hand of
+an arm that is held. Only a second Ctrl-C lets the arm go.
 
 Examples:
   so101-bench run studies/looks --config_path=my_arm.yaml

@@ -147,11 +147,13 @@ async def _views(shown: Shown) -> AsyncIterator[str]:
 
 async def _live(shown: Shown, camera: str) -> AsyncIterator[bytes]:
     last: bytes | None = None
+    yield b"--picture\r\n"
     while True:
         jpeg = shown.pictures.get(camera)
         if jpeg is not None and jpeg is not last:
             last = jpeg
-            yield b"--picture\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n"
+            # a browser shows a picture when the line after it has come
+            yield b"Content-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n--picture\r\n"
         await asyncio.sleep(LIVE_S)
         if shown.pictures.get(camera) is last:
             await shown.change(1.0)

@@ -4,6 +4,7 @@ Nothing here waits for the console: views go through a queue, of pictures only t
 by a thread that steps back before the loop. A console that dies is noticed and the session goes on by the terminal.
 """
 
+import contextlib
 import io
 import json
 import queue
@@ -121,12 +122,21 @@ class ConsoleOperator:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._threads[1].join(2.0)  # its pipe has ended
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was left for a console that died
+                    pipe.close()
 
     def _wait_until_ready(self, port: int) -> int:
         assert self._process.stdout is not None  # it is a pipe
         line = self._process.stdout.readline()
         if not line:
             self._process.wait(5.0)
+            self._close_pipes()
             raise ConfigError(
                 f"--port={port}: the console does not start; is something else using the port? Try another"
             )

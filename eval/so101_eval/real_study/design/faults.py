@@ -5,7 +5,7 @@ A fault of the machine (cable, camera, host, supply) would have come whoever dro
 the outcome.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from so101_robot.faults.fault import Fault
@@ -40,14 +40,19 @@ that sags under load and servos that reboot from it, and whatever the policy ask
 FAULTS: tuple[str, ...] = get_args(Fault)
 
 
-def void_reason(table: Mapping[str, str], fault: str | None, error: str | None) -> str | None:
+def void_reason(
+    table: Mapping[str, str], fault: str | None, error: str | None, lasting: Iterable[str] = ()
+) -> str | None:
     """Why the run of a trial is void; None: it counts.
 
     Args:
         table: of the study, fault -> reason.
         fault: that ended the run, if the supervisor ended it.
         error: what ended it, if something did.
+        lasting: faults that were not over when it ended: a cable that is out when the time is up has ended it.
     """
     if fault is not None:
         return table.get(fault)
-    return INTERRUPTED if error is not None else None
+    if error is not None:
+        return INTERRUPTED
+    return next((table[name] for name in lasting if name in table), None)

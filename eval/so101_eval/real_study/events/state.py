@@ -113,7 +113,7 @@ class State:
     @property
     def last(self) -> Trial | None:
         """The trial that was started last."""
-        return next(reversed(self.trials.values()), None) if self.trials else None
+        return [*self.trials.values()][-1] if self.trials else None
 
     @property
     def complete(self) -> tuple[Place, ...]:

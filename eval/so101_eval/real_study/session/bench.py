@@ -1,7 +1,7 @@
 """The arm of a session: connected once, driven once a trial by what `so101-run` drives with, at rest in between."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,8 @@ class Ran:
     """done, time, stopped, danger or fault."""
     fault: str | None
     error: str | None
+    lasting: tuple[str, ...]
+    """Faults that were there on the last tick on which the policy might have driven."""
     ticks: int
     driven_s: float
     """By the policy, on the robot's clock."""
@@ -63,10 +65,17 @@ class Bench:
         robot: connected.
         config: of a run, with the study's start pose and time limit.
         about: of every trial's `run.json`.
+        record: what is measured by and kept, where that is more than the policies see; None: the cameras' pictures.
     """
 
-    def __init__(self, robot: SO101, config: RunConfig, about: Mapping[str, Any]) -> None:
-        self.robot, self.config, self._about = robot, config, dict(about)
+    def __init__(
+        self,
+        robot: SO101,
+        config: RunConfig,
+        about: Mapping[str, Any],
+        record: Callable[[], Pictures] | None = None,
+    ) -> None:
+        self.robot, self.config, self._about, self._record = robot, config, dict(about), record
 
     def frames(self) -> Mapping[str, Frame]:
         """The newest of every camera, not looked at yet; none where a camera fails."""
@@ -76,7 +85,9 @@ class Bench:
             return {}
 
     def pictures(self) -> Pictures:
-        """The same as pictures."""
+        """What is measured by and kept."""
+        if self._record is not None:
+            return self._record()
         return {name: frame.image for name, frame in self.frames().items()}
 
     def health(self) -> Health:
@@ -141,6 +152,7 @@ def _ran(outcome: Outcome, timer: "_Timer", control: Control, signal: str | None
         why,
         fault,
         None if outcome.error is None else describe(outcome.error),
+        timer.lasting,
         outcome.ticks,
         timer.driven_s,
         outcome.ending.at_home,
@@ -160,8 +172,12 @@ class _Timer:
         self._first_s: float | None = None
         self.driven_s = 0.0
         self.held_s: float | None = None
+        self.lasting: tuple[str, ...] = ()
 
     def on_tick(self, tick: Tick) -> None:
+        if tick.phase == "home":
+            return
+        self.lasting = tuple(name.partition(": ")[0] for name in tick.faults)
         if tick.phase == "run" and tick.planned is not None and tick.planned.action is not None:
             self._first_s = tick.time_s if self._first_s is None else self._first_s
             self._control.running = True

@@ -8,6 +8,7 @@ session that was killed anywhere goes on there. Between two trials the arm is at
 
 import math
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
 from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, Place, State, Trial, after, fold
-from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
+from so101_eval.real_study.measurement.camera import FRONT
+from so101_eval.real_study.measurement.protocol import Measurement, Offset, Outline, Pictures
+from so101_eval.real_study.measurement.still import Still
 from so101_eval.real_study.rule.rule import look
 from so101_eval.real_study.session.bench import Bench
 from so101_eval.real_study.session.clip import CLIP, Film
@@ -42,8 +45,8 @@ TRIALS = "trials"
 """Folder of the run folders."""
 CHECK_EVERY = 10
 """Blocks between two checks of the rig."""
-LOOK_S = 0.2
-"""How often a screen that waits looks at the pictures again."""
+LOOK_S = 0.1
+"""How often a screen that waits looks at the pictures again: ten a second."""
 HOTTEST_C = 55.0
 """Of a servo at the start of a trial: warmer, it is waited."""
 
@@ -57,6 +60,7 @@ class Settings:
     """How a session is held."""
 
     countdown_s: float = 2.0
+    """0: a script's session, which does not wait for a still picture either."""
     rehearsal: bool = False
     operator: str = ""
     """Who it is; empty: asked for."""
@@ -222,7 +226,7 @@ class Session:
             {
                 "trial": code,
                 **asdict(ran),
-                "void": void_reason(study.voids, ran.fault, ran.error),
+                "void": void_reason(study.voids, ran.fault, ran.error, ran.lasting),
                 **self._bench.health()._asdict(),
             },
         )
@@ -237,25 +241,28 @@ class Session:
     def _wait_for_start(self, place: Place, slot: int) -> list[Offset] | None:
         """Until every box is where it should be and the operator starts; None: an outcome was changed instead."""
         reset = self._study.reset(place.block)
-        outlines = self._measurement.outlines(reset)
         most = self._study.tolerances
+        hurried = not self._measurement.available or self._settings.countdown_s <= 0
+        still = Still(FRONT, 0.0 if hurried else most.still_s)
         last = self._state.last
         can_undo = last is not None and last.outcome is not None and last.void is None
         shown: View | None = None
         while True:
             pictures = self._bench.pictures()
             offsets = self._measurement.reset_offsets(pictures, reset)
+            outlines = self._measurement.outlines(reset)
+            resting = still.seen(pictures, time.monotonic())
             near = [offset.within(most.reset_mm, most.reset_deg) for offset in offsets]
             hottest = self._bench.health().hottest_c
             hot = hottest is not None and hottest > HOTTEST_C
-            ready = not hot and all(ok is not False for ok in near)
+            ready = not hot and resting and all(ok is not False for ok in near)
             start = reset.boxes
             targets = tuple(
                 Target(offset.box, outlines.get(offset.box, ()), ok, _where(offset, start[offset.box].x_m,
                        start[offset.box].y_m, start[offset.box].yaw_rad))
                 for offset, ok in zip(offsets, near, strict=True)
             )  # fmt: skip
-            text = f"A servo has {hottest:.0f} degrees C; wait." if hot else "Put each box on its outline."
+            text = f"A servo has {hottest:.0f} degrees C; wait." if hot else _put_down(outlines)
             view = self._view(
                 "reset", place=place, slot=slot, text=text, targets=targets, ready=ready, can_undo=can_undo,
                 measured=self._measured_words,
@@ -453,13 +460,23 @@ def value_of(study: Study, trial: Trial) -> float:
     return trial.outcome.credit
 
 
+def _put_down(outlines: Mapping[int, Outline]) -> str:
+    """What the operator does now."""
+    if outlines:
+        return "Put each box on its outline."
+    return "Put each box where the list says, seen from the arm's foot: straight ahead, then to its left."
+
+
 def _where(offset: Offset, x_m: float, y_m: float, yaw_rad: float) -> str:
     """For the operator, who stands behind the arm and looks along it."""
-    if offset.dx_mm is None or offset.dy_mm is None or offset.dyaw_deg is None:
+    if offset.dx_mm is None or offset.dy_mm is None:
         turned = (math.degrees(yaw_rad) + 45) % 90 - 45
         return f"box {offset.box + 1}: {1000 * x_m:.0f} mm ahead, {1000 * y_m:.0f} mm left, turned {turned:.0f} deg"
-    side = "right" if offset.dx_mm > 0 else "left"
-    return f"box {offset.box + 1}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dyaw_deg):.0f} deg"
+    side, way = "right" if offset.dx_mm > 0 else "left", "too far" if offset.dy_mm > 0 else "too near"
+    turn = offset.why_not if offset.dyaw_deg is None else f"{abs(offset.dyaw_deg):.0f} deg"
+    return (
+        f"box {offset.box + 1}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dy_mm):.0f} mm {way}, {turn}"
+    )
 
 
 def _save(pictures: Pictures, folder: Path, name: str) -> None:

@@ -1,7 +1,7 @@
 """A sitting, put together: study, key, arm, policies, operator. Whatever is wrong is said before the arm moves."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from so101_eval.real_study.design.sealing import unseal
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Journal
 from so101_eval.real_study.events.state import Kind, State, fold
-from so101_eval.real_study.measurement.protocol import Measurement
+from so101_eval.real_study.measurement.protocol import Measurement, Pictures
+from so101_eval.real_study.measurement.rendered import Eyes
 from so101_eval.real_study.session.bench import Bench
 from so101_eval.real_study.session.contenders import Acting, Ready, make_ready
 from so101_eval.real_study.session.hands import Hands, People, Simulated
@@ -38,7 +39,7 @@ def sit(
     folder: Path,
     config: RunConfig,
     make_operator: Callable[[Hands], Operator],
-    measurement: Measurement,
+    make_measurement: Callable[[Study, SO101], Measurement],
     settings: Settings,
     scale: float = 0.0,
 ) -> State:
@@ -48,7 +49,7 @@ def sit(
         folder: of a locked study.
         config: of the arm, as for `so101-run`; port `mock` is a rehearsal.
         make_operator: with the hands that will put the boxes down.
-        measurement: the camera's part.
+        make_measurement: the camera's part, for the connected arm.
         settings: of the sitting.
         scale: on the mock arm, simulated seconds per second at most; 0: as fast as the machine can.
 
@@ -64,17 +65,21 @@ def sit(
         robot = _robot(study, config, scale, stack)
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # after each trial it was let go at home
+        measurement = make_measurement(study, robot)
         ready = make_ready(study.policies, config, robot, study.latency == "slowest")
         look_first(study, config, robot, ready)
         hands: Hands = People()
+        record: Callable[[], Pictures] | None = None
         if rehearsal:
             assert robot.mock is not None  # it was made with the robot
             assert robot.mock.world is not None  # and in a scene
             hands = Simulated(robot.mock.world)
+            if measurement.available:
+                record = stack.enter_context(closing(Eyes(robot.mock.world))).pictures
         operator = make_operator(hands)
         stack.callback(operator.close)
         session = _session(
-            study, folder, journal, robot, config, ready, operator, hands, measurement,
+            study, folder, journal, robot, config, record, ready, operator, hands, measurement,
             replace(settings, rehearsal=rehearsal),
         )  # fmt: skip
         return session.run()
@@ -118,6 +123,7 @@ def _session(
     journal: Journal,
     robot: SO101,
     config: RunConfig,
+    record: Callable[[], Pictures] | None,
     ready: Ready,
     operator: Operator,
     hands: Hands,
@@ -127,7 +133,7 @@ def _session(
     schedule = unseal(folder, study)
     journal.append(Kind.KEY_OPENED, {"by": "run"})
     about = about_run([], draccus.encode(config), study=study.sha256, rehearsal=settings.rehearsal)
-    bench = Bench(robot, config, about)
+    bench = Bench(robot, config, about, record)
     return Session(study, folder, journal, schedule, bench, ready, operator, hands, measurement, settings)
 
 

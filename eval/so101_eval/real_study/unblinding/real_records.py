@@ -129,7 +129,9 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
     boxes = tuple(_box(box, stage, seconds, trial.measured) for box, stage in enumerate(outcome.stages))
     good = sum(bool(box.good) for box in boxes)
     robot_s = min(seconds, study.limit_s)
-    unmeasured = dict.fromkeys(("drops", "collisions", "empty_grasps", "sparc", "ldlj"), NOT_COUNTED)
+    unmeasured: dict[str, str] = dict.fromkeys(
+        ("drops", "collisions", "empty_grasps", "sparc", "ldlj"), NOT_COUNTED
+    )
     if not good:
         unmeasured["seconds_per_box"] = "no box stands as it should"
     if robot_s <= 0:

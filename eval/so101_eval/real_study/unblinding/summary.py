@@ -35,7 +35,7 @@ class Blinding(NamedTuple):
     asked: int
     right: int
     wrong: int
-    index: float | None
+    bangs_index: float | None
     """0: no better than chance; 1: always right."""
 
 
@@ -95,7 +95,7 @@ class Summary:
             f"mean {self.primary} by place in the block: {', '.join(f'{x:.2f}' for x in self.by_slot)}"
         )
         if self.blinding.asked:
-            index = "" if self.blinding.index is None else f", index {self.blinding.index:+.2f}"
+            index = "" if self.blinding.bangs_index is None else f", index {self.blinding.bangs_index:+.2f}"
             lines.append(
                 f"blinding, {self.blinding.asked} blocks with equal outcomes: {self.blinding.right} right, "
                 f"{self.blinding.wrong} wrong{index} (0: chance)"

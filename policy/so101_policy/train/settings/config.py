@@ -24,6 +24,7 @@ from so101_policy.model.configuration_regularized_act import RegularizedACTConfi
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.train.augmentation import AugmentationConfig, amounts_of
 from so101_policy.train.settings.lerobot_settings import given_on, refuse
+from so101_policy.train.settings.numbers import objections_to_numbers
 from so101_policy.train.settings.settings_file import write_settings
 
 HELD_OUT = 0.1
@@ -36,6 +37,8 @@ PRECISIONS = ("fp32", "bf16")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 EXPORTS = ("act",)
 VIDEO_BACKENDS = ("torchcodec", "pyav")
+MOST_NAMED = 4
+"""Objections in one message."""
 OPTIMIZERS = ("adam", "adamw", "sgd")
 """Of LeRobot's those that take the parameters as ACT gives them."""
 
@@ -150,6 +153,7 @@ class SO101TrainConfig(TrainPipelineConfig):
         """
         given = given_on(sys.argv[1:])
         refuse(self, given)
+        self._check_numbers()
         self._check_choices()
         if self.resume and "dataset.video_backend" not in given:
             self.dataset.video_backend = video_backend()  # the run may have been on another machine
@@ -204,6 +208,10 @@ class SO101TrainConfig(TrainPipelineConfig):
             min(WARMUP_STEPS, math.ceil(WARMUP_SHARE * self.steps))
         )
 
+    def _check_numbers(self) -> None:
+        if found := objections_to_numbers(self):
+            raise TrainError("; ".join(found[:MOST_NAMED]))
+
     def _check_choices(self) -> None:
         _one_of("--precision", self.precision, PRECISIONS)
         _one_of("--export", self.export, (None, *EXPORTS))
@@ -212,13 +220,6 @@ class SO101TrainConfig(TrainPipelineConfig):
             _one_of("--optimizer.type", self.optimizer.type, OPTIMIZERS)
         for name in self.tracker_names:
             _one_of("--trackers", name, TRACKERS)
-        if self.held_out is not None and not 0 <= self.held_out < 1:
-            raise TrainError(
-                f"--held_out={self.held_out}: expected a fraction of the episodes, 0 or more and below 1"
-            )
-        for name in ("steps", "batch_size", "log_freq"):
-            if getattr(self, name) < 1:
-                raise TrainError(f"--{name}={getattr(self, name)}: expected 1 or more")
         if self.shifted.root is not None and self.shifted.repo_id is None:
             self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
         _ = self.cache.height_width, amounts_of(self.augmentation)

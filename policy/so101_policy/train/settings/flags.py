@@ -22,7 +22,7 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from so101_policy.checkpoint.reader import check_device, find_checkpoint
 from so101_policy.cli import TRAIN
 from so101_policy.command_line.command_flags import flags_in, nearest
-from so101_policy.errors import CheckpointError, PolicyError, TrainError
+from so101_policy.errors import CheckpointError, PolicyError, TrainError, printable
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, TORCHVISION, weights_of
 from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.train.settings.lerobot_settings import BEFORE
@@ -35,6 +35,12 @@ FLAGS = tuple(sorted(flags_in(TRAIN.help_text())))
 SWITCHES = ("--resume", "--compile", "--fused", "--device_cache", "--use_degrees")
 """Flags that may stand without a value."""
 
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+"""What draccus calls them, in words."""
+
+MOST_SHOWN = 100
+"""Characters of a flag in a message."""
+
 DEFAULT_POLICY = "regularized_act"
 
 
@@ -45,7 +51,7 @@ def parse(arguments: Sequence[str]) -> SO101TrainConfig:
         PolicyError: a flag that does not exist, a value that does not fit, settings that contradict each other.
     """
     flags = for_lerobot(arguments)
-    with private_temporary_folder() as scratch, _spoken(), _without_help_texts():
+    with private_temporary_folder() as scratch, _spoken(flags), _without_help_texts():
         file, settings = _settings_file(flags)
         flags = _found(flags, settings)
         _check_device(flags, settings)
@@ -224,7 +230,7 @@ def _without_help_texts() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _spoken() -> Generator[None]:
+def _spoken(flags: Sequence[str]) -> Generator[None]:
     """What draccus, argparse and LeRobot print or raise about wrong flags, as one `TrainError`."""
     printed = io.StringIO()
     try:
@@ -233,10 +239,10 @@ def _spoken() -> Generator[None]:
     except PolicyError:
         raise
     except SystemExit as problem:
-        said = _in_words(printed.getvalue(), problem.__context__)
+        said = _in_words(printed.getvalue(), problem.__context__, flags)
         raise _policy_error_behind(problem) or TrainError(said) from problem
     except Exception as problem:  # draccus, argparse, yaml, LeRobot and the dataclasses raise a dozen kinds
-        said = _in_words(str(problem) or type(problem).__name__, problem)
+        said = _in_words(str(problem) or type(problem).__name__, problem, flags)
         raise _policy_error_behind(problem) or TrainError(said) from problem
 
 
@@ -248,7 +254,7 @@ def _policy_error_behind(problem: BaseException | None) -> PolicyError | None:
     return None
 
 
-def _in_words(text: str, problem: BaseException | None) -> str:
+def _in_words(text: str, problem: BaseException | None, flags: Sequence[str] = ()) -> str:
     """The last thing that a parser said, with the flag in front, and the nearest flag to an unknown one."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     said = (
@@ -262,11 +268,25 @@ def _in_words(text: str, problem: BaseException | None) -> str:
         instead = BEFORE.get(unknown[1].removeprefix("--"))
         hint = f": {instead}" if instead else nearest(unknown[1], FLAGS)
         return f"there is no flag {unknown[1]}{hint} (see {TRAIN.name} --help)"
+    if (wrong := re.search(r"Couldn't parse '(.*)' into an? (\w+)", said)) and (
+        flag := _flag_of(wrong[1], flags)
+    ):
+        return f"{flag}: expected {KINDS.get(wrong[2], wrong[2])}"
     if "Couldn't instantiate class" in said and (reason := _reason(problem)):
+        if episodes := [
+            flag for flag in flags if flag.startswith("--dataset.episodes=") and "pisode" in reason
+        ]:
+            return f"{episodes[0][:MOST_SHOWN]}: {reason}"
         return f"the policy's settings do not go together: {reason}"
     if match := re.match(r"`([\w.]+)`: (.*)", said):
         return f"--{match[1]}: {match[2]}"
     return said
+
+
+def _flag_of(text: str, flags: Sequence[str]) -> str | None:
+    """The flag whose value a parser could not read: it names the value, and of the flag the last part or nothing."""
+    given = [flag for flag in flags if text in re.split(r"[=,\[\]\s]+", flag)[1:]]
+    return printable(given[0][:MOST_SHOWN]) if given else None
 
 
 def _reason(problem: BaseException | None) -> str | None:
