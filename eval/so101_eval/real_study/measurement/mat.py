@@ -1,8 +1,8 @@
 """The mat under boxes and pallet: where its four tags, its pallet corners, its slots and its pick area are.
 
-Everything is in the arm's base frame (x ahead, y to the left, [m]), where the mat is meant to lie. It fits on A3, or on two
-pages of A4 or letter that are cut along the middle and taped. A print that came out small or large is used as it is once its
-bar was measured: all places are scaled about the middle of the near edge.
+Everything is in the arm's base frame (x ahead, y to the left, [m]), where the mat is meant to lie. It fits on A3, or on
+two pages of A4 or letter that are cut along the middle and taped. A print that came out small or large is used as it is
+once its bar was measured: all places are scaled about the middle of the near edge.
 """
 
 import math
