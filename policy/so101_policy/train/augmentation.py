@@ -73,8 +73,17 @@ SELDOM = 0.25
 """Of the varied pictures that are blurred, and of those in which something is in view: rare on a desk, and dear."""
 
 LIMITS = {
-    **{"share": 1.0, "shift": 0.5, "rotation": 180.0, "scale": 0.9, "perspective": 0.49, "brightness": 1.0},
-    **{"contrast": 1.0, "saturation": 1.0, "hue": 0.5, "blur": 0.1, "cutout": 1.0},
+    "share": 1.0,
+    "shift": 0.5,
+    "rotation": 180.0,
+    "scale": 0.9,
+    "perspective": 0.49,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0.5,
+    "blur": 0.1,
+    "cutout": 1.0,
 }
 """Largest amounts that make sense, by field."""
 
