@@ -115,7 +115,8 @@ def reliance(boxes_m: Sequence[tuple[float, float]], hands_m: Sequence[tuple[flo
     slopes = _slope(box[chosen], hand[chosen])
     low, high = np.nanquantile(slopes, (ALPHA / 2, 1 - ALPHA / 2)).tolist()
     slope = float(_slope(box[None], hand[None])[0])
-    return Reliance(len(box), *(1000 * ASKED_M * value for value in (slope, low, high)))
+    mm = 1000 * ASKED_M
+    return Reliance(len(box), mm * slope, mm * low, mm * high)
 
 
 def _slope(box: Floats, hand: Floats) -> Floats:
