@@ -105,7 +105,7 @@ class Stage:
         if not file.exists():
             return None
         won = {
-            (r.scenario, int(r.policy.partition(":")[2]), r.seed): float(r.success)
+            (r.scenario, int(r.policy.partition(":")[2]), r.seed): float(bool(r.success))
             for r in read_episodes(file)
         }
         cells = (NOMINAL, *levers.SHIFTS)

@@ -12,8 +12,8 @@ there (LeRobot when its actions are used up), and interpolates a policy of 10 ac
 plays an action every tick); the column `asked` has the inferences per episode. `lerobot-eval` films its first ten
 episodes; `lerobot-unfilmed` is the same without, `lerobot-batched` also plays --batch scenes side by side with one
 forward pass for all. `so101-plain` computes by LeRobot's own forward in place of an engine. `so101-two` are two
-processes of `so101` at once, each on a core of its own, and both counted; what it has over `so101` is what a second core
-brings.
+processes of `so101` at once, each on a core of its own, and both counted; what it has over `so101` is what a second
+core brings.
 
     python tests/benchmarks/bench_eval.py [--policy CHECKPOINT] [--task palletize-1] [--episodes 5] [--rounds 3]
         [--warm-up 1] [--batch 4] [--variants so101 so101-plain so101-two lerobot lerobot-unfilmed lerobot-batched]
@@ -148,7 +148,10 @@ def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: 
     def noted(*values: Any, **named: Any) -> Any:
         found = rollout(*values, **named)
         done = found["done"].int()
-        note(len(done), int((done.argmax(dim=1) + 1).sum()))
+        steps = int((done.argmax(dim=1) + 1).sum())
+        # the environment goes at the policy's rate, so a step is several ticks
+        rate = lerobots_rate(values[0] if values else named["env"])
+        note(len(done), round(steps * FPS / rate))
         return found
 
     def unfilmed(*values: Any, **named: Any) -> Any:
@@ -157,6 +160,12 @@ def run_lerobots(arguments: list[str], note: Callable[[int, int], None], films: 
     lerobots.rollout, lerobots.eval_policy_all = noted, unfilmed
     sys.argv = ["lerobot-eval", *arguments]
     lerobots.main()
+
+
+def lerobots_rate(environments: Any) -> float:
+    """Steps a second."""
+    rate = environments.metadata.get("render_fps")
+    return float(rate or environments.envs[0].unwrapped.metadata["render_fps"])
 
 
 # The parent

@@ -1,8 +1,8 @@
 """AprilTags at known places on a flat thing, and where the camera is that sees them.
 
-A tag's corners are counted as OpenCV does: clockwise from the top left one, as the tag is printed. Tags of one size fix
-the camera's pose, but a print that is 1 % small looks exactly like a camera that is 1 % nearer; only a second measure
-of the camera's height (its calibration), or a ruler on the print, tells the two apart.
+A tag's corners are counted as OpenCV does: clockwise from the top left one, as the tag is printed. Tags of one size
+fix the camera's pose, but a print that is 1 % small looks exactly like a camera that is 1 % nearer; only a second
+measure of the camera's height (its calibration), or a ruler on the print, tells the two apart.
 """
 
 from collections.abc import Mapping

@@ -56,7 +56,7 @@ def fastest(
         return next(iter(_made(candidates).values()), None)
     file, key = (folder or default_folder()) / REMEMBERED, _key(graph, candidates)
     known = _remembered(file).get(key)
-    if known in candidates and (made := _made({known: candidates[known]})):
+    if isinstance(known, str) and known in candidates and (made := _made({known: candidates[known]})):
         return made[known]
     backends = _equal(graph, _made(candidates), tolerance)
     if len(backends) < 2:

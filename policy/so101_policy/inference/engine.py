@@ -175,12 +175,13 @@ def check_engine(name: str, precision: str = "f32") -> Precision:
     """Raises EngineError where there is no such engine, or none of that precision. Returns the precision."""
     if name not in ENGINES:
         raise EngineError(f"there is no engine {name!r}; possible: {', '.join(ENGINES)}")
-    found = next((known for known in PRECISIONS if known == precision), None)
-    if found is None:
+    if precision not in PRECISIONS:
         raise EngineError(f"there is no precision {precision!r}; possible: {', '.join(PRECISIONS)}")
-    if found == "bf16" and name not in ("auto", "openvino"):
+    if precision == "f32":
+        return "f32"
+    if name not in ("auto", "openvino"):
         raise EngineError(f"engine {name} computes in f32; bf16 is of engine openvino alone")
-    return found
+    return "bf16"
 
 
 def installed_engine() -> str:

@@ -31,8 +31,8 @@ is masked), a shift by 1 % of the width takes 0.2 to 0.6."""
 LOST = 0.15
 """Less alike than this, and the background is not found either: the camera looks elsewhere."""
 MOVED_AGAIN, MOVED_AGAIN_PX = 0.005, 1.2
-"""Share of the width, and pixels: a shift against the registration in use by more than both is a move. Two registrations
-of one camera, with the arm elsewhere, differ by up to half a pixel at 96 across."""
+"""Share of the width, and pixels: a shift against the registration in use by more than both is a move. Two
+registrations of one camera, with the arm elsewhere, differ by up to half a pixel at 96 across."""
 
 type Images = Mapping[str, NDArray[np.uint8]]
 """Camera -> (height, width, 3) RGB."""

@@ -56,12 +56,14 @@ class AugmentationConfig:
     """Longest side of a rectangle that is hidden, as a share of the picture's side."""
 
 
+_LIGHT = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.03, "blur": 0.008}
+_CAMERA = {"shift": 0.04, "rotation": 2.0, "scale": 0.04, "perspective": 0.03}
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "none": {},
-    "light": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.03, "blur": 0.008},
-    "camera": {"shift": 0.04, "rotation": 2.0, "scale": 0.04, "perspective": 0.03},
+    "light": _LIGHT,
+    "camera": _CAMERA,
+    "desk": {**_LIGHT, **_CAMERA, "cutout": 0.25},
 }
-PRESETS = {**PRESETS, "desk": {**PRESETS["light"], **PRESETS["camera"], "cutout": 0.25}}
 """Amounts by the name of a preset. (A camera of 96 pixels at 0.04 moves by 4 pixels.)"""
 
 DEFAULT_SHARE = 0.5
@@ -70,8 +72,19 @@ DEFAULT_SHARE = 0.5
 SELDOM = 0.25
 """Of the varied pictures that are blurred, and of those in which something is in view: rare on a desk, and dear."""
 
-LIMITS = {"share": 1.0, "shift": 0.5, "rotation": 180.0, "scale": 0.9, "perspective": 0.49, "brightness": 1.0}
-LIMITS |= {"contrast": 1.0, "saturation": 1.0, "hue": 0.5, "blur": 0.1, "cutout": 1.0}
+LIMITS = {
+    "share": 1.0,
+    "shift": 0.5,
+    "rotation": 180.0,
+    "scale": 0.9,
+    "perspective": 0.49,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0.5,
+    "blur": 0.1,
+    "cutout": 1.0,
+}
 """Largest amounts that make sense, by field."""
 
 

@@ -21,7 +21,7 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(
         "so101-bench mat",
-        "Draws the mat of a study's task in true size: pick area, pallet corners, slots, four AprilTags, a bar of 100 mm.",
+        "Draws the mat of a study's task in true size: pick area, pallet corners,\nslots, tags, a bar of 100 mm.",
         EXAMPLES,
     )
     add = parser.add_argument

@@ -1,8 +1,8 @@
 """The front camera as a measuring device: `protocol.Measurement` by what it sees of tags and boxes.
 
-Where the camera is: by the mat's tags in every picture, so a camera that was bumped goes on measuring; without a mat, where
-its calibration has it. Boxes at the start: in the base frame, against where they should lie. Boxes at the end: in the
-pallet's frame. What is not certain is null, with the reason.
+Where the camera is: by the mat's tags in every picture, so a camera that was bumped goes on measuring; without a mat,
+where its calibration has it. Boxes at the start: in the base frame, against where they should lie. Boxes at the end: in
+the pallet's frame. What is not certain is null, with the reason.
 """
 
 import math
@@ -95,8 +95,8 @@ class Camera:
                 placed = camera_from_tags(find_tags(picture), self._mat.corners_m, lens)
                 if placed.rms > MOST_RMS_PX:
                     raise ImplausibleError(
-                        f"the tags fit the mat's drawing to {placed.rms:.1f} px only, allowed are {MOST_RMS_PX}: is the mat "
-                        "flat, are its halves taped edge to edge, is it the mat of this task?"
+                        f"the tags fit the mat's drawing to {placed.rms:.1f} px, allowed are {MOST_RMS_PX}: is the "
+                        "mat flat, are its halves taped edge to edge, is it the mat of this task?"
                     )
                 return Known(View(lens, placed.X), placed.rms, "tags")
         except ImplausibleError as problem:
@@ -131,15 +131,15 @@ class Camera:
         level = Level.STOP if off >= SCALE_STOP else Level.WARN if off >= SCALE_WARN else Level.OK
         bar_mm = mat.bar_mm * scale
         words = f"the print is {100 * scale:.1f} % of what it is taken for: by this its bar is {bar_mm:.1f} mm long"
-        how = f"measure the bar and give --bar_mm; or the camera was moved up or down: so101-calibrate cameras {self._name}"
+        how = f"measure the bar and give --bar_mm; or the camera was moved: so101-calibrate cameras {self._name}"
         findings = [
             Finding(level, CHECK, self._name, words, "99.4 to 100.6 %", "" if level is Level.OK else how)
         ]
         lies = laid(by_tags, calibrated, mat.middle_m)
         far = math.hypot(lies.dx_mm, lies.dy_mm) > LAID_MM or abs(lies.turn_deg) > LAID_DEG
         words = (
-            f"the mat lies {_way(lies.dx_mm, 'too far ahead', 'too near')}, {_way(lies.dy_mm, 'left', 'right')}, turned by "
-            f"{lies.turn_deg:.1f} deg"
+            f"the mat lies {_way(lies.dx_mm, 'too far ahead', 'too near')}, {_way(lies.dy_mm, 'left', 'right')}, "
+            f"turned by {lies.turn_deg:.1f} deg"
         )
         how = "push it back, or calibrate the camera again if that was moved" if far else ""
         findings.append(

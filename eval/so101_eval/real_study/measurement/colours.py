@@ -1,7 +1,8 @@
 """Which pixels are a box, which are what lay there before, and which neither: weights for a fit.
 
-A weight is the logarithm of a likelihood ratio, cut off at both ends: positive where a pixel looks like one of the box's own
-colours, negative where it looks as before, 0 where it looks like neither (a hand, another box). Both may be darker or
+A weight is the logarithm of a likelihood ratio, cut off at both ends: positive where a pixel looks like one of the
+box's own colours, negative where it looks as before, 0 where it looks like neither (a hand, another
+box). Both may be darker or
 brighter than they were (a shadow, a side face, another lamp); only what the hue says as well counts fully.
 """
 

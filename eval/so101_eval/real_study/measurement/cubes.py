@@ -1,8 +1,9 @@
 """Cubes in a picture: what of a cube is seen from a camera, and sums over what it covers, exactly and without pixels.
 
-A place is (x, y, yaw) of a cube that stands on a level surface. The faces that a camera sees tile the cube's silhouette, and
-the sum of a map over a face is an integral along its four edges (Green's theorem) of the map's running sums down its columns.
-So a sum changes smoothly with the place, to hundredths of a pixel, and thousands of places are summed at once.
+A place is (x, y, yaw) of a cube that stands on a level surface. The faces that a camera sees tile the cube's
+silhouette, and the sum of a map over a face is an integral along its four edges (Green's theorem) of the map's running
+sums down its columns. So a sum changes smoothly with the place, to hundredths of a pixel, and thousands of places
+are summed at once.
 
 Shapes: N places, F = 5 faces (none sees the underside), S samples on an edge.
 """
@@ -18,8 +19,8 @@ from so101_calibration.cameras.poses import Matrix, inverse
 type Floats = NDArray[np.float64]
 
 SAMPLES, COARSE = 12, 5
-"""On an edge of a face, the first in its corner: lens distortion bends it, and running sums are sampled there. The coarse number
-is for searches: a map that changes within 5 px is summed to some percent."""
+"""On an edge of a face, the first in its corner: lens distortion bends it, and running sums are sampled there. The
+coarse number is for searches: a map that changes within 5 px is summed to some percent."""
 
 _CORNERS = np.array([(x, y, z) for z in (0, 1) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))], float)
 """(8, 3) in half edges in the plane, and edges up; the bottom ones first."""

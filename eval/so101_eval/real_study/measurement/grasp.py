@@ -1,8 +1,8 @@
 """Where the hand closed, against the box; and from many trials how far the hand follows a box that lies elsewhere.
 
-The place of the hand is from the measured joints alone (forward kinematics), that of the box from the measured start, so
-the two share nothing. A policy that looks puts its hand where the box is; one that has learned a motion by heart closes in the
-middle of where boxes were in its demonstrations.
+The place of the hand is from the measured joints alone (forward kinematics), that of the box from the measured start,
+so the two share nothing. A policy that looks puts its hand where the box is; one that has learned a motion by heart
+closes in the middle of where boxes were in its demonstrations.
 """
 
 import math
@@ -18,7 +18,7 @@ from so101_robot.joints import GRIPPER
 type Floats = NDArray[np.float64]
 
 PADS_M = np.array((0.0046, 0.0, -0.0984))
-"""Middle between the pads round a 25 mm box, in the frame of the link `gripper`: the fixed pad's plane is at x = -7.9 mm."""
+"""Middle between the pads round a 25 mm box, in the frame of the link `gripper`: the fixed pad is at x = -7.9 mm."""
 HAND = next(number for number, link in enumerate(LINKS) if link.name == "gripper")
 LOW_M = 0.050
 """The hand is among the boxes below this; a gripper that closes higher up grasps at nothing."""
@@ -85,8 +85,8 @@ class Reliance(NamedTuple):
         if self.follows_mm is None or self.low_mm is None or self.high_mm is None:
             return f"not measured: {self.why_not}"
         return (
-            f"the hand follows a box that starts {1000 * ASKED_M:.0f} mm elsewhere by {self.follows_mm:.0f} mm, 95 % CI "
-            f"[{self.low_mm:.0f}, {self.high_mm:.0f}], {self.trials} trials"
+            f"the hand follows a box that starts {1000 * ASKED_M:.0f} mm elsewhere by {self.follows_mm:.0f} mm, "
+            f"95 % CI [{self.low_mm:.0f}, {self.high_mm:.0f}], {self.trials} trials"
         )
 
 
@@ -115,7 +115,8 @@ def reliance(boxes_m: Sequence[tuple[float, float]], hands_m: Sequence[tuple[flo
     slopes = _slope(box[chosen], hand[chosen])
     low, high = np.nanquantile(slopes, (ALPHA / 2, 1 - ALPHA / 2)).tolist()
     slope = float(_slope(box[None], hand[None])[0])
-    return Reliance(len(box), *(1000 * ASKED_M * value for value in (slope, low, high)))
+    mm = 1000 * ASKED_M
+    return Reliance(len(box), mm * slope, mm * low, mm * high)
 
 
 def _slope(box: Floats, hand: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Boxes in a picture from a camera at a known place: on the table at the start, on the pallet at the end.
 
-At the start nothing is known of the empty table but that it is paler than boxes: something saturated of a box's size is a box,
-and its own colours and those round it make the weights of the fit. At the end the picture at the start says what lay
+At the start nothing is known of the empty table but that it is paler than boxes: something saturated of a box's size
+is a box, and its own colours and those round it make the weights of the fit.
+At the end the picture at the start says what lay
 under the boxes and how each of them looks.
 """
 
@@ -31,9 +32,9 @@ NEAR_M = 0.060
 INSIDE_PX, OUTSIDE_PX, RING_PX = 2, 3, 10
 """Margins to a fitted outline: where its colours and those of the ground are taken."""
 
-AGREE_M, AGREE_RAD = 0.0025, math.radians(6)
+AGREE_M, AGREE_RAD = 0.0025, math.radians(8)
 """Between the two estimates."""
-LEAST_SCORE, LEAST_LOSS, LEAST_TURN_LOSS = 0.45, 0.04, 0.004
+LEAST_SCORE, LEAST_LOSS, LEAST_TURN_LOSS = 0.45, 0.02, 0.003
 MOST_MISFIT_PX = 1.2
 
 
@@ -248,7 +249,7 @@ def _disc(radius_px: int) -> NDArray[np.uint8]:
 
 
 def gain(before: Floats, after: Floats) -> Floats:
-    """(3,) brightness of the picture after over that before, by the median of all pixels that are neither dark nor clipped."""
+    """(3,) brightness of the picture after over that before, by the median of pixels neither dark nor clipped."""
     usable = (before.min(-1) > 20) & (after.min(-1) > 20) & (before.max(-1) < 250) & (after.max(-1) < 250)
     if usable.sum() < 500:
         return np.ones(3)

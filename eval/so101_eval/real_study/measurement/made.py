@@ -43,9 +43,7 @@ def measurement_of(study: Study, calibration: Path, bar_mm: float | None) -> Mea
         return Nothing(how)
     pose = known.pose.placed.X if known.pose is not None and known.pose.frame == "base" else None
     if mat is None and pose is None:
-        return Nothing(
-            f"{path} knows no place of {FRONT}: so101-calibrate cameras front measures it, or so101-bench mat prints a mat"
-        )
+        return Nothing(f"{path} knows no place of {FRONT}: so101-calibrate cameras front measures it")
     return Camera(study.plan_task, known.intrinsics, pose, mat, study.tolerances)
 
 

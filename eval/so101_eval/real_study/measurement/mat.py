@@ -120,8 +120,8 @@ class Mat:
     def picture(self, pixels_per_mm: float) -> NDArray[np.uint8]:
         """(h, w) grey levels of the sheet as seen from above with the arm at the lower edge; for a simulated mat."""
         height, width = (round(side * 1000 * pixels_per_mm) for side in (FAR_M - NEAR_M, 2 * HALF_WIDTH_M))
-        y = HALF_WIDTH_M - (np.arange(width) + 0.5) / (1000 * pixels_per_mm)
-        x = FAR_M - (np.arange(height) + 0.5) / (1000 * pixels_per_mm)
+        y = HALF_WIDTH_M - (np.arange(width, dtype=np.float64) + 0.5) / (1000 * pixels_per_mm)
+        x = FAR_M - (np.arange(height, dtype=np.float64) + 0.5) / (1000 * pixels_per_mm)
         sheet = np.ones((height, width))
         for shape in self.shapes():
             low, high = shape.corners_m.min(0), shape.corners_m.max(0)

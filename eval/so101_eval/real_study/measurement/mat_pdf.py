@@ -72,8 +72,8 @@ def _page(mat: Mat, size_mm: tuple[float, float], middle_m: float, *, whole: boo
     )
     if not whole:
         note += "; cut along the line in the middle, tape the halves edge to edge"
-    at = on_page(np.array((NEAR_M + 0.004, middle_m)))
-    axes.text(*at.tolist(), note, fontsize=5, ha="center", va="bottom", color="0.3")
+    x, y = on_page(np.array((NEAR_M + 0.004, middle_m))).tolist()
+    axes.text(x, y, note, fontsize=5, ha="center", va="bottom", color="0.3")
     return figure
 
 

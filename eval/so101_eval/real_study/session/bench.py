@@ -86,9 +86,8 @@ class Bench:
 
     def pictures(self) -> Pictures:
         """What is measured by and kept."""
-        if self._record is not None:
-            return self._record()
-        return {name: frame.image for name, frame in self.frames().items()}
+        seen = {name: frame.image for name, frame in self.frames().items()}
+        return seen if self._record is None else {**seen, **self._record()}
 
     def health(self) -> Health:
         """Hottest servo and lowest supply; None where servos do not say it."""

@@ -243,6 +243,7 @@ class Session:
         reset = self._study.reset(place.block)
         most = self._study.tolerances
         hurried = not self._measurement.available or self._settings.countdown_s <= 0
+        scripted = self._settings.rehearsal and self._settings.countdown_s <= 0  # its hands are exact
         still = Still(FRONT, 0.0 if hurried else most.still_s)
         last = self._state.last
         can_undo = last is not None and last.outcome is not None and last.void is None
@@ -255,7 +256,7 @@ class Session:
             near = [offset.within(most.reset_mm, most.reset_deg) for offset in offsets]
             hottest = self._bench.health().hottest_c
             hot = hottest is not None and hottest > HOTTEST_C
-            ready = not hot and resting and all(ok is not False for ok in near)
+            ready = not hot and resting and (scripted or all(ok is not False for ok in near))
             start = reset.boxes
             targets = tuple(
                 Target(offset.box, outlines.get(offset.box, ()), ok, _where(offset, start[offset.box].x_m,

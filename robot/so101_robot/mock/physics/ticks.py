@@ -49,8 +49,7 @@ def address_of(structure: mujoco.MjModel | mujoco.MjData) -> int:
     return int(structure._address)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@intrinsic
-def _call(context: Any, function: Any, model: Any, data: Any) -> tuple[Any, Callable[..., Any]]:
+def _typed(context: Any, function: Any, model: Any, data: Any) -> tuple[Any, Callable[..., Any]]:
     """`function(model, data)`, all of them addresses."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -61,6 +60,9 @@ def _call(context: Any, function: Any, model: Any, data: Any) -> tuple[Any, Call
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+_call: Any = intrinsic(_typed)
 
 
 @njit(cache=True)
