@@ -26,6 +26,7 @@ import numpy as np
 
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import parse_line, to_json
+from so101_eval.palletizing.scene.tasks import TASKS
 from so101_eval.palletizing.score.record import Score
 from so101_policy.errors import shown
 from so101_policy.files.plain_data import parse_json
@@ -173,7 +174,10 @@ def _check_figures(record: EpisodeRecord) -> None:
         if (getattr(record, name) or 0) < 0:
             raise ValueError(f"{name} is {getattr(record, name)}, expected 0 or more")
     typed(float, record.timing.get("wall_s"), "timing.wall_s")
-    typed(dict[str, float | dict[str, float | None] | None], record.shares or {}, "shares")
+    shares = typed(dict[str, float | dict[str, float | None] | None], record.shares or {}, "shares")
+    for name in ("state", "vision", "latent"):
+        typed(float | None, shares.get(name), f"shares.{name}")
+    typed(dict[str, float | None] | None, shares.get("uniform"), "shares.uniform")
     typed(dict[str, str | None], record.media or {}, "media")
 
 
@@ -221,8 +225,12 @@ def read_runs(folders: Iterable[Path]) -> list[EpisodeRecord]:
 
 
 def check_together(records: Sequence[EpisodeRecord]) -> None:
-    """Whether these may stand in one table. Raises `RecordError` for versions that are mixed, a name that means two
-    checkpoints, or a scene that was not the same for all."""
+    """Whether these may stand in one table. Raises `RecordError` for a task that is not known, versions that are mixed,
+    a name that means two checkpoints, or a scene that was not the same for all."""
+    if unknown := sorted({record.task for record in records} - TASKS.keys()):
+        raise RecordError(
+            f"a task that this version does not know: {shown(unknown[0])}; expected one of {', '.join(TASKS)}"
+        )
     for what, belongs, value in _ONE_OF:
         seen: dict[str, str] = {}
         for record in records:

@@ -100,13 +100,34 @@ def check_lines(folder: Path, seed: int) -> None:
         refused = ""
     if refused:
         assert refused.startswith(
-            (f"{path}, line ", "records of two", "one name, two", "policies met different")
+            (
+                f"{path}, line ",
+                "a task that this",
+                "records of two",
+                "one name, two",
+                "policies met different",
+            )
         )
         assert len(refused) < 1000
         return
     for text in (as_csv(records), json.dumps(as_eval_info(records), allow_nan=False)):
         assert text
     json.dumps(report_data(records), allow_nan=False)
+
+
+def test_the_name_of_another_task_is_refused(tmp_path: Path):
+    """A report draws the places of the task."""
+    records = read_episodes(written(tmp_path, LINES))
+    with pytest.raises(
+        RecordError, match="a task that this version does not know: 'nominal'; expected one of pal"
+    ):
+        report_data([dataclasses.replace(record, task="nominal") for record in records])
+
+
+@pytest.mark.parametrize("seed", [11371, 52764])
+def test_what_was_found_by_damaging_stays_mended(tmp_path: Path, seed: int):
+    """A share of attention that is a number in a table's place, and a task that there is not."""
+    check_lines(tmp_path, seed)
 
 
 @settings(max_examples=60, derandomize=True, **SEEDED)

@@ -261,11 +261,11 @@ def test_a_joint_that_was_blocked_and_comes_free_is_hardly_faster_than_its_limit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hz", [10, 30, 200])
+@pytest.mark.parametrize(("hz", "at_most"), [(10, 1.9), (30, 1.6), (200, 1.5)])
 @pytest.mark.parametrize("limit", [30.0, 60.0, 120.0, 180.0])
-def test_every_joint_that_comes_free_at_every_rate(arm: MockArm, limit: float, hz: int):
+def test_every_joint_that_comes_free_at_every_rate(arm: MockArm, limit: float, hz: int, at_most: float):
     for joint in range(GRIPPER):
-        assert block_and_free(arm, joint, limit, hz).fastest <= 1.6 * limit
+        assert block_and_free(arm, joint, limit, hz).fastest <= at_most * limit
 
 
 @pytest.mark.slow
