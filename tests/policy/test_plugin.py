@@ -38,4 +38,4 @@ def test_a_room_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", find_nothing)
     monkeypatch.setattr("importlib.import_module", refuse)
     reload(lerobot_policy_so101)
-    assert asked == ["so101_robot", "so101_eval", "so101_policy"]
+    assert asked == ["so101_robot", "so101_eval", "so101_policy", "so101_policy"]

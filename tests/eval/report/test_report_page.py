@@ -46,7 +46,12 @@ def film(episode: Mapping[str, Any]) -> Filmed:
 
 @pytest.fixture(scope="module")
 def data() -> dict[str, Any]:
-    cells = {("nominal", 0): 0.0, ("camera-pose", 1): -0.5, ("camera-pose", 2): -1.0}
+    cells = {
+        ("nominal", 0): 0.0,
+        ("camera-pose", 1): -0.5,
+        ("camera-pose", 2): -1.0,
+        ("box-everywhere", 1): 0.0,
+    }
     records = made.made_up({"baseline": 0.0, EVIL: 1.5}, 12, (0,), cells)
     return report_data(records, [made.reliance_file(records)])
 

@@ -104,7 +104,7 @@ def test_a_settings_file_is_asked_the_same(tmp_path: Path, flags: Flags, capsys:
         ("optimizer_lr: .nan", "not a finite number"),
         ("- 1", "expected to have settings"),
         (
-            "a: &a [x, x, x, x, x, x]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcd") + "[" * 40,
+            "a: &a [x, x, x, x, x, x]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcd") + "e: " + "[" * 40,
             "nested 33 deep",
         ),
     ],

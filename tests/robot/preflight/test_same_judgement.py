@@ -293,7 +293,12 @@ def test_so101_run_asks_that_judgement(
 ) -> None:
     damage(bench, BY_NAME[name])
     policy = SimpleNamespace(
-        path=bench.folder, check_robot=lambda *_: None, start_pose=None, trained_on=TrainedOn(fps=30.0)
+        path=bench.folder,
+        check_robot=lambda *_: None,
+        start_pose=None,
+        trained_on=TrainedOn(fps=30.0),
+        cameras={},
+        backgrounds={},
     )
     monkeypatch.setattr(run.compose, "load_policy", lambda config: policy)
     monkeypatch.setattr(run.compose, "about", lambda *_: {})

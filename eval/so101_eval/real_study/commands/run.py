@@ -1,5 +1,6 @@
 """so101-bench run STUDY: one sitting at the arm. The same command goes on after anything."""
 
+import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from so101_eval.real_study.console.operators import make_operator
 from so101_eval.real_study.measurement.made import of_rig
 from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.sitting import MOCK, sit
+from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK, say
 from so101_robot.commands.flags import normalised, parse
 
@@ -27,44 +29,38 @@ def main(arguments: Sequence[str]) -> int:
         )
     if config.robot.port == MOCK:
         raise ConfigError(f"--robot.port=mock is no real arm; so101-bench rehearse {folder} plays on it")
-    make = partial(
-        make_operator,
-        port=int(own.get("--port", "8101")),
-        lan="--lan" in own,
-        console="--no_console" not in own,
-    )
-    bar_mm = _bar_mm(own.get("--bar_mm"))
-    state = sit(
-        folder, config, make, partial(of_rig, bar_mm=bar_mm), Settings(operator=own.get("--operator", ""))
-    )
+    make = partial(make_operator, port=own.port, lan=own.lan, console=not own.no_console)
+    state = sit(folder, config, make, partial(of_rig, bar_mm=own.bar_mm), Settings(operator=own.operator))
     say(f"blocks that count: {len(state.complete)}; the same command goes on" if state.now else
         f"the study is over: so101-bench unblind {folder}")  # fmt: skip
     return OK
 
 
-def split(arguments: Sequence[str]) -> tuple[Path, dict[str, str], dict[str, str]]:
+def split(arguments: Sequence[str]) -> tuple[Path, argparse.Namespace, dict[str, str]]:
     """The study, this command's own flags, and those of the arm. Raises `ConfigError` for no study."""
     rest = list(arguments)
     if not rest or rest[0].startswith("-"):
         raise ConfigError(f"which study? the first argument is its folder: {NAME} STUDY --robot.port=...")
     switches = [argument for argument in rest[1:] if argument in ("--lan", "--no_console")]
     flags = normalised([argument for argument in rest[1:] if argument not in switches])
-    own = dict.fromkeys(switches, "true") | {flag: value for flag, value in flags.items() if flag in OWN}
-    if not own.get("--port", "1").isdigit():
-        raise ConfigError(f"--port={own['--port']}: expected a number")
-    return Path(rest[0]), own, {flag: value for flag, value in flags.items() if flag not in OWN}
+    own = [*switches, *(f"{flag}={value}" for flag, value in flags.items() if flag in OWN)]
+    return (
+        Path(rest[0]),
+        parser().parse_args(own),
+        {flag: value for flag, value in flags.items() if flag not in OWN},
+    )
 
 
-def _bar_mm(given: str | None) -> float | None:
-    """Of the mat; None: there is none. Raises `ConfigError` for what is no number."""
-    if given is None:
-        return None
-    try:
-        return float(given)
-    except ValueError:
-        raise ConfigError(
-            f"--bar_mm={given}: expected the length of the mat's bar in millimetres, such as 99.5"
-        ) from None
+def parser() -> Parser:
+    """Of this command's own flags; those of the arm are `so101-run`'s."""
+    parser = Parser(NAME, "One sitting at the arm.", "")
+    add = parser.add_argument
+    add("--port", type=Whole(1, 65_535), default=8101)
+    add("--lan", action="store_true")
+    add("--no_console", action="store_true")
+    add("--operator", default="")
+    add("--bar_mm", type=Number(50, 200), default=None)
+    return parser
 
 
 def help_text() -> str:
