@@ -285,7 +285,12 @@ def _in_words(text: str, problem: BaseException | None, flags: Sequence[str] = (
 
 def _flag_of(text: str, flags: Sequence[str]) -> str | None:
     """The flag whose value a parser could not read: it names the value, and of the flag the last part or nothing."""
-    given = [flag for flag in flags if text in re.split(r"[=,\[\]\s]+", flag)[1:]]
+    given = [
+        flag
+        for flag in flags
+        if text
+        in [word.replace(".nan", "nan").replace(".inf", "inf") for word in re.split(r"[=,\[\]\s]+", flag)[1:]]
+    ]
     return printable(given[0][:MOST_SHOWN]) if given else None
 
 
@@ -293,4 +298,7 @@ def _reason(problem: BaseException | None) -> str | None:
     """What was wrong in the end: draccus wraps a dataclass's own sentence in one that leaves it out."""
     while isinstance(problem, DraccusException) and problem.__cause__ is not None:
         problem = problem.__cause__
-    return " ".join(str(problem).split()) if problem is not None else None
+    # LeRobot calls n_obs_steps by another name there
+    return (
+        " ".join(str(problem).split()).replace("`nobs_steps", "`n_obs_steps") if problem is not None else None
+    )
