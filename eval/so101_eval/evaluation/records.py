@@ -175,9 +175,9 @@ def _check_figures(record: EpisodeRecord) -> None:
             raise ValueError(f"{name} is {getattr(record, name)}, expected 0 or more")
     typed(float, record.timing.get("wall_s"), "timing.wall_s")
     shares = typed(dict[str, float | dict[str, float | None] | None], record.shares or {}, "shares")
-    for name in ("state", "vision", "latent"):
-        typed(float | None, shares.get(name), f"shares.{name}")
-    typed(dict[str, float | None] | None, shares.get("uniform"), "shares.uniform")
+    figures = {name: shares.get(name) for name in ("state", "vision", "latent")}
+    typed(dict[str, float | None], figures, "shares")
+    typed(dict[str, float | None], shares.get("uniform") or {}, "shares.uniform")
     typed(dict[str, str | None], record.media or {}, "media")
 
 
