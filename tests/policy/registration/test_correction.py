@@ -124,6 +124,18 @@ def test_a_shift_beyond_what_was_shown_to_work_is_refused(
         find_correction(background, bench.picture(rng(), bench.moved(0.2)))
 
 
+@pytest.mark.parametrize("limit", ["LEAST_SHARE", "LEAST_LIKENESS"])
+def test_a_registration_below_what_is_certain_is_refused(
+    bench: TextureBench, background: Background, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picture is put back by the limits as they are, and by none that it does not reach."""
+    live = bench.picture(rng(), bench.moved(0.03, -1.0))
+    assert find_correction(background, live).H is not None
+    monkeypatch.setattr(f"so101_policy.registration.correction.{limit}", 1.01)
+    with pytest.raises(RegistrationError, match="it is not certain how the camera has moved"):
+        find_correction(background, live)
+
+
 def test_a_camera_that_moves_during_a_run_is_noticed_and_registered_again(
     bench: TextureBench, background: Background
 ) -> None:
