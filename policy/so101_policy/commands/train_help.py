@@ -55,8 +55,8 @@ WORDS = {
     ),
     "recipe": (
         "NAME",
-        "recommended: the small model, batch 16, 9000 steps, no regularizer, which placed most boxes; stock: every "
-        "extra off. Single flags win over it",
+        "recommended: the small model, batch 16, 9000 steps, no regularizer, as the package's baseline was trained; "
+        "stock: every extra off. Single flags win over it",
     ),
     "policy.path": ("PATH", "start from a checkpoint (a folder, or a hub id) instead"),
     "policy.type": ("regularized_act", "or act: LeRobot's own"),

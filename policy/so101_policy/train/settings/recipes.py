@@ -1,4 +1,4 @@
-"""Flags by one name: what was found to work, so that nobody has to know which flags that takes.
+"""Flags by one name, so that nobody has to know which flags a way to train takes.
 
 A recipe is nothing but flags. Single flags win over it, and a checkpoint's settings name the flags and not the recipe,
 so a changed recipe changes no run that was begun.
@@ -22,8 +22,8 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
         "--steps": "9000",
     },
 }
-"""Name -> flags. `stock`: ACT as LeRobot trains it, every extra off. `recommended`: docs/training.md says what each
-part costs and what it was seen to buy; what buys most is how the demonstrations are recorded."""
+"""Name -> flags. `stock`: ACT as LeRobot trains it, every extra off. `recommended`: what the package's baseline was
+trained with; no other way to train was shown to be better (docs/study.md)."""
 
 
 def expanded(flags: Mapping[str, str]) -> dict[str, str]:
