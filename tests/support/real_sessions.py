@@ -95,9 +95,13 @@ class Table:
     """An operator who knows how each trial ends: by block and policy, whatever the order."""
 
     def __init__(
-        self, bench: PretendBench, succeeds: Callable[[int, int], bool], void: str | None = None
+        self,
+        trial: Callable[[], tuple[int, int]],
+        succeeds: Callable[[int, int], bool],
+        void: str | None = None,
     ) -> None:
-        self._bench, self._succeeds, self.void = bench, succeeds, void
+        """`trial`: block and policy of the one that was played last, perhaps by a process that was killed since."""
+        self._trial, self._succeeds, self.void = trial, succeeds, void
         self.views: list[View] = []
         self.answers: dict[str, list[Action]] = {}
         """By screen: what is done first there, before the usual."""
@@ -117,7 +121,7 @@ class Table:
             case "rig":
                 return Action("rig", {"reason": self.void})
             case "outcome":
-                success = self._succeeds(self._bench.block, self._bench.number) and view.suggested != "fault"
+                success = self._succeeds(*self._trial()) and view.suggested != "fault"
                 data = {"stages": [7 if success else 2], "success": success, "why": view.suggested}
                 return Action("outcome", data)
             case "block":
@@ -154,7 +158,7 @@ class Sitting:
         settings: Settings | None = None,
     ) -> None:
         self.bench = PretendBench(fault)
-        self.operator = Table(self.bench, succeeds)
+        self.operator = Table(self._last, succeeds)
         ready = Ready(tuple(Number(n) for n in range(len(study.policies))), 0.0, 0.0)  # type: ignore[arg-type]
         self.schedule = unseal(folder, study)
         self.session = Session(
@@ -165,6 +169,10 @@ class Sitting:
 
     def run(self) -> State:
         return self.session.run()
+
+    def _last(self) -> tuple[int, int]:
+        trial = list(self.session._state.trials.values())[-1]
+        return trial.block, self.schedule.orders[trial.place][trial.slot]
 
 
 class KillingJournal(Journal):
