@@ -9,7 +9,6 @@ import draccus
 import numpy as np
 import pytest
 
-from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY, RUN
 from so101_robot.commands import replay, run
 from so101_robot.commands.run_config import RunConfig
@@ -25,20 +24,6 @@ QUICK = [
     "--robot.mock.realtime_factor=0",
     "--dashboard=off",
 ]
-
-
-@pytest.fixture
-def touched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What moves an arm, or holds it, or lets it go."""
-    calls: list[str] = []
-    for name in ("command", "hold", "release"):
-
-        def note(self: SO101, *values: Any, name: str = name) -> Any:
-            calls.append(name)
-            raise AssertionError(f"{name} although the pre-flight says stop")
-
-        monkeypatch.setattr(SO101, name, note)
-    return calls
 
 
 def test_so101_run_drives_nothing(

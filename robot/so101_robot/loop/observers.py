@@ -10,14 +10,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from so101_robot.errors import describe
 from so101_robot.loop.tick import Observer, Tick
 from so101_robot.message import Message, Severity
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 

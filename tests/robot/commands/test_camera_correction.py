@@ -20,7 +20,6 @@ from so101_policy.registration.files import (
     write_background,
     write_painted,
 )
-from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
@@ -68,20 +67,6 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, NDArray[np.uint8]]]
 
     monkeypatch.setattr(ActPolicy, "predict", note)
     return seen
-
-
-@pytest.fixture
-def touched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What moves an arm, or holds it, or lets it go."""
-    calls: list[str] = []
-    for name in ("command", "hold", "release"):
-
-        def note(self: SO101, *values: Any, name: str = name) -> Any:
-            calls.append(name)
-            raise AssertionError(f"{name} although the camera is not put back")
-
-        monkeypatch.setattr(SO101, name, note)
-    return calls
 
 
 def test_the_policy_sees_a_moved_cameras_pictures_put_back_and_the_run_says_so(
