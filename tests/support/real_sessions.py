@@ -45,6 +45,7 @@ class PretendBench:
         self.signal: str | None = None
 
     config = type("Config", (), {"ticks_per_s": 30.0})
+    zero_deg = (0.0,) * 6
 
     def frames(self) -> Mapping[str, Any]:
         return {}

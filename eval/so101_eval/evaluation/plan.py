@@ -27,7 +27,7 @@ from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import NOMINAL, SCENARIOS, load_scenario
-from so101_eval.palletizing.scene.tasks import load_task
+from so101_eval.palletizing.scene.tasks import is_own, load_task
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.engine import check_engine, check_installed, installed_engine
 from so101_policy.inference.graph import EngineError
@@ -74,7 +74,8 @@ class Plan:
     """Whether cameras that moved are put back, as `so101-run --camera.correct` does it: auto or off."""
 
     def __post_init__(self) -> None:
-        load_task(self.task)
+        if not is_own(self.task):
+            load_task(self.task)
         for scenario, level in self.cells:
             load_scenario(scenario).knobs(level)
         if not self.cells or self.episodes < 1:

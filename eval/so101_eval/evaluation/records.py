@@ -26,7 +26,7 @@ import numpy as np
 
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import parse_line, to_json
-from so101_eval.palletizing.scene.tasks import TASKS
+from so101_eval.palletizing.scene.tasks import TASKS, is_own
 from so101_eval.palletizing.score.record import Score
 from so101_policy.errors import shown
 from so101_policy.files.plain_data import parse_json
@@ -115,6 +115,9 @@ class EpisodeRecord:
     LeRobot's own forward."""
     correction: dict[str, Any] | None = None
     """How cameras were put back (`correcting.py`): cameras, moved_again, failed; None: they were not."""
+    grasp: dict[str, Any] | None = None
+    """Where the hand first closed, against the box (`real_study.measurement.grasp`): box, box_mm, hand_mm, off_mm; or
+    why_not. None: not looked at, as in the simulation."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -179,6 +182,11 @@ def _check_figures(record: EpisodeRecord) -> None:
     typed(dict[str, float | None], drawn, "shares")
     typed(dict[str, float | None], shares.get("uniform") or {}, "shares.uniform")
     typed(dict[str, str | None], record.media or {}, "media")
+    if record.grasp and "why_not" not in record.grasp:
+        for name in ("box_mm", "hand_mm"):
+            if len(typed(list[float], record.grasp.get(name), f"grasp.{name}")) != 2:
+                raise ValueError(f"grasp.{name} is {shown(record.grasp[name])}, expected two numbers")
+        typed(float, record.grasp.get("off_mm"), "grasp.off_mm")
 
 
 # Reading
@@ -227,7 +235,7 @@ def read_runs(folders: Iterable[Path]) -> list[EpisodeRecord]:
 def check_together(records: Sequence[EpisodeRecord]) -> None:
     """Whether these may stand in one table. Raises `RecordError` for a task that is not known, versions that are mixed,
     a name that means two checkpoints, or a scene that was not the same for all."""
-    if unknown := sorted({record.task for record in records} - TASKS.keys()):
+    if unknown := sorted({record.task for record in records if not is_own(record.task)} - TASKS.keys()):
         raise RecordError(
             f"a task that this version does not know: {shown(unknown[0])}; expected one of {', '.join(TASKS)}"
         )

@@ -28,10 +28,9 @@ from so101_eval.expert.mover import Motion, Mover, Style, azimuth_rad
 from so101_eval.expert.tempo import Tempo
 from so101_eval.palletizing.scene.draw import Reset, draw, stream
 from so101_eval.palletizing.scene.happenings import pallet_now
-from so101_eval.palletizing.scene.layout import LIFT_REACH_M
 from so101_eval.palletizing.scene.reset_data import PalletStart
 from so101_eval.palletizing.scene.scenarios import NOMINAL
-from so101_eval.palletizing.scene.tasks import PALLET_M, PAN_AXIS_M, Slot, Task, load_task
+from so101_eval.palletizing.scene.tasks import LIFT_REACH_M, PALLET_M, PAN_AXIS_M, Slot, Task, load_task
 from so101_eval.palletizing.score.placement import in_world
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks.inference import Observation

@@ -2,12 +2,14 @@
 
 `paired` for a fixed number of common scenes, `sequential` for a study that is looked at after every pair, `unpaired`
 where scenes were not shared, `resampling` over training seeds, `intervals` and `rates` for one policy, `multiplicity`
-for many comparisons, `power` for planning, `agreement` for scorers. `python -m experiments.null_simulations`
+for many comparisons, `power` for planning, `agreement` for scorers, `prediction_powered` where a simulation helps,
+`following` for what follows what. `python -m experiments.null_simulations`
 measures that they keep what they promise. Differences are first minus second; intervals hold 1 - alpha.
 """
 
 from so101_eval.statistics.agreement import cohen_kappa, raw_agreement
 from so101_eval.statistics.checks import ALPHA, POWER, StatisticsError
+from so101_eval.statistics.following import Following, following
 from so101_eval.statistics.intervals import Interval, clopper_pearson, jeffreys, posterior_density, wilson
 from so101_eval.statistics.multiplicity import (
     compact_letters,
@@ -26,6 +28,7 @@ from so101_eval.statistics.power import (
     pairs_needed_exactly,
     sequential_power,
 )
+from so101_eval.statistics.prediction_powered import Powered, prediction_powered
 from so101_eval.statistics.rates import garwood
 from so101_eval.statistics.resampling import (
     Bootstrap,
@@ -61,8 +64,10 @@ __all__ = [
     "POWER",
     "Bootstrap",
     "Decision",
+    "Following",
     "Interval",
     "Pairs",
+    "Powered",
     "StatisticsError",
     "Watched",
     "barnard",
@@ -81,6 +86,7 @@ __all__ = [
     "e_value",
     "e_value_mean",
     "e_value_one_sided",
+    "following",
     "garwood",
     "holm",
     "jeffreys",
@@ -99,6 +105,7 @@ __all__ = [
     "pairs_needed_exactly",
     "permutation_test",
     "posterior_density",
+    "prediction_powered",
     "raw_agreement",
     "sequential_power",
     "sign_flip_test",

@@ -24,7 +24,7 @@ from so101_eval.palletizing.scene.tasks import PALLET_M, load_task
 from so101_eval.palletizing.score.placement import in_world
 from so101_eval.real_study.measurement.camera import Camera
 from so101_eval.real_study.measurement.cubes import Summed, View, areas_px, corners, drawn
-from so101_eval.real_study.measurement.grasp import first_grasp, pads_m, reliance
+from so101_eval.real_study.measurement.grasp import NEVER, first_grasp, grasp_in, pads_m
 from so101_eval.real_study.measurement.made import measurement_of
 from so101_eval.real_study.measurement.mat import FAR_M, HALF_WIDTH_M, NEAR_M, Mat
 from so101_eval.real_study.measurement.mat_pdf import write_mat
@@ -353,22 +353,29 @@ def test_the_first_closing_low_over_the_table_is_the_grasp() -> None:
     assert first_grasp(np.array([high, closed_high])) is None
 
 
-def test_a_hand_that_follows_half_way_is_found_and_one_that_stands_is_not() -> None:
-    rng = np.random.default_rng(1)
-    boxes = rng.uniform(-0.03, 0.03, (20, 2))
-    noise = rng.normal(0, 0.002, (20, 2))
 
-    half = reliance([tuple(b) for b in boxes], [tuple(h) for h in 0.5 * boxes + noise])
-    none = reliance([tuple(b) for b in boxes], [tuple(h) for h in noise])
+def test_the_grasp_of_a_trial_is_told_against_where_the_box_was_measured() -> None:
+    open_low = [0.0, 10, 10, 70, 0, 60]
+    closed = [*open_low[:5], 20.0]
+    ticks = [
+        {"phase": "approach", "state": [*open_low[:5], 90.0]},
+        {"phase": "run", "state": open_low},
+        {"phase": "run", "state": [None, *closed[1:]]},
+        {"phase": "run", "state": closed},
+        {"messages": ["the last line"]},
+    ]
+    hand = 1000 * pads_m(np.array(closed))
+    reset = draw("palletize-1-small", seed=3)
+    start = reset.boxes[0]
+    measured = [{"box": 0, "dx_mm": 2.0, "dy_mm": 5.0}]  # to the right, and ahead
 
-    assert half.low_mm is not None
-    assert half.high_mm is not None
-    assert half.low_mm < 15.0 < half.high_mm
-    assert half.high_mm - half.low_mm < 4.0
-    assert none.low_mm is not None
-    assert none.high_mm is not None
-    assert none.low_mm < 0.5
-    assert none.high_mm < 3.0
-    assert "at least 6" in reliance([(0.0, 0.0)], [(0.0, 0.0)]).why_not
-    same = [(0.1, 0.1)] * 8
-    assert "within 0 mm" in reliance(same, same).why_not
+    found = grasp_in(ticks, reset, measured)
+
+    assert found["hand_mm"] == pytest.approx(hand[:2].tolist(), abs=0.01)
+    assert found["box_mm"] == pytest.approx([1000 * start.x_m + 5, 1000 * start.y_m - 2], abs=0.01)
+    assert found["off_mm"] == pytest.approx(math.dist(found["box_mm"], found["hand_mm"]), abs=0.02)
+    untouched = grasp_in(ticks, reset, [{"box": 0, "dx_mm": None, "dy_mm": None}])
+    assert untouched["box_mm"] == pytest.approx([1000 * start.x_m, 1000 * start.y_m], abs=0.01)
+    turned = grasp_in(ticks, reset, measured, (10.0, 0, 0, 0, 0, 0))
+    assert math.dist(turned["hand_mm"], found["hand_mm"]) > 10, "zeros of the joints count"
+    assert grasp_in(ticks[:2], reset, measured) == {"why_not": NEVER}

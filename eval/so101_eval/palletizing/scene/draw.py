@@ -36,7 +36,6 @@ from so101_eval.palletizing.scene.scenarios import IN_SUITE_V1, NOMINAL, Knobs, 
 from so101_eval.palletizing.scene.tasks import (
     BOX_FRICTION,
     BOX_KG,
-    BOX_M,
     PALLET_PLACE_M,
     PAN_AXIS_M,
     Task,
@@ -175,7 +174,7 @@ def _boxes(task: Task, knobs: Knobs, streams: _Streams) -> tuple[BoxStart, ...]:
             BoxStart(
                 x_m, y_m,
                 yaw_rad=_yaw_rad(streams["yaw"], task.yaw_span_rad, x_m, y_m),
-                edge_m=BOX_M * _span(streams["size"], knobs.box_scale),
+                edge_m=task.edge_m(i) * _span(streams["size"], knobs.box_scale),
                 mass_kg=BOX_KG * _log_span(streams["mass"], knobs.box_mass),
                 friction=BOX_FRICTION * _span(streams["friction"], knobs.friction),
                 rgb=_turned(BOX_RGB[i], hue),

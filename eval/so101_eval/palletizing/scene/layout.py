@@ -10,11 +10,8 @@ from so101_eval.palletizing.scene.reset_data import PalletStart
 from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea, Task
 
 TRIES = 50  # of a whole layout, and of a point for each box
-LIFT_REACH_M = (0.110, 0.240)
-"""[m] from the pan axis: where a box can be lifted over its neighbours (0.09 to 0.24 m at 60 mm height)."""
 PALLET_REACH_M = (0.115, 0.240)
 """[m] from the pan axis: where every slot can be reached at the height of the second layer."""
-PICK_SIDE_M = 0.010  # [m] boxes stay on their side of the table: y above this
 
 
 def lay_out_boxes(
@@ -62,7 +59,7 @@ def slots_in_reach(task: Task, pallet: PalletStart) -> bool:
 def may_lie(area: PickArea, point: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
     """Whether a box there can be lifted, and is apart from the others."""
     radius_m = math.dist(point, PAN_AXIS_M)
-    reachable = LIFT_REACH_M[0] <= radius_m <= LIFT_REACH_M[1] and point[1] >= PICK_SIDE_M
+    reachable = area.reach_m[0] <= radius_m <= area.reach_m[1] and point[1] >= area.least_y_m
     return reachable and all(math.dist(point, other) >= area.separation_m for other in others)
 
 

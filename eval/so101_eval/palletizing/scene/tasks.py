@@ -87,6 +87,12 @@ def _azimuth_rad(cell_m: tuple[float, float]) -> float:
     return math.atan2(y, x)
 
 
+LIFT_REACH_M = (0.110, 0.240)
+"""[m] from the pan axis: where a box can be lifted over its neighbours (0.09 to 0.24 m at 60 mm height)."""
+PICK_SIDE_M = 0.010
+"""[m] boxes stay on their side of the table: y above this."""
+
+
 class PickArea(NamedTuple):
     """A sector about the pan axis in which boxes lie at the start: the demonstrated area."""
 
@@ -94,6 +100,9 @@ class PickArea(NamedTuple):
     azimuth_rad: tuple[float, float]
     separation_m: float
     """Between box centres, at least: room for an open jaw at any yaw."""
+    reach_m: tuple[float, float] = LIFT_REACH_M
+    """From the pan axis: scenarios of the start go beyond the sector, never beyond this."""
+    least_y_m: float = PICK_SIDE_M
 
     def beyond_m(self, x_m: float, y_m: float) -> float:
         """How far a point is outside the sector's border; negative inside."""
@@ -128,11 +137,21 @@ class Task:
     arm's pan axis."""
     small_area: bool = False
     """The boxes start in the middle of the pick area."""
+    area: PickArea | None = None
+    """Where boxes lie at the start, if it is none of this file."""
+    places: tuple[Slot, ...] = ()
+    """Slots that are no grid."""
+    edges_m: tuple[float, ...] = ()
+    """Of each box, if they are not `BOX_M`."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """Where the boxes go, in the order of placing."""
-        return self.pattern.slots[: self.boxes]
+        return (self.places or self.pattern.slots)[: self.boxes]
+
+    def edge_m(self, box: int) -> float:
+        """Of that box [m]."""
+        return self.edges_m[box] if self.edges_m else BOX_M
 
     @property
     def instruction(self) -> str:
@@ -142,6 +161,8 @@ class Task:
 
     @property
     def pick_area(self) -> PickArea:
+        if self.area is not None:
+            return self.area
         if self.small_area:
             return SMALL_PICK_AREA
         return WIDE_PICK_AREA if self.boxes >= WIDE_FROM_BOXES else PICK_AREA
@@ -190,3 +211,12 @@ def load_task(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"there is no task {name!r}; available: {', '.join(TASKS)}")
     return TASKS[name]
+
+
+OWN = "own:"
+"""In records, before the name of a task that a study on a real arm brought along (`real_study.design.own_task`)."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a record's task is none of `TASKS`, and no mistake either."""
+    return name.startswith(OWN)

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from so101_eval.palletizing.scene.reset_data import PalletStart, Reset
-from so101_eval.palletizing.scene.tasks import SECONDS_PER_BOX, load_task
+from so101_eval.palletizing.scene.tasks import SECONDS_PER_BOX, Task, load_task
 from so101_eval.palletizing.score.box_watch import STABLE_S, BoxState, BoxWatch, Hand
 from so101_eval.palletizing.score.contacts import COLLISION_N, Toucher, Touches
 from so101_eval.palletizing.score.missed_grasp import JawWatch
@@ -39,10 +39,11 @@ GRACE_S = STABLE_S + 0.5
 class Scorer:
     """Watches a `World` that was laid out with `reset`."""
 
-    def __init__(self, world: World, reset: Reset) -> None:
+    def __init__(self, world: World, reset: Reset, task: Task | None = None) -> None:
+        """task: that the reset is of; None: the built-in one of that name."""
         self._world, self._data, self.reset = world, world.data, reset
         self._pallet = reset.pallet
-        self.task = load_task(reset.task)
+        self.task = load_task(reset.task) if task is None else task
         model = world.model
         self._box_qpos = [model.joint(f"box/{i}").qposadr[0] for i in range(len(reset.boxes))]
         self._pads = [model.geom(name).id for name in ("fj_pad", "mj_pad")]

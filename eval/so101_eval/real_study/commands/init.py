@@ -10,7 +10,9 @@ from so101_eval.evaluation.policy_specs import PolicySpec, check_unseen, parse_p
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS
+from so101_eval.real_study.design.own_task import is_file, read_task
 from so101_eval.real_study.design.study import STUDY, Study, write_study
+from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.rule.planning import POWER, Planned, power_of, propose
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK
@@ -41,7 +43,7 @@ def parser() -> Parser:
     add("folder", metavar="study", type=Path, help="a new folder")
     add("--policies", nargs="+", required=True, metavar="NAME=CHECKPOINT",
         help="two to six; the others are compared with the first. Also recordings NAME=FILE.npy, and hold")  # fmt: skip
-    add("--task", required=True, help=f"of {', '.join(TASKS)}")
+    add("--task", required=True, help=f"of {', '.join(TASKS)}; or the YAML of a task of your own")
     add("--difference", type=Number(1, 100), default=30.0, metavar="POINTS",
         help="to be found, in points of success (default: %(default)g)")  # fmt: skip
     add(
@@ -74,13 +76,15 @@ def run(options: argparse.Namespace) -> int:
             f"{folder} is there already; choose a new folder, or change its {STUDY} if it is not locked"
         )
     console = Console()
+    own, tolerances = read_task(Path(options.task)) if is_file(options.task) else (None, Tolerances())
+    task = options.task if own is None else own.name
     specs = parse_policies([_shipped(text) for text in options.policies], options.fps)
-    picture_size(specs, options.task, None)
+    picture_size(specs, task, None)
     difference = options.difference / 100
     planned = plan(options.starts, difference, options.primary, len(specs))
     study = Study(
         specs,
-        options.task,
+        task,
         parse_cells(options.scenarios, LEVEL),
         planned.blocks,
         difference,
@@ -88,6 +92,8 @@ def run(options: argparse.Namespace) -> int:
         options.primary,
         practice=options.practice,
         first_seed=options.first_seed,
+        own=own,
+        tolerances=tolerances,
     )
     check_unseen(specs, range(study.first_seed, study.first_seed + study.blocks + study.practice))
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from so101_eval.errors import ConfigError
 from so101_eval.real_study.design.study import read_study
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.mat_pdf import PAGES_MM, write_mat
@@ -39,7 +40,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Raises what is wrong with the request."""
-    task = read_study(options.folder).plan_task
+    study = read_study(options.folder)
+    if study.own is not None:
+        raise ConfigError(
+            f"{study.task} is a task of its own: the mat is that of a pallet. Outlines of the start come by the camera's "
+            "place: so101-calibrate cameras front"
+        )
+    task = study.plan_task
     path: Path = options.output or options.folder / FILE
     pages = write_mat(Mat(task), path, options.page)
     say(

@@ -12,10 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from so101_eval.errors import ConfigError
-from so101_eval.palletizing.score.record import MILESTONES
 from so101_eval.real_study.design.lock import writing
 from so101_eval.real_study.design.study import Study
-from so101_eval.real_study.events.outcome import ALL, Outcome
+from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, State, Trial, fold
 from so101_eval.real_study.session.clip import CLIP
 from so101_eval.real_study.session.runner import TRIALS
@@ -56,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"{options.folder} was unblinded: who knows the names does not score any more")
         left = waiting(state, rater, options.folder, options.share / 100)
         say(
-            f"{len(left)} films. For each: the stages of every box, then s (success) or f (failure): 7 s, or 7 4 f."
+            f"{len(left)} films. For each: the stages of {', '.join(study.objects)}, then s (success) or f (failure)"
         )
-        say(f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(MILESTONES, 1))}. q ends.")
+        say(f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(study.stages, 1))}. q ends.")
         for number, trial in enumerate(left, 1):
             say(f"{number} of {len(left)}: {options.folder / TRIALS / trial.code / CLIP}")
             if (outcome := ask(study, rater)) is None:
@@ -85,12 +84,12 @@ def ask(study: Study, rater: str) -> Outcome | None:
         *stages, last = line.split() or [""]
         if last == "q":
             return None
-        boxes = study.plan_task.boxes
+        boxes, top = len(study.objects), len(study.stages)
         if last in ("s", "f") and all(stage.isdigit() for stage in stages) and len(stages) in (0, boxes):
-            given = tuple(map(int, stages)) or (ALL if last == "s" else 0,) * boxes
-            if max(given) <= ALL and (last == "f" or set(given) == {ALL}):
-                return Outcome(given, last == "s", "done" if last == "s" else "stopped", rater)
+            given = tuple(map(int, stages)) or (top if last == "s" else 0,) * boxes
+            if max(given) <= top and (last == "f" or set(given) == {top}):
+                return Outcome(given, last == "s", "done" if last == "s" else "stopped", rater, of=top)
         say(
-            f"expected {boxes} numbers from 0 to {ALL} and then s or f, or q; a success has {ALL} of every box"
+            f"expected {boxes} numbers from 0 to {top} and then s or f, or q; a success has {top} of every box"
         )
     return None

@@ -3,6 +3,7 @@
     Space  start, stop      1-9    stages of the box that is asked for     s  success   f  failure
     v      the rig failed   u      change the last outcome                 n  note
     d      stop, danger     Esc    hold, go on          o  open the hand of an arm that is held
+    x      begin although a box was measured to lie elsewhere
     Enter  what is written  q      leave (between trials)
 
 A pure function of key and screen. Space does nothing after a stop until the outcome is saved, because the screen is
@@ -38,7 +39,7 @@ def press(key: str, view: View, form: Form) -> Action | None:
         case "session":
             return {SPACE: Action("start"), "c": Action("check")}.get(key)
         case "reset":
-            return {SPACE: Action("start"), "u": Action("undo")}.get(key)
+            return {SPACE: Action("start"), "u": Action("undo"), "x": Action("override")}.get(key)
         case "trial":
             keys = {SPACE: Action("stop"), "d": Action("danger"), ESCAPE: Action("hold"), "o": Action("open")}
             return keys.get(key)

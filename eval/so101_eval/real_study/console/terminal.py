@@ -86,7 +86,7 @@ def in_words(view: View) -> str:
             return "\n".join([view.text, *lines, keys])
         case "reset":
             lines = [f"  {target.words}" for target in view.targets]
-            return "\n".join([f"{where}: {view.text}", *lines, "Space: start   u: undo   q: leave"])
+            return "\n".join([f"{where}: {view.text}", *lines, f"Space: start   {'x: start, the measurement is wrong   ' if view.can_override else ''}u: undo   q: leave"])
         case "countdown":
             return view.text
         case "trial":

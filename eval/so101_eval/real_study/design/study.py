@@ -15,8 +15,11 @@ from so101_eval.errors import ConfigError
 from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, SUITE, Reset, check_seed, draw
 from so101_eval.palletizing.scene.scenarios import changed, load_scenario
-from so101_eval.palletizing.scene.tasks import POSITION_TOLERANCE_MM, YAW_TOLERANCE_DEG, Task, load_task
+from so101_eval.palletizing.scene.tasks import Task, load_task
+from so101_eval.palletizing.score.record import MILESTONES
 from so101_eval.real_study.design.faults import FAULTS, VOID_REASONS, VOIDING
+from so101_eval.real_study.design.own_task import OwnTask
+from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.statistics import ALPHA
 from so101_policy.errors import first_line
 from so101_policy.files.plain_data import parse_yaml, read_text
@@ -42,18 +45,6 @@ class Start(NamedTuple):
     scenario: str
     level: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """How exact a start has to be, and a placement."""
-
-    reset_mm: float = 3.0
-    reset_deg: float = 5.0
-    still_s: float = 1.0
-    """The picture has not changed for so long."""
-    placed_mm: float = POSITION_TOLERANCE_MM
-    placed_deg: float = YAW_TOLERANCE_DEG
 
 
 @dataclass(frozen=True)
@@ -90,6 +81,8 @@ class Study:
     void_reasons: tuple[str, ...] = tuple(VOID_REASONS)
     """What an operator may void a trial for."""
     tolerances: Tolerances = field(default_factory=Tolerances)
+    own: OwnTask | None = None
+    """The task, where it is none of the built-in ones; its name is `task`."""
     suite: str = SUITE
     schema: int = SCHEMA
 
@@ -99,9 +92,12 @@ class Study:
         names = [policy.name for policy in self.policies]
         if not FEWEST <= len(names) <= MOST or len(set(names)) != len(names):
             raise ConfigError(f"policies {', '.join(names)}: expected {FEWEST} to {MOST} of different names")
-        load_task(self.task)
+        if self.own is None:
+            load_task(self.task)
+        elif self.own.name != self.task:
+            raise ConfigError(f"task is {self.task!r}, and own is {self.own.name!r}: expected the same name")
         for scenario, level in self.cells:
-            _require_by_hand(scenario, level)
+            _require_by_hand(scenario, level, self.own is not None)
         if not self.cells:
             raise ConfigError("cells: expected at least one scenario")
         if not 1 <= self.blocks <= MOST_BLOCKS or not 0 <= self.practice <= 20:
@@ -125,7 +121,20 @@ class Study:
 
     @property
     def plan_task(self) -> Task:
-        return load_task(self.task)
+        """As the scenes know it."""
+        return load_task(self.task) if self.own is None else self.own.task
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of what is brought somewhere."""
+        if self.own is not None:
+            return self.own.names
+        return tuple(f"box {number}" for number in range(1, self.plan_task.boxes + 1))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Of each object, in order."""
+        return MILESTONES if self.own is None else self.own.stages
 
     @property
     def limit_s(self) -> float:
@@ -145,11 +154,14 @@ class Study:
 
     def reset(self, block: int) -> Reset:
         """Where everything lies at its start; the same scene as in a simulation of this seed."""
-        return draw(self.task, *self.start(block), self.suite)
+        return draw(self.plan_task, *self.start(block), self.suite)
 
     def to_yaml(self) -> str:
         """Canonical: the same study gives the same bytes."""
-        return yaml.safe_dump(_plain(asdict(self)), sort_keys=True, allow_unicode=True, width=100)
+        data = asdict(self)
+        if self.own is None:
+            del data["own"]  # as studies of before
+        return yaml.safe_dump(_plain(data), sort_keys=True, allow_unicode=True, width=100)
 
     @property
     def sha256(self) -> str:
@@ -175,9 +187,12 @@ def write_study(folder: Path, study: Study) -> None:
     write_text(folder / STUDY, study.to_yaml())
 
 
-def _require_by_hand(scenario: str, level: int) -> None:
-    """Raises `ConfigError` for a scenario that a person cannot lay out."""
-    if others := sorted(set(changed(load_scenario(scenario).knobs(level))) - BY_HAND):
+def _require_by_hand(scenario: str, level: int, own: bool) -> None:
+    """Raises `ConfigError` for a scenario that a person cannot lay out, or that needs a pallet where there is none."""
+    changes = set(changed(load_scenario(scenario).knobs(level)))
+    if own and (of_pallet := sorted(name for name in changes if name.startswith("pallet_"))):
+        raise ConfigError(f"the scenario {scenario} changes {', '.join(of_pallet)}, and this task has no pallet")
+    if others := sorted(changes - BY_HAND):
         raise ConfigError(
             f"the scenario {scenario} changes {', '.join(others)}, which nobody can lay out by hand; a study on an arm "
             "takes those of the start alone, such as nominal, box-start-edge, box-start-outside, pallet-shift"

@@ -17,7 +17,7 @@ class Outcome:
     """Of one trial."""
 
     stages: tuple[int, ...]
-    """Of each box: how many of its stages were reached, 0 to 7."""
+    """Of each box: how many of its stages were reached, 0 to `of`."""
     success: bool
     why: str
     """One of `WHY`."""
@@ -25,19 +25,21 @@ class Outcome:
     """Who says so."""
     tags: tuple[str, ...] = ()
     note: str = ""
+    of: int = ALL
+    """Stages of a box in this study."""
 
     def __post_init__(self) -> None:
-        if not self.stages or not all(0 <= stage <= ALL for stage in self.stages):
-            raise RecordError(f"stages {list(self.stages)}: expected 0 to {ALL} for each box")
+        if not self.stages or not all(0 <= stage <= self.of for stage in self.stages):
+            raise RecordError(f"stages {list(self.stages)}: expected 0 to {self.of} for each box")
         if self.why not in WHY:
             raise RecordError(f"a trial does not end by {self.why!r}; possible are {', '.join(WHY)}")
-        if self.success and (set(self.stages) != {ALL} or self.why in ("danger", "fault", "human")):
+        if self.success and (set(self.stages) != {self.of} or self.why in ("danger", "fault", "human")):
             raise RecordError(
-                f"a success with stages {list(self.stages)} that ended by {self.why!r}: expected {ALL} of every box, "
+                f"a success with stages {list(self.stages)} that ended by {self.why!r}: expected {self.of} of every box, "
                 "and no danger, fault or human"
             )
 
     @property
     def credit(self) -> float:
         """Share of all stages, 0 to 1."""
-        return sum(self.stages) / (ALL * len(self.stages))
+        return sum(self.stages) / (self.of * len(self.stages))

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SESSION_CLOSED = "session closed"
     KEY_OPENED = "key opened"
     RIG_CHECKED = "rig checked"
+    START_OVERRIDDEN = "start overridden"
     TRIAL_STARTED = "trial started"
     TRIAL_ENDED = "trial ended"
     RIG_ANSWERED = "rig answered"
@@ -57,6 +58,8 @@ class Trial:
     measured: dict[str, Any] | None = None
     scores: tuple[dict[str, Any], ...] = ()
     """Of second raters."""
+    overridden: bool = False
+    """The operator began although a box was measured to lie elsewhere."""
 
     @property
     def in_flight(self) -> bool:
@@ -100,6 +103,9 @@ class State:
     stopped: str | None = None
     """Why there are no more blocks: decided, planned, danger. It does not say for whom."""
     unblinded: bool = False
+    overridden: tuple[int, int] | None = None
+    """Place and slot of a start that the operator began against the camera's word; it is that of the trial which comes
+    next."""
     rig_checked_at: int | None = None
     """Places that were over at the last check of the rig in this session."""
 
@@ -157,11 +163,13 @@ def after(state: State, event: Event) -> State:
     data = event.data
     match event.kind:
         case Kind.SESSION_OPENED:
-            return replace(state, sessions=state.sessions + 1, operator=data["operator"], rig_checked_at=None)
+            return replace(state, sessions=state.sessions + 1, operator=data["operator"], rig_checked_at=None, overridden=None)
         case Kind.KEY_OPENED:
             return replace(state, openings=state.openings + 1)
         case Kind.RIG_CHECKED:
             return replace(state, rig_checked_at=state.over if data["ok"] else None)
+        case Kind.START_OVERRIDDEN:
+            return replace(state, overridden=(data["place"], data["slot"]))
         case Kind.TRIAL_STARTED:
             return _started(state, data)
         case Kind.TRIAL_ENDED:
@@ -192,12 +200,14 @@ def after(state: State, event: Event) -> State:
 
 def _started(state: State, data: dict[str, Any]) -> State:
     place = state.queue[data["place"]]
-    trial = Trial(data["trial"], place.index, place.block, len(place.trials), data)
+    slot = len(place.trials)
+    overridden = state.overridden == (place.index, slot)
+    trial = Trial(data["trial"], place.index, place.block, slot, data, overridden=overridden)
     if trial.code in state.trials or place.void or place.ended is not None:
         raise RecordError(f"trial {trial.code} cannot begin at place {place.index}")
     queue = list(state.queue)
     queue[place.index] = replace(place, trials=(*place.trials, trial.code))
-    return _with(replace(state, queue=tuple(queue)), trial)
+    return _with(replace(state, queue=tuple(queue), overridden=None), trial)
 
 
 def _voided(state: State, data: dict[str, Any]) -> State:

@@ -20,7 +20,7 @@ from so101_eval.palletizing.scene.reset_data import PalletStart, Reset
 from so101_eval.palletizing.scene.tasks import BOX_M, PALLET_M, PAN_AXIS_M, Task
 from so101_eval.palletizing.score.placement import Placement as Against
 from so101_eval.palletizing.score.placement import Pose, assign, in_world, measure
-from so101_eval.real_study.design.study import Tolerances
+from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.measurement.colours import smooth
 from so101_eval.real_study.measurement.cubes import View, outline
 from so101_eval.real_study.measurement.fits import grid, turn_between

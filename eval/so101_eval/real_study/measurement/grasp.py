@@ -1,19 +1,19 @@
-"""Where the hand closed, against the box; and from many trials how far the hand follows a box that lies elsewhere.
+"""Where the hand closed, against the box.
 
 The place of the hand is from the measured joints alone (forward kinematics), that of the box from the measured start,
-so the two share nothing. A policy that looks puts its hand where the box is; one that has learned a motion by heart
-closes in the middle of where boxes were in its demonstrations.
+so the two share nothing. What many trials together say of it is `statistics.following`.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_eval.palletizing.scene.draw import Reset
 from so101_robot.guard.kinematics import LINKS, angles_of, forward
-from so101_robot.joints import GRIPPER
+from so101_robot.joints import GRIPPER, JOINTS
 
 type Floats = NDArray[np.float64]
 
@@ -24,10 +24,7 @@ LOW_M = 0.050
 """The hand is among the boxes below this; a gripper that closes higher up grasps at nothing."""
 CLOSING = 15.0
 """[percent] by which the gripper has closed since it was last widest."""
-ASKED_M = 0.030
-FEWEST, LEAST_SPREAD_M = 6, 0.008
-"""Trials, and standard deviation of where their boxes lay: with less, following cannot be told from standing."""
-DRAWS, SEED, ALPHA = 4000, 20261130, 0.05
+NEVER = "the hand never closed over the table"
 
 
 class Grasp(NamedTuple):
@@ -70,57 +67,43 @@ def first_grasp(joints: Floats, zero_deg: Floats | float = 0.0) -> Grasp | None:
     return None
 
 
-class Reliance(NamedTuple):
-    """How far the hand follows a box that starts 30 mm elsewhere."""
+def grasp_in(
+    ticks: Iterable[Mapping[str, Any]],
+    reset: Reset,
+    offsets: Sequence[Mapping[str, Any]],
+    zero_deg: Sequence[float] = (),
+) -> dict[str, Any]:
+    """The first grasp of a trial against the nearest box, for its record.
 
-    trials: int
-    follows_mm: float | None
-    """30: all the way; 0: the hand goes where it always goes."""
-    low_mm: float | None
-    high_mm: float | None
-    """95 % interval, by bootstrap over trials."""
-    why_not: str = ""
+    Args:
+        ticks: lines of `ticks.jsonl`.
+        reset: where the boxes should have started.
+        offsets: of the start as it was measured; a box that was not is taken to lie where it should.
+        zero_deg: (6,) where the joints' zeros are on the model; (): at its zeros.
 
-    def __str__(self) -> str:
-        if self.follows_mm is None or self.low_mm is None or self.high_mm is None:
-            return f"not measured: {self.why_not}"
-        return (
-            f"the hand follows a box that starts {1000 * ASKED_M:.0f} mm elsewhere by {self.follows_mm:.0f} mm, "
-            f"95 % CI [{self.low_mm:.0f}, {self.high_mm:.0f}], {self.trials} trials"
-        )
-
-
-def reliance(boxes_m: Sequence[tuple[float, float]], hands_m: Sequence[tuple[float, float]]) -> Reliance:
-    """From where the only box lay and where the hand closed, trial by trial [m].
-
-    The slope of one on the other by least squares, both in the plane and about their means, times 30 mm. The boxes' own
-    error of 1 mm makes it too small by (1 / spread)^2, less than 1 % for a spread of 10 mm.
+    Returns:
+        box, its place box_mm and the hand's hand_mm [mm, x ahead and y to the left], off_mm; or why_not.
     """
-    box, hand = np.array(boxes_m, float).reshape(-1, 2), np.array(hands_m, float).reshape(-1, 2)
-    if len(box) < FEWEST:
-        return Reliance(
-            len(box),
-            None,
-            None,
-            None,
-            f"{len(box)} trials in which the hand closed, at least {FEWEST} needed",
-        )
-    spread_m = float(np.sqrt(((box - box.mean(0)) ** 2).sum(1).mean()))
-    if spread_m < LEAST_SPREAD_M:
-        why = (
-            f"boxes lay within {1000 * spread_m:.0f} mm of each other, {1000 * LEAST_SPREAD_M:.0f} are needed"
-        )
-        return Reliance(len(box), None, None, None, why)
-    chosen = np.random.default_rng(SEED).integers(len(box), size=(DRAWS, len(box)))
-    slopes = _slope(box[chosen], hand[chosen])
-    low, high = np.nanquantile(slopes, (ALPHA / 2, 1 - ALPHA / 2)).tolist()
-    slope = float(_slope(box[None], hand[None])[0])
-    mm = 1000 * ASKED_M
-    return Reliance(len(box), mm * slope, mm * low, mm * high)
+    driven = [tick["state"] for tick in ticks if tick.get("phase") == "run" and tick.get("state")]
+    joints = np.array(driven, np.float64).reshape(-1, len(JOINTS))  # null is NaN
+    grasp = first_grasp(joints, np.array(zero_deg) if zero_deg else 0.0)
+    if grasp is None:
+        return {"why_not": NEVER}
+    measured = {offset["box"]: offset for offset in offsets}
+    found = [(box, *_start_m(box, reset, measured)) for box, at in enumerate(reset.boxes) if at.present]
+    box, x_m, y_m = min(found, key=lambda one: grasp.off_mm(one[1], one[2]))
+    return {
+        "box": box,
+        "box_mm": [round(1000 * x_m, 2), round(1000 * y_m, 2)],
+        "hand_mm": [round(1000 * grasp.x_m, 2), round(1000 * grasp.y_m, 2)],
+        "off_mm": round(grasp.off_mm(x_m, y_m), 2),
+    }
 
 
-def _slope(box: Floats, hand: Floats) -> Floats:
-    """(...) of (..., n, 2)."""
-    b, h = box - box.mean(-2, keepdims=True), hand - hand.mean(-2, keepdims=True)
-    size = (b * b).sum((-1, -2))
-    return np.divide((b * h).sum((-1, -2)), size, out=np.full(size.shape, np.nan), where=size > 0)
+def _start_m(box: int, reset: Reset, measured: Mapping[int, Mapping[str, Any]]) -> tuple[float, float]:
+    """Where it lay [m]: offsets are to the right and ahead, as the operator stands."""
+    start, offset = reset.boxes[box], measured.get(box, {})
+    right_mm, ahead_mm = offset.get("dx_mm"), offset.get("dy_mm")
+    if right_mm is None or ahead_mm is None:
+        return start.x_m, start.y_m
+    return start.x_m + ahead_mm / 1000, start.y_m - right_mm / 1000

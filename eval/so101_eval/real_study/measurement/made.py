@@ -9,6 +9,7 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.measurement.camera import FRONT, Camera
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.outlined import Outlined
 from so101_eval.real_study.measurement.protocol import Measurement
 from so101_eval.real_study.measurement.rendered import lens_of, pose_of
 from so101_robot.arm.arm import SO101
@@ -35,6 +36,8 @@ def measurement_of(study: Study, calibration: Path, bar_mm: float | None) -> Mea
         known = load(path).get(FRONT)
     except CalibrateError as problem:
         raise ConfigError(str(problem)) from problem
+    if bar_mm is not None and study.own is not None:
+        raise ConfigError(f"--bar_mm: {study.task} is a task of its own, and the mat is that of a pallet")
     mat = None if bar_mm is None else Mat(study.plan_task, bar_mm)
     if known is None or known.intrinsics is None:
         how = f"{path} knows no lens of {FRONT}: so101-calibrate cameras intrinsics measures it"
@@ -44,6 +47,9 @@ def measurement_of(study: Study, calibration: Path, bar_mm: float | None) -> Mea
     pose = known.pose.placed.X if known.pose is not None and known.pose.frame == "base" else None
     if mat is None and pose is None:
         return Nothing(f"{path} knows no place of {FRONT}: so101-calibrate cameras front measures it")
+    if study.own is not None:
+        assert pose is not None  # without a mat it is known
+        return Outlined(study.own, known.intrinsics, pose)
     return Camera(study.plan_task, known.intrinsics, pose, mat, study.tolerances)
 
 
@@ -52,4 +58,6 @@ def of_mock(study: Study, robot: SO101) -> Measurement:
     assert robot.mock is not None  # a rehearsal's
     assert robot.mock.world is not None  # in a scene
     world = robot.mock.world
+    if study.own is not None:
+        return Outlined(study.own, lens_of(world.model), pose_of(world.data))
     return Camera(study.plan_task, lens_of(world.model), pose_of(world.data), None, study.tolerances)

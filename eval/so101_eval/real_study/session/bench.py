@@ -16,6 +16,7 @@ from so101_robot.commands import compose
 from so101_robot.commands.drive import drive
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import RobotError, describe
+from so101_robot.joints import JOINTS
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.stopping import stop_on_signals
 from so101_robot.loop.tick import Observer, Tick
@@ -101,6 +102,12 @@ class Bench:
         return Health(
             float(known[0].max()) if known[0].size else None, float(known[1].min()) if known[1].size else None
         )
+
+    @property
+    def zero_deg(self) -> list[float]:
+        """(6,) where the joints' zeros are on the model: without it nobody knows where the hand was."""
+        assert self.robot.guard is not None  # it is connected
+        return [self.robot.guard.rig.joints[joint].zero_deg for joint in JOINTS]
 
     def check(self) -> list[Finding]:
         """Servos, calibration, supply, heat, cameras: what does not depend on a policy. Nothing moves."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from so101_eval.episode.episode import FPS
 from so101_eval.palletizing.scene.draw import Reset
 from so101_eval.palletizing.scene.scene import rearrange
+from so101_eval.palletizing.scene.tasks import Task
 from so101_eval.palletizing.score.score import Score, Scorer
 from so101_eval.real_study.session.control import Control
 from so101_robot.loop.tick import Observer, Tick
@@ -39,8 +40,8 @@ class People:
 class Simulated:
     """In a rehearsal."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, task: Task) -> None:
+        self._world, self._task = world, task
         self._reset: Reset | None = None
         self.seen: Watching | None = None
         """Of the last trial."""
@@ -51,7 +52,7 @@ class Simulated:
 
     def watch(self, control: Control) -> list[Observer]:
         assert self._reset is not None  # the boxes were put down
-        self.seen = Watching(self._world, self._reset, control)
+        self.seen = Watching(self._world, self._reset, self._task, control)
         return [self.seen]
 
 
@@ -60,8 +61,8 @@ class Watching:
 
     name = "eyes"
 
-    def __init__(self, world: World, reset: Reset, control: Control) -> None:
-        self._world, self._reset, self._control = world, reset, control
+    def __init__(self, world: World, reset: Reset, task: Task, control: Control) -> None:
+        self._world, self._reset, self._task, self._control = world, reset, task, control
         self._scorer: Scorer | None = None
         self._ticks = 0
         self.score: Score | None = None
@@ -70,7 +71,7 @@ class Watching:
         if tick.phase != "run":
             return
         if self._scorer is None:
-            self._scorer = Scorer(self._world, self._reset)
+            self._scorer = Scorer(self._world, self._reset, self._task)
         self._scorer.observe(self._ticks / FPS)
         self._ticks += 1
         if self._scorer.done:

@@ -14,29 +14,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from so101_eval.errors import ConfigError, RecordError
-from so101_eval.palletizing.score.record import MILESTONES
 from so101_eval.real_study.design.faults import INTERRUPTED, void_reason
 from so101_eval.real_study.design.sealing import Schedule, draw_code
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
 from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, Place, State, Trial, after, fold
-from so101_eval.real_study.measurement.camera import FRONT
-from so101_eval.real_study.measurement.protocol import Measurement, Offset, Outline, Pictures
-from so101_eval.real_study.measurement.still import Still
+from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
 from so101_eval.real_study.rule.rule import look
 from so101_eval.real_study.session.bench import Bench
 from so101_eval.real_study.session.clip import CLIP, Film
 from so101_eval.real_study.session.contenders import Ready
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.hands import Hands
+from so101_eval.real_study.session.kept_pictures import load, save
 from so101_eval.real_study.session.operator import Operator
+from so101_eval.real_study.session.outcomes import outcomes_by_policy
 from so101_eval.real_study.session.showing import Showing
-from so101_eval.real_study.session.view import Action, Line, Target, View
+from so101_eval.real_study.session.start_gate import StartGate
+from so101_eval.real_study.session.view import Action, Line, View
 from so101_policy.files.plain_data import Plain
 from so101_policy.files.typed_data import typed
 from so101_robot.preflight.findings import Level
@@ -47,8 +44,6 @@ CHECK_EVERY = 10
 """Blocks between two checks of the rig."""
 LOOK_S = 0.1
 """How often a screen that waits looks at the pictures again: ten a second."""
-HOTTEST_C = 55.0
-"""Of a servo at the start of a trial: warmer, it is waited."""
 
 
 class LeaveError(Exception):
@@ -192,7 +187,7 @@ class Session:
         folder = self._folder / TRIALS / code
         folder.mkdir(parents=True)
         self._before = self._bench.pictures()
-        _save(self._before, folder, "reset")
+        save(self._before, folder, "reset")
         self._write(
             Kind.TRIAL_STARTED,
             {
@@ -202,6 +197,7 @@ class Session:
                 "slot": slot,
                 "start": study.start(place.block)._asdict(),
                 "offsets": [asdict(offset) for offset in offsets],
+                "zero_deg": self._bench.zero_deg,
                 **self._bench.health()._asdict(),
             },
         )
@@ -220,7 +216,7 @@ class Session:
             )
         finally:
             self._operator.drives(None)
-        _save(self._bench.pictures(), folder, "end")
+        save(self._bench.pictures(), folder, "end")
         self._write(
             Kind.TRIAL_ENDED,
             {
@@ -240,33 +236,22 @@ class Session:
 
     def _wait_for_start(self, place: Place, slot: int) -> list[Offset] | None:
         """Until every box is where it should be and the operator starts; None: an outcome was changed instead."""
-        reset = self._study.reset(place.block)
-        most = self._study.tolerances
-        hurried = not self._measurement.available or self._settings.countdown_s <= 0
-        scripted = self._settings.rehearsal and self._settings.countdown_s <= 0  # its hands are exact
-        still = Still(FRONT, 0.0 if hurried else most.still_s)
+        quick = self._settings.countdown_s <= 0
+        gate = StartGate(
+            self._study,
+            self._study.reset(place.block),
+            self._measurement,
+            hurried=quick or not self._measurement.available,
+            trusted=quick and self._settings.rehearsal,
+        )
         last = self._state.last
         can_undo = last is not None and last.outcome is not None and last.void is None
         shown: View | None = None
         while True:
-            pictures = self._bench.pictures()
-            offsets = self._measurement.reset_offsets(pictures, reset)
-            outlines = self._measurement.outlines(reset)
-            resting = still.seen(pictures, time.monotonic())
-            near = [offset.within(most.reset_mm, most.reset_deg) for offset in offsets]
-            hottest = self._bench.health().hottest_c
-            hot = hottest is not None and hottest > HOTTEST_C
-            ready = not hot and resting and (scripted or all(ok is not False for ok in near))
-            start = reset.boxes
-            targets = tuple(
-                Target(offset.box, outlines.get(offset.box, ()), ok, _where(offset, start[offset.box].x_m,
-                       start[offset.box].y_m, start[offset.box].yaw_rad))
-                for offset, ok in zip(offsets, near, strict=True)
-            )  # fmt: skip
-            text = f"A servo has {hottest:.0f} degrees C; wait." if hot else _put_down(outlines)
+            seen = gate.look(self._bench.pictures(), self._bench.health().hottest_c, time.monotonic())
             view = self._view(
-                "reset", place=place, slot=slot, text=text, targets=targets, ready=ready, can_undo=can_undo,
-                measured=self._measured_words,
+                "reset", place=place, slot=slot, text=seen.text, targets=seen.targets, ready=seen.ready,
+                can_override=seen.can_override, can_undo=can_undo, measured=self._measured_words,
             )  # fmt: skip
             if view != shown:
                 self._operator.show(view)
@@ -277,14 +262,17 @@ class Session:
                 assert last is not None  # or it could not be undone
                 self._ask_outcome(last, last.outcome)
                 return None
-            if action is not None and action.kind == "start" and ready:
+            if action is not None and action.kind == "override" and seen.can_override:
+                self._write(Kind.START_OVERRIDDEN, {"place": place.index, "slot": slot, "words": [t.words for t in seen.targets]})
+                break
+            if action is not None and action.kind == "start" and seen.ready:
                 break
         self._measured_words = ""
         if self._settings.countdown_s > 0:
             self._operator.show(self._view("countdown", place=place, slot=slot, text="Hands off."))
             clock = self._bench.robot.clock
             clock.sleep_until(clock.now_s() + self._settings.countdown_s)
-        return offsets
+        return seen.offsets
 
     def _settle(self, trial: Trial) -> None:
         """Did the rig fail, the outcome, then what the camera says."""
@@ -322,9 +310,9 @@ class Session:
         while True:
             data = self._until("outcome").data
             try:
-                outcome = typed(Outcome, {**data, "by": self._state.operator or ""})
-                if len(outcome.stages) != self._study.plan_task.boxes:
-                    raise RecordError(f"{len(outcome.stages)} boxes, expected {self._study.plan_task.boxes}")
+                outcome = typed(Outcome, {**data, "by": self._state.operator or "", "of": len(self._study.stages)})
+                if len(outcome.stages) != len(self._study.objects):
+                    raise RecordError(f"{len(outcome.stages)} boxes, expected {len(self._study.objects)}")
                 break
             except ValueError as problem:
                 again = self._view("outcome", trial=trial, text=str(problem), suggested=trial.ended["why"])
@@ -343,12 +331,12 @@ class Session:
     def _measure(self, trial: Trial) -> None:
         """Only after the verdict is on the disk."""
         folder = self._folder / TRIALS / trial.code
-        before, after = _load(folder, "reset"), _load(folder, "end")
+        before, after = load(folder, "reset"), load(folder, "end")
         found = self._measurement.placement(before, after, self._study.reset(trial.block))
         self._write(Kind.MEASURED, {"trial": trial.code, **asdict(found)})
         known = [box for box in found.boxes if box.du_mm is not None and box.dv_mm is not None]
         self._measured_words = "; ".join(
-            f"box {box.box + 1}: {math.hypot(box.du_mm or 0.0, box.dv_mm or 0.0):.0f} mm off" for box in known
+            f"{self._study.objects[box.box]}: {math.hypot(box.du_mm or 0.0, box.dv_mm or 0.0):.0f} mm off" for box in known
         )
 
     def _end_block(self, place: Place) -> None:
@@ -428,66 +416,10 @@ class Session:
             trials=state.policies,
             trial=slot + 1,
             code="" if trial is None else trial.code,
-            boxes=study.plan_task.boxes,
-            stages=MILESTONES,
+            boxes=len(study.objects),
+            objects=study.objects,
+            stages=study.stages,
         )
         if place is not None:
             view = replace(view, block=0 if place.practice else len(state.complete) + 1)
         return replace(view, **more)
-
-
-def outcomes_by_policy(
-    study: Study, schedule: Schedule, state: State, places: tuple[Place, ...]
-) -> list[list[float]]:
-    """[block][policy] the primary outcome, in the order in which blocks were played."""
-    table: list[list[float]] = []
-    for place in places:
-        row = [math.nan] * state.policies
-        for slot, code in enumerate(place.trials):
-            row[schedule.orders[place.index][slot]] = value_of(study, state.trials[code])
-        table.append(row)
-    return table
-
-
-def value_of(study: Study, trial: Trial) -> float:
-    """The primary outcome of a trial, 0 to 1. Raises `RecordError` for one without."""
-    if trial.outcome is None:
-        raise RecordError(f"trial {trial.code} has no outcome")
-    success = trial.outcome.success
-    if study.decided_by == "camera" and trial.measured is not None and trial.measured["success"] is not None:
-        success = bool(trial.measured["success"])
-    if study.primary == "success":
-        return float(success)
-    return trial.outcome.credit
-
-
-def _put_down(outlines: Mapping[int, Outline]) -> str:
-    """What the operator does now."""
-    if outlines:
-        return "Put each box on its outline."
-    return "Put each box where the list says, seen from the arm's foot: straight ahead, then to its left."
-
-
-def _where(offset: Offset, x_m: float, y_m: float, yaw_rad: float) -> str:
-    """For the operator, who stands behind the arm and looks along it."""
-    if offset.dx_mm is None or offset.dy_mm is None:
-        turned = (math.degrees(yaw_rad) + 45) % 90 - 45
-        return f"box {offset.box + 1}: {1000 * x_m:.0f} mm ahead, {1000 * y_m:.0f} mm left, turned {turned:.0f} deg"
-    side, way = "right" if offset.dx_mm > 0 else "left", "too far" if offset.dy_mm > 0 else "too near"
-    turn = offset.why_not if offset.dyaw_deg is None else f"{abs(offset.dyaw_deg):.0f} deg"
-    return (
-        f"box {offset.box + 1}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dy_mm):.0f} mm {way}, {turn}"
-    )
-
-
-def _save(pictures: Pictures, folder: Path, name: str) -> None:
-    for camera, picture in pictures.items():
-        Image.fromarray(picture).save(folder / f"{name}_{camera}.png")
-
-
-def _load(folder: Path, name: str) -> Pictures:
-    """What `_save` wrote; nothing of a camera that gave no picture."""
-    return {
-        path.stem.removeprefix(f"{name}_"): np.asarray(Image.open(path).convert("RGB"))
-        for path in sorted(folder.glob(f"{name}_*.png"))
-    }

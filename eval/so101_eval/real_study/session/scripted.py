@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 
 from so101_eval.palletizing.score.record import MILESTONES
-from so101_eval.real_study.events.outcome import ALL
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.hands import Simulated
 from so101_eval.real_study.session.view import Action, View
@@ -50,13 +49,15 @@ class ScriptedOperator:
     def close(self) -> None: ...
 
     def _outcome(self, view: View) -> dict[str, object]:
+        top = len(view.stages)
         score = None if self._hands.seen is None else self._hands.seen.score
         if score is None:
             stages, success = [0] * view.boxes, False
         else:
             # stages are passed in order, so their number says which
             stages = [sum(box.milestones.get(name) is not None for name in MILESTONES) for box in score.boxes]
+            stages = [stage * top // len(MILESTONES) for stage in stages]  # a task of its own has others
             success = bool(score.success) and view.suggested != "fault"
         if success:
-            stages = [ALL] * view.boxes
+            stages = [top] * view.boxes
         return {"stages": stages, "success": success, "why": view.suggested, "tags": [], "note": ""}

@@ -73,7 +73,7 @@ def sit(
         if rehearsal:
             assert robot.mock is not None  # it was made with the robot
             assert robot.mock.world is not None  # and in a scene
-            hands = Simulated(robot.mock.world)
+            hands = Simulated(robot.mock.world, study.plan_task)
             if measurement.available:
                 record = stack.enter_context(closing(Eyes(robot.mock.world))).pictures
         operator = make_operator(hands)
@@ -142,6 +142,6 @@ def _robot(study: Study, config: RunConfig, scale: float, stack: ExitStack) -> S
         return SO101(config.robot)
     height, width = picture_size(study.policies, study.task, None)
     mock = MockConfig(scene=study.task, width=width, height=height, realtime_factor=scale)
-    arm = MockArm(mock, scene=PalletizingScene(study.task))
+    arm = MockArm(mock, scene=PalletizingScene(study.plan_task))
     stack.callback(arm.close)
     return SO101(replace(config.robot, mock=mock), mock=arm)

@@ -50,6 +50,8 @@ class View:
     targets: tuple[Target, ...] = ()
     ready: bool = False
     """Start is possible."""
+    can_override: bool = False
+    """It would be, were a measured offset not too large."""
     running: bool = False
     """The policy's first action was sent: the timer runs."""
     held: bool = False
@@ -59,6 +61,8 @@ class View:
     suggested: str = ""
     """Reason or end that the machine's evidence speaks for."""
     boxes: int = 0
+    objects: tuple[str, ...] = ()
+    """Their names."""
     stages: tuple[str, ...] = ()
     """Their names, in order."""
     measured: str = ""
@@ -71,7 +75,7 @@ class View:
 
 
 Kind = Literal[
-    "operator", "check", "start", "stop", "danger", "hold", "open", "rig", "outcome", "undo", "block", "leave"
+    "operator", "check", "start", "override", "stop", "danger", "hold", "open", "rig", "outcome", "undo", "block", "leave"
 ]
 """operator: {name}; rig: {reason or null}; outcome: {stages, success, why, tags, note}; block: {guess, preference}."""
 

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord
+from so101_eval.palletizing.scene.tasks import OWN
 from so101_eval.palletizing.score.record import MILESTONES, BoxScore, Score
 from so101_eval.palletizing.score.record import Event as Failure
 from so101_eval.real_study.design.sealing import Schedule
 from so101_eval.real_study.design.study import Study
-from so101_eval.real_study.events.outcome import ALL
 from so101_eval.real_study.events.state import State, Trial
-from so101_eval.real_study.session.runner import TRIALS, value_of
+from so101_eval.real_study.measurement.grasp import grasp_in
+from so101_eval.real_study.session.outcomes import value_of
+from so101_eval.real_study.session.runner import TRIALS
 from so101_policy.files.plain_data import parse_json
 from so101_robot.runs.log import RUN, TICKS, read_ticks
 
@@ -67,6 +69,11 @@ def joined_versions(abouts: Sequence[Mapping[str, Any]]) -> dict[str, str | None
     }
 
 
+def task_of(study: Study) -> str:
+    """As records call it."""
+    return study.task if study.own is None else OWN + study.task
+
+
 def _about(folder: Path, code: str) -> Mapping[str, Any]:
     return parse_json((folder / TRIALS / code / RUN).read_text(encoding="utf-8"))
 
@@ -85,6 +92,7 @@ def _record(
         if isinstance(tick.get("guard"), dict)
         for change in tick["guard"].get("interventions", [])
     )
+    offsets = [] if trial.overridden else trial.started["offsets"]  # the operator says that they were wrong
     answers = sum("inference" in tick for tick in driven)
     seconds = float(trial.ended["driven_s"])
     started = datetime.fromisoformat(_about(folder, trial.code)["started"]).timestamp()
@@ -95,7 +103,7 @@ def _record(
         policy_sha256=spec.sha256,
         variant=spec.variant,
         train_seed=spec.train_seed,
-        task=study.task,
+        task=task_of(study),
         suite=study.suite,
         scenario=start.scenario,
         level=start.level,
@@ -119,6 +127,7 @@ def _record(
         end=trial.outcome.why,
         fault=trial.ended["fault"],
         ending="home" if trial.ended["at_home"] else "not home",
+        grasp=grasp_in(driven, reset, offsets, trial.started.get("zero_deg", ())),
     )
 
 
@@ -126,7 +135,7 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
     start = study.start(trial.block)
     outcome = trial.outcome
     assert outcome is not None  # it counts
-    boxes = tuple(_box(box, stage, seconds, trial.measured) for box, stage in enumerate(outcome.stages))
+    boxes = tuple(_box(study, box, stage, seconds, trial.measured) for box, stage in enumerate(outcome.stages))
     good = sum(bool(box.good) for box in boxes)
     robot_s = min(seconds, study.limit_s)
     unmeasured: dict[str, str] = dict.fromkeys(
@@ -137,7 +146,7 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
     if robot_s <= 0:
         unmeasured["boxes_per_hour"] = "the policy did not drive"
     return Score(
-        task=study.task,
+        task=task_of(study),
         suite=study.suite,
         scenario=start.scenario,
         level=start.level,
@@ -155,12 +164,14 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
         boxes_per_hour=3600 * good / robot_s if robot_s > 0 else None,
         sparc=None,
         ldlj=None,
-        failure=None if outcome.success else _failure(trial, seconds),
+        failure=None if outcome.success else _failure(study, trial, seconds),
         unmeasured=unmeasured,
     )
 
 
-def _box(box: int, stage: int, seconds: float, measured: Mapping[str, Any] | None) -> BoxScore:
+def _box(
+    study: Study, box: int, stage: int, seconds: float, measured: Mapping[str, Any] | None
+) -> BoxScore:
     found: dict[str, Any] = next(
         (one for one in (measured or {}).get("boxes", []) if one["box"] == box), {"why_not": NOT_MEASURED}
     )
@@ -175,8 +186,10 @@ def _box(box: int, stage: int, seconds: float, measured: Mapping[str, Any] | Non
     return BoxScore(
         box=box,
         slot=None,
-        good=stage == ALL,
-        milestones={name: seconds if at < stage else None for at, name in enumerate(MILESTONES)},
+        good=stage == len(study.stages),
+        milestones={}
+        if study.own is not None
+        else {name: seconds if at < stage else None for at, name in enumerate(MILESTONES)},
         du_mm=du if known else None,
         dv_mm=dv if known else None,
         error_mm=float((du**2 + dv**2) ** 0.5) if du is not None and dv is not None and known else None,
@@ -190,14 +203,14 @@ def _box(box: int, stage: int, seconds: float, measured: Mapping[str, Any] | Non
     )
 
 
-def _failure(trial: Trial, seconds: float) -> Failure:
-    """In the words of the simulation, from the box that came least far."""
+def _failure(study: Study, trial: Trial, seconds: float) -> Failure:
+    """In the words of the simulation, from the box that came least far; of another task in the operator's alone."""
     outcome = trial.outcome
     assert outcome is not None  # asked by `_score`
     worst = min(range(len(outcome.stages)), key=lambda box: outcome.stages[box])
-    stage = min(outcome.stages[worst], ALL - 1)
-    detail = "; ".join(filter(None, [f"by the operator: {outcome.why}", *outcome.tags, outcome.note]))
-    kind = {"fault": "stopped", "danger": "stopped", "human": "stopped", "time": "timeout_stuck"}.get(
-        outcome.why, _NEXT[stage]
-    )
-    return Failure(seconds, kind, _PHASE[stage], worst, detail)
+    stage = min(outcome.stages[worst], outcome.of - 1)
+    own = [] if study.own is None else [f"{study.objects[worst]}: not {study.stages[stage]}"]
+    words = [f"by the operator: {outcome.why}", *own, *outcome.tags, outcome.note]
+    ended = {"fault": "stopped", "danger": "stopped", "human": "stopped", "time": "timeout_stuck"}
+    kind, phase = ("misplace", "rest") if own else (_NEXT[stage], _PHASE[stage])
+    return Failure(seconds, ended.get(outcome.why, kind), phase, worst, "; ".join(filter(None, words)))

@@ -10,7 +10,7 @@ from so101_eval.real_study.design.sealing import Schedule
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.state import State
 from so101_eval.real_study.rule.rule import Compared, Verdict, look
-from so101_eval.real_study.session.runner import outcomes_by_policy
+from so101_eval.real_study.session.outcomes import outcomes_by_policy
 from so101_eval.real_study.unblinding.real_records import counted
 from so101_eval.statistics import cohen_kappa, raw_agreement, wilson
 
@@ -26,6 +26,8 @@ class OfPolicy(NamedTuple):
     void_reasons: dict[str, int]
     interrupted: int
     dangers: int
+    overridden: int = 0
+    """Trials that began although a box was measured to lie elsewhere."""
 
 
 class Blinding(NamedTuple):
@@ -103,6 +105,9 @@ class Summary:
         for one in self.agreements:
             kappa = "not defined" if one.kappa is None else f"{one.kappa:.2f}"
             lines.append(f"{one.judges}: {one.same:.0%} of {one.trials} trials alike, kappa {kappa}")
+        if sum(one.overridden for one in self.of_policies):
+            by_policy = ", ".join(f"{one.policy} {one.overridden}" for one in self.of_policies)
+            lines.append(f"begun although a box was measured to lie elsewhere (trials): {by_policy}")
         lines.append(f"the key was opened {self.openings} times; {self.changed} outcomes were changed later")
         return [line for line in lines if line]
 
@@ -160,6 +165,7 @@ def _of_policy(name: str, number: int, schedule: Schedule, state: State) -> OfPo
         dict(reasons),
         reasons[INTERRUPTED],
         sum(outcome.why == "danger" for outcome in outcomes),
+        sum(trial.overridden for trial in own),
     )
 
 

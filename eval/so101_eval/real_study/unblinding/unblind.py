@@ -13,7 +13,7 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event
 from so101_eval.real_study.events.state import Kind, fold
 from so101_eval.real_study.unblinding.fieldtrial_csv import as_fieldtrial
-from so101_eval.real_study.unblinding.real_records import as_records
+from so101_eval.real_study.unblinding.real_records import as_records, task_of
 from so101_eval.real_study.unblinding.summary import Summary, summarise
 from so101_policy.files.whole_files import write_json, write_text
 
@@ -64,6 +64,6 @@ def _as_run(study: Study, kind: str) -> dict[str, object]:
     """What `so101-eval report` looks for, and the simulation of the same study: `so101-eval run` with this plan."""
     height, width = picture_size(study.policies, study.task, None)
     plan = Plan(
-        study.task, study.cells, study.blocks, study.policies, study.first_seed, width=width, height=height
+        task_of(study), study.cells, study.blocks, study.policies, study.first_seed, width=width, height=height
     )
     return {"schema": SCHEMA, "run": study.sha256[:16], "kind": kind, "plan": plan.to_dict(), "versions": {}}

@@ -7,7 +7,7 @@ from typing import Any
 
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.palletizing.scene.draw import SUITES, draw
-from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea, load_task
+from so101_eval.palletizing.scene.tasks import PAN_AXIS_M, PickArea, is_own, load_task
 from so101_eval.report.data.describe import judged
 from so101_eval.report.data.table import Cell, Table
 from so101_eval.statistics import wilson
@@ -22,7 +22,7 @@ def success_maps(table: Table) -> list[dict[str, Any]]:
     """A map for each cell of `ANYWHERE`, the mildest first: the demonstrated area, where each box lay, whether it was
     placed, and the share of boxes placed by how far outside the area they lay. Lengths in mm, in the table's frame: x
     away from the arm, y to its left."""
-    cells = [cell for cell in table.cells if cell.scenario == ANYWHERE and cell.suite in SUITES]
+    cells = [cell for cell in table.cells if cell.scenario == ANYWHERE and cell.suite in SUITES and not is_own(cell.task)]
     return [found for cell in cells if (found := _map(table, cell))["variants"]]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from so101_eval.evaluation.records import EpisodeRecord, check_together
 from so101_eval.palletizing.scene.scenarios import SCENARIOS
-from so101_eval.palletizing.scene.tasks import load_task
+from so101_eval.palletizing.scene.tasks import is_own, load_task
 from so101_eval.report.data import choices, describe
 from so101_eval.report.data.contrasts import (
     ENOUGH_SEEDS,
@@ -24,10 +24,12 @@ from so101_eval.report.data.contrasts import (
     e_path_of,
     rate_of,
 )
+from so101_eval.report.data.hand import hand_data
 from so101_eval.report.data.integrity import integrity
 from so101_eval.report.data.positions import success_maps
 from so101_eval.report.data.reliance import reliance_data
 from so101_eval.report.data.sentence import first_sentence, verdicts
+from so101_eval.report.data.sim_to_real import sim_to_real
 from so101_eval.report.data.table import Cell, FloatArray, Table, Variant, cell_labels
 from so101_eval.statistics import ALPHA, POWER, compact_letters, holm, posterior_density
 
@@ -73,7 +75,7 @@ def report_data(
         "sentence": _said(
             table.main, first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main])
         ),
-        "task": _task(table.main),
+        "task": _task(table),
         "main": labels[table.main],
         "cells": [{"label": labels[cell], **cell._asdict(), "says": _says(cell)} for cell in table.cells],
         "variants": [_variant(table, variant, rates[variant.name, table.main]) for variant in table.variants],
@@ -87,6 +89,8 @@ def report_data(
         ],
         "evidence": [path for variant in table.others if (path := _path(table, variant))],
         "maps": success_maps(table),
+        "hand": hand_data(table),
+        "sim_to_real": sim_to_real(table),
         "reliance": reliance_data(table, reliance, training or {}),
         "choices": choices.chosen(table, _rival(table, main)),
         "integrity": integrity(table),
@@ -105,10 +109,16 @@ def _says(cell: Cell) -> str:
     return SCENARIOS[cell.scenario].description if cell.scenario in SCENARIOS else "not known to this version"
 
 
-def _task(cell: Cell) -> dict[str, Any]:
-    task = load_task(cell.task)
+def _task(table: Table) -> dict[str, Any]:
+    """Of a task of one's own only what its episodes say."""
+    name = table.main.task
+    if is_own(name):
+        records = [record for variant in table.variants for record in table.episodes(variant, table.main)]
+        return {"name": name, "own": True, "boxes": max(len(record.score["boxes"]) for record in records),
+                "time_limit_s": max(1.0, *(record.duration_s for record in records)), "slots_mm": []}  # fmt: skip
+    task = load_task(name)
     slots = [[1000 * slot.u_m, 1000 * slot.v_m, slot.layer] for slot in task.slots]
-    return {"name": task.name, "boxes": task.boxes, "time_limit_s": task.time_limit_s, "slots_mm": slots}
+    return {"name": name, "own": False, "boxes": task.boxes, "time_limit_s": task.time_limit_s, "slots_mm": slots}
 
 
 def _variant(table: Table, variant: Variant, rate: Rate | None) -> dict[str, Any]:
