@@ -39,7 +39,9 @@ class World(NamedTuple):
     """(FURTHER,) of the simulation on others."""
 
 
-def world(random: np.random.Generator, blocks: int, difference: float, share: float, primary: Primary) -> World:
+def world(
+    random: np.random.Generator, blocks: int, difference: float, share: float, primary: Primary
+) -> World:
     """Outcomes of two policies on `blocks` starts, and in the simulation on these and on more."""
     count, rates = blocks + FURTHER, np.array((BASE, BASE + difference))
     arm = _outcomes(random, rates, count, primary)
@@ -70,7 +72,7 @@ class Found(NamedTuple):
 def studies(
     repetitions: int, blocks: int, difference: float, share: float, primary: Primary, asked: float
 ) -> Found:
-    """How often the intervals leave out `asked`; with all outcomes alike there is no interval, and none leaves it out."""
+    """How often the intervals leave out `asked`; where all outcomes are alike there is no interval to do so."""
     random = np.random.default_rng((blocks, round(1000 * difference), round(1000 * share), len(primary)))
     plain = powered = 0
     worth: list[float] = []
@@ -106,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for points in (0, 25):
             for blocks in BLOCKS[:4]:
                 asked = truth(points / 100, primary)
-                found = [studies(repetitions, blocks, points / 100, share, primary, asked) for share in SHARES]
+                found = [
+                    studies(repetitions, blocks, points / 100, share, primary, asked) for share in SHARES
+                ]
                 missed = " | ".join(_share(one.powered, repetitions) for one in found)
                 alone = _share(found[0].plain, repetitions)
                 print(f"| {primary}, {points} points | {blocks} | {alone} | {missed} |", flush=True)

@@ -2,9 +2,9 @@
 inference.
 
 Here the mean is that of the real differences of two policies on some starts, and the prediction is the difference that
-the simulation gives: on the same starts (paired), and on many others. Where the simulation says how hard a start is, its
-part of the luck is taken out. What it has wrong on average, it has wrong on both and cancels: the estimate is of the real
-mean whether the simulation is right or not.
+the simulation gives: on the same starts (paired), and on many others. Where the simulation says how hard a start is,
+its part of the luck is taken out. What it has wrong on average, it has wrong on both and cancels: the estimate is of
+the real mean whether the simulation is right or not.
 
     theta = mean(d) - lam (mean(f) - mean(F))        d real, f simulated on the same starts, F on others
     lam   = Cov(d, f) / (Var(f) (1 + n / N)), from 0 to 1: how far the simulation is believed (0 gives the plain mean)
@@ -47,7 +47,10 @@ class Powered(NamedTuple):
     @property
     def worth(self) -> float:
         """So many times as many paired starts would make the plain interval as narrow."""
-        own, plain = self.interval.high - self.interval.low, self.plain_interval.high - self.plain_interval.low
+        own, plain = (
+            self.interval.high - self.interval.low,
+            self.plain_interval.high - self.plain_interval.low,
+        )
         return (plain / own) ** 2 if own > 0 else 1.0
 
 

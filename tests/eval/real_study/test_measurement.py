@@ -353,7 +353,6 @@ def test_the_first_closing_low_over_the_table_is_the_grasp() -> None:
     assert first_grasp(np.array([high, closed_high])) is None
 
 
-
 def test_the_grasp_of_a_trial_is_told_against_where_the_box_was_measured() -> None:
     open_low = [0.0, 10, 10, 70, 0, 60]
     closed = [*open_low[:5], 20.0]

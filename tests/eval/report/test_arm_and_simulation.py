@@ -1,4 +1,4 @@
-"""The arm beside its simulation in the report, and the hand beside the box: paired by start, and said with intervals."""
+"""The arm beside its simulation in the report, and the hand beside the box: paired by start, with intervals."""
 
 import dataclasses
 import json
@@ -15,7 +15,9 @@ from so101_eval.report.page import render
 from so101_eval.statistics import Pairs, prediction_powered, tango
 
 
-def episodes(variant: str, verdicts: list[bool], kind: str, grasps: list[Any] | None = None) -> list[EpisodeRecord]:
+def episodes(
+    variant: str, verdicts: list[bool], kind: str, grasps: list[Any] | None = None
+) -> list[EpisodeRecord]:
     found = [made.episode(variant, good, 1000 + scene) for scene, good in enumerate(verdicts)]
     grasp = grasps or [None] * len(found)
     return [dataclasses.replace(one, kind=kind, grasp=g) for one, g in zip(found, grasp, strict=True)]
@@ -58,7 +60,9 @@ def test_the_difference_is_given_with_and_without_the_simulation(
     found = prediction_powered(d, f[:16], f[16:])
     row = next(row for row in data["sim_to_real"]["differences"] if row["what"] == "success")
     assert (row["paired"], row["further"]) == (16, 44)
-    assert (row["plain"], row["estimate"], row["lam"]) == pytest.approx((found.plain, found.estimate, found.lam))
+    assert (row["plain"], row["estimate"], row["lam"]) == pytest.approx(
+        (found.plain, found.estimate, found.lam)
+    )
     assert row["worth"] > 1
     assert {row["what"] for row in data["sim_to_real"]["differences"]} == {"success", "credit"}
     assert data["sentence"]["headline"].startswith(("ours", "No difference")), "the arm alone decides"
@@ -67,7 +71,9 @@ def test_the_difference_is_given_with_and_without_the_simulation(
 
 def test_without_both_kinds_nothing_is_compared(outcomes: dict[tuple[str, str], list[bool]]):
     for kind in ("real", "simulation"):
-        one = report_data([e for key, found in outcomes.items() if key[1] == kind for e in episodes(*key[:1], found, kind)])
+        one = report_data(
+            [e for key, found in outcomes.items() if key[1] == kind for e in episodes(*key[:1], found, kind)]
+        )
         assert one["sim_to_real"] == {"gaps": [], "differences": [], "alpha": 0.05}
 
 
@@ -93,7 +99,12 @@ def test_the_page_shows_both_and_a_page_of_one_kind_neither(data: dict[str, Any]
 
 def grasp(x_mm: float, y_mm: float, follows: float) -> dict[str, Any]:
     hand = [follows * x_mm, follows * y_mm]
-    return {"box": 0, "box_mm": [x_mm, y_mm], "hand_mm": hand, "off_mm": float(np.hypot(x_mm, y_mm)) * (1 - follows)}
+    return {
+        "box": 0,
+        "box_mm": [x_mm, y_mm],
+        "hand_mm": hand,
+        "off_mm": float(np.hypot(x_mm, y_mm)) * (1 - follows),
+    }
 
 
 def test_how_far_the_hand_follows_the_box_is_one_number_with_its_interval():
@@ -101,7 +112,9 @@ def test_how_far_the_hand_follows_the_box_is_one_number_with_its_interval():
     places = rng.uniform(-30, 30, (12, 2)).tolist()
     records = [
         *episodes("baseline", [True] * 12, "real", [grasp(x, y, 0.5) for x, y in places]),
-        *episodes("ours", [True] * 12, "real", [*(grasp(x, y, 1.0) for x, y in places[:11]), {"why_not": "never"}]),
+        *episodes(
+            "ours", [True] * 12, "real", [*(grasp(x, y, 1.0) for x, y in places[:11]), {"why_not": "never"}]
+        ),
         *episodes("third", [True] * 2, "real", [grasp(1, 1, 1.0), grasp(2, 2, 1.0)]),
     ]
     data = report_data(records)

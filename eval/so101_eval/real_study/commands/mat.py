@@ -43,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
     study = read_study(options.folder)
     if study.own is not None:
         raise ConfigError(
-            f"{study.task} is a task of its own: the mat is that of a pallet. Outlines of the start come by the camera's "
-            "place: so101-calibrate cameras front"
+            f"{study.task} is a task of its own: the mat is that of a pallet. Outlines of the start come by the "
+            "camera's place: so101-calibrate cameras front"
         )
     task = study.plan_task
     path: Path = options.output or options.folder / FILE

@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
         say(
             f"{len(left)} films. For each: the stages of {', '.join(study.objects)}, then s (success) or f (failure)"
         )
-        say(f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(study.stages, 1))}. q ends.")
+        say(
+            f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(study.stages, 1))}. q ends."
+        )
         for number, trial in enumerate(left, 1):
             say(f"{number} of {len(left)}: {options.folder / TRIALS / trial.code / CLIP}")
             if (outcome := ask(study, rater)) is None:

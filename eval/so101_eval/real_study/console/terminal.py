@@ -86,7 +86,8 @@ def in_words(view: View) -> str:
             return "\n".join([view.text, *lines, keys])
         case "reset":
             lines = [f"  {target.words}" for target in view.targets]
-            return "\n".join([f"{where}: {view.text}", *lines, f"Space: start   {'x: start, the measurement is wrong   ' if view.can_override else ''}u: undo   q: leave"])
+            against = "x: start, the measurement is wrong   " if view.can_override else ""
+            return "\n".join([f"{where}: {view.text}", *lines, f"Space: start   {against}u: undo   q: leave"])
         case "countdown":
             return view.text
         case "trial":

@@ -91,7 +91,9 @@ class OwnTask:
         if not 1 <= len(self.objects) <= MOST_OBJECTS:
             raise ConfigError(f"there are {len(self.objects)} objects, expected 1 to {MOST_OBJECTS}")
         names = [thing.name for thing in self.objects]
-        if len(set(names)) < len(names) or not all(0 < len(name) <= 40 and name.isprintable() for name in names):
+        if len(set(names)) < len(names) or not all(
+            0 < len(name) <= 40 and name.isprintable() for name in names
+        ):
             raise ConfigError(f"objects {', '.join(names)}: expected different names of 1 to 40 letters")
         for thing in self.objects:
             if not all(SIZES_MM[0] <= size <= SIZES_MM[1] for size in thing.size_mm):
@@ -99,7 +101,9 @@ class OwnTask:
                     f"{thing.name}: size_mm is {list(thing.size_mm)}, expected {SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm"
                 )
         if len(self.slots) < len(self.objects):
-            raise ConfigError(f"{len(self.slots)} slots for {len(self.objects)} objects: expected one for each, or more")
+            raise ConfigError(
+                f"{len(self.slots)} slots for {len(self.objects)} objects: expected one for each, or more"
+            )
         for number, slot in enumerate(self.slots):
             away_mm = 1000 * math.dist((slot.x_mm / 1000, slot.y_mm / 1000), PAN_AXIS_M)
             if not REACH_MM[0] <= away_mm <= REACH_MM[1]:
@@ -108,7 +112,9 @@ class OwnTask:
                     f"{REACH_MM[1]:g}: nearer or farther the hand does not get"
                 )
         if not 1 <= len(self.stages) <= MOST_STAGES or len(set(self.stages)) < len(self.stages):
-            raise ConfigError(f"there are {len(self.stages)} stages, expected 1 to {MOST_STAGES} of different names")
+            raise ConfigError(
+                f"there are {len(self.stages)} stages, expected 1 to {MOST_STAGES} of different names"
+            )
         if not all(0 < len(stage) <= 40 and stage.isprintable() for stage in self.stages):
             raise ConfigError("stages: expected names of 1 to 40 letters")
         if not 1 <= self.time_limit_s <= 3600:
@@ -122,11 +128,13 @@ class OwnTask:
                 f"area.radius_mm is {near:g} to {far:g}, expected a range within {REACH_MM[0]:g} to {REACH_MM[1]:g}"
             )
         if not -110 <= right < left <= 110:
-            raise ConfigError(f"area.azimuth_deg is {right:g} to {left:g}, expected a range within -110 to 110")
+            raise ConfigError(
+                f"area.azimuth_deg is {right:g} to {left:g}, expected a range within -110 to 110"
+            )
         if not 0 < self.area.turned_deg <= 180 or self.area.apart_mm < 0:
             raise ConfigError(
-                f"area: turned_deg {self.area.turned_deg:g}, apart_mm {self.area.apart_mm:g}: expected up to 180, and 0 "
-                "or more"
+                f"area: turned_deg {self.area.turned_deg:g}, apart_mm {self.area.apart_mm:g}: expected up to 180, and "
+                "0 or more"
             )
 
     @property
@@ -142,7 +150,8 @@ class OwnTask:
         right, left = (math.radians(angle) for angle in area.azimuth_deg)
         reach_m = (REACH_MM[0] / 1000, REACH_MM[1] / 1000)
         places = tuple(
-            Slot(slot.x_mm / 1000 - PALLET_PLACE_M[0], slot.y_mm / 1000 - PALLET_PLACE_M[1], 0) for slot in self.slots
+            Slot(slot.x_mm / 1000 - PALLET_PLACE_M[0], slot.y_mm / 1000 - PALLET_PLACE_M[1], 0)
+            for slot in self.slots
         )
         return Task(
             self.name,
@@ -152,7 +161,9 @@ class OwnTask:
             math.pi if area.turned_deg >= 180 else math.radians(area.turned_deg),
             area=PickArea((near, far), (right, left), area.apart_mm / 1000, reach_m, -math.inf),
             places=places,
-            edges_m=tuple(min(STAND_IN_M, max(BOX_M / 2, min(thing.size_mm) / 1000)) for thing in self.objects),
+            edges_m=tuple(
+                min(STAND_IN_M, max(BOX_M / 2, min(thing.size_mm) / 1000)) for thing in self.objects
+            ),
         )
 
 

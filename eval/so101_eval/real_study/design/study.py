@@ -191,7 +191,9 @@ def _require_by_hand(scenario: str, level: int, own: bool) -> None:
     """Raises `ConfigError` for a scenario that a person cannot lay out, or that needs a pallet where there is none."""
     changes = set(changed(load_scenario(scenario).knobs(level)))
     if own and (of_pallet := sorted(name for name in changes if name.startswith("pallet_"))):
-        raise ConfigError(f"the scenario {scenario} changes {', '.join(of_pallet)}, and this task has no pallet")
+        raise ConfigError(
+            f"the scenario {scenario} changes {', '.join(of_pallet)}, and this task has no pallet"
+        )
     if others := sorted(changes - BY_HAND):
         raise ConfigError(
             f"the scenario {scenario} changes {', '.join(others)}, which nobody can lay out by hand; a study on an arm "

@@ -35,8 +35,8 @@ class Outcome:
             raise RecordError(f"a trial does not end by {self.why!r}; possible are {', '.join(WHY)}")
         if self.success and (set(self.stages) != {self.of} or self.why in ("danger", "fault", "human")):
             raise RecordError(
-                f"a success with stages {list(self.stages)} that ended by {self.why!r}: expected {self.of} of every box, "
-                "and no danger, fault or human"
+                f"a success with stages {list(self.stages)} that ended by {self.why!r}: expected {self.of} of every "
+                "box, and no danger, fault or human"
             )
 
     @property

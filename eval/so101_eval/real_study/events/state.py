@@ -163,7 +163,13 @@ def after(state: State, event: Event) -> State:
     data = event.data
     match event.kind:
         case Kind.SESSION_OPENED:
-            return replace(state, sessions=state.sessions + 1, operator=data["operator"], rig_checked_at=None, overridden=None)
+            return replace(
+                state,
+                sessions=state.sessions + 1,
+                operator=data["operator"],
+                rig_checked_at=None,
+                overridden=None,
+            )
         case Kind.KEY_OPENED:
             return replace(state, openings=state.openings + 1)
         case Kind.RIG_CHECKED:

@@ -263,7 +263,10 @@ class Session:
                 self._ask_outcome(last, last.outcome)
                 return None
             if action is not None and action.kind == "override" and seen.can_override:
-                self._write(Kind.START_OVERRIDDEN, {"place": place.index, "slot": slot, "words": [t.words for t in seen.targets]})
+                self._write(
+                    Kind.START_OVERRIDDEN,
+                    {"place": place.index, "slot": slot, "words": [t.words for t in seen.targets]},
+                )
                 break
             if action is not None and action.kind == "start" and seen.ready:
                 break
@@ -310,7 +313,9 @@ class Session:
         while True:
             data = self._until("outcome").data
             try:
-                outcome = typed(Outcome, {**data, "by": self._state.operator or "", "of": len(self._study.stages)})
+                outcome = typed(
+                    Outcome, {**data, "by": self._state.operator or "", "of": len(self._study.stages)}
+                )
                 if len(outcome.stages) != len(self._study.objects):
                     raise RecordError(f"{len(outcome.stages)} boxes, expected {len(self._study.objects)}")
                 break
@@ -336,7 +341,8 @@ class Session:
         self._write(Kind.MEASURED, {"trial": trial.code, **asdict(found)})
         known = [box for box in found.boxes if box.du_mm is not None and box.dv_mm is not None]
         self._measured_words = "; ".join(
-            f"{self._study.objects[box.box]}: {math.hypot(box.du_mm or 0.0, box.dv_mm or 0.0):.0f} mm off" for box in known
+            f"{self._study.objects[box.box]}: {math.hypot(box.du_mm or 0.0, box.dv_mm or 0.0):.0f} mm off"
+            for box in known
         )
 
     def _end_block(self, place: Place) -> None:

@@ -41,7 +41,9 @@ class StartGate:
         trusted: the hands are exact, whatever is measured: a script's.
     """
 
-    def __init__(self, study: Study, reset: Reset, measurement: Measurement, hurried: bool, trusted: bool) -> None:
+    def __init__(
+        self, study: Study, reset: Reset, measurement: Measurement, hurried: bool, trusted: bool
+    ) -> None:
         self._study, self._reset, self._measurement, self._trusted = study, reset, measurement, trusted
         self._still = Still(FRONT, 0.0 if hurried else study.tolerances.still_s)
 

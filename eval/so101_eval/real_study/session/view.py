@@ -75,7 +75,19 @@ class View:
 
 
 Kind = Literal[
-    "operator", "check", "start", "override", "stop", "danger", "hold", "open", "rig", "outcome", "undo", "block", "leave"
+    "operator",
+    "check",
+    "start",
+    "override",
+    "stop",
+    "danger",
+    "hold",
+    "open",
+    "rig",
+    "outcome",
+    "undo",
+    "block",
+    "leave",
 ]
 """operator: {name}; rig: {reason or null}; outcome: {stages, success, why, tags, note}; block: {guess, preference}."""
 

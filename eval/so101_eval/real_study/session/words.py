@@ -22,9 +22,8 @@ def where(study: Study, offset: Offset, start: BoxStart) -> str:
         same_deg = 90 if study.own is None else 180  # a cube looks the same four times
         turned = (math.degrees(start.yaw_rad) + same_deg / 2) % same_deg - same_deg / 2
         side = "left" if start.y_m >= 0 else "right"
-        return (
-            f"{name}: {1000 * start.x_m:.0f} mm ahead, {1000 * abs(start.y_m):.0f} mm {side}, turned {turned:.0f} deg"
-        )
+        ahead_mm, aside_mm = 1000 * start.x_m, 1000 * abs(start.y_m)
+        return f"{name}: {ahead_mm:.0f} mm ahead, {aside_mm:.0f} mm {side}, turned {turned:.0f} deg"
     side, way = "right" if offset.dx_mm > 0 else "left", "too far" if offset.dy_mm > 0 else "too near"
     turn = offset.why_not if offset.dyaw_deg is None else f"{abs(offset.dyaw_deg):.0f} deg"
     return f"{name}: {abs(offset.dx_mm):.0f} mm {side}, {abs(offset.dy_mm):.0f} mm {way}, {turn}"

@@ -135,7 +135,9 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
     start = study.start(trial.block)
     outcome = trial.outcome
     assert outcome is not None  # it counts
-    boxes = tuple(_box(study, box, stage, seconds, trial.measured) for box, stage in enumerate(outcome.stages))
+    boxes = tuple(
+        _box(study, box, stage, seconds, trial.measured) for box, stage in enumerate(outcome.stages)
+    )
     good = sum(bool(box.good) for box in boxes)
     robot_s = min(seconds, study.limit_s)
     unmeasured: dict[str, str] = dict.fromkeys(
@@ -169,9 +171,7 @@ def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:
     )
 
 
-def _box(
-    study: Study, box: int, stage: int, seconds: float, measured: Mapping[str, Any] | None
-) -> BoxScore:
+def _box(study: Study, box: int, stage: int, seconds: float, measured: Mapping[str, Any] | None) -> BoxScore:
     found: dict[str, Any] = next(
         (one for one in (measured or {}).get("boxes", []) if one["box"] == box), {"why_not": NOT_MEASURED}
     )

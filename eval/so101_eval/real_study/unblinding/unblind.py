@@ -64,6 +64,12 @@ def _as_run(study: Study, kind: str) -> dict[str, object]:
     """What `so101-eval report` looks for, and the simulation of the same study: `so101-eval run` with this plan."""
     height, width = picture_size(study.policies, study.task, None)
     plan = Plan(
-        task_of(study), study.cells, study.blocks, study.policies, study.first_seed, width=width, height=height
+        task_of(study),
+        study.cells,
+        study.blocks,
+        study.policies,
+        study.first_seed,
+        width=width,
+        height=height,
     )
     return {"schema": SCHEMA, "run": study.sha256[:16], "kind": kind, "plan": plan.to_dict(), "versions": {}}

@@ -22,7 +22,11 @@ def success_maps(table: Table) -> list[dict[str, Any]]:
     """A map for each cell of `ANYWHERE`, the mildest first: the demonstrated area, where each box lay, whether it was
     placed, and the share of boxes placed by how far outside the area they lay. Lengths in mm, in the table's frame: x
     away from the arm, y to its left."""
-    cells = [cell for cell in table.cells if cell.scenario == ANYWHERE and cell.suite in SUITES and not is_own(cell.task)]
+    cells = [
+        cell
+        for cell in table.cells
+        if cell.scenario == ANYWHERE and cell.suite in SUITES and not is_own(cell.task)
+    ]
     return [found for cell in cells if (found := _map(table, cell))["variants"]]
 
 

@@ -118,7 +118,13 @@ def _task(table: Table) -> dict[str, Any]:
                 "time_limit_s": max(1.0, *(record.duration_s for record in records)), "slots_mm": []}  # fmt: skip
     task = load_task(name)
     slots = [[1000 * slot.u_m, 1000 * slot.v_m, slot.layer] for slot in task.slots]
-    return {"name": name, "own": False, "boxes": task.boxes, "time_limit_s": task.time_limit_s, "slots_mm": slots}
+    return {
+        "name": name,
+        "own": False,
+        "boxes": task.boxes,
+        "time_limit_s": task.time_limit_s,
+        "slots_mm": slots,
+    }
 
 
 def _variant(table: Table, variant: Variant, rate: Rate | None) -> dict[str, Any]:

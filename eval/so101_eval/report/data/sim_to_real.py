@@ -1,10 +1,10 @@
 """The arm on the table beside its simulation, start by start; and what the simulation adds to what the arm showed.
 
-Real and simulated episodes of the same policy, scenario and seed began with the same scene, so they are pairs. *The gap*
-of a variant is its success on the arm minus that in the simulation, on these pairs. *The difference* of two variants on the
-arm is given twice: by the arm alone, and with the simulation's further starts by the prediction-powered estimate
-(`statistics.prediction_powered`). The latter needs no simulation that is right: only one that has an idea of which
-starts are hard.
+Real and simulated episodes of the same policy, scenario and seed began with the same scene, so they are pairs.
+*The gap* of a variant is its success on the arm minus that in the simulation, on these pairs. *The difference* of two
+variants on the arm is given twice: by the arm alone, and with the simulation's further starts by the prediction-powered
+estimate (`statistics.prediction_powered`). The latter needs no simulation that is right: only one that has an idea of
+which starts are hard.
 """
 
 from collections.abc import Sequence

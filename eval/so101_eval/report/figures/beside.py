@@ -48,7 +48,8 @@ def sim_to_real(data: dict[str, Any]) -> Markup:
     drawing = _rows(rows, 1.0, 100, "percentage points", "Arm and simulation on the same starts")
     gaps = [
         (g["variant"], g["cell"], g["starts"], _percent(g["real"]), _percent(g["simulated"]), points(g["gap"]),
-         span(Interval(*g["interval"])), _percent(g["alike"]), _plain(g["correlation"]), _signed(g["credit_gap"]), g["by"])
+         span(Interval(*g["interval"])), _percent(g["alike"]), _plain(g["correlation"]), _signed(g["credit_gap"]),
+         g["by"])
         for g in found["gaps"]
     ]  # fmt: skip
     differences = [
@@ -87,7 +88,8 @@ def hand(data: dict[str, Any]) -> Markup:
         for row in data["hand"]
     ]  # fmt: skip
     table = svg.table(
-        ("variant", "trials", "the hand closed", "off the box, median [mm]", "follows [mm]", "95 % interval", "why not"),
+        ("variant", "trials", "the hand closed", "off the box, median [mm]", "follows [mm]", "95 % interval",
+         "why not"),
         cells,
     )  # fmt: skip
     note = [f"{row['variant']}: {row['why_not']}." for row in data["hand"] if row["why_not"]]
@@ -120,7 +122,9 @@ def _rows(rows: Sequence[Row], most: float, scale: float, unit: str, label: str)
                 at = axes.get_yaxis_transform()
                 svg.halo(axes.text(0, number + 0.2, svg.shortened(row.label, 42), va="center", transform=at))
             text = f"{row.label}: {row.numbers}"
-            svg.whisker(axes, number + (0.5 if is_wide else 0.65), row.value, row.ends, row.colour, text, row.filled)
+            svg.whisker(
+                axes, number + (0.5 if is_wide else 0.65), row.value, row.ends, row.colour, text, row.filled
+            )
 
     return svg.both_widths(FRAME + ROW * len(rows), label, draw)
 
