@@ -123,19 +123,19 @@ MAIN = (
     Part(
         "arm-and-simulation",
         "Does the simulation say what the arm says?",
-        "Episodes of the same policy from the same start, on the arm and in the simulation. Hollow dots: success on the "
-        "arm minus success in the simulation. Filled dots: the difference on the arm between the variants, by its own "
-        "trials alone, and with the simulation's further starts (prediction-powered, PPI++): what the simulation has "
-        "wrong on average cancels, and where it knows which starts are hard, the interval is narrower. The study was "
-        "decided by its own trials; this is beside it.",
+        "Episodes of the same policy from the same start, on the arm and in the simulation. Hollow dots: success on "
+        "the arm minus success in the simulation. Filled dots: the difference on the arm between the variants, by its "
+        "own trials alone, and with the simulation's further starts (prediction-powered, PPI++): what the simulation "
+        "has wrong on average cancels, and where it knows which starts are hard, the interval is narrower. The study "
+        "was decided by its own trials; this is beside it.",
         beside.sim_to_real,
     ),
     Part(
         "hand",
         "Does the hand go where the box is?",
-        "How far the hand, where it first closes low over the table, follows a box that starts {asked:.0f} mm elsewhere. "
-        "{asked:.0f} mm (dashed) is all the way, 0 a motion that was learned by heart. From the measured joints and "
-        "the measured starts; 95 % intervals by bootstrap over trials.{nearest}",
+        "How far the hand, where it first closes low over the table, follows a box that starts {asked:.0f} mm "
+        "elsewhere. {asked:.0f} mm (dashed) is all the way, 0 a motion that was learned by heart. From the measured "
+        "joints and the measured starts; 95 % intervals by bootstrap over trials.{nearest}",
         beside.hand,
     ),
 )

@@ -220,12 +220,24 @@ class MockArm:
         Raises:
             CameraError: there is no such camera.
         """
+        return self.draw(name, self._captured(name))
+
+    def _captured(self, name: str) -> Capture:
         capture = self.captures().get(name)
         if capture is None:
             raise CameraError(
                 f"the mock arm has no camera {name!r}; it has {', '.join(self.captures()) or 'none'}"
             )
-        return self.draw(name, capture)
+        return capture
+
+    def frame_later(self, name: str) -> "Frame":
+        """As `frame`, but drawn when somebody looks at it; that has to be in the thread in which others are drawn."""
+        capture, backend = self._captured(name), self._open_renderer().backend
+
+        def image() -> NDArray[np.uint8]:
+            return self.draw(name, capture).image
+
+        return Frame(image, capture.time_us * 1e-6, capture.sequence, backend)
 
     def draw(self, name: str, capture: Capture) -> "Frame":
         """The picture of one of the `captures` of camera `name`, also after newer ones. See `frame`."""

@@ -36,6 +36,9 @@ class MockConfig:
     """A fault plan (YAML); none: nothing fails."""
     shadows: bool = False
     """Cast shadows: better pictures, four times the rendering cost."""
+    draw_late: bool = False
+    """Draw a picture only when somebody looks at it. For runs in one thread, which has to be that of the renderer: in
+    lockstep, where policies are asked in the loop. Faults of pictures are noticed on those ticks alone."""
     random_mount: bool = False
     """Bolt every servo on at an encoder angle of its own, as people do, instead of at its middle."""
     calibrated: bool = True

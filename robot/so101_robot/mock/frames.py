@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class MockFrames:
-    """A camera of the mock arm: exact capture times, drawn when somebody looks.
+    """A camera of the mock arm: exact capture times, drawn at once, or when somebody looks (`MockConfig.draw_late`).
 
     Args:
         name: `front` or `wrist`.
@@ -32,7 +32,11 @@ class MockFrames:
         """Nothing: the mock arm's cameras are always on."""
 
     def latest(self, now_s: float) -> Frame:
-        return self._arm.frame(self._name)
+        return (
+            self._arm.frame(self._name)
+            if not self._arm.config.draw_late
+            else self._arm.frame_later(self._name)
+        )
 
     def disconnect(self) -> None:
         """Nothing: the arm closes its renderer."""

@@ -141,7 +141,9 @@ def _robot(study: Study, config: RunConfig, scale: float, stack: ExitStack) -> S
     if config.robot.port != MOCK:
         return SO101(config.robot)
     height, width = picture_size(study.policies, study.task, None)
-    mock = MockConfig(scene=study.task, width=width, height=height, realtime_factor=scale)
+    mock = MockConfig(
+        scene=study.task, width=width, height=height, realtime_factor=scale, draw_late=scale <= 0
+    )
     arm = MockArm(mock, scene=PalletizingScene(study.plan_task))
     stack.callback(arm.close)
     return SO101(replace(config.robot, mock=mock), mock=arm)
