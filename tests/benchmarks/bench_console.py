@@ -5,11 +5,13 @@ to the console, whose page one browser has open (a reader that takes all its pic
 a request to the page as a phone sends it, by a key of the terminal, by SIGTERM, and by Esc, which holds. What is
 measured is from before that to the moment at which the servos have their new goal. The four ways take turns.
 
-For the jitter the same trial is played without a stop, with the console and without it in turns.
+For the jitter the loop drives an arm that answers at once and has its pictures ready, so that what is measured is this
+process and the machine; with the console and without it in turns.
 
     python tests/benchmarks/bench_console.py [stops of each way: 12] [seconds of jitter of each: 30]
 """
 
+import http.client
 import json
 import os
 import signal
@@ -23,9 +25,12 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from bench_jitter import POSE, Lateness, Still
 from rich.console import Console
 from rich.table import Table
 
+from so101_eval.episode.scripted import Scripted
+from so101_eval.evaluation.loaded_policies import Replaying
 from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.palletizing.scene.scene import PalletizingScene
 from so101_eval.real_study.console.keys import ESCAPE
@@ -43,23 +48,29 @@ from so101_eval.real_study.session.sitting import of_study
 from so101_eval.real_study.session.view import View
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
+from so101_robot.clock import Clock, WallClock
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.guard.guard import Guard, GuardLimits
+from so101_robot.loop.ending import EndingConfig
+from so101_robot.loop.loop import ControlLoop, LoopConfig
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
+from so101_robot.process.realtime import realtime_runtime
+from so101_robot.runs.log import RunLog
 
 TASK, SIZE = "palletize-1-small", (320, 240)
 """What the mock arm draws in a loop of 33 ms, and a phone shows."""
 SWING_DEG, PERIOD_TICKS = 6.0, 60
-BLOCK_S = 5.0
+FPS, BLOCK_S = 30.0, 5.0
 FIRST_S, LAST_S = 0.4, 0.9
 """After the first action: when somebody stops, at a moment that has nothing to do with the ticks."""
 TRIAL = View("trial", code="QXTR", limit_s=30.0)
 
 
 class Held:
-    """When the servos had been told to stay, and how late each tick was."""
+    """When the servos had been told to stay."""
 
     name = "held"
 
@@ -67,13 +78,11 @@ class Held:
         self._control = control
         self.driving = threading.Event()
         self.held_s: float | None = None
-        self.late_ms: list[float] = []
 
     def on_tick(self, tick: Tick) -> None:
         if tick.phase != "run":
             return
         self.driving.set()
-        self.late_ms.append(1000 * tick.late_s)
         if self._control.held and self.held_s is None:
             self.held_s = time.perf_counter()  # of the first tick that sent nothing of the policy's
 
@@ -134,6 +143,31 @@ class Rig:
         self._arm.close()
 
 
+class Ready(Still):
+    """An arm that answers at once, with pictures as large as a phone shows them."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.image = np.random.default_rng(0).integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)
+
+
+def late_ms(operator: Operator) -> list[float]:
+    """Of each tick of a block."""
+    wall, control, lateness = WallClock(), Control(), Lateness()
+    swing = POSE + SWING_DEG * np.sin(2 * np.pi / PERIOD_TICKS * np.arange(3000))[:, None]
+    with tempfile.TemporaryDirectory() as name, realtime_runtime(wall) as clock:
+        folder, arm = Path(name) / "run", Ready(wall)
+        log = RunLog(folder, {})
+        guard = Guard(GuardLimits(), [-180.0] * 5 + [0.0], [180.0] * 5 + [100.0])
+        scheduler = Scripted(Replaying(swing))
+        watching = [lateness, log, Film(folder / CLIP, FPS), Showing(operator, TRIAL, control)]
+        config = LoopConfig(FPS, BLOCK_S, ending=EndingConfig(home=False))
+        outcome = ControlLoop(arm, scheduler, guard, clock, config=config, observers=watching).run()
+    if outcome.error is not None:
+        raise outcome.error
+    return lateness.late_ms[1:]
+
+
 class Silent:
     """Nobody is at the console."""
 
@@ -155,7 +189,7 @@ def read_all(url: str, bytes_read: list[int]) -> None:
         with urllib.request.urlopen(url, timeout=600) as stream:
             while data := stream.read1(65536):
                 bytes_read[0] += len(data)
-    except OSError:
+    except (OSError, http.client.HTTPException):  # the console has ended
         return
 
 
@@ -214,8 +248,9 @@ def main() -> None:
         before = sent[0]
         for _ in range(max(1, round(seconds / BLOCK_S))):
             for name, operator in (("with console", both), ("without", Silent())):
-                late[name] += rig.play(operator, BLOCK_S, None)[2].late_ms[1:]
-        table = Table(title=f"lateness of ticks at 30 Hz in ms, in turns; load {os.getloadavg()[0]:.1f}")
+                late[name] += late_ms(operator)
+        load = os.getloadavg()[0]
+        table = Table(title=f"lateness of ticks at {FPS:g} Hz in ms, in turns; load {load:.1f}")
         for column in ("", "ticks", "p50", "p99", "max", "over 5 ms"):
             table.add_column(column)
         for name, found in late.items():

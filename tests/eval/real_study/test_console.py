@@ -230,6 +230,26 @@ def test_every_screen_has_words():
         assert in_words(view).strip()
 
 
+def test_a_page_that_is_open_at_the_end_is_no_error_in_the_terminal(capfd: pytest.CaptureFixture[str]):
+    operator = ConsoleOperator(0)
+    operator.show(TRIAL)
+    operator.pictures({"front": Frame(np.zeros((8, 8, 3), np.uint8), 0.0, 1, None)})
+    streams = [
+        urllib.request.urlopen(f"http://127.0.0.1:{operator.port}{path}", timeout=SOON_S)
+        for path in ("/views", "/live/front")
+    ]
+    try:
+        assert all(stream.read1(20) for stream in streams)
+        operator.close()
+        for stream in streams:
+            while stream.read1():  # to its proper end: a stream that was cut off raises
+                pass
+    finally:
+        for stream in streams:
+            stream.close()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Generator[Any]:
     if CHROMIUM is None:

@@ -37,6 +37,8 @@ class Shown:
         self.view: dict[str, Any] = {"screen": "session", "text": "The arm is being connected ..."}
         self.version = 0
         self.pictures: dict[str, bytes] = {}
+        self.over = False
+        """The sitting has ended: streams end, too."""
         self._changed = asyncio.Event()
 
     def show(self, view: dict[str, Any]) -> None:
@@ -47,6 +49,11 @@ class Shown:
     def picture(self, camera: str, jpeg: bytes) -> None:
         """A newer picture."""
         self.pictures[camera] = jpeg
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will be shown."""
+        self.over = True
         self._wake()
 
     async def change(self, timeout_s: float) -> None:
@@ -134,21 +141,21 @@ class Doorkeeper:
 
 async def _views(shown: Shown) -> AsyncIterator[str]:
     version = -1
-    while True:
+    while not shown.over:
         if shown.version != version:
             version = shown.version
             yield f"data: {json.dumps(shown.view)}\n\n"
         else:
             yield ": alive\n\n"
         until = asyncio.get_running_loop().time() + ALIVE_S
-        while shown.version == version and asyncio.get_running_loop().time() < until:
+        while shown.version == version and not shown.over and asyncio.get_running_loop().time() < until:
             await shown.change(until - asyncio.get_running_loop().time())
 
 
 async def _live(shown: Shown, camera: str) -> AsyncIterator[bytes]:
     last: bytes | None = None
     yield b"--picture\r\n"
-    while True:
+    while not shown.over:
         jpeg = shown.pictures.get(camera)
         if jpeg is not None and jpeg is not last:
             last = jpeg

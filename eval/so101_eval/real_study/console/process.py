@@ -51,6 +51,7 @@ async def _serve(host: str, port: int, token: str | None) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
+        shown.end()  # a stream that is cut off instead would be an error in the operator's terminal
         server.should_exit = True
 
     reader = threading.Thread(
