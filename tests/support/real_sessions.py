@@ -17,6 +17,7 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
 from so101_eval.real_study.events.state import Kind, State
 from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.protocol import Measurement
 from so101_eval.real_study.session.bench import Health, Ran
 from so101_eval.real_study.session.contenders import Ready
 from so101_eval.real_study.session.control import Control
@@ -157,6 +158,7 @@ class Sitting:
         succeeds: Callable[[int, int], bool] = by_chance,
         fault: Callable[[int, int], str | None] = never,
         settings: Settings | None = None,
+        measurement: Measurement | None = None,
     ) -> None:
         self.bench = PretendBench(fault)
         self.operator = Table(self._last, succeeds)
@@ -164,7 +166,7 @@ class Sitting:
         self.schedule = unseal(folder, study)
         self.session = Session(
             study, folder, journal, self.schedule, self.bench, ready, self.operator,  # type: ignore[arg-type]
-            PretendHands(self.bench, study.first_seed), Nothing(),
+            PretendHands(self.bench, study.first_seed), measurement or Nothing(),
             settings or Settings(countdown_s=0.0, operator="anna"),
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,14 @@ from real_sessions import Sitting, by_chance, never, play
 from real_studies import locked, small_study
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.records import EPISODES, read_runs
+from so101_eval.palletizing.scene.draw import Reset
 from so101_eval.real_study.design.lock import read_locked, writing
 from so101_eval.real_study.design.sealing import unseal
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import EVENTS, read_events
 from so101_eval.real_study.events.state import Kind, State
+from so101_eval.real_study.measurement.nothing import Nothing
+from so101_eval.real_study.measurement.protocol import Offset
 from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.view import Action
 from so101_eval.real_study.unblinding.real_records import counted
@@ -353,3 +357,47 @@ def goes_on_after(
     assert interrupted == ["interrupted"] * voids, "a trial is void only where its run was cut off"
     assert result_of(folder) == expected
     return len(moments)
+
+
+class Doubtful(Nothing):
+    """A camera that sees the box 8 mm off its place, whatever is done."""
+
+    available = True
+
+    def reset_offsets(self, pictures: Any, reset: Reset) -> list[Offset]:
+        return [Offset(0, 8.0, 0.0, 0.0)]
+
+
+def test_a_start_against_the_cameras_word_is_an_event_and_is_told(tmp_path: Path):
+    folder = tmp_path / "s"
+    locked(folder, small_study(blocks=2))
+    with writing(folder) as (study, journal):
+        sitting = Sitting(study, folder, journal, measurement=Doubtful())
+        usual = sitting.operator.next
+        pressed: list[str] = []
+
+        def insists(timeout_s: float) -> Action | None:
+            view = sitting.operator.views[-1]
+            if view.screen != "reset":
+                return usual(timeout_s)
+            assert (view.ready, view.can_override) == (False, True)
+            pressed.append("start" if len(pressed) % 2 == 0 else "override")
+            return Action(pressed[-1])  # type: ignore[arg-type]
+
+        sitting.operator.next = insists  # type: ignore[method-assign]
+        state = sitting.run()
+    assert kinds(folder).count(Kind.START_OVERRIDDEN) == 4, "Space alone begins nothing"
+    assert all(trial.overridden for trial in state.trials.values())
+    summary = unblind(folder)
+    names = ", ".join(f"{one.policy} 2" for one in summary.of_policies)
+    assert f"begun although a box was measured to lie elsewhere (trials): {names}" in summary.lines()
+
+
+def test_where_the_camera_agrees_nothing_can_be_overridden(tmp_path: Path):
+    def insists(sitting: Sitting) -> None:
+        sitting.operator.answers["reset"] = [Action("override")] * 3
+
+    state, sitting = sit(tmp_path / "s", small_study(blocks=1), prepare=insists)
+    assert Kind.START_OVERRIDDEN not in kinds(tmp_path / "s")
+    assert not any(trial.overridden for trial in state.trials.values())
+    assert not any(view.can_override for view in sitting.operator.views)

@@ -11,7 +11,7 @@ from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS
 from so101_eval.real_study.design.own_task import is_file, read_task
-from so101_eval.real_study.design.study import STUDY, Study, write_study
+from so101_eval.real_study.design.study import STUDY, Study, check_policies, write_study
 from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.rule.planning import POWER, Planned, power_of, propose
 from so101_policy.command_line.command_flags import Number, Parser, Whole
@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     own, tolerances = read_task(Path(options.task)) if is_file(options.task) else (None, Tolerances())
     task = options.task if own is None else own.name
     specs = parse_policies([_shipped(text) for text in options.policies], options.fps)
+    check_policies(specs)
     picture_size(specs, task, None)
     difference = options.difference / 100
     planned = plan(options.starts, difference, options.primary, len(specs))

@@ -4,7 +4,7 @@ The file is made by `so101-bench init`, may be edited until `so101-bench lock`, 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -89,9 +89,7 @@ class Study:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ConfigError(f"this study has schema {self.schema}; this version reads {SCHEMA}")
-        names = [policy.name for policy in self.policies]
-        if not FEWEST <= len(names) <= MOST or len(set(names)) != len(names):
-            raise ConfigError(f"policies {', '.join(names)}: expected {FEWEST} to {MOST} of different names")
+        check_policies(self.policies)
         if self.own is None:
             load_task(self.task)
         elif self.own.name != self.task:
@@ -167,6 +165,13 @@ class Study:
     def sha256(self) -> str:
         """Of the canonical bytes."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+
+
+def check_policies(policies: Sequence[PolicySpec]) -> None:
+    """Raises `ConfigError` unless they are two to six of different names."""
+    names = [policy.name for policy in policies]
+    if not FEWEST <= len(names) <= MOST or len(set(names)) != len(names):
+        raise ConfigError(f"policies {', '.join(names)}: expected {FEWEST} to {MOST} of different names")
 
 
 def read_study(folder: Path) -> Study:
