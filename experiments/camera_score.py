@@ -250,14 +250,15 @@ def _lay_out(on: Stage, reset: Reset) -> None:
     mujoco.mj_forward(model, on.world.data)
 
 
-def states(count: int, folder: Path) -> None:
-    """Plays what is missing, in rounds of a few states of every task and print."""
+def states(first_state: int, count: int, folder: Path) -> None:
+    """Plays what is missing of so many states, in rounds of a few states of every task and print."""
     path = folder / STATES
     folder.mkdir(parents=True, exist_ok=True)
     done = {row["state"] for row in _rows(path)}
-    left = [number for number in range(count) if number not in done]
+    end = first_state + count
+    left = [number for number in range(first_state, end) if number not in done]
     optics: Optics | None = None
-    for first in range(0, count, ROUND):
+    for first in range(first_state, end, ROUND):
         for name, scale in product(TASKS, PRINTS):
             numbers = [n for n in left if first <= n < first + ROUND and _kind(n) == (name, scale)]
             if not numbers:
@@ -341,11 +342,14 @@ def main(arguments: Sequence[str]) -> int:
     what = parser.add_subparsers(dest="what", required=True)
     played = what.add_parser("play")
     played.add_argument("--states", type=int, default=2000)
+    played.add_argument(
+        "--first_state", type=int, default=0, help="seeds are fresh from here on (default: %(default)s)"
+    )
     played.add_argument("--output_dir", type=Path, default=Path("outputs/camera_score"))
     what.add_parser("table").add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
     if options.what == "play":
-        states(options.states, options.output_dir)
+        states(options.first_state, options.states, options.output_dir)
     else:
         print("\n".join(table(options.folder)))
     return 0

@@ -24,7 +24,7 @@ from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.measurement.colours import smooth
 from so101_eval.real_study.measurement.cubes import View, outline
 from so101_eval.real_study.measurement.fits import grid, turn_between
-from so101_eval.real_study.measurement.looking import AGREE_M, Look, on_pallet, on_table, unmoved
+from so101_eval.real_study.measurement.looking import AGREE_M, Look, gain, on_pallet, on_table, unmoved
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.protocol import Offset, Outline, Pictures, Placed, Placement
 from so101_robot.preflight.findings import Finding, Level
@@ -231,8 +231,10 @@ class Camera:
         start, end = smooth(before[self._name]), smooth(after[self._name])
         starts = self._starts(start, last.view, reset)
         looks = self._ends(start, end, last.view, starts, reset, pallet)
+        brighter = gain(start, end)
         still = [
-            look.fit is not None and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m)
+            look.fit is not None
+            and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m, brighter)
             for box, look in enumerate(starts)
         ]
         return self._against_slots(looks, still, reset, pallet, last.rms_px)

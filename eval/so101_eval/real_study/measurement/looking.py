@@ -172,7 +172,10 @@ def _at_start(
             return Look(None, None, None, "too little of it or of the table round it is in the picture")
         colours, ground = palette(part[core]), palette(part[ring], 5)
         near = cv2.dilate(mask, _disc(RING_PX)) > 0
-        weight = np.where(near & ~taken, weights(nearest(part, colours), nearest(part, ground)), 0.0)
+        weight = np.zeros(near.shape)
+        here = _round(near)  # colours are compared where the weight is not 0 anyway
+        alike = weights(nearest(part[here], colours), nearest(part[here], ground))
+        weight[here] = np.where(near[here] & ~taken[here], alike, 0.0)
         fit = Region(weight, where.origin_px, view, edge_m, MOST).fit(starts, 0.0)
         mask, starts = silhouette(fit.place, 0.0, edge_m, view, where), fit.place[None]
     assert fit is not None  # it was made twice
@@ -240,6 +243,12 @@ def on_plane(view: View, pixel: Floats, height_m: float) -> Floats:
     return (eye + ray * (height_m - eye[2]) / ray[2])[:2]
 
 
+def _round(mask: Mask) -> tuple[slice, slice]:
+    """The smallest window of a mask that has something in it."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def _disc(radius_px: int) -> NDArray[np.uint8]:
     size = 2 * radius_px + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
@@ -303,11 +312,13 @@ def on_pallet(
     return looks
 
 
-def unmoved(before: Floats, after: Floats, view: View, place: Floats, edge_m: float) -> bool:
-    """Whether the picture of a box at its start has not changed."""
+def unmoved(
+    before: Floats, after: Floats, view: View, place: Floats, edge_m: float, brighter: Floats
+) -> bool:
+    """Whether the picture of a box at its start has not changed; `brighter` (3,) is `gain` of the pictures."""
     points = view.project(corners(place[None], 0.0, edge_m)[0])
     where = Window(slice(0, before.shape[0]), slice(0, before.shape[1]), np.ones(before.shape[:2], np.bool_))
     if points.min() < 0 or np.any(points.max(0) >= view.lens.size_px):
         return False
     mask = silhouette(place, 0.0, edge_m, view, where) > 0
-    return float(np.median(distance(after[mask], before[mask] * gain(before, after)))) < 1.0
+    return float(np.median(distance(after[mask], before[mask] * brighter))) < 1.0
