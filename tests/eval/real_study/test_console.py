@@ -1,5 +1,6 @@
 """The console: who is let in, what it knows, that it never holds anybody up, and its page in a browser."""
 
+import dataclasses
 import json
 import os
 import re
@@ -276,6 +277,11 @@ def test_a_trial_by_keys_in_a_browser(console: ConsoleOperator, browser: Any):
     assert page.locator("polygon").count() == 1
     page.keyboard.press("Space")
     assert wait_for(lambda: console.next(0.1)) == Action("start")
+    assert page.locator("#override").is_hidden()
+    console.show(dataclasses.replace(RESET, ready=False, can_override=True))
+    page.wait_for_selector("#override", state="visible")
+    page.keyboard.press("x")
+    assert wait_for(lambda: console.next(0.1)) == Action("override")
     control = Control()
     console.drives(control)
     console.show(TRIAL)
@@ -291,6 +297,7 @@ def test_a_trial_by_keys_in_a_browser(console: ConsoleOperator, browser: Any):
     assert wait_for(lambda: console.next(0.1)) == Action("rig", {"reason": "camera"})
     console.show(OUTCOME)
     page.wait_for_selector("body.outcome")
+    assert "How far did box 2 get?" in page.inner_text("#boxes")
     page.keyboard.press("Space")  # dead
     for key in "34f":
         page.keyboard.press(key)

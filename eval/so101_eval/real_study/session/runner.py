@@ -305,7 +305,7 @@ class Session:
     def _ask_outcome(self, trial: Trial, before: Outcome | None) -> None:
         assert trial.ended is not None  # asked by `_settle`, or it has an outcome
         text = (
-            "What became of the boxes?"
+            ("What became of the boxes?" if self._study.own is None else "How far did each of them get?")
             if before is None
             else "Change the outcome; the first one is kept, too."
         )

@@ -112,7 +112,9 @@ def _rows(rows: Sequence[Row], most: float, scale: float, unit: str, label: str)
             axes.axvline(most, color=svg.SOFT, linewidth=1.3, linestyle=(0, (4, 3)))
         ticks = axes.get_xticks()
         ticks = [tick for tick in ticks if low - room <= tick <= high + room]
-        axes.set_xticks(ticks, [f"{scale * tick:+.0f}" if scale != 1 else f"{tick:.0f}" for tick in ticks])
+        axes.set_xticks(
+            ticks, [f"{scale * tick:+.0f}" if scale != 1 and tick else f"{tick:.0f}" for tick in ticks]
+        )
         axes.set_xlabel(unit)
         for number, row in enumerate(rows):
             if is_wide:
