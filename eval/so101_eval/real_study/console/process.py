@@ -52,6 +52,9 @@ async def _serve(host: str, port: int, token: str | None) -> None:
 
     def end() -> None:
         shown.end()  # a stream that is cut off instead would be an error in the operator's terminal
+        logging.getLogger("uvicorn.error").setLevel(
+            logging.CRITICAL
+        )  # and so would a browser that is slow to let go
         server.should_exit = True
 
     reader = threading.Thread(

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from so101_eval.evaluation.records import EpisodeRecord
-from so101_eval.palletizing.scene.tasks import PALLET_M, is_own, load_task
+from so101_eval.palletizing.scene.tasks import PALLET_M, Slot, is_own, load_task
 from so101_eval.palletizing.score.record import FAILURES, MILESTONES
 from so101_eval.statistics import ALPHA, garwood, wilson
 
@@ -87,7 +87,7 @@ def placement(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     errors: list[float] = []
     away = unmeasured = 0
     for record in judged(records):
-        slots = () if is_own(record.task) else load_task(record.task).slots
+        slots: Sequence[Slot] = () if is_own(record.task) else load_task(record.task).slots
         for box in record.score["boxes"]:
             if box["du_mm"] is None or box["dv_mm"] is None or box["slot"] is None:
                 unmeasured += 1
