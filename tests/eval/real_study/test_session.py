@@ -1,13 +1,14 @@
 """The order of things in a session: what is asked before what, what a void does, when it ends. No arm takes part."""
 
 import dataclasses
+import errno
 import json
 import os
 import random
 import re
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from so101_eval.palletizing.scene.draw import Reset
 from so101_eval.real_study.design.lock import read_locked, writing
 from so101_eval.real_study.design.sealing import unseal
 from so101_eval.real_study.design.study import Study
-from so101_eval.real_study.events.journal import EVENTS, read_events
+from so101_eval.real_study.events.journal import EVENTS, Event, Journal, read_events
 from so101_eval.real_study.events.state import Kind, State
 from so101_eval.real_study.measurement.nothing import Nothing
 from so101_eval.real_study.measurement.protocol import Offset
@@ -29,6 +30,7 @@ from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.view import Action
 from so101_eval.real_study.unblinding.real_records import counted
 from so101_eval.real_study.unblinding.unblind import FIELDTRIAL, unblind
+from so101_policy.files.plain_data import Plain
 
 
 def sit(
@@ -401,3 +403,31 @@ def test_where_the_camera_agrees_nothing_can_be_overridden(tmp_path: Path):
     assert Kind.START_OVERRIDDEN not in kinds(tmp_path / "s")
     assert not any(trial.overridden for trial in state.trials.values())
     assert not any(view.can_override for view in sitting.operator.views)
+
+
+class FullDisk(Journal):
+    """There is room for so many events."""
+
+    room = 0
+
+    def append(self, kind: str, data: Mapping[str, Plain] | None = None) -> Event:
+        if len(self.events) >= self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().append(kind, data)
+
+
+@pytest.mark.parametrize("room", [4, 5, 6])
+def test_a_full_disk_ends_the_sitting_and_the_next_one_goes_on(tmp_path: Path, room: int):
+    """Before the first trial, while it is in flight, and after it."""
+    folder = tmp_path / "s"
+    study = locked(folder, small_study(blocks=2))
+    with FullDisk(folder / EVENTS, study.sha256) as journal:
+        journal.room = room
+        with pytest.raises(OSError, match="No space left"):
+            Sitting(study, folder, journal).run()
+    before = lines_of(folder)
+    assert len(before) == room
+    state = play(folder)
+    assert lines_of(folder)[:room] == before
+    assert len(state.complete) == 2
+    assert sum(trial.void is not None for trial in state.trials.values()) == (room == 4)
