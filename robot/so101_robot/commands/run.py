@@ -11,7 +11,6 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.message import Message
 from so101_robot.preflight.checks import preflight
-from so101_robot.runs.log import SUMMARY, RunLog
+from so101_robot.runs.log import SUMMARY, RunLog, new_folder
 from so101_robot.runs.summary import in_words as summary_in_words
 
 RECORDER = "recorder"
@@ -90,9 +89,10 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
     units = compose.units(config, policy)
-    folder = config.output_dir or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    about = compose.about(config, argv, robot, policy)
+    folder = config.output_dir or new_folder(Path("outputs/run"))
     with ExitStack() as stack:
-        run_log = RunLog(folder, compose.about(config, argv, robot, policy))
+        run_log = RunLog(folder, about)
         stack.callback(run_log.discard_if_empty)
         side = compose.side_observers(config, folder, cameras)
         stack.callback(Observers(side).close)
