@@ -53,6 +53,7 @@ from so101_policy.checkpoint.folder import TRAINED_ON, look_at_files
 from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
+from so101_policy.checkpoint.training_state import look_at_random_state, look_at_training_state
 from so101_policy.errors import StoppedError, TrainError, first_line
 from so101_policy.files.plain_data import parse_json, read_text
 from so101_policy.files.typed_data import typed
@@ -228,6 +229,9 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     """
     state = checkpoint / TRAINING_STATE_DIR
     look_at_files(state)
+    look_at_training_state(state, trained.optimizer, trained.scheduler)
+    if rank > 0:
+        look_at_random_state(state / _random_states_of(rank))
     try:
         load_rng_state(state)
         load_optimizer_state(trained.optimizer, state)
