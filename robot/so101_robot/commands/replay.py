@@ -110,6 +110,14 @@ def replay(
     recording: Recording, config: RunConfig, argv: Sequence[str], other_calibration: bool = False
 ) -> int:
     """Play it; returns the exit code. Raises what is wrong before the arm is touched."""
+    with ExitStack() as signals:
+        return _replay(recording, config, argv, other_calibration, signals)
+
+
+def _replay(
+    recording: Recording, config: RunConfig, argv: Sequence[str], other_calibration: bool, signals: ExitStack
+) -> int:
+    """Signals are requests until `signals` is closed, as in `run`."""
     robot = SO101(config.robot)
     told = about(recording, config, argv, robot)
     folder = config.output_dir or new_folder(Path("outputs/replay"))
@@ -118,7 +126,7 @@ def replay(
         stack.callback(run_log.discard_if_empty)
         side = compose.side_observers(config, folder, compose.camera_sizes(robot))
         stack.callback(Observers(side).close)
-        stop = stack.enter_context(stop_on_signals())
+        stop = signals.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         assert robot.guard is not None  # since connect

@@ -84,6 +84,12 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
 
 def run(config: RunConfig, argv: Sequence[str]) -> int:
     """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
+    with ExitStack() as signals:
+        return _run(config, argv, signals)
+
+
+def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
+    """Signals are requests until `signals` is closed, when the last word is said and written: supervisors ask again."""
     robot = SO101(config.robot)
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
@@ -96,7 +102,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         stack.callback(run_log.discard_if_empty)
         side = compose.side_observers(config, folder, cameras)
         stack.callback(Observers(side).close)
-        stop = stack.enter_context(stop_on_signals())
+        stop = signals.enter_context(stop_on_signals())
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         registered = camera_correction.register(
