@@ -17,10 +17,12 @@ from so101_robot.bus import protocol
 from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.cameras.camera_process import CameraJob
 from so101_robot.mock.cameras.publish import listen
 from so101_robot.mock.physics.plant import IdealPlant
-from so101_robot.mock.serve import command
+from so101_robot.mock.serve import command, server
 from so101_robot.mock.serve.command import _engine_config  # pyright: ignore[reportPrivateUsage]
+from so101_robot.mock.serve.server import MockServer, MockServerConfig
 from so101_robot.mock.serve.terminal import PtyServer, _is_stale  # pyright: ignore[reportPrivateUsage]
 from terminals import Terminal
 
@@ -216,6 +218,22 @@ def test_only_a_camera_port_that_nobody_asked_for_may_be_another_one(
 ) -> None:
     config = _engine_config(command.parser().parse_args(flags))
     assert (config.camera_port, config.camera_ports) == tried
+
+
+def test_the_camera_process_is_told_how_many_ports_it_may_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[CameraJob] = []
+
+    def start(job: CameraJob) -> None:
+        jobs.append(job)
+        raise CameraError("that is enough")
+
+    monkeypatch.setattr(server, "CameraProcess", start)
+    with (
+        pytest.raises(CameraError, match="enough"),
+        MockServer(MockServerConfig(camera_port=5600, camera_ports=7)),
+    ):
+        pass
+    assert [(job.port, job.ports) for job in jobs] == [(5600, 7)]
 
 
 def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_path: Path) -> None:
