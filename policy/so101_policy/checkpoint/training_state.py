@@ -29,6 +29,8 @@ from so101_policy.files.plain_data import parse_json, read_text
 
 STATE = "state/"
 """Before the names of the optimizer's tensors: state/<number of the parameter>/<name>."""
+STEP = "step"
+"""A single number for each parameter; all others are as large as the parameter."""
 SQUARES = "_sq"
 """At the end of the names of moments that are never negative."""
 RATES = ("lr", "initial_lr")
@@ -82,12 +84,12 @@ def check_moments(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
         if not key.startswith(STATE) or not number.isdecimal() or not name or int(number) >= len(parameters):
             raise ValueError(f"{shown(key)} is of none of the {len(parameters)} parameters")
         names.setdefault(int(number), set()).add(name)
-        asked = tuple(parameters[int(number)].shape)
-        if tensor.ndim and tuple(tensor.shape) != asked:
+        asked = () if name == STEP else tuple(parameters[int(number)].shape)
+        if tuple(tensor.shape) != asked:
             raise ValueError(f"{key} has the shape {list(tensor.shape)}, expected {list(asked)}")
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{key} has values that are NaN or infinite")
-        if (name.endswith(SQUARES) or not tensor.ndim) and bool((tensor < 0).any()):
+        if (name.endswith(SQUARES) or name == STEP) and bool((tensor < 0).any()):
             raise ValueError(f"{key} has values below 0")
     for number, found in names.items():
         if found != (all_names := set().union(*names.values())):

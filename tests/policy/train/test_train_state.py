@@ -269,6 +269,11 @@ STATES: dict[str, tuple[Damage, str, str]] = {
         OPTIMIZER,
         "has the shape [3], expected",
     ),
+    "moments that are one number": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda _: torch.zeros(()))),
+        OPTIMIZER,
+        "has the shape [], expected",
+    ),
     "moments that are NaN": (
         tensors(OPTIMIZER, put("state/0/exp_avg", lambda v: v * torch.nan)),
         OPTIMIZER,
