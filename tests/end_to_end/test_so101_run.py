@@ -12,7 +12,7 @@ import draccus
 import pexpect
 import pytest
 
-from checkpoints import untrained
+from checkpoints import thin, untrained
 from running import SO101_RUN, wait_for
 from so101_policy.command_line.command_flags import flags_in, spelled_now
 from so101_robot.cli import RUN
@@ -25,7 +25,7 @@ from so101_robot.runs.log import read_ticks
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
+    return thin(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:
