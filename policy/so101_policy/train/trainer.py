@@ -239,7 +239,7 @@ class Trainer:
                 self._judge(place, played)
         self._processes.wait()
 
-    def _judge(self, place: Path, played: episodes.Played) -> None:
+    def _judge(self, place: Path, played: episodes.Wins) -> None:
         step, before = self.progress.step, self.progress.best_successes
         self._metrics.log(step, {"episodes_won": played.successes, "episodes_played": played.episodes})
         best = (
