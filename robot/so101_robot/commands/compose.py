@@ -216,7 +216,7 @@ def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int
     """
     side: list[Background] = []
     shown: Background | None = None
-    if config.display != "off":  # before a dataset is begun: there may be no screen
+    if config.display in ("viewer", "file"):  # before a dataset is begun: there may be no screen
         shown = make_display(tuple(cameras), folder / "run.rrd" if config.display == "file" else None)
     if config.record.repo_id:
         side.append(make_recorder(config, cameras))
@@ -301,6 +301,7 @@ def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
         arm=arm_title(config),
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
+        answers_s=playing(config, policy).latency_s if on_mock else None,
     )
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
-from so101_robot.display.dashboard import Dashboard, choose_style, notable
+from so101_robot.display.dashboard import Dashboard, choose_style
+from so101_robot.display.following import notable
 from so101_robot.display.style import BAD, GOOD, MESSAGE_STYLES, WARN, fault_style, headline
 from so101_robot.display.view import Title, View, bar, export_svg, plain_line, render
 from so101_robot.faults.fault import Mode, Symptom
@@ -169,7 +170,7 @@ def test_the_mode_and_the_newest_faults_are_shown_and_still_fit(width: int) -> N
         "✖  camera stalled",
     ]
     assert "(and 1 more)" in newest[-1]
-    assert "holding: elbow_flex" in lines[-1]
+    assert "holding: elbow_flex" in lines[-1]  # below the faults
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) <= (26 if width == 80 else 20)
     assert "run | holding | warm: gripper | camera stalled: front" in line
