@@ -126,7 +126,9 @@ def replay(
         look_first(findings(recording, config, robot, other_calibration), folder)
         played, compared = Played(recording, stop), Compared(recording)
         words = f"{recording.folder} again, {len(recording.goals)} goals in {recording.duration_s:.1f} s"
-        title = Title(policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay")
+        title = Title(
+            policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay", looks=False
+        )
         observers = [run_log, compared, *compose.dashboard(config, title), *side]
         outcome = drive(config, robot, played, observers, folder, stop)
         summary = run_log.summary()

@@ -124,6 +124,8 @@ def _run(config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | N
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         result = TaskResult.of(robot, run_log.known)
         title = compose.title(config, robot, policy)
+        if title.answers_s is not None:
+            run_log.known["answers_take_s"] = title.answers_s  # simulated: not measured
         if page is not None:
             page.begin(title, robot.joint_limits())
         shown = [*watching.film(config, folder), *compose.dashboard(config, title), *([page] if page else [])]

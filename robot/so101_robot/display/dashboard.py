@@ -71,6 +71,7 @@ class Dashboard:
         self._following.on_message(message)
 
     def close(self) -> None:
+        self._following.end()
         self._done.set()
         if self._thread.is_alive():
             self._thread.join(timeout=CLOSE_TIMEOUT_S)

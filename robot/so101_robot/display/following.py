@@ -71,6 +71,10 @@ class Following:
         self._messages.append((self._view.elapsed_s, message))
         self.told += 1
 
+    def end(self) -> None:
+        """The loop is over, whatever the last tick did."""
+        self._view = replace(self._view, phase="over")
+
     def view(self) -> View:
         """What is to be shown now."""
         window = np.array(self._window, dtype=np.float64)

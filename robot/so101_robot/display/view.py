@@ -71,6 +71,8 @@ class Title:
     arm: str
     cameras: str
     chunks: str
+    looks: bool = True
+    """A policy is asked; False: goals of a recording are played."""
     answers_s: float | None = None
     """In simulated time: how long an answer takes by setting; None: time is real."""
 
@@ -260,7 +262,7 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     bar_width = max(10, width - 7 - 8 - 2)
     if view.shares is None:
-        grid.add_row("", Text("waiting for the first inference", style=QUIET), "")
+        grid.add_row("", Text(waiting(view.title), style=QUIET), "")
     else:
         for name, share, base_rate, style in share_rows(view.shares):
             grid.add_row(name, bar(share, base_rate, bar_width, style), Text(f"{share:.1%}", style=style))
@@ -270,6 +272,11 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
             grid.add_row("spread", shown, Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
     return grid if low and view.blind is None else Group(grid, _legend(view.blind))
+
+
+def waiting(title: Title) -> str:
+    """Instead of shares."""
+    return "waiting for the first inference" if title.looks else "no policy looks: recorded goals are played"
 
 
 def _legend(blind: "AttentionWarning | None") -> Text:

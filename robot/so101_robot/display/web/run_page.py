@@ -127,6 +127,8 @@ class RunPage:
 
     def close(self) -> None:
         """The loop is over; `finish` has the last word."""
+        if self._following is not None:
+            self._following.end()
 
     def finish(self, result: Result) -> None:
         """Show what became of the run, and end. Later calls do nothing."""

@@ -59,7 +59,7 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
             [round(time_s, 1), message.text, OF_SEVERITY[message.severity]]
             for time_s, message in reversed(view.messages[-MESSAGES:])
         ],
-        "maps": {} if view.maps is None or view.phase == "home" else cells(view.maps),
+        "maps": {} if view.maps is None or view.phase in ("home", "over") else cells(view.maps),
     }
 
 
