@@ -22,7 +22,7 @@ from so101_policy.command_line.command_shell import say
 from so101_policy.files.whole_files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY
-from so101_robot.commands import compose
+from so101_robot.commands import compose, watching
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.replay_parts import (
@@ -36,6 +36,7 @@ from so101_robot.commands.replay_parts import (
 from so101_robot.commands.run import conclude, exit_code, note_losses
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.view import Title
+from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError
 from so101_robot.loop.observers import Observers
 from so101_robot.loop.stopping import stop_on_signals
@@ -112,6 +113,18 @@ def replay(
 ) -> int:
     """Play it; returns the exit code. Raises what is wrong before the arm is touched."""
     robot = SO101(config.robot)
+    with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
+        return _replay(recording, config, argv, robot, page, other_calibration)
+
+
+def _replay(
+    recording: Recording,
+    config: RunConfig,
+    argv: Sequence[str],
+    robot: SO101,
+    page: RunPage | None,
+    other_calibration: bool,
+) -> int:
     folder = config.output_dir or Path("outputs/replay") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with ExitStack() as stack:
         run_log = RunLog(folder, about(recording, config, argv, robot))
@@ -119,6 +132,8 @@ def replay(
         side = compose.side_observers(config, folder, compose.camera_sizes(robot))
         stack.callback(Observers(side).close)
         stop = stack.enter_context(stop_on_signals())
+        if page is not None:
+            page.wait()
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         assert robot.guard is not None  # since connect
@@ -130,6 +145,9 @@ def replay(
             policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay", looks=False
         )
         observers = [run_log, compared, *compose.dashboard(config, title), *side]
+        if page is not None:
+            page.begin(title, robot.joint_limits())
+            observers.append(page)
         outcome = drive(config, robot, played, observers, folder, stop)
         summary = run_log.summary()
     lost = note_losses(run_log, side, summary, NAME)
@@ -137,6 +155,8 @@ def replay(
         write_json(folder / "replay.json", compared.as_dict())
     conclude(outcome, summary, folder, side, NAME)
     say(compared.in_words())
+    if page is not None:
+        page.finish(Result([compared.in_words()], None if outcome.error is None else False, str(folder)))
     return exit_code(outcome, stop, lost)
 
 

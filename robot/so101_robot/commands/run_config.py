@@ -137,7 +137,8 @@ class RunConfig:
     printed), viewer (Rerun), file (Rerun's, run.rrd in the run folder), or off. Without any flag: web, if the extra
     web is installed."""
     clip: bool = True
-    """Keep a film of the cameras in the run folder, clip.mp4: the first ten minutes, ten pictures a second."""
+    """Keep a film of the cameras in the run folder, clip.mp4: the first ten minutes, ten pictures a second, at most
+    150 MB."""
     per_head: bool = False
     """Log the attention shares of every head."""
     verbose: bool = False

@@ -29,7 +29,9 @@ WAITING = 60
 LAST_S = 20.0
 """How long the end of a run waits for the encoder."""
 LONGEST_S = 600.0
-"""Of the film of an ordinary run: 20 to 60 MB at 640x480."""
+"""Of the film of an ordinary run."""
+MOST_MBIT_S = 2
+"""Of the film of an ordinary run, so that none is larger than 150 MB."""
 HEIGHTS = (240, 480)
 """Of the film of an ordinary run [px]: smaller pictures are enlarged, so that a person sees them, and larger ones
 made smaller."""
@@ -57,6 +59,8 @@ class Film:
         self._every = max(1, round(fps / FPS))
         self._rate = Fraction(fps / self._every).limit_denominator(1000)
         self._most = longest_s * self._rate
+        bounded = {"maxrate": f"{MOST_MBIT_S}M", "bufsize": f"{2 * MOST_MBIT_S}M"}
+        self._rates = {} if math.isinf(longest_s) else bounded
         self._queue: queue.Queue[Pictures | None] = queue.Queue(WAITING)
         self._ticks = 0
         self._taken = 0
@@ -99,7 +103,7 @@ class Film:
             with av.open(str(self._path), "w", format="mp4", options=fragments) as container:
                 stream: Any = container.add_stream("libx264", rate=self._rate)
                 stream.pix_fmt, stream.gop_size = "yuv420p", round(self._rate)
-                stream.options = {"crf": "23", "preset": "ultrafast", "tune": "zerolatency"}
+                stream.options = {"crf": "23", "preset": "ultrafast", "tune": "zerolatency", **self._rates}
                 while (pictures := self._queue.get()) is not None:
                     picture = self._sized(side_by_side(pictures))
                     stream.height, stream.width = picture.shape[:2]

@@ -65,6 +65,19 @@ def test_it_ends_at_its_longest_and_a_run_without_pictures_has_none(tmp_path: Pa
     assert not (tmp_path / "none.mp4").exists()
 
 
+def test_a_film_that_ends_is_bounded_in_size_whatever_the_cameras_see(tmp_path: Path):
+    """Noise is what costs most."""
+    random, sizes = np.random.default_rng(0), {}
+    noise = [random.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(5)]
+    for name, longest_s in (("bounded", 600.0), ("not", np.inf)):
+        film = Film(tmp_path / name, 10.0, longest_s=longest_s)
+        for index in range(60):
+            film.on_tick(make_tick(index, pictures={"front": Frame(noise[index % 5], 0.0, index, None)}))
+        film.close()
+        sizes[name] = (tmp_path / name).stat().st_size
+    assert sizes["bounded"] < 2.3e6 < sizes["not"]  # six seconds of 2 Mbit/s, and what is buffered
+
+
 def test_an_encoder_that_does_not_keep_up_leaves_pictures_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
