@@ -5,7 +5,7 @@ backbone), random weights, two cameras of 96x96, 224x224 and 480x640, batch 1. E
 pictures and joint values and ends with actions and attention shares:
 
 - LeRobot: its preparation, its processor, its forward, watched by `AttentionProbe`; and the same unwatched;
-- engine torch, engine onnx (where it is installed).
+- engine torch, and engines onnx and openvino (where they are installed).
 
 Sides take turns on the same observation, so load from elsewhere falls on all of them. Times are CPU ms of the process
 (one thread, unless --threads says otherwise), medians; ratios are medians over rounds with a 95 % bootstrap interval.
@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.command_line.extras import ONNX
+from so101_policy.command_line.extras import ONNX, OPENVINO
 from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
 from so101_policy.model.configuration_regularized_act import MODEL_SIZES, RegularizedACTConfig
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 
 PICTURES = {"96x96": (96, 96), "224x224": (224, 224), "480x640": (480, 640)}
 """Height x width [px]."""
+
+EXTRAS = {"onnx": ONNX, "openvino": OPENVINO}
 
 Side = Callable[[], Tensor]
 
@@ -88,7 +90,7 @@ def sides(policy: ACTPolicy, height: int, width: int) -> dict[str, Side]:
         return preprocess(dict(raw))
 
     found: dict[str, Side] = {"LeRobot watched": lambda: watched().actions_TA, "LeRobot": lerobot}
-    for name in ["torch"] + ["onnx"] * (not ONNX.missing):
+    for name in ["torch", *(name for name, extra in EXTRAS.items() if not extra.missing)]:
         started_s = time.perf_counter()
         engine = make_engine(name, policy, normalise)
         assert engine is not None

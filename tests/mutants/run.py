@@ -26,6 +26,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
@@ -141,10 +142,31 @@ class Forks:
         answer = json.loads(line)
         if answer["code"] is None:
             return FAILED, f"not over after {timeout_s:.0f} s"
+        if answer["code"] < 0:  # a library that does not bear the fork: another process, from the beginning
+            return _unforked(request)
         return answer["code"], answer["output"]
 
     def close(self) -> None:
         self._process.communicate()
+
+
+def _unforked(request: dict[str, Any]) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", *request["arguments"]]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=request["root"],
+            env=request["environment"],
+            timeout=request["timeout_s"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        return FAILED, f"not over after {request['timeout_s']:.0f} s"
+    return done.returncode, done.stdout
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -244,19 +266,26 @@ def _try(mutants: Sequence[Mutant], jobs: int, *, whole: bool) -> list[Mutant]:
             finally:
                 benches.put(bench)
 
+        untested: list[str] = []
+
         def work(mutant: Mutant) -> bool:
             bench, started = benches.get(), time.monotonic()
             try:
                 killed = bench.killed(mutant)
+                word = "killed  " if killed else "SURVIVED"
+            except ListError as problem:  # the others are tried all the same
+                untested.append(str(problem))
+                killed, word = True, "untested"
             finally:
                 benches.put(bench)
-            word = "killed  " if killed else "SURVIVED"
             print(f"{word} {time.monotonic() - started:5.0f} s  {mutant.name}", flush=True)
             return killed
 
         if whole:
             list(pool.map(check_whole, sorted({(mutant.tests, mutant.args) for mutant in mutants})))
         killed = list(pool.map(work, mutants))
+    if untested:
+        raise ListError("\n".join(untested))
     return [mutant for mutant, was_killed in zip(mutants, killed, strict=True) if not was_killed]
 
 

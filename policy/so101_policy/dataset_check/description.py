@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from so101_policy.dataset_check.folder import INFO, read_object
 from so101_policy.errors import DatasetError, shown
+from so101_policy.files.plain_data import Plain
 from so101_policy.names import SO101_JOINTS
 
 ACTION, STATE = "action", "observation.state"
@@ -126,7 +127,7 @@ def read_description(root: Path) -> Description:
     )
 
 
-def flattened(names: Any) -> tuple[str, ...]:
+def flattened(names: Plain) -> tuple[str, ...]:
     """LeRobot's names of entries: none, a list, or lists by group."""
     if isinstance(names, Mapping):
         groups = list(cast(Mapping[str, Any], names).values())
@@ -136,7 +137,7 @@ def flattened(names: Any) -> tuple[str, ...]:
     return tuple(map(str, cast(list[Any], names))) if isinstance(names, list) else ()
 
 
-def _other_version(root: Path, version: object) -> str:
+def _other_version(root: Path, version: Plain) -> str:
     found = f"{root / INFO}: the dataset is in LeRobot's format {shown(version)}, expected v3.0"
     if version == "v2.1":
         return (
@@ -181,7 +182,7 @@ def _objections(data: Mapping[str, Any]) -> Iterator[str]:
                 yield f"features.{key} is {shown(dtype)} of {shown(shape)}, expected {kind} of [1]"
 
 
-def _feature_objections(key: str, feature: Any) -> Iterator[str]:
+def _feature_objections(key: str, feature: Plain) -> Iterator[str]:
     where = f"features.{shown(key)}"
     if (
         not key
@@ -215,7 +216,7 @@ def _feature_objections(key: str, feature: Any) -> Iterator[str]:
     yield from _names_objections(where, key, sizes, dtype, names)
 
 
-def _names_objections(where: str, key: str, shape: list[int], dtype: str, names: Any) -> Iterator[str]:
+def _names_objections(where: str, key: str, shape: list[int], dtype: str, names: Plain) -> Iterator[str]:
     flat = flattened(names)
     if not isinstance(names, list | dict | None) or not all(
         name.isprintable() and len(name) <= MOST_NAME for name in flat
@@ -234,7 +235,7 @@ def _names_objections(where: str, key: str, shape: list[int], dtype: str, names:
             yield f"{where}.names has a name twice: {shown(names)}"
 
 
-def _is_inside(path: Any) -> bool:
+def _is_inside(path: Plain) -> bool:
     """Whether a template of a path stays in the folder and asks for nothing but its own fields."""
     if not isinstance(path, str) or not path.isprintable() or "\\" in path or len(path) > MOST_NAME:
         return False
@@ -245,5 +246,5 @@ def _is_inside(path: Any) -> bool:
     )
 
 
-def _is_count(value: Any, least: int, most: int) -> bool:
+def _is_count(value: Plain, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

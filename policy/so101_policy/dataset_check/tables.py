@@ -179,7 +179,7 @@ def _damaged(path: Path, error: Exception) -> DatasetError:
     return DatasetError(f"{path} is damaged or cut short: {said} - copy or download the dataset again")
 
 
-def _column(path: Path, key: str, column: Any, feature: Feature) -> Column:
+def _column(path: Path, key: str, column: pa.ChunkedArray | pa.Array, feature: Feature) -> Column:
     kind = COUNTERS.get(key, "number")
     if feature.shape == (1,) and not _is_list(column.type):
         return _numbers(path, key, column, kind)
@@ -199,7 +199,7 @@ def _column(path: Path, key: str, column: Any, feature: Feature) -> Column:
     return flat.reshape(len(sizes), feature.shape[0])
 
 
-def _numbers(path: Path, name: str, column: Any, kind: str) -> Column:
+def _numbers(path: Path, name: str, column: pa.ChunkedArray | pa.Array, kind: str) -> Column:
     """(rows,) of a column without gaps; whole numbers where `kind` is "int"."""
     right = pa.types.is_integer(column.type)
     right |= kind != "int" and (pa.types.is_floating(column.type) or pa.types.is_boolean(column.type))
@@ -213,7 +213,7 @@ def _numbers(path: Path, name: str, column: Any, kind: str) -> Column:
     return whole.to_numpy(zero_copy_only=False)
 
 
-def _task_lists(path: Path, column: Any) -> list[list[str]]:
+def _task_lists(path: Path, column: pa.ChunkedArray | pa.Array) -> list[list[str]]:
     found: list[Any] = column.to_pylist()
     for row, words in enumerate(found):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -221,7 +221,7 @@ def _task_lists(path: Path, column: Any) -> list[list[str]]:
     return found
 
 
-def _combined(column: Any) -> Any:
+def _combined(column: pa.ChunkedArray | pa.Array) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from so101_policy.errors import printable, shown
+from so101_policy.files.plain_data import Plain
 
 LARGEST = 1e15
 """Of a number, either way: 30 million years in seconds, and squares of it are finite."""
@@ -20,7 +21,7 @@ LONGEST = 10_000
 NAMES: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def typed[T](kind: type[T], value: Any, name: str = "") -> T:
+def typed[T](kind: type[T], value: Plain, name: str = "") -> T:
     """`value` as `kind`: a dataclass, a NamedTuple, or a type that is made of them and of plain ones.
 
     Args:
@@ -33,7 +34,7 @@ def typed[T](kind: type[T], value: Any, name: str = "") -> T:
     return cast(T, _typed(kind, value, name))
 
 
-def _typed(kind: Any, value: Any, path: str) -> Any:
+def _typed(kind: Any, value: Plain, path: str) -> Any:
     if kind is Any:
         return value
     origin, parts = get_origin(kind), get_args(kind)
@@ -65,13 +66,13 @@ def _typed(kind: Any, value: Any, path: str) -> Any:
 _TEXT = f"a text of at most {LONGEST} characters"
 
 
-def _expect(right: bool, value: Any, path: str, expected: str) -> Any:
+def _expect(right: bool, value: Plain, path: str, expected: str) -> Any:
     if not right:
         raise ValueError(f"{path or 'it'} is {shown(value)}, expected {expected}")
     return value
 
 
-def _one_of(kinds: Sequence[Any], value: Any, path: str) -> Any:
+def _one_of(kinds: Sequence[Any], value: Plain, path: str) -> Any:
     if value is None and types.NoneType in kinds:
         return None
     others = [kind for kind in kinds if kind is not types.NoneType]
@@ -85,20 +86,20 @@ def _one_of(kinds: Sequence[Any], value: Any, path: str) -> Any:
     return _expect(False, value, path, " or ".join(NAMES.get(kind, str(kind)) for kind in others))
 
 
-def _mapping(kind: Any, value: Any, path: str) -> dict[str, Any]:
+def _mapping(kind: Any, value: Plain, path: str) -> dict[str, Any]:
     _expect(isinstance(value, Mapping), value, path, "names with values")
-    data = cast(Mapping[Any, Any], value)
+    data = cast(Mapping[str, Any], value)
     return {
         _typed(str, key, f"a name in {path}"): _typed(kind, of, _inside(path, key))
         for key, of in data.items()
     }
 
 
-def _list(value: Any, path: str) -> Sequence[Any]:
+def _list(value: Plain, path: str) -> Sequence[Any]:
     return cast(Sequence[Any], _expect(isinstance(value, list | tuple), value, path, "a list"))
 
 
-def _tuple(kinds: Sequence[Any], value: Any, path: str) -> tuple[Any, ...]:
+def _tuple(kinds: Sequence[Any], value: Plain, path: str) -> tuple[Any, ...]:
     items = _list(value, path)
     if kinds[-1] is ...:
         kinds = [kinds[0]] * len(items)
@@ -109,14 +110,14 @@ def _tuple(kinds: Sequence[Any], value: Any, path: str) -> tuple[Any, ...]:
     )
 
 
-def _record(kind: Any, value: Any, path: str) -> Any:
+def _record(kind: Any, value: Plain, path: str) -> Any:
     wanted = _fields(kind)
     if isinstance(value, list | tuple) and hasattr(kind, "_fields"):  # as JSON writes a NamedTuple
         value = dict(
             zip((field.name for field in wanted), _tuple([Any] * len(wanted), value, path), strict=True)
         )
     _expect(isinstance(value, Mapping), value, path, "names with values")
-    data = cast(Mapping[Any, Any], value)
+    data = cast(Mapping[str, Any], value)
     missing = [field.name for field in wanted if field.needed and field.name not in data]
     unknown = [shown(name) for name in data if name not in {field.name for field in wanted}]
     wrong = [
@@ -155,6 +156,6 @@ def _fields_of(kind: Any) -> Iterator[_Field]:
         yield _Field(name, hints[name], name not in defaults)
 
 
-def _inside(path: str, name: Any) -> str:
-    text = printable(str(name))[:60]
+def _inside(path: str, name: str) -> str:
+    text = printable(name)[:60]
     return f"{path}.{text}" if path else text

@@ -4,7 +4,7 @@
                                            and so101_trained_on.json and
                                               so101_background.<camera>.png, for whoever plays it
     checkpoints/000500/training_state/     optimizer, scheduler, random states, so101_training.json
-    checkpoints/last -> 000500             checkpoints/best -> 000400 (lowest held-out L1)
+    checkpoints/last -> 000500             checkpoints/best -> 000400 (lowest held-out L1, or most episodes won)
 
 A checkpoint is written into a hidden folder beside its place, flushed to the disk and renamed, and the links are
 replaced by a rename too, so kill -9 or a power cut at any moment leaves the previous checkpoint and its link whole.
@@ -54,7 +54,7 @@ from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
 from so101_policy.errors import StoppedError, TrainError, first_line
-from so101_policy.files.whole_files import sync
+from so101_policy.files.whole_files import sync, write_text
 from so101_policy.registration.background import Background
 from so101_policy.registration.files import name_of, write_background
 from so101_policy.train.settings.config import SO101TrainConfig
@@ -80,6 +80,8 @@ class Progress:
     best_l1: float | None = None
     """Lowest held-out L1 so far, and the step whose checkpoint has it."""
     best_step: int | None = None
+    best_successes: int | None = None
+    """Most episodes won so far, where episodes are played; `best_step` is then its step."""
     data: dict[str, Any] = field(default_factory=dict)
     """What the data was: frames, episodes, joints, cameras (`data`)."""
     losses: list[float] = field(default_factory=list)
@@ -136,13 +138,23 @@ class Checkpoints:
                 self._write(place, trained, progress, random_states)
             self.link(LAST_CHECKPOINT_LINK, place)
         if best:
-            before = (self.folder / BEST_CHECKPOINT_LINK).resolve()
-            with self._reported(place):
-                self.link(BEST_CHECKPOINT_LINK, place)
-            superseded = before.name.isdecimal() and before != place.resolve()
-            if superseded and not (keep_every > 0 and int(before.name) % keep_every == 0):
-                _remove(before)
+            self.mark_best(place, keep_every)
         return place
+
+    def mark_best(self, place: Path, keep_every: int = 1) -> None:
+        """Point `best` at a checkpoint; the one before is removed unless its step is one of `keep_every`."""
+        before = (self.folder / BEST_CHECKPOINT_LINK).resolve()
+        with self._reported(place):
+            self.link(BEST_CHECKPOINT_LINK, place)
+        superseded = before.name.isdecimal() and before != place.resolve()
+        if superseded and not (keep_every > 0 and int(before.name) % keep_every == 0):
+            _remove(before)
+
+    def remember(self, progress: Progress) -> None:
+        """Write down anew how far the run is, into the checkpoint of its step: what was found out about it since."""
+        place = self.of(progress.step)
+        with self._reported(place):
+            write_text(place / TRAINING_STATE_DIR / PROGRESS, json.dumps(asdict(progress)) + "\n")
 
     def save_aside(
         self, name: str, trained: Trained, progress: Progress, random_states: list[dict[str, Tensor]]

@@ -142,7 +142,7 @@ def _colour(mean: Any) -> Colour | None:
     return red, green, blue
 
 
-def without_depth(meta: Any) -> dict[str, Any]:
+def without_depth(meta: LeRobotDatasetMetadata) -> dict[str, Any]:
     """The dataset's features that an ACT can take: it sees colours, and no depth."""
     if depth := [key for key in meta.features if key in meta.depth_keys]:
         _log.warning("depth cameras are not trained on: %s", ", ".join(depth))

@@ -200,6 +200,11 @@ def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes
         return 130
     if config.save_checkpoint:
         say(f"done: {place}")
+        if (won := trainer.progress.best_successes) is not None:
+            say(
+                f"best: step {trainer.progress.best_step}, {won} of {config.eval.n_episodes} episodes: "
+                f"{trainer.best_checkpoint / 'pretrained_model'}"
+            )
     if config.export == "act":
         say(f"exported: {export_as_act(place, config.run_folder / 'act')}")
     return 0

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from lerobot.utils.constants import PRETRAINED_MODEL_DIR
 from numpy.typing import NDArray
 from torch import Tensor
 
+from so101_policy.errors import TrainError
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
+from so101_policy.train import episodes
 from so101_policy.train.batches import Batches
-from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state
+from so101_policy.train.checkpoints import BEST_CHECKPOINT_LINK, Checkpoints, Progress, Trained, random_state
 from so101_policy.train.divergence import DivergedError, DivergenceWatch
 from so101_policy.train.heldout import held_out_l1
 from so101_policy.train.interruption import Interruption
@@ -109,6 +112,11 @@ class Trainer:
     def last_checkpoint(self) -> Path:
         return self._checkpoints.of(self.progress.step)
 
+    @property
+    def best_checkpoint(self) -> Path:
+        """Where the link points that the best one has."""
+        return self._checkpoints.folder / BEST_CHECKPOINT_LINK
+
     def _step(self, log: bool) -> Mapping[str, Tensor]:
         """One optimizer step; gives the figures of the policy, which are computed for log steps only."""
         trained = self._trained
@@ -141,19 +149,24 @@ class Trainer:
         log, save = self._is_due(config.log_freq, step), self._is_due(config.save_freq, step) or last
         evaluate = bool(self._held_out) and config.eval_steps > 0
         evaluate = evaluate and (self._is_due(config.eval_steps, step) or last)
-        if not (log or save or evaluate):
+        plays = config.eval.task is not None and (
+            self._is_due(config.env_eval_freq or config.save_freq, step) or last
+        )
+        if not (log or save or evaluate or plays):
             return
         numbers = self._look_at_losses() | {name: value.item() for name, value in figures.items()}
         best = False
         if evaluate:
             numbers |= (found := self._evaluate())
-            best = self._is_best(found)
+            best = self._is_best(found) and config.eval.task is None
         self._metrics.log(step, numbers)
         self._display.show(step, numbers)
         if last and (doubt := self._watch.doubt):
             self._stop_diverged(str(doubt))
-        if config.save_checkpoint and (save or best) and not self._watch.doubt:
+        if config.save_checkpoint and (save or best or plays) and not self._watch.doubt:
             self._save(best)
+            if plays:
+                self._play()
         self._since, self._waited_s, self._samples = time.perf_counter(), 0.0, 0
 
     def _look_at_losses(self) -> dict[str, float]:
@@ -199,7 +212,9 @@ class Trainer:
         l1 = found.get("heldout_l1", found.get("shifted_l1", math.inf))
         if self.progress.best_l1 is not None and l1 >= self.progress.best_l1:
             return False
-        self.progress.best_l1, self.progress.best_step = l1, self.progress.step
+        self.progress.best_l1 = l1
+        if self._config.eval.task is None:
+            self.progress.best_step = self.progress.step
         return True
 
     def _save(self, best: bool = False) -> None:
@@ -210,6 +225,31 @@ class Trainer:
         if self._processes.is_main:
             self._checkpoints.save(self._trained, self.progress, states, best, self._config.save_freq)
         self._processes.wait()
+
+    def _play(self) -> None:
+        """Episodes with the checkpoint that was just saved. That they cannot be played ends no training."""
+        if self._processes.is_main:
+            place = self._checkpoints.of(self.progress.step)
+            folder = self._config.run_folder / episodes.FOLDER / place.name
+            try:
+                played = episodes.play(place / PRETRAINED_MODEL_DIR, self._config.eval, folder)
+            except TrainError as problem:
+                self._display.message(f"{problem}. The training goes on")
+            else:
+                self._judge(place, played)
+        self._processes.wait()
+
+    def _judge(self, place: Path, played: episodes.Played) -> None:
+        step, before = self.progress.step, self.progress.best_successes
+        self._metrics.log(step, {"episodes_won": played.successes, "episodes_played": played.episodes})
+        best = (
+            before is None or played.successes >= before
+        )  # of two that win as often the one that learned longer
+        self._display.message(f"step {step}: {played} won{', the best so far' if best else ''}")
+        if best:
+            self.progress.best_successes, self.progress.best_step = played.successes, step
+            self._checkpoints.mark_best(place, self._config.save_freq)
+            self._checkpoints.remember(self.progress)
 
     def _stop_diverged(self, text: str) -> None:
         states = self._processes.gathered(random_state())

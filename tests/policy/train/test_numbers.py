@@ -26,7 +26,8 @@ Flags = Callable[..., list[str]]
 
 IMPOSSIBLE = ("nan", ".nan", "inf", "-inf", "1e308", "-1e308", "-1", "9" * 30)
 ZERO_IS_RIGHT = {
-    *("seed", "save_freq", "eval_steps", "max_eval_samples", "tolerance_s", "held_out", "dataset.eval_split"),
+    *("seed", "save_freq", "eval_steps", "env_eval_freq", "max_eval_samples", "tolerance_s", "held_out"),
+    "dataset.eval_split",
     *("dataset.image_transforms.max_num_transforms", "optimizer.lr", "optimizer.weight_decay"),
     *("optimizer.grad_clip_norm", "optimizer.betas", "scheduler.num_warmup_steps"),
     *("policy.temporal_ensemble_coeff", "policy.dropout", "policy.kl_weight", "policy.optimizer_lr"),

@@ -1,6 +1,7 @@
 """LeRobot's own OpenCVCamera, on USB cameras that fail: opened again without anybody waiting, found again under another
 number, and left alone where its driver hangs."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,11 +159,17 @@ def test_a_camera_that_hangs_while_it_is_opened_again_keeps_nobody_waiting(
     camera = host.cameras[host.dev / "video0"]
     camera.does = "fails"
     until(lambda: complaint(wrist))
-    monkeypatch.setattr(OpenCVCamera, "connect", lambda self, warmup=True: time.sleep(2.0))  # pyright: ignore
-    time.sleep(0.6)
-    began_s = time.monotonic()
-    wrist.disconnect()
-    assert time.monotonic() - began_s < 1.5
+    opening, goes_on = threading.Event(), threading.Event()
+
+    def hang(self: OpenCVCamera, warmup: bool = True) -> None:
+        opening.set()
+        assert goes_on.wait(LONG_S)
+
+    monkeypatch.setattr(OpenCVCamera, "connect", hang)
+    assert opening.wait(LONG_S)
+    wrist.disconnect()  # would wait for as long as the camera does
+    assert not goes_on.is_set()
+    goes_on.set()
 
 
 # names -----

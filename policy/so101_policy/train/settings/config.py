@@ -23,6 +23,7 @@ from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.train.augmentation import AugmentationConfig, amounts_of
+from so101_policy.train.episodes import PlayedConfig, require_task
 from so101_policy.train.settings.lerobot_settings import given_on, refuse
 from so101_policy.train.settings.numbers import objections_to_numbers
 from so101_policy.train.settings.settings_file import write_settings
@@ -93,6 +94,11 @@ class SO101TrainConfig(TrainPipelineConfig):
     """Most frames of a set that a held-out L1 looks at, spread evenly; 0: all of them."""
     save_freq: int = 5000
     """A checkpoint every so many steps and at the end; 0: at the end only."""
+
+    eval: PlayedConfig = field(default_factory=PlayedConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Episodes in simulation while it trains (`eval.task`)."""
+    env_eval_freq: int = 0
+    """With `eval.task`: episodes every so many steps; 0: with every checkpoint."""
 
     model: str = "default"
     """Size of a new policy, by name: "small" trains on a laptop's processor. Single flags win over it."""
@@ -223,6 +229,10 @@ class SO101TrainConfig(TrainPipelineConfig):
         if self.shifted.root is not None and self.shifted.repo_id is None:
             self.shifted.repo_id = f"local/{Path(self.shifted.root).name}"
         _ = self.cache.height_width, amounts_of(self.augmentation)
+        if self.eval.task is not None:
+            require_task(self.eval.task)
+            if not self.save_checkpoint:
+                raise TrainError("--eval.task plays checkpoints, and --save_checkpoint=false writes none")
 
     def _check_policy(self) -> None:
         if not isinstance(self.policy, ACTConfig):

@@ -48,9 +48,7 @@ _LEROBOT = "lerobot-train does, with the same policy: --policy.type=regularized_
 _NEWER = "it is newer than so101-train; drop it"
 
 REFUSED: Mapping[str, Refusal] = {
-    "env": Refusal(
-        (None,), "no episodes are played during training. Afterwards: so101-eval run, lerobot-eval"
-    ),
+    "env": Refusal((None,), "episodes are played with --eval.task. Afterwards: so101-eval run, lerobot-eval"),
     "reward_model": Refusal((None,), _LEROBOT),
     "peft": Refusal((None,), _LEROBOT),
     "sample_weighting": Refusal((None,), _LEROBOT),
@@ -79,7 +77,7 @@ REFUSED: Mapping[str, Refusal] = {
 """The last five are in LeRobot after 0.6.1 only."""
 
 _LOADER = "frames are decoded once and copied from memory, there is no data loader (--cache.jobs: threads that decode)"
-_PLAYED = "no episodes are played during training"
+_PLAYED = "episodes are played during training with --eval.task, in processes as so101-eval chooses"
 _PUSHED = "nothing is pushed to the hub"
 
 NO_EFFECT: Mapping[str, str] = {
@@ -89,7 +87,7 @@ NO_EFFECT: Mapping[str, str] = {
     "dataloader_multiprocessing_context": _LOADER,
     "dataset.return_uint8": "frames are kept as uint8 anyway",
     "dataset.depth_output_unit": "depth cameras are not used",
-    "env_eval_freq": f"{_PLAYED}; --eval_steps: the loss on held-out episodes",
+    "env_eval_freq": "no task is named, with whose episodes to play: --eval.task",
     "eval": f"{_PLAYED}; afterwards: so101-eval run, lerobot-eval",
     "job": "the run is on this machine",
     "policy.output_features": "they are the dataset's actions",
@@ -101,6 +99,9 @@ NO_EFFECT: Mapping[str, str] = {
     "policy.license": _PUSHED,
     "wandb.disable_artifact": "checkpoints are not uploaded to Weights & Biases",
 }
+
+PLAYED = ("eval.task", "eval.n_episodes", "env_eval_freq")
+"""What has an effect where a task is named."""
 
 BEFORE = {
     "eval_freq": "lerobot-train calls it --env_eval_freq now; here --eval_steps sets how often the loss on held-out "
@@ -151,7 +152,7 @@ def without_effect(given: Collection[str]) -> list[str]:
         f"--{flag} has no effect: {why}"
         for flag in given
         for name, why in NO_EFFECT.items()
-        if _is_of(flag, name) and flag not in REFUSED
+        if _is_of(flag, name) and flag not in REFUSED and not (flag in PLAYED and PLAYED[0] in given)
     ]
 
 

@@ -36,6 +36,8 @@ NUMBERS: Mapping[str, Rule] = {
     "log_freq": whole(1, MOST_STEPS),
     "save_freq": STEPS,
     "eval_steps": STEPS,
+    "env_eval_freq": STEPS,
+    "eval.n_episodes": whole(1, MOST_SAMPLES),
     "max_eval_samples": STEPS,
     "tolerance_s": number(0, MOST_TOLERANCE_S),
     "held_out": SHARE_OR_NULL,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from lerobot.configs.default import EvalConfig
 from lerobot.configs.train import TrainPipelineConfig
 
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
@@ -23,6 +24,9 @@ from so101_policy.lerobot_compat import version
 OURS = "so101_train_config.json"
 
 LEROBOTS = frozenset(field.name for field in dataclasses.fields(TrainPipelineConfig))
+EVAL = "eval"
+"""A group with settings of both."""
+LEROBOTS_EVAL = frozenset(field.name for field in dataclasses.fields(EvalConfig))
 
 
 def find_settings(path: str, resume: bool) -> Path:
@@ -57,7 +61,9 @@ def read_settings(path: Path, resume: bool = False) -> dict[str, Any]:
     settings = read_json(path)
     if path.name == TRAIN_CONFIG:
         if (path.parent / OURS).is_file():
-            settings |= read_json(file_in(path.parent, OURS))
+            ours = read_json(file_in(path.parent, OURS))
+            played = {**_group(settings, EVAL), **_group(ours, EVAL)}
+            settings |= ours | ({EVAL: played} if played else {})
         elif resume and LEROBOTS.issuperset(settings):
             settings |= {"fused": False, "held_out": _eval_split(settings)}
     return settings
@@ -77,6 +83,10 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     """For the two files: LeRobot's, ours."""
     ours = {name: value for name, value in settings.items() if name not in LEROBOTS}
     theirs = {n: value for n, value in settings.items() if n in LEROBOTS or _lerobot_cannot(n, value)}
+    if EVAL in theirs:
+        played = _group(theirs, EVAL)
+        ours[EVAL] = {name: value for name, value in played.items() if name not in LEROBOTS_EVAL}
+        theirs[EVAL] = {name: value for name, value in played.items() if name in LEROBOTS_EVAL}
     return theirs, ours
 
 
@@ -89,6 +99,11 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def _lerobot_cannot(name: str, value: Any) -> bool:
     """A setting of ours that changes what is learned, with a value with which lerobot-train would do something else."""
     return (name == "cache" and value["size"] is not None) or (name == "precision" and value != "fp32")
+
+
+def _group(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = settings.get(name)
+    return cast(Mapping[str, Any], found) if isinstance(found, dict) else {}
 
 
 def _eval_split(settings: Mapping[str, Any]) -> Any:
