@@ -55,7 +55,9 @@ def main(folder: Path) -> None:
 
 def open_page(browser: Any, address: str, size: tuple[int, int], mode: str) -> Any:
     """A page of that size [px] in that mode."""
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=mode)
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=mode, bypass_csp=True
+    )
     page.goto(address, wait_until="domcontentloaded", timeout=120_000)
     return page
 

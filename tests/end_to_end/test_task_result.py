@@ -10,6 +10,7 @@ from so101_robot.cli import RUN
 from so101_robot.commands import watching
 from so101_robot.commands.run import with_defaults
 from so101_robot.display.web.run_page import Result, RunPage
+from so101_robot.runs.log import read_ticks
 
 FLAGS = ("--duration_s=0.5", "--robot.mock.realtime_factor=0", "--dashboard=off")
 
@@ -47,6 +48,12 @@ def test_the_page_shows_what_became_of_it(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(watching, "RunPage", Page)
     out = tmp_path / "run"
     assert RUN.main([*FLAGS, "--display=web", f"--output_dir={out}"]) == 0
+    assert RUN.main([*FLAGS, "--clip=false", f"--output_dir={tmp_path / 'unseen'}"]) == 0
+    assert not (tmp_path / "unseen" / "clip.mp4").exists()
+    seen, unseen = (
+        [tick.get("sent") for tick in read_ticks(at / "ticks.jsonl")] for at in (out, tmp_path / "unseen")
+    )
+    assert seen == unseen  # to be watched changes nothing
     assert told[0].lines[0].startswith("box not placed: ")
     assert (told[0].good, told[0].film, len(told[0].next)) == (False, out / "clip.mp4", 3)
     assert RUN.main(["--display=web", "--fps=45", f"--output_dir={tmp_path / 'no'}"]) == 2

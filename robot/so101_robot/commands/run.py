@@ -116,11 +116,15 @@ def _run(config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | N
         registered = camera_correction.register(
             config, robot, policy, lambda text: run_log.on_message(Message(text))
         )
-        config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
-        begins = config.start_pose if config.approach_speed > 0 else None
+
+        def begins() -> list[float] | None:
+            pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
+            return pose if config.approach_speed > 0 else None
+
         findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours, begins)
         look_first([*registered.findings, *findings], folder)
         run_log.known |= camera_correction.keep(registered, folder)
+        config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         result = TaskResult.of(robot, run_log.known)
         title = compose.title(config, robot, policy)
