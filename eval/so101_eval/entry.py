@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from so101_calibration.cli import CALIBRATE, DOCTOR
 from so101_eval.cli import BENCH, DATA, DEMOS, EVAL, STUDY
+from so101_eval.completion import script
 from so101_policy.cli import CACHE, FRAMES, RELIANCE, TRAIN
 from so101_policy.command_line.command_flags import nearest
 from so101_policy.command_line.command_shell import OK, WRONG_INPUT, Command, complain, say, version
+from so101_policy.errors import CommandLineError
 from so101_robot.cli import MOCK, REPLAY, RUN
 
 NAME = "so101"
@@ -39,11 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         say(f"{NAME} {version()}")
         return OK
+    if words[0] == "completion":
+        return _complete(words[1:])
     word = words[0].removeprefix(f"{NAME}-")
     if word not in COMMANDS:
         hint = nearest(f"--{word}", [f"--{known}" for known in COMMANDS]).replace("--", f"{NAME} ")
         return complain(NAME, f"there is no command {words[0]!r}{hint} (`{NAME}` lists them)", WRONG_INPUT)
     return COMMANDS[word].main(words[1:])
+
+
+def _complete(shells: Sequence[str]) -> int:
+    try:
+        say(script(shells[0] if len(shells) == 1 else "", COMMANDS))
+    except CommandLineError as problem:
+        return complain(f"{NAME} completion", str(problem), WRONG_INPUT)
+    return OK
 
 
 def overview() -> str:
@@ -58,7 +70,12 @@ def overview() -> str:
             word = command.name.removeprefix(f"{NAME}-")
             lines.append(f"  {NAME} {word.ljust(width)}  {command.about}")
     return "\n".join(
-        [*lines, "", f"First, without an arm: {NAME} run. Flags and examples of one: {NAME} run --help."]
+        [
+            *lines,
+            "",
+            f"First, without an arm: {NAME} run. Flags and examples of one: {NAME} run --help.",
+            f"Completion by Tab: source <({NAME} completion bash), or zsh; {NAME} completion fish | source.",
+        ]
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from so101_calibration import cli as calibration
 from so101_eval import cli as evaluation
 from so101_eval import entry
+from so101_eval.completion import script
 from so101_policy import cli as policy
 from so101_policy.command_line.next_steps import Step, as_typed, tell_next
 from so101_robot import cli as robot
@@ -78,3 +79,29 @@ def test_the_next_command_can_be_pasted(
     assert capsys.readouterr().out == "next:\n  again      so101-run\n  once more  so101-replay x\n"
     tell_next([])
     assert capsys.readouterr().out == ""
+
+
+def completed(line: str) -> list[str]:
+    """What bash offers after this line."""
+    words = line.split(" ")
+    program = (
+        f"{script('bash', entry.COMMANDS)}\ncompopt() {{ :; }}\nCOMP_WORDS=({' '.join(map(repr, words))})\n"
+        f'COMP_CWORD={len(words) - 1}\n_so101\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_parts_and_flags(capsys: pytest.CaptureFixture[str]):
+    assert completed("so101 ca") == ["calibrate", "cache"]
+    assert completed("so101-run --disp") == ["--display="]
+    assert completed("so101 run --robot.mock.sc") == ["--robot.mock.scene="]
+    assert completed("so101-eval rep") == ["replay", "report"]
+    assert completed("so101 eval run --num_w") == ["--num_workers="]
+    assert completed(".venv/bin/so101-cache cl") == ["clean"]
+    assert entry.main(["completion", "fish"]) == 0
+    fish = capsys.readouterr().out
+    assert "complete -c so101-run -l display" in fish
+    assert fish.count("\n") > 300
+    assert entry.main(["completion", "tcsh"]) == 2
+    assert "possible: bash, zsh, fish" in capsys.readouterr().err

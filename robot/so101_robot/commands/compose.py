@@ -296,8 +296,10 @@ def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
     """What the dashboard says of a run of a policy."""
     on_mock = config.robot.port == MOCK
     cameras = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    given = config.policy.path
+    path = given if given.startswith(demo.PREFIX) else shortened(policy.path)
     return Title(
-        policy=f"{shortened(policy.path)} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        policy=f"{path} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
         arm=arm_title(config),
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),

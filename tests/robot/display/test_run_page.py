@@ -285,10 +285,13 @@ def test_before_the_first_tick_there_is_a_view_too():
     assert (plain["joints"], plain["shares"], plain["maps"]) == ([], [], {})
 
 
-def test_one_scale_for_the_maps_of_all_cameras():
-    found = cells({"a": np.array([[0.4, np.nan]], np.float32), "b": np.array([[0.1], [0.0]], np.float32)})
+def test_maps_show_what_is_more_than_even_on_one_scale_for_all_cameras():
+    found = cells({"a": np.array([[0.5, np.nan]], np.float32), "b": np.array([[0.3], [0.0]], np.float32)})
     assert found["a"] == {"rows": 1, "columns": 2, "cells": [255, 0]}
-    assert found["b"] == {"rows": 2, "columns": 1, "cells": [64, 0]}
+    assert found["b"] == {"rows": 2, "columns": 1, "cells": [85, 0]}  # (.3 - .2) of (.5 - .2)
+    nearly_even = cells({"a": np.array([[0.26, 0.25], [0.25, 0.24]], np.float32)})
+    assert max(nearly_even["a"]["cells"]) <= 11
+    assert cells({}) == {}
 
 
 def test_a_loop_without_its_page_is_told_once_and_a_second_tick_raises(served: Served):

@@ -64,17 +64,20 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
 
 
 def cells(maps: "Maps") -> dict[str, dict[str, Any]]:
-    """Each camera's map as whole numbers from 0 to 255, row by row: 255 is the most that any cell of any camera gets,
-    so a camera that is not looked at stays clear."""
-    most = max((float(np.nanmax(cells, initial=0.0)) for cells in maps.values()), default=0.0)
-    scale = 255.0 / most if most > 0 else 0.0
+    """Each camera's map as whole numbers from 0 to 255, row by row: by how much a cell gets more than an even share of
+    what all cells of all cameras get. 255 is the most, and twice the even share at least, so attention that is nearly
+    even stays nearly clear."""
+    known = {name: np.nan_to_num(cells) for name, cells in maps.items()}
+    everything = np.concatenate([cells.ravel() for cells in known.values()] or [np.zeros(1)])
+    even = float(everything.mean())
+    scale = 255.0 / max(float(everything.max()) - even, even, 1e-9)
     return {
         name: {
             "rows": cells.shape[0],
             "columns": cells.shape[1],
-            "cells": np.rint(np.nan_to_num(cells) * scale).astype(int).ravel().tolist(),
+            "cells": np.rint(np.clip(cells - even, 0.0, None) * scale).astype(int).ravel().tolist(),
         }
-        for name, cells in maps.items()
+        for name, cells in known.items()
     }
 
 
