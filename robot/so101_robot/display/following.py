@@ -10,6 +10,7 @@ import numpy as np
 
 from so101_robot.bus.protocol import Errors
 from so101_robot.display.view import Title, View
+from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message, Severity
@@ -18,6 +19,8 @@ WINDOW_TICKS = 90
 """Ticks over which rate and jitter are taken: 3 s at 30 Hz."""
 KEPT = 100
 """Messages."""
+SMOOTHING = frozenset((GuardRule.LIMIT, GuardRule.SPEED, GuardRule.ACCELERATION, GuardRule.STEP))
+"""Rules by which a goal is brought nearer, as they do in every run: nobody has to act on it."""
 
 
 def notable(tick: Tick) -> dict[str, Message]:
@@ -28,7 +31,7 @@ def notable(tick: Tick) -> dict[str, Message]:
     events = {
         f"{change.rule} {change.joint}": Message(
             f"guard: {change.rule} of {change.joint}, {change.asked:.1f} -> {change.allowed:.1f}",
-            Severity.WARNING,
+            Severity.INFO if change.rule in SMOOTHING else Severity.WARNING,
         )
         for change in (tick.verdict.interventions if tick.verdict.stop is None else ())
     }

@@ -273,6 +273,9 @@ def test_what_lasts_is_told_once() -> None:
     assert [message.text for _, message in dashboard.view().messages] == [
         "guard: speed of gripper, 9.0 -> 5.0"
     ]
+    assert {message.severity for message in notable(make_tick(verdict=speed)).values()} == {Severity.INFO}
+    table = Verdict(POSE, (Intervention("table", None, 9.0, 5.0),), None)
+    assert {message.severity for message in notable(make_tick(verdict=table)).values()} == {Severity.WARNING}
     assert notable(make_tick(fault="lost"))["fault"] == Message("lost", Severity.WARNING)
 
 

@@ -275,7 +275,13 @@ def test_what_is_no_number_is_null_and_faults_and_guard_have_their_tones():
     json.dumps(plain, allow_nan=False)
     assert plain["joints"][2]["position"] is None
     assert plain["joints"][1]["error"] == "overload"
-    assert plain["guard"] == ["changes this action: speed gripper; it changed 1 so far", "warn"]
+    assert plain["guard"] == ["changes this action: speed gripper; it changed 1 so far", "quiet"]
+    table = Verdict(position, (Intervention("table", None, 9.0, 5.0), *speed.interventions), None)
+    following.on_tick(replace(tick, verdict=table))
+    assert as_plain(following.view(), None)["guard"] == [
+        "changes this action: table, speed gripper; it changed 2 so far",
+        "warn",
+    ]
     assert plain["faults"] == [["camera frozen: wrist", "the same picture", "warn"]]
     assert plain["messages"][0][2] == "bad"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_robot.display.following import SMOOTHING
 from so101_robot.display.style import BAD, GOOD, QUIET, WARN, fault_style, headline
 from so101_robot.display.view import LAGGING, View, error_texts, figures, share_rows
 from so101_robot.joints import GRIPPER, JOINTS
@@ -155,5 +156,6 @@ def _guard(view: View) -> list[str]:
     so_far = f"; it changed {view.changed} so far" if view.changed else ""
     if verdict.interventions:
         rules = ", ".join(f"{each.rule} {each.joint or ''}".strip() for each in verdict.interventions[:3])
-        return [f"changes this action: {rules}{so_far}", "warn"]
+        usual = all(each.rule in SMOOTHING for each in verdict.interventions)
+        return [f"changes this action: {rules}{so_far}", "quiet" if usual else "warn"]
     return [f"lets this action pass{so_far}", "good"]
