@@ -28,8 +28,8 @@ from so101_eval.episode.episode import Stage
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import EvalError
 from so101_eval.evaluation import run_folder
+from so101_eval.evaluation.local_jobs import local_players
 from so101_eval.evaluation.plan import Plan, parse_cells
-from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import parse_policies
 from so101_eval.evaluation.records import EpisodeRecord, read_episodes
 from so101_eval.expert.expert import Expert

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S
+from so101_eval.episode.policy_notes import AUTO, CHUNKS, LATENCY_S
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.cluster import cluster_players
+from so101_eval.evaluation.local_jobs import Play, local_players
 from so101_eval.evaluation.plan import LEVEL, Plan, parse_cells
-from so101_eval.evaluation.players import Play, local_players
 from so101_eval.evaluation.policy_specs import check_backgrounds, check_unseen, parse_policies, picture_size
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS

@@ -1,7 +1,7 @@
 """Demonstrations of a task by the scripted expert, as a LeRobotDataset v3: the command `so101-demos`.
 
 `settings` says what is asked for, `recovery` leads an episode off the nominal path, `episode` plays one, `staging`
-keeps it as a file, `players` plays until there are enough, `folder` tells whose folder it is, `dataset` makes
+keeps it as a file, `jobs` plays until there are enough, `folder` tells whose folder it is, `dataset` makes
 LeRobot's dataset of what is staged, and `command` puts them together.
 """
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from so101_eval.demos.dataset import assemble
 from so101_eval.demos.folder import STAGING, lock, prepare
-from so101_eval.demos.players import play_all
+from so101_eval.demos.jobs import play_all
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.episode import FPS
 from so101_eval.errors import ConfigError, DiskFullError, PlayerLostError

@@ -22,7 +22,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from so101_eval.episode.episode import FPS, EpisodeRun, Stage
-from so101_eval.episode.playing import check_rate
+from so101_eval.episode.policy_notes import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.disturbances import Images
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS, check_seed, draw

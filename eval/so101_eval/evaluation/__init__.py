@@ -1,1 +1,1 @@
-"""Many episodes: plan, policies, players, records."""
+"""Many episodes: plan, policies, jobs, records."""

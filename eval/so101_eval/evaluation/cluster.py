@@ -21,8 +21,8 @@ from typing import Any, cast
 
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation.loaded_policies import Loaded
+from so101_eval.evaluation.local_jobs import Play
 from so101_eval.evaluation.plan import Plan, Player
-from so101_eval.evaluation.players import Play
 from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.pool import as_they_end, one_thread

@@ -14,7 +14,7 @@ from lerobot.processor import NormalizerProcessorStep
 from numpy.typing import ArrayLike, NDArray
 
 from so101_eval.episode.episode import FPS, Stage
-from so101_eval.episode.playing import AUTO, LATENCY_S
+from so101_eval.episode.policy_notes import AUTO, LATENCY_S
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.correcting import Corrected

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from so101_eval.episode.episode import Attempt, Stage
-from so101_eval.episode.playing import AUTO, CHUNKS, LATENCY_S, PolicyNotes
+from so101_eval.episode.policy_notes import AUTO, CHUNKS, LATENCY_S, PolicyNotes
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation.loaded_policies import Acting, Loaded, load
 from so101_eval.evaluation.policy_specs import PolicySpec

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_eval.episode.episode import FPS
-from so101_eval.episode.playing import check_rate
+from so101_eval.episode.policy_notes import check_rate
 from so101_eval.errors import ConfigError
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS
 from so101_policy.checkpoint.backgrounds import background_files

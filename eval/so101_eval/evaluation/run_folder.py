@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 
 from so101_eval.errors import ConfigError, EvalError, RecordError
+from so101_eval.evaluation.local_jobs import Play
 from so101_eval.evaluation.plan import Plan, versions
-from so101_eval.evaluation.players import Play
 from so101_eval.evaluation.records import (
     EPISODES,
     RUN,

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
-from so101_eval.episode.playing import AUTO, LATENCY_S
+from so101_eval.episode.policy_notes import AUTO, LATENCY_S
 from so101_eval.evaluation import run_folder
 from so101_eval.evaluation.cluster import cluster_players
+from so101_eval.evaluation.local_jobs import Play, local_players
 from so101_eval.evaluation.plan import Plan, parse_cells
-from so101_eval.evaluation.players import Play, local_players
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
 from so101_eval.evaluation.records import EPISODES
 from so101_eval.palletizing.scene.scenarios import NOMINAL

@@ -85,7 +85,7 @@ class Progress:
     data: dict[str, Any] = field(default_factory=dict)
     """What the data was: frames, episodes, joints, cameras (`data`)."""
     losses: list[float] = field(default_factory=list)
-    """Recent losses, by which a diverging one is recognised (`divergence`)."""
+    """Recent losses, by which a diverging one is recognised (`validation.divergence`)."""
 
 
 @dataclass

@@ -23,7 +23,6 @@ from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, read_progress, restore
 from so101_policy.train.data import Description, TrainingData, check_alike, check_fits, describe, load
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.heldout import evenly_spaced
 from so101_policy.train.metrics import open_metrics
 from so101_policy.train.policy import make_trained, settle_features
 from so101_policy.train.processes import Processes, join_processes
@@ -31,6 +30,7 @@ from so101_policy.train.progress import Display
 from so101_policy.train.resume import check_same_data, check_same_run
 from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.train.trainer import Ending, HeldOutSet, Trainer
+from so101_policy.train.validation.heldout import evenly_spaced
 
 __all__ = [
     "assemble",

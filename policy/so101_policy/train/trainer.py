@@ -21,17 +21,17 @@ from torch import Tensor
 
 from so101_policy.errors import TrainError
 from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
-from so101_policy.train import episodes
 from so101_policy.train.batches import Batches
 from so101_policy.train.checkpoints import BEST_CHECKPOINT_LINK, Checkpoints, Progress, Trained, random_state
-from so101_policy.train.divergence import DivergedError, DivergenceWatch
-from so101_policy.train.heldout import held_out_l1
 from so101_policy.train.interruption import Interruption
 from so101_policy.train.joint_loss import COLUMNS, LossOf, joint_loss
 from so101_policy.train.metrics import Metrics
 from so101_policy.train.processes import Processes
 from so101_policy.train.progress import Display
 from so101_policy.train.settings.config import SO101TrainConfig
+from so101_policy.train.validation import episodes
+from so101_policy.train.validation.divergence import DivergedError, DivergenceWatch
+from so101_policy.train.validation.heldout import held_out_l1
 
 
 class Ending(Enum):
@@ -239,7 +239,7 @@ class Trainer:
                 self._judge(place, played)
         self._processes.wait()
 
-    def _judge(self, place: Path, played: episodes.Played) -> None:
+    def _judge(self, place: Path, played: episodes.Wins) -> None:
         step, before = self.progress.step, self.progress.best_successes
         self._metrics.log(step, {"episodes_won": played.successes, "episodes_played": played.episodes})
         best = (

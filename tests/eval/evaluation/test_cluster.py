@@ -19,8 +19,8 @@ from so101_eval.cli import EVAL
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation import cluster
 from so101_eval.evaluation.cluster import cluster_players, pack, unpacked
+from so101_eval.evaluation.local_jobs import local_players
 from so101_eval.evaluation.plan import Plan, Player
-from so101_eval.evaluation.players import local_players
 from so101_eval.evaluation.policy_specs import parse_policies, parse_policy
 from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import run

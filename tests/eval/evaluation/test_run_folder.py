@@ -19,8 +19,8 @@ from rich.console import Console
 
 from so101_eval.errors import ConfigError, EvalError, RecordError
 from so101_eval.evaluation import plan as episodes
+from so101_eval.evaluation.local_jobs import Play, local_players
 from so101_eval.evaluation.plan import Plan, Player, parse_cells, versions
-from so101_eval.evaluation.players import Play, local_players
 from so101_eval.evaluation.policy_specs import parse_policies
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, EpisodeRecord, Key, read_episodes
 from so101_eval.evaluation.run_folder import SESSIONS, Tally, plan_of, run

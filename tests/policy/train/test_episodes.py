@@ -10,9 +10,9 @@ import pytest
 
 from so101_policy.cli import TRAIN
 from so101_policy.errors import TrainError
-from so101_policy.train import episodes
 from so101_policy.train.checkpoints import read_progress
 from so101_policy.train.settings.settings_file import OURS, read_settings
+from so101_policy.train.validation import episodes
 
 Flags = Callable[..., list[str]]
 TASK = "--eval.task=palletize-1-small"

@@ -21,12 +21,12 @@ from so101_policy.model.loss_terms import loss_terms
 from so101_policy.train.batches import Batches, BatchPart
 from so101_policy.train.data import without_depth
 from so101_policy.train.device_batch import DeviceBatch
-from so101_policy.train.divergence import FACTOR, MIN_LOSSES, PATIENCE, DivergenceWatch
-from so101_policy.train.heldout import evenly_spaced, executed_error
 from so101_policy.train.joint_loss import COLUMNS, joint_loss
 from so101_policy.train.metrics import Metrics, MetricsFile
 from so101_policy.train.processes import Processes
 from so101_policy.train.settings.flags import FLAGS, for_lerobot
+from so101_policy.train.validation.divergence import FACTOR, MIN_LOSSES, PATIENCE, DivergenceWatch
+from so101_policy.train.validation.heldout import evenly_spaced, executed_error
 
 CPU = torch.device("cpu")
 

@@ -33,7 +33,7 @@ from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.state import Frame
 
 FPS = 30
-FAST = MockConfig(width=16, height=12, renderer="ray", realtime_factor=0.0)
+FAST = MockConfig(width=16, height=12, camera_fps=10.0, renderer="ray", realtime_factor=0.0)
 SWING_DEG, PERIOD_S = 20.0, 2.0
 AT_S = 1.0
 

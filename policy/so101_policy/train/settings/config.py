@@ -23,10 +23,10 @@ from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
 from so101_policy.train.augmentation import AugmentationConfig, amounts_of
-from so101_policy.train.episodes import PlayedConfig, require_task
 from so101_policy.train.settings.lerobot_settings import given_on, refuse
 from so101_policy.train.settings.numbers import objections_to_numbers
 from so101_policy.train.settings.settings_file import write_settings
+from so101_policy.train.validation.episodes import PlayedConfig, require_task
 
 HELD_OUT = 0.1
 """Fraction of the episodes that are held out unless the user says otherwise."""

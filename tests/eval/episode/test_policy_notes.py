@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from so101_eval.episode.episode import Attempt, Stage
-from so101_eval.episode.playing import PolicyNotes, check_rate, mean_shares
+from so101_eval.episode.policy_notes import PolicyNotes, check_rate, mean_shares
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import scheduler
 from so101_eval.palletizing.scene.draw import draw

@@ -39,7 +39,7 @@ class PlayedConfig(EvalConfig):
     held-out L1."""
 
 
-class Played(NamedTuple):
+class Wins(NamedTuple):
     """What became of a checkpoint."""
 
     successes: int
@@ -61,7 +61,7 @@ def require_task(task: str) -> None:
         )
 
 
-def play(checkpoint: Path, config: PlayedConfig, folder: Path) -> Played:
+def play(checkpoint: Path, config: PlayedConfig, folder: Path) -> Wins:
     """Play episodes with a checkpoint; takes as long as they take.
 
     Args:
@@ -89,7 +89,7 @@ def play(checkpoint: Path, config: PlayedConfig, folder: Path) -> Played:
     return read_successes(folder)
 
 
-def read_successes(folder: Path) -> Played:
+def read_successes(folder: Path) -> Wins:
     """Of a folder of `so101-eval run` with one policy.
 
     Raises:
@@ -100,7 +100,7 @@ def read_successes(folder: Path) -> Played:
         won = [bool(json.loads(line)["success"]) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise TrainError(f"the episodes in {folder} cannot be read: {first_line(problem)}") from problem
-    return Played(sum(won), len(won))
+    return Wins(sum(won), len(won))
 
 
 def _command() -> str:
