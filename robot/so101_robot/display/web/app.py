@@ -78,6 +78,8 @@ class Shown:
         self.pictures: dict[str, Picture] = {}
         self.film: bytes | None = None
         """An MP4 file, once it is over."""
+        self.over = False
+        """Nothing more will be shown: streams end, too."""
         self._changed = asyncio.Event()
 
     def show(self, view: dict[str, Any]) -> None:
@@ -88,6 +90,11 @@ class Shown:
     def picture(self, camera: str, picture: Picture) -> None:
         """A newer picture."""
         self.pictures[camera] = picture
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will be shown."""
+        self.over = True
         self._wake()
 
     async def change(self, timeout_s: float) -> None:
@@ -190,14 +197,14 @@ class Doorkeeper:
 
 async def _views(shown: Shown) -> AsyncIterator[str]:
     version = -1
-    while True:
+    while not shown.over:
         if shown.version != version:
             version = shown.version
             yield f"data: {json.dumps(shown.view)}\n\n"
         else:
             yield ": alive\n\n"
         until = asyncio.get_running_loop().time() + ALIVE_S
-        while shown.version == version and asyncio.get_running_loop().time() < until:
+        while shown.version == version and not shown.over and asyncio.get_running_loop().time() < until:
             await shown.change(until - asyncio.get_running_loop().time())
 
 
@@ -205,7 +212,7 @@ async def _live(shown: Shown, camera: str) -> AsyncIterator[bytes]:
     last: Picture | None = None
     again = False
     yield b"--picture\r\n"
-    while True:
+    while not shown.over:
         picture = shown.pictures.get(camera)
         if picture is not None and (picture is not last or again):
             again, last = picture is not last, picture

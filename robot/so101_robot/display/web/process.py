@@ -111,6 +111,10 @@ async def _end(
         shown.show({**shown.view, "gone": True})
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(seen.wait(), stay_s)
+    shown.end()  # a stream that is cut off instead would be an error in the person's terminal
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.CRITICAL
+    )  # and so would a browser that is slow to let go
     server.should_exit = True
 
 
