@@ -12,10 +12,11 @@ import draccus
 import pexpect
 import pytest
 
-from checkpoints import untrained
+from checkpoints import thin, untrained
 from running import SO101_RUN, wait_for
 from so101_policy.command_line.command_flags import flags_in, spelled_now
 from so101_robot.cli import RUN
+from so101_robot.commands import run as run_command
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError
@@ -24,7 +25,7 @@ from so101_robot.runs.log import read_ticks
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
+    return thin(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -255,6 +256,32 @@ def test_a_run_leaves_a_folder_and_a_dataset(
     assert dataset.num_frames == len(sent)
     assert dataset[0]["action"].tolist() == pytest.approx(sent[0], abs=1e-3)
     assert dataset[0]["task"] == "look"
+
+
+def test_a_signal_behind_the_end_of_the_run_ends_nothing_halfway(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor asks again and again, and the last words are still to be said and written."""
+    came: list[int] = []
+    conclude = run_command.conclude
+
+    def asked_again(*arguments: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        conclude(*arguments)
+
+    monkeypatch.setattr(run_command, "conclude", asked_again)
+    before = {
+        number: signal.signal(number, lambda n, _: came.append(n))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        flags = ["--duration_s=0.1", "--robot.mock.realtime_factor=0", "--dashboard=off"]
+        assert RUN.main(on_the_mock(checkpoint, tmp_path / "run", *flags)) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert came == []
 
 
 def test_the_same_seed_gives_the_same_run(checkpoint: Path, tmp_path: Path) -> None:

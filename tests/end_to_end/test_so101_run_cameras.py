@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from checkpoints import untrained
+from checkpoints import thin
 from experiments.faults.webcams import Does, UsbHost, Webcam
 from so101_robot.cli import RUN
 from so101_robot.faults import supervisor
@@ -22,7 +22,7 @@ from so101_robot.runs.log import read_ticks
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("checkpoint"))
+    return thin(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture

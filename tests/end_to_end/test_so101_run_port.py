@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints import untrained
+from checkpoints import thin
 from running import SO101_RUN, wait_for
 from so101_robot.cli import RUN
 from so101_robot.faults import supervisor
@@ -21,7 +21,7 @@ from so101_robot.runs.log import read_ticks
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
+    return thin(tmp_path_factory.mktemp("checkpoint"), says_fps=30.0)
 
 
 def on_the_terminal(checkpoint: Path, out: Path, arm: MockProcess, *more: str) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,3 +245,19 @@ def test_the_shell_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_error_that_ends_a_thread_is_one_line(wave: Wave, capsys: pytest.CaptureFixture[str]):
+    def work(_: Sequence[str]) -> int:
+        def fails() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        thread = threading.Thread(target=fails, name="writer")
+        thread.start()
+        thread.join()
+        return OK
+
+    before = threading.excepthook
+    assert wave(work).main([]) == OK
+    assert capsys.readouterr().err == "so101-wave: writer: No space left on device\n"
+    assert threading.excepthook is before

@@ -94,7 +94,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     return Command("so101-test", "", Path(), "so101_test_work", any_flag=True)
 
 
-@pytest.mark.parametrize("name", ["0.6.3", "0.7.0rc1", "1.0"])
+@pytest.mark.parametrize("name", ["0.6.3", "0.7.0rc1", "0.7rc1", "1.0"])
 def test_a_newer_one_is_warned_of_and_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Command, name: str
 ):
@@ -107,7 +107,16 @@ def test_a_newer_one_is_warned_of_and_used(
     )
 
 
-@pytest.mark.parametrize("name", ["0.6.0", "0.5.1", "0.4"])
+@pytest.mark.parametrize("name", ["main", "0+unknown", "0.0.0", "", "without a version"])
+def test_one_that_says_nothing_is_warned_of_and_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Command, name: str
+):
+    as_installed(monkeypatch, name)
+    assert command.main([]) == 0
+    assert "is none of the versions that this was tested with (0.6.1 to 0.6.2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["0.6.0", "0.5.1", "0.4", "0.6rc1"])
 def test_an_older_one_is_refused_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Command, name: str
 ):

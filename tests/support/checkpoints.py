@@ -13,6 +13,8 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 
 from so101_policy.checkpoint.folder import TRAINED_ON
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
+from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
+from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.units import Units
 
 POSE = (0.0, -60.0, 60.0, 50.0, 0.0, 30.0)
@@ -69,3 +71,10 @@ def untrained(
         known = TrainedOn(fps=says_fps, units=Units.DEGREES, recorded=sizes, trained=sizes)
         (folder / TRAINED_ON).write_text(to_json(known))
     return folder
+
+
+def thin(folder: Path, **settings: Any) -> Path:
+    """The same with a thin backbone, a `regularized_act`: for tests that play a policy of any kind. A ResNet-18 takes
+    seconds to load and to prepare."""
+    ours: dict[str, Any] = {"config": RegularizedACTConfig, "policy": RegularizedACTPolicy}
+    return untrained(folder, **ours, vision_backbone="resnet_thin_gn", **settings)

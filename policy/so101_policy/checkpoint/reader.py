@@ -8,6 +8,7 @@ only to overwrite them, and answers a damaged file with a stack trace.
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,7 +61,14 @@ Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
 """LeRobot's: normalised actions -> the robot's units, on the processor."""
 
-PLACES_IN_FOLDER = ("", "pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model")
+LAST = "last"
+"""LeRobot's link to the newest checkpoint."""
+PLACES_IN_FOLDER = (
+    "",
+    "pretrained_model",
+    f"{LAST}/pretrained_model",
+    f"checkpoints/{LAST}/pretrained_model",
+)
 """Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
 
 SCHEDULES = "attention_regularizer."
@@ -302,8 +310,16 @@ def steps_of[S: ProcessorStep](pipeline: Preprocessor | Postprocessor, kind: typ
 def _checkpoint_inside(given: Path) -> Path:
     candidates = [given / place for place in PLACES_IN_FOLDER]
     for steps in (given, given / "checkpoints"):  # without `last`: the highest step, 000500/pretrained_model
-        numbered = sorted((p for p in _children(steps) if p.name.isdigit()), key=lambda p: -int(p.name))
+        numbered = sorted((p for p in _children(steps) if p.name.isdecimal()), key=lambda p: -int(p.name))
         candidates += [p / "pretrained_model" for p in numbered]
+    for link in (given / LAST, given / "checkpoints" / LAST):
+        if (
+            link.is_symlink() and not (link / "pretrained_model" / CONFIG).is_file()
+        ):  # another one would be a guess
+            raise CheckpointError(
+                f"{link} leads to {printable(os.readlink(link))}, where there is no checkpoint; name one by its step, "
+                f"{link.parent} holds {_list(_children(link.parent))}"
+            )
     for folder in candidates:
         if (folder / CONFIG).is_file():
             return folder

@@ -18,7 +18,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -126,7 +127,8 @@ class Command:
             _end_as_on_ctrl_c()
         if doubt := lerobot_version.check():
             complain(self.name, doubt)
-        return _imported(self.module).main(now)
+        with _threads_speak(self.name, verbose):
+            return _imported(self.module).main(now)
 
     def chosen(self, words: Sequence[str]) -> "Command | None":
         """The part that is asked for, or itself if it has none; None: no part is named. Raises CommandLineError."""
@@ -265,6 +267,26 @@ def _nobody_reads() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
+
+
+@contextmanager
+def _threads_speak(name: str, verbose: bool) -> Generator[None]:
+    """An error that ends a thread (a tracker's that writes to a full disk, say) is one line too, and no traceback."""
+
+    def say_it(failed: threading.ExceptHookArgs) -> None:
+        if verbose:
+            say(
+                "".join(traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)),
+                sys.stderr,
+            )
+        where = failed.thread.name if failed.thread is not None else "a thread"
+        complain(name, f"{where}: {in_words(failed.exc_value or failed.exc_type())}")
+
+    before, threading.excepthook = threading.excepthook, say_it
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _end_as_on_ctrl_c() -> None:

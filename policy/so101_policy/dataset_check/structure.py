@@ -16,6 +16,8 @@ from so101_policy.findings import Finding, Level
 
 AGAIN = "the tables were not written together: record, convert or download the dataset again"
 HALF_A_FRAME = 0.5
+MOST_FILES = 10**6
+"""Of a chunk; LeRobot puts a thousand into one."""
 
 
 def check_borders(about: Description, episodes: Episodes, rows: Rows, tasks: int) -> Iterator[Finding]:
@@ -112,6 +114,16 @@ def check_places(about: Description, episodes: Episodes) -> Iterator[Finding]:
                 f"{expected_s[at]:.6g} s, where "
                 + (f"episode {at - 1} ends" if at and same[at - 1] else "the file begins"),
                 "the policy would be shown neighbouring pictures: convert or download the dataset again",
+            )
+        earlier = np.diff(chunk) * MOST_FILES + np.diff(file) < 0
+        for at in (np.flatnonzero(earlier)[:1] + 1).tolist():
+            yield Finding(
+                *(Level.WARN, "videos", f"meta/episodes, episode {at}"),
+                f"{key} is in chunk {chunk[at]}, file {file[at]}, before that of episode {at - 1}",
+                *(
+                    "files in the order of the episodes",
+                    "look whether the pictures are those of these episodes",
+                ),
             )
         for at in np.flatnonzero(lasts & ~off)[:1].tolist():
             yield _wrong(

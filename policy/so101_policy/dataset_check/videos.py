@@ -1,5 +1,5 @@
-"""The heads of the video files: do they open, are they whole, and do they have the size, rate and frames that the
-tables say? No picture is decoded."""
+"""The video files: do they open, are they whole, do they have the size, rate and frames that the tables say, and is the
+n-th picture of an episode where the table of episodes says? No picture is decoded."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +22,8 @@ from so101_policy.findings import Finding, Level
 AGAIN = "copy or download the dataset again"
 LONG = 1
 """A box with this length has it in the eight bytes after its name (ISO/IEC 14496-12, 4.2)."""
+HALF = 0.5
+"""Of a frame: a picture is asked for at its own time, give or take so much."""
 RATE_SHARE = 0.01
 """By which a video's rate may differ from the dataset's."""
 
@@ -35,6 +37,8 @@ class Head(NamedTuple):
     fps: float
     end_byte: int
     """Where its last box ends."""
+    time_P: NDArray[np.float64]
+    """When its pictures are shown, in order [s]."""
 
 
 def check_videos(about: Description, episodes: Episodes) -> Iterator[Finding]:
@@ -42,11 +46,16 @@ def check_videos(about: Description, episodes: Episodes) -> Iterator[Finding]:
     for key in about.videos:
         chunk, file = (episodes.columns[f"videos/{key}/{what}_index"] for what in ("chunk", "file"))
         for number in sorted(set(zip(chunk.tolist(), file.tolist(), strict=True))):
-            inside = (chunk == number[0]) & (file == number[1])
+            inside = np.flatnonzero((chunk == number[0]) & (file == number[1]))
             path = file_in(about.root, video_name(about, key, *number))
-            yield from _check(
-                path, about, key, int(episodes.columns["length"][inside].sum()), np.flatnonzero(inside)
+            length_E, start_E = (
+                episodes.columns[column][inside] for column in ("length", f"videos/{key}/from_timestamp")
             )
+            head = read_head(path)
+            found = list(_check(path, head, about, key, int(length_E.sum()), inside))
+            yield from found
+            if all(finding.level is not Level.STOP for finding in found):
+                yield from _check_pictures(path, head, about.fps, inside, length_E, start_E)
 
 
 def read_head(path: Path) -> Head:
@@ -56,7 +65,9 @@ def read_head(path: Path) -> Head:
         with closing(av.open(str(path))) as container:
             stream = container.streams.video[0]
             size_px, rate = (stream.height, stream.width), float(stream.average_rate or 0)
-            head = Head(stream.frames, size_px, rate, _end_of_boxes(path))
+            times = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+            time_P = np.sort(np.array(times, np.float64)) * float(stream.time_base or 0)
+            head = Head(stream.frames, size_px, rate, _end_of_boxes(path), time_P)
     except (av.error.FFmpegError, OSError, ValueError, IndexError, AttributeError) as error:
         size = path.stat().st_size
         said = "it is empty" if size == 0 else f"{first_line(error)} ({size} bytes)"
@@ -81,9 +92,9 @@ def _end_of_boxes(path: Path) -> int:
 
 
 def _check(
-    path: Path, about: Description, key: str, frames: int, episodes: NDArray[np.int64]
+    path: Path, head: Head, about: Description, key: str, frames: int, episodes: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    head, size, asked = read_head(path), path.stat().st_size, about.features[key].size_px
+    size, asked = path.stat().st_size, about.features[key].size_px
     which = f"episodes {episodes[0]} to {episodes[-1]}" if len(episodes) > 1 else f"episode {episodes[0]}"
     if head.end_byte > size:
         yield _wrong(path, f"it is cut short: {size} bytes", f"{head.end_byte} bytes")
@@ -99,5 +110,32 @@ def _check(
         yield _wrong(path, f"{head.fps:.4g} frames per second", f"{about.fps:g}, as {INFO} says")
 
 
-def _wrong(path: Path, found: str, asked: str) -> Finding:
+def _check_pictures(
+    path: Path,
+    head: Head,
+    fps: float,
+    episodes: NDArray[np.int64],
+    length_E: NDArray[np.int64],
+    start_E: NDArray[np.float64],
+) -> Iterator[Finding]:
+    """Whether each episode's pictures are those that follow the pictures of the episodes before it in the file: an
+    error of less than half a frame in each place adds up, and a picture that is missing moves all that come after it.
+    """
+    if not len(head.time_P):
+        return
+    first_E = np.concatenate([[0], np.cumsum(length_E)[:-1]])
+    for episode, first, length, start_s in zip(episodes, first_E, length_E, start_E, strict=True):
+        asked_s = start_s + np.arange(length) / fps
+        off_N = np.searchsorted(head.time_P, asked_s - HALF / fps) - (first + np.arange(length))
+        if off_N.any():
+            at = int(np.flatnonzero(off_N)[0])
+            yield _wrong(
+                f"{path}, episode {episode}, frame {at}",
+                f"at {asked_s[at]:.6g} s is picture {first + at + off_N[at]} of the file",
+                f"picture {first + at}: {first} are of the episodes before it",
+            )
+            return
+
+
+def _wrong(path: Path | str, found: str, asked: str) -> Finding:
     return Finding(Level.STOP, "videos", str(path), found, asked, AGAIN)

@@ -22,7 +22,8 @@ INSTALL = "pip install 'lerobot>=0.6.1,<0.8'"
 def installed() -> str | None:
     """LeRobot's version; None where it is not installed, which the import will say."""
     try:
-        return metadata.version("lerobot")
+        found: str | None = metadata.version("lerobot")  # None of an installation without its own description
+        return found or "without a version"
     except metadata.PackageNotFoundError:
         return None
 
@@ -34,7 +35,12 @@ def check() -> str | None:
         LeRobotVersionError: it is too old.
     """
     name = installed()
-    if name is None or OLDEST <= (found := _numbers(name)) <= NEWEST:
+    if name is None:
+        return None
+    found = _numbers(name)
+    if found is None:
+        return f"LeRobot {name} is none of the versions that this was tested with ({_text(OLDEST)} to {_text(NEWEST)})"
+    if OLDEST <= found <= NEWEST:
         return None
     if found < OLDEST:
         raise LeRobotVersionError(
@@ -53,10 +59,12 @@ def blamed(problem: ImportError) -> LeRobotVersionError | None:
     )
 
 
-def _numbers(name: str) -> Version:
-    """Of `0.7.0rc1` the first three numbers; missing ones are 0."""
-    numbers = [int(part) for part in re.findall(r"\d+", name.partition("+")[0])[:3]]
-    return tuple([*numbers, 0, 0, 0][:3])
+def _numbers(name: str) -> Version | None:
+    """The first three numbers of a version (PEP 440), missing ones 0: of `1!0.7rc1` it is 0.7.0. None: it has none, or
+    only zeros, as of a build that does not know what it is built from."""
+    found = re.match(r"v?(?:\d+!)?(\d+(?:\.\d+)*)", name)
+    numbers = [int(part) for part in found[1].split(".")[:3]] if found else [0]
+    return tuple([*numbers, 0, 0][:3]) if any(numbers) else None
 
 
 def _text(version: Version) -> str:

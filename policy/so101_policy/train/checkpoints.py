@@ -53,7 +53,10 @@ from so101_policy.checkpoint.folder import TRAINED_ON, look_at_files
 from so101_policy.checkpoint.reader import Postprocessor, Preprocessor
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import TrainedOn, to_json
+from so101_policy.checkpoint.training_state import look_at_random_state, look_at_training_state
 from so101_policy.errors import StoppedError, TrainError, first_line
+from so101_policy.files.plain_data import parse_json, read_text
+from so101_policy.files.typed_data import typed
 from so101_policy.files.whole_files import sync, write_text
 from so101_policy.registration.background import Background
 from so101_policy.registration.files import name_of, write_background
@@ -238,6 +241,9 @@ def restore(checkpoint: Path, trained: Trained, rank: int = 0) -> Progress:
     """
     state = checkpoint / TRAINING_STATE_DIR
     look_at_files(state)
+    look_at_training_state(state, trained.optimizer, trained.scheduler)
+    if rank > 0:
+        look_at_random_state(state / _random_states_of(rank))
     try:
         load_rng_state(state)
         load_optimizer_state(trained.optimizer, state)
@@ -258,14 +264,34 @@ def read_progress(checkpoint: Path) -> Progress:
         TrainError: there is no training state in this folder.
     """
     state = checkpoint / TRAINING_STATE_DIR
+    path = state / PROGRESS
+    path = path if path.is_file() else state / TRAINING_STEP
     try:
-        if (state / PROGRESS).is_file():
-            return Progress(**json.loads((state / PROGRESS).read_text()))
-        stored = json.loads((state / "training_step.json").read_text())
-    except (OSError, ValueError, TypeError, RecursionError) as problem:
-        raise TrainError(f"{checkpoint} has no training state to resume from: {problem}") from problem
+        look_at_files(state)
+        stored = typed(dict[str, Any], parse_json(read_text(path)))
+        if "step" not in stored:
+            raise ValueError("step is missing")
+        progress = typed(Progress, stored) if path.name == PROGRESS else _of_lerobot(stored)
+        _check(progress)
+    except (OSError, ValueError) as problem:
+        raise TrainError(
+            f"{checkpoint} has no training state to resume from: {path}: {first_line(problem)}"
+        ) from problem
+    return progress
+
+
+def _of_lerobot(stored: Mapping[str, Any]) -> Progress:
     processes = stored.get("num_processes") or stored.get("dp_world_size") or 1  # LeRobot 0.6.1, and after it
-    return Progress(stored["step"], (stored.get("batch_size") or 0) * processes, processes)
+    processes = typed(int, processes, "num_processes")
+    batch = typed(int, stored.get("batch_size") or 0, "batch_size")
+    return Progress(typed(int, stored["step"], "step"), batch * processes, processes)
+
+
+def _check(progress: Progress) -> None:
+    """Raises ValueError for counts that no run has."""
+    for name, least in {"step": 0, "batch": 0, "processes": 1}.items():
+        if (count := getattr(progress, name)) < least:
+            raise ValueError(f"{name} is {count}, expected {least} or more")
 
 
 def random_state() -> dict[str, Tensor]:

@@ -217,7 +217,8 @@ def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int
     side: list[Background] = []
     shown: Background | None = None
     if config.display in ("viewer", "file"):  # before a dataset is begun: there may be no screen
-        shown = make_display(tuple(cameras), folder / "run.rrd" if config.display == "file" else None)
+        file = folder / "run.rrd" if config.display == "file" else None
+        shown = make_display(tuple(cameras), file, config.display_host)
     if config.record.repo_id:
         side.append(make_recorder(config, cameras))
     if shown is not None:
@@ -225,8 +226,8 @@ def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int
     return side
 
 
-def make_display(cameras: tuple[str, ...], file: Path | None) -> Background:
-    """Rerun: a viewer, or a file.
+def make_display(cameras: tuple[str, ...], file: Path | None, host: str = "127.0.0.1") -> Background:
+    """Rerun: a viewer that listens at `host`, or a file.
 
     Raises:
         ConfigError: it is not installed, or has no viewer here.
@@ -238,7 +239,7 @@ def make_display(cameras: tuple[str, ...], file: Path | None) -> Background:
             f"--display needs Rerun, which is not installed; pip install {RERUN.install}"
         ) from problem
     return Background(
-        display.RerunDisplay(cameras, file), capacity=display.QUEUE_TICKS, patience_s=display.PATIENCE_S
+        display.RerunDisplay(cameras, file, host), capacity=display.QUEUE_TICKS, patience_s=display.PATIENCE_S
     )
 
 

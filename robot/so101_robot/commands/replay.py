@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ from so101_robot.loop.observers import Observers
 from so101_robot.loop.stopping import stop_on_signals
 from so101_robot.preflight.checks import run_checks, servo_checks
 from so101_robot.preflight.findings import Finding
-from so101_robot.runs.log import TICKS, RunLog
+from so101_robot.runs.log import TICKS, RunLog, new_folder
 from so101_robot.runs.provenance import about_run, sha256_of_file
 from so101_robot.runs.read import Recording, read_recording
 
@@ -112,26 +111,36 @@ def replay(
     recording: Recording, config: RunConfig, argv: Sequence[str], other_calibration: bool = False
 ) -> int:
     """Play it; returns the exit code. Raises what is wrong before the arm is touched."""
-    robot = SO101(config.robot)
-    with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
-        return _replay(recording, config, argv, robot, page, other_calibration)
+    with ExitStack() as signals:
+        return _replay(recording, config, argv, other_calibration, signals)
 
 
 def _replay(
+    recording: Recording, config: RunConfig, argv: Sequence[str], other_calibration: bool, signals: ExitStack
+) -> int:
+    """Signals are requests until `signals` is closed, as in `run`."""
+    robot = SO101(config.robot)
+    with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
+        return _played(recording, config, argv, robot, page, other_calibration, signals)
+
+
+def _played(
     recording: Recording,
     config: RunConfig,
     argv: Sequence[str],
     robot: SO101,
     page: RunPage | None,
     other_calibration: bool,
+    signals: ExitStack,
 ) -> int:
-    folder = config.output_dir or Path("outputs/replay") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    told = about(recording, config, argv, robot)
+    folder = config.output_dir or new_folder(Path("outputs/replay"))
     with ExitStack() as stack:
-        run_log = RunLog(folder, about(recording, config, argv, robot))
+        run_log = RunLog(folder, told)
         stack.callback(run_log.discard_if_empty)
         side = compose.side_observers(config, folder, compose.camera_sizes(robot))
         stack.callback(Observers(side).close)
-        stop = stack.enter_context(stop_on_signals())
+        stop = signals.enter_context(stop_on_signals())
         if page is not None:
             page.wait()
         robot.connect()

@@ -11,7 +11,6 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.message import Message
 from so101_robot.preflight.checks import preflight
 from so101_robot.runs.clip import CLIP
-from so101_robot.runs.log import SUMMARY, RunLog
+from so101_robot.runs.log import SUMMARY, RunLog, new_folder
 from so101_robot.runs.summary import in_words as summary_in_words
 
 RECORDER = "recorder"
@@ -91,23 +90,32 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
 
 def run(config: RunConfig, argv: Sequence[str]) -> int:
     """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
+    with ExitStack() as signals:
+        return _run(config, argv, signals)
+
+
+def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
+    """Signals are requests until `signals` is closed, when the last word is said and written: supervisors ask again."""
     robot = SO101(config.robot)
     with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
-        return _run(config, argv, robot, page)
+        return _driven(config, argv, robot, page, signals)
 
 
-def _run(config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | None) -> int:
+def _driven(
+    config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | None, signals: ExitStack
+) -> int:
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
     units = compose.units(config, policy)
-    folder = config.output_dir or Path("outputs/run") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    about = compose.about(config, argv, robot, policy)
+    folder = config.output_dir or new_folder(Path("outputs/run"))
     with ExitStack() as stack:
-        run_log = RunLog(folder, compose.about(config, argv, robot, policy))
+        run_log = RunLog(folder, about)
         stack.callback(run_log.discard_if_empty)
         side = compose.side_observers(config, folder, cameras)
         stack.callback(Observers(side).close)
-        stop = stack.enter_context(stop_on_signals())
+        stop = signals.enter_context(stop_on_signals())
         if page is not None:
             page.wait()
             page.say("The arm and its cameras are being looked at ...")

@@ -4,6 +4,7 @@ The words under a field are what `so101-run --help` says of its flag.
 """
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from so101_robot.arm.config_arm import LARGEST, SO101Config
@@ -139,6 +140,9 @@ class RunConfig:
     clip: bool = True
     """Keep a film of the cameras in the run folder, clip.mp4: the first ten minutes, ten pictures a second, at most
     150 MB."""
+    display_host: str = "127.0.0.1"
+    """Where the viewer listens: 127.0.0.1 for this machine alone; 0.0.0.0 for everybody in its network, who then sees
+    the cameras."""
     per_head: bool = False
     """Log the attention shares of every head."""
     verbose: bool = False
@@ -156,6 +160,12 @@ class RunConfig:
         _one_of("--chunks.mode", self.chunks.mode, ("auto", *CHUNK_MODES))
         _one_of("--dashboard", self.dashboard, STYLES)
         _one_of("--display", self.display, DISPLAYS)
+        try:
+            ip_address(self.display_host)
+        except ValueError as problem:
+            raise ConfigError(
+                f"--display_host={self.display_host}: expected an address in numbers, 127.0.0.1 for this machine"
+            ) from problem
         _in_range("--fps", self.ticks_per_s, 1.0, MOST_HZ)
         _in_range("--duration_s", self.duration_s or 0.0, 0.0, LONGEST_S)
         _in_range("--max_stop_s", self.max_stop_s, 0.0, 3600.0)

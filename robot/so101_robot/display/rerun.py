@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,8 @@ LEVELS = {
 """Rerun's severities."""
 
 LOOPBACK = "127.0.0.1"
-"""Where the viewer listens. Rerun's own `spawn` opens a port for everybody on the network, who then see the cameras."""
+"""Where the viewer listens if nobody asks for more. Rerun's own `spawn` opens a port for everybody on the network, who
+then see the cameras."""
 
 VIEWER_S = 20.0
 """How long a viewer may take to open."""
@@ -82,12 +84,16 @@ class Viewer(NamedTuple):
     """A window that stays when the run is over."""
 
     process: "subprocess.Popen[bytes]"
+    host: str
+    """Where this machine reaches it."""
     port: int
-    """On the loopback."""
 
 
-def open_viewer() -> Viewer:
+def open_viewer(host: str = LOOPBACK) -> Viewer:
     """Open Rerun's viewer.
+
+    Args:
+        host: the number of the address where it listens.
 
     Raises:
         ConfigError: there is no screen, or the viewer does not open.
@@ -97,10 +103,18 @@ def open_viewer() -> Viewer:
             "--display=viewer needs a screen, and there is none here (neither DISPLAY nor WAYLAND_DISPLAY is set); "
             "--display=file writes run.rrd into the run folder, to be opened where there is one"
         )
-    with socket.create_server((LOOPBACK, 0)) as free:
-        port = int(free.getsockname()[1])
+    try:
+        with socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ) as free:
+            port = int(free.getsockname()[1])
+    except OSError as problem:
+        raise ConfigError(
+            f"--display_host={host}: {problem.strerror}; expected an address of this machine"
+        ) from problem
+    own = LOOPBACK if ip_address(host).is_unspecified else host
     # by this interpreter: the command `rerun` is not on the path of an environment that is not activated
-    command = [sys.executable, "-m", "rerun", "--bind", LOOPBACK, "--port", str(port)]
+    command = [sys.executable, "-m", "rerun", "--bind", host, "--port", str(port)]
     viewer = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -110,8 +124,8 @@ def open_viewer() -> Viewer:
     )
     deadline_s = time.monotonic() + VIEWER_S
     while time.monotonic() < deadline_s and viewer.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=0.2):
-            return Viewer(viewer, port)
+        with contextlib.suppress(OSError), socket.create_connection((own, port), timeout=0.2):
+            return Viewer(viewer, own, port)
         time.sleep(0.05)
     viewer.kill()
     viewer.wait()
@@ -133,7 +147,7 @@ def _given_up_after(viewer: Viewer | None, seconds: float) -> Generator[None]:
 
 
 class RerunDisplay:
-    """Shows the run in a viewer of its own process, or writes it to `file` (*.rrd).
+    """Shows the run in a viewer of its own process, which listens at `host`, or writes it to `file` (*.rrd).
 
     Raises:
         ConfigError: Rerun has no viewer here.
@@ -141,7 +155,7 @@ class RerunDisplay:
 
     name = "Rerun"
 
-    def __init__(self, cameras: tuple[str, ...], file: Path | None = None) -> None:
+    def __init__(self, cameras: tuple[str, ...], file: Path | None = None, host: str = LOOPBACK) -> None:
         self._stream: Any = rr.RecordingStream("so101-run")
         self._viewer: Viewer | None = None
         self._begin_s: float | None = None
@@ -152,8 +166,9 @@ class RerunDisplay:
         """Cameras over whose picture an attention map lies."""
         try:
             if file is None:
-                self._viewer = open_viewer()
-                self._stream.connect_grpc(f"rerun+http://{LOOPBACK}:{self._viewer.port}/proxy")
+                self._viewer = open_viewer(host)
+                name = f"[{self._viewer.host}]" if ":" in self._viewer.host else self._viewer.host
+                self._stream.connect_grpc(f"rerun+http://{name}:{self._viewer.port}/proxy")
             else:
                 self._stream.save(file)
         except (OSError, RuntimeError) as problem:

@@ -51,6 +51,8 @@ TOO_FAST = 1.15
 BODY: NDArray[np.bool_] = np.arange(len(JOINTS)) != GRIPPER
 """(6,) the joints that are to be free."""
 
+NONE: NDArray[np.bool_] = np.zeros(len(JOINTS), np.bool_)
+
 WINDOW_S = 0.03
 """Speed is measured over this at least: one tick at 30 Hz, so that a step of the encoder is 3 deg/s and not 18."""
 
@@ -107,7 +109,20 @@ class MeasuredSpeed:
             goal: (6,) the last one.
             goal_speed: (6,) how fast it went there.
         """
+        if not self._near(limit) and not self._far_ahead(limit, goal).any():
+            return limit, limit  # nearly always: a third of what it costs to work it out for both directions
         return self._allowed(1.0, limit, goal, goal_speed), self._allowed(-1.0, limit, goal, goal_speed)
+
+    def _near(self, limit: NDArray[np.float64]) -> bool:
+        """Some joint is going to be nearly as fast as its limit (6,)."""
+        return bool((np.abs(self.soon) > NEAR * limit).any())
+
+    def _far_ahead(self, limit: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(6,) where the goal (6,) is farther from the joint than one that follows lets it be."""
+        if self._before is None:  # nothing is known of its speed
+            return NONE
+        angle, lag_s = AHEAD_OF_BLOCKED
+        return BODY & (np.abs(goal - self._readings[-1].position) > angle + lag_s * limit)
 
     def _allowed(
         self,
@@ -117,12 +132,11 @@ class MeasuredSpeed:
         goal_speed: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         speed = np.maximum(limit - STRICTNESS * np.maximum(sign * self.soon - NEAR * limit, 0.0), 0.0)
-        if self._before is None:  # nothing is known of its speed
+        far_ahead = self._far_ahead(limit, goal)
+        if not far_ahead.any():
             return speed
-        angle, lag_s = AHEAD_OF_BLOCKED
-        ahead = sign * (goal - self._readings[-1].position)
         asked = FOLLOWS * np.maximum(sign * goal_speed, CREEP * limit)
-        blocked = BODY & (ahead > angle + lag_s * limit) & (sign * self.now < asked)
+        blocked = far_ahead & (sign * (goal - self._readings[-1].position) > 0) & (sign * self.now < asked)
         return np.where(blocked, np.minimum(speed, CREEP * limit), speed)
 
     def pulled_back(
@@ -130,9 +144,9 @@ class MeasuredSpeed:
     ) -> NDArray[np.float64] | None:
         """(6,) the goal with that of each joint that runs after it too fast where the joint is, or one `step` (6,)
         nearer; None: none does."""
-        if not self._readings:
+        too_fast = BODY & (np.abs(self.now) > TOO_FAST * limit)
+        if not self._readings or not too_fast.any():
             return None
-        position = self._readings[-1].position
-        ahead = goal - position
-        runs = BODY & (np.abs(self.now) > TOO_FAST * limit) & (ahead * self.now > 0)
+        ahead = goal - self._readings[-1].position
+        runs = too_fast & (ahead * self.now > 0)
         return np.where(runs, goal - np.clip(ahead, -step, step), goal) if runs.any() else None

@@ -19,6 +19,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,9 +46,31 @@ MOST_WAITING = 20_000
 AT_ONCE = 10
 """Lines that are written on one tick, so that what has waited for long does not cost the loop its rate."""
 
+MOST_AT_ONCE = 1000
+"""Runs that begin in the same second."""
+
 CORRECTION = "camera_correction"
 """The folder for what was done about cameras that had moved, and its entry in the summary."""
 RUN, TICKS, SUMMARY, PREFLIGHT = "run.json", "ticks.jsonl", "summary.json", "preflight.json"
+
+
+def new_folder(parent: Path) -> Path:
+    """Make a folder with the time as its name; of two runs that begin in the same second, the second gets a number.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for ending in ("", *(f"-{number}" for number in range(2, MOST_AT_ONCE))):
+        folder = parent / f"{name}{ending}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise ConfigError(f"cannot write the run folder {folder}: {problem.strerror}") from problem
+        return folder
+    raise ConfigError(f"{parent} has {MOST_AT_ONCE} runs of this second; name a folder with --output_dir")
 
 
 class RunLog:
@@ -64,6 +87,7 @@ class RunLog:
         self.known: dict[str, Any] = {}
         """Further entries of the summary, which the ticks do not tell."""
         self._begin_s: float | None = None
+        self._open = False
         self._messages: list[str] = []
         self._waiting: deque[bytes] = deque()
         self._troubled = False
@@ -71,13 +95,20 @@ class RunLog:
         """Lines that could not be written at the end."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / TICKS).exists():
-                raise ConfigError(f"{folder} already holds a run; choose another folder with --output_dir")
-            write_json(folder / RUN, about)
+            # first of all: whoever makes it has the folder, and nothing of another run is touched before
             self._ticks = os.open(folder / TICKS, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._open = True
+            write_json(folder / RUN, about)
+        except FileExistsError as problem:
+            if not (folder / TICKS).exists():  # a file in the place of a folder
+                raise ConfigError(f"cannot write the run folder {folder}: {problem.strerror}") from problem
+            raise ConfigError(
+                f"{folder} already holds a run; choose another folder with --output_dir"
+            ) from problem
         except OSError as problem:
+            if self._open:
+                self.discard_if_empty()
             raise ConfigError(f"cannot write the run folder {folder}: {problem.strerror}") from problem
-        self._open = True
 
     def on_tick(self, tick: Tick) -> None:
         if self._begin_s is None:

@@ -121,3 +121,19 @@ def test_what_has_no_smoothness_is_an_error(measure: object, speed: object, rate
     assert callable(measure)
     with pytest.raises(ConfigError):
         measure(speed, rate_hz)
+
+
+def test_a_carry_without_any_jerk_does_not_make_a_record_that_nobody_can_read() -> None:
+    """Its measure is infinite, which JSON does not have."""
+    carries = Carries()
+    for tick in range(30):
+        carries.see(np.array([tick / 4, 0.0, 0.0]), carrying=True)
+    carries.see(np.zeros(3), carrying=False)
+    assert carries.smoothness(4.0) == (None, None)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200])
+def test_speeds_of_any_size_are_as_smooth(scale: float) -> None:
+    speed = minimum_jerk(30)
+    assert log_dimensionless_jerk(speed * scale, 30) == pytest.approx(log_dimensionless_jerk(speed, 30))
+    assert sparc(speed * scale, 30) == pytest.approx(sparc(speed, 30))

@@ -79,6 +79,18 @@ def stamped(step_s: float) -> Damage:
     return lambda root: edit_table(root, DATA, lambda columns: columns.__setitem__("timestamp", times))
 
 
+def drifting(key: str) -> Damage:
+    """Every episode begins a third of a frame after the end of the one before it."""
+
+    def change(columns: dict[str, Any]) -> None:
+        for episode in (0, 1, 2):
+            start_s = 1.23 * episode
+            columns[f"videos/{key}/from_timestamp"][episode] = start_s
+            columns[f"videos/{key}/to_timestamp"][episode] = start_s + 1.2
+
+    return lambda root: edit_table(root, TABLE, change)
+
+
 WRONG: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
     # what is done -> (damage, check, what the message has)
     "NaN": (
@@ -146,6 +158,16 @@ WRONG: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         column("videos/observation.images.front/from_timestamp", 1, 1.1, TABLE),
         "videos",
         (VIDEO, "episode 1", "-1 frames off", "episode 0 ends"),
+    ),
+    "places in a video that drift": (
+        drifting("observation.images.front"),
+        "videos",
+        (
+            VIDEO,
+            "episode 2, frame 0",
+            "picture 25 of the file",
+            "picture 24: 24 are of the episodes before it",
+        ),
     ),
     "video too long": (
         column("videos/observation.images.front/to_timestamp", 2, 3.7, TABLE),
@@ -377,6 +399,19 @@ def test_what_is_doubtful_is_said(copy: Path, name: str):
     texts = [finding.text for finding in seen.doubtful if finding.check == check]
     assert len(texts) == 1, seen.findings
     assert [words for words in told if words not in texts[0]] == [], texts
+
+
+def test_files_in_another_order_than_the_episodes_are_doubtful(copy: Path):
+    def change(columns: dict[str, Any]) -> None:
+        columns["videos/observation.images.front/file_index"][0] = 1
+        for episode in (1, 2):
+            for end in ("from", "to"):
+                columns[f"videos/observation.images.front/{end}_timestamp"][episode] -= 1.2
+
+    edit_table(copy, TABLE, change)
+    shutil.copy(copy / VIDEO, copy / VIDEO.replace("file-000", "file-001"))
+    said = [finding.text for finding in look(copy).doubtful]
+    assert any("file 0, before that of episode 0" in text for text in said), said
 
 
 def test_pauses_are_doubtful(copy: Path):

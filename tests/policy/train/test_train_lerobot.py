@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from so101_policy.cli import TRAIN
+from so101_policy.errors import TrainError
+from so101_policy.train.checkpoints import read_progress
 from so101_policy.train.settings.settings_file import OURS, split_settings
 
 Flags = Callable[..., list[str]]
@@ -151,6 +153,45 @@ def test_what_cannot_go_on_says_why(tmp_path: Path, train: Train, capsys: pytest
     state = file.parent.parent / "training_state"
     state.rename(tmp_path / "state")
     assert "has no training state to resume from" in refused(resume, capsys)
+
+
+OURS_STATE, LEROBOTS_STATE = "so101_training.json", "training_step.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        *[
+            (file, text, told)
+            for file in (OURS_STATE, LEROBOTS_STATE)
+            for text, told in (
+                ("", "Expecting value"),
+                ("[1]", "it is [1]"),
+                ("[" * 5000, "nested 5000 deep"),
+                ("{}", "step is missing"),
+                ('{"step": "1"}', "step is '1'"),
+                ('{"step": -1}', "step is -1"),
+                ('{"step": 1e400}', "1e400"),
+                ('{"step": 1, "losses": [NaN]}', "NaN"),
+            )
+        ],
+        (OURS_STATE, '{"step": 1, "losses": {"a": 1}}', "losses is"),
+        (OURS_STATE, '{"step": 1, "data": 3}', "data is 3"),
+        (OURS_STATE, '{"step": 1, "more": 3}', "unknown: 'more'"),
+        (LEROBOTS_STATE, '{"step": 1, "batch_size": [4]}', "batch_size is [4]"),
+        (LEROBOTS_STATE, '{"step": 1, "num_processes": -2}', "processes is -2"),
+    ],
+)
+def test_a_training_state_that_is_damaged_is_refused_with_its_file(
+    tmp_path: Path, file: str, text: str, told: str
+):
+    state = tmp_path / "training_state"
+    state.mkdir()
+    (state / file).write_text(text)
+    with pytest.raises(TrainError, match="has no training state to resume from") as problem:
+        read_progress(tmp_path)
+    assert f"{state / file}: " in str(problem.value)
+    assert told in str(problem.value)
 
 
 def test_what_a_resumed_run_was_to_push_is_said_and_not_pushed(

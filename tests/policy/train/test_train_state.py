@@ -2,23 +2,38 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import resource
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import torch
+from lerobot.optim import save_optimizer_state
+from lerobot.utils.random_utils import save_rng_state
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from so101_policy.checkpoint.reader import find_checkpoint
 from so101_policy.checkpoint.tensors import system_error
+from so101_policy.checkpoint.training_state import check_schedule
 from so101_policy.cli import TRAIN
-from so101_policy.errors import StoppedError
+from so101_policy.errors import CheckpointError, StoppedError
 from so101_policy.files.whole_files import Lines
 from so101_policy.model import export
 from so101_policy.train import stages as training_run
-from so101_policy.train.checkpoints import Checkpoints, Progress, Trained, random_state, read_progress
+from so101_policy.train.checkpoints import (
+    Checkpoints,
+    Progress,
+    Trained,
+    random_state,
+    read_progress,
+    restore,
+)
 from so101_policy.train.trainer import Ending, Trainer
 
 Flags = Callable[..., list[str]]
@@ -186,3 +201,188 @@ def test_a_better_checkpoint_replaces_the_best_unless_it_was_due_anyway(tmp_path
         checkpoints.save(trained, Progress(step), [random_state()], best=step != 8, keep_every=5)
     assert sorted(path.name for path in checkpoints.folder.glob("0*")) == ["000005", "000007", "000008"]
     assert (checkpoints.folder / "best").resolve().name == "000007"
+
+
+type Damage = Callable[[Path], object]
+
+OPTIMIZER, GROUPS, RANDOM = (
+    "optimizer_state.safetensors",
+    "optimizer_param_groups.json",
+    "rng_state.safetensors",
+)
+
+
+class Small(NamedTuple):
+    """What is restored of a run, and what is not."""
+
+    optimizer: torch.optim.Optimizer
+    scheduler: None = None
+
+
+def small() -> Any:
+    weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((4, 3), (3,), (2,))]
+    return Small(torch.optim.AdamW(weights, lr=1e-3))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A checkpoint after one step, as LeRobot writes its state."""
+    run, state = small(), tmp_path / "run/checkpoints/000001/training_state"
+    state.mkdir(parents=True)
+    for parameter in run.optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.ones_like(parameter)
+    run.optimizer.step()
+    save_optimizer_state(run.optimizer, state)
+    save_rng_state(state)
+    (state / "so101_training.json").write_text('{"step": 1}')
+    return state.parent
+
+
+def tensors(file: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    def damage(state: Path) -> None:
+        found = load_file(state / file)
+        change(found)
+        save_file(found, state / file)
+
+    return damage
+
+
+def of_groups(name: str, value: object) -> Damage:
+    def damage(state: Path) -> None:
+        groups = json.loads((state / GROUPS).read_text())
+        groups[0][name] = value
+        (state / GROUPS).write_text(json.dumps(groups))
+
+    return damage
+
+
+def put(
+    name: str, value: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda found: found.__setitem__(name, value(found[name]).contiguous())
+
+
+STATES: dict[str, tuple[Damage, str, str]] = {
+    # what is done -> (damage, file, what the message has)
+    "moments of another size": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda _: torch.zeros(3))),
+        OPTIMIZER,
+        "has the shape [3], expected",
+    ),
+    "moments that are one number": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda _: torch.zeros(()))),
+        OPTIMIZER,
+        "has the shape [], expected",
+    ),
+    "moments that are NaN": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda v: v * torch.nan)),
+        OPTIMIZER,
+        "NaN",
+    ),
+    "squares below 0": (tensors(OPTIMIZER, put("state/1/exp_avg_sq", lambda v: v - 1)), OPTIMIZER, "below 0"),
+    "steps below 0": (tensors(OPTIMIZER, put("state/1/step", lambda v: v - 9)), OPTIMIZER, "below 0"),
+    "of a parameter that there is not": (
+        tensors(OPTIMIZER, lambda d: d.__setitem__("state/9999/step", torch.zeros(()))),
+        OPTIMIZER,
+        "is of none of the",
+    ),
+    "of no parameter": (
+        tensors(OPTIMIZER, lambda d: d.__setitem__("x", torch.zeros(1))),
+        OPTIMIZER,
+        "'x' is of none of the",
+    ),
+    "half of a parameter's": (
+        tensors(OPTIMIZER, lambda d: d.pop("state/2/exp_avg_sq")),
+        OPTIMIZER,
+        "state/2 has no exp_avg_sq",
+    ),
+    "a rate of 1e308": (of_groups("lr", 1e308), GROUPS, "lr of group 0 is 1e+308"),
+    "a rate below 0": (of_groups("lr", -1e-6), GROUPS, "lr of group 0 is -1e-06"),
+    "a rate that is a text": (of_groups("lr", "x"), GROUPS, "lr of group 0 is 'x'"),
+    "a rate that is NaN": (of_groups("lr", float("nan")), GROUPS, "NaN is not a finite number"),
+    "other betas": (of_groups("betas", [2, -1]), GROUPS, "betas of group 0 is [2, -1]"),
+    "other parameters": (of_groups("params", [10**9]), GROUPS, "params of group 0 is [1000000000]"),
+    "no groups": (lambda state: (state / GROUPS).write_text('{"a": 1}'), GROUPS, "expected"),
+    "deep groups": (lambda state: (state / GROUPS).write_text("[" * 5000), GROUPS, "nested 5000 deep"),
+    "NumPy's place": (
+        tensors(RANDOM, put("np_rng_state_index", lambda v: v * 0 + 10**9)),
+        RANDOM,
+        "is 1000000000, expected 0 to 624",
+    ),
+    "NumPy's words": (
+        tensors(RANDOM, put("np_rng_state_values", lambda v: v[:3])),
+        RANDOM,
+        "has not 624 values",
+    ),
+    "Python's words": (
+        tensors(RANDOM, put("py_rng_state", lambda v: v * 0 - 1)),
+        RANDOM,
+        "not a whole number",
+    ),
+    "torch's bytes": (tensors(RANDOM, put("torch_rng_state", lambda v: v[:10])), RANDOM, "torch_rng_state"),
+    "cut": (lambda state: (state / RANDOM).write_bytes(b"123"), RANDOM, "cannot be resumed from"),
+    "gone": (lambda state: (state / OPTIMIZER).unlink(), OPTIMIZER, "No such file"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_does_not_fit_is_refused_before_it_is_restored(saved: Path, name: str):
+    """Moments of another size make torch write past the end of memory, and NumPy's place makes it read there."""
+    damage, file, told = STATES[name]
+    damage(saved / "training_state")
+    before = random_state()
+    with pytest.raises(CheckpointError, match="cannot be resumed from") as problem:
+        restore(saved, small())
+    assert str(saved / "training_state" / file) in str(problem.value)
+    assert told in str(problem.value)
+    assert all(torch.equal(value, before[key]) for key, value in random_state().items())
+
+
+def test_a_state_that_fits_is_restored(saved: Path):
+    run = small()
+    assert restore(saved, run).step == 1
+    assert len(run.optimizer.state_dict()["state"]) == 3
+
+
+def test_the_random_state_of_another_process_of_the_run_is_looked_at_too(saved: Path):
+    random = saved / "training_state" / RANDOM
+    shutil.copy(random, saved / "training_state" / "rng_state_1.safetensors")
+    tensors("rng_state_1.safetensors", put("np_rng_state_index", lambda v: v * 0 + 625))(random.parent)
+    assert restore(saved, small()).step == 1
+    with pytest.raises(CheckpointError, match=r"rng_state_1.*is 625, expected 0 to 624"):
+        restore(saved, small(), rank=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"base_lrs": [1.0]}, "base_lrs has 1.0"),
+        ({"_last_lr": [1e300]}, "_last_lr is 1e+300"),
+        ({"_last_lr": "x"}, "_last_lr: 'x'"),
+        ({"last_epoch": -1}, "last_epoch is -1"),
+        ({"_step_count": 1e14}, "_step_count is 1"),
+    ],
+)
+def test_a_schedule_of_other_rates_is_refused(change: dict[str, object], told: str):
+    weights = torch.nn.Parameter(torch.zeros(2))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        torch.optim.SGD([weights], lr=0.1), lambda step: 1 / (1 + step)
+    )
+    stored = scheduler.state_dict()
+    check_schedule(stored, scheduler)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_schedule(stored | change, scheduler)
+
+
+@pytest.mark.parametrize("place", ["000009", "last", "/etc"])
+def test_a_link_to_the_last_checkpoint_that_leads_nowhere_is_no_reason_to_take_another_one(
+    saved: Path, place: str, tmp_path: Path
+):
+    run = tmp_path / "run"
+    (saved / "pretrained_model").mkdir()
+    (saved / "pretrained_model" / "config.json").write_text("{}")
+    assert find_checkpoint(run).parent.name == saved.name  # there never was one: the highest step
+    (run / "checkpoints" / "last").symlink_to(place)
+    for given in (run, run / "checkpoints"):
+        with pytest.raises(CheckpointError, match=f"last leads to {place}, where there is no checkpoint"):
+            find_checkpoint(given)

@@ -8,10 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from checkpoints import untrained
+from checkpoints import thin
 from so101_policy.checkpoint.trained_on import TrainedOn
-from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
-from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy
 from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus.units import Scale
@@ -29,8 +27,7 @@ from so101_robot.runs.log import read_ticks
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained policy of 10 Hz whose statistics keep its actions near a pose of the arm."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    config, policy = RegularizedACTConfig, RegularizedACTPolicy
-    return untrained(folder, px=32, config=config, policy=policy, n_action_steps=5, fps=10.0)
+    return thin(folder, px=32, n_action_steps=5, fps=10.0)
 
 
 def on_the_mock(checkpoint: Path, out: Path, *more: str) -> list[str]:

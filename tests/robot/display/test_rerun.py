@@ -15,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
-from so101_robot.commands.compose import RERUN, make_display
+from so101_robot.commands.compose import RERUN, make_display, side_observers
+from so101_robot.commands.run_config import RunConfig
 from so101_robot.display import rerun
 from so101_robot.display.attention_pictures import coloured
 from so101_robot.display.rerun import RerunDisplay
@@ -254,7 +256,12 @@ with socket.create_server((at["--bind"], int(at["--port"]))) as server:
 """A viewer's command line, without a window."""
 
 
-def test_the_viewer_listens_on_the_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("asked", "own"), [((), "127.0.0.1"), (("0.0.0.0",), "127.0.0.1"), (("127.0.0.2",), "127.0.0.2")]
+)
+def test_the_viewer_listens_on_the_loopback_unless_another_address_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], own: str
+) -> None:
     commands: list[list[str]] = []
     popen = subprocess.Popen
 
@@ -264,12 +271,40 @@ def test_the_viewer_listens_on_the_loopback_only(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(rerun.subprocess, "Popen", start)
-    process, port = rerun.open_viewer()
+    process, host, port = rerun.open_viewer(*asked)
     process.wait(timeout=20)
+    assert host == own
     (command,) = commands
     assert command[:3] == [sys.executable, "-m", "rerun"]
-    assert command[command.index("--bind") + 1] == "127.0.0.1"
+    assert command[command.index("--bind") + 1] == (asked or ("127.0.0.1",))[0]
     assert command[command.index("--port") + 1] == str(port)
+
+
+def test_an_address_that_this_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    with pytest.raises(ConfigError, match=r"--display_host=192.0.2.1: .*expected an address of this machine"):
+        rerun.open_viewer("192.0.2.1")
+
+
+@pytest.mark.parametrize("wrong", ["", "all", "localhost", "127.0.0.1 --web-viewer", "1.2.3"])
+def test_what_is_no_address_is_refused_by_the_flags_name(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"--display_host={wrong}: expected"):
+        RunConfig(robot=SO101Config(port="mock"), display_host=wrong)
+
+
+def test_the_address_that_was_asked_for_reaches_the_viewer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(rerun, "open_viewer", lambda host: asked.append(host) or _refuse())
+    config = RunConfig(robot=SO101Config(port="mock"), display="viewer", display_host="10.0.0.1")
+    with pytest.raises(ConfigError, match="asked"):
+        side_observers(config, tmp_path, {"front": (96, 96)})
+    assert asked == ["10.0.0.1"]
+
+
+def _refuse() -> Any:
+    raise ConfigError("asked")
 
 
 def test_a_viewer_that_does_not_open_is_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +337,7 @@ def test_a_viewer_that_hangs_is_killed_at_the_end_of_the_run(monkeypatch: pytest
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     viewer = subprocess.Popen([sys.executable, "-c", DEAF, str(port)])
-    monkeypatch.setattr(rerun, "open_viewer", lambda: rerun.Viewer(viewer, port))
+    monkeypatch.setattr(rerun, "open_viewer", lambda host: rerun.Viewer(viewer, "127.0.0.1", port))
     monkeypatch.setattr(rerun, "FLUSH_S", 0.5)
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -325,7 +360,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 
 
 def test_a_run_closes_its_viewer_with_patience_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rerun, "RerunDisplay", lambda cameras, file: SimpleNamespace(name="Rerun"))
+    monkeypatch.setattr(rerun, "RerunDisplay", lambda cameras, file, host: SimpleNamespace(name="Rerun"))
     assert 0 < make_display(("front",), None)._patience_s < 30  # pyright: ignore
 
 

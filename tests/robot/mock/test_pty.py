@@ -1,9 +1,9 @@
 """The arm on a pseudo-terminal: what a serial port's user sees. Time limits are wide, for slow machines."""
 
+import contextlib
 import errno
 import os
 import select
-import socket
 import termios
 import time
 from collections.abc import Iterator
@@ -11,13 +11,18 @@ from pathlib import Path
 
 import pytest
 import serial
+import zmq
 
 from so101_robot.bus import protocol
-from so101_robot.errors import ConfigError
+from so101_robot.errors import CameraError, ConfigError
 from so101_robot.joints import SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.cameras.camera_process import CameraJob
+from so101_robot.mock.cameras.publish import listen
 from so101_robot.mock.physics.plant import IdealPlant
-from so101_robot.mock.serve.command import _camera_port  # pyright: ignore[reportPrivateUsage]
+from so101_robot.mock.serve import command, server
+from so101_robot.mock.serve.command import _engine_config  # pyright: ignore[reportPrivateUsage]
+from so101_robot.mock.serve.server import MockServer, MockServerConfig
 from so101_robot.mock.serve.terminal import PtyServer, _is_stale  # pyright: ignore[reportPrivateUsage]
 from terminals import Terminal
 
@@ -184,13 +189,51 @@ def test_the_link_of_a_killed_mock_arm_is_stale_although_its_terminal_was_given_
         os.close(end)
 
 
-def test_a_second_mock_arm_takes_the_next_camera_port() -> None:
-    first = _camera_port(None)
-    with socket.create_server(("127.0.0.1", first)):
-        second = _camera_port(None)
-        assert second > first
-        assert _camera_port(first) == first  # asked for: refused later, and not replaced
-    assert _camera_port(0) == 0
+def test_a_second_mock_arm_takes_the_next_camera_port_and_one_that_was_asked_for_is_refused() -> None:
+    """Whoever binds first has it: two that are started at once find the same port free."""
+    with zmq.Context() as context, context.socket(zmq.PUB) as first, context.socket(zmq.PUB) as second:
+        port = listen(first, 0)
+        assert listen(second, port, ports=50) > port
+        with (
+            context.socket(zmq.PUB) as third,
+            pytest.raises(CameraError, match=f"--camera_port {port}: .*in use"),
+        ):
+            listen(third, port)
+
+
+def test_where_all_camera_ports_are_taken_the_system_chooses_one() -> None:
+    with zmq.Context() as context, context.socket(zmq.PUB) as first, context.socket(zmq.PUB) as second:
+        port = listen(first, 0)
+        with context.socket(zmq.PUB) as third, contextlib.suppress(CameraError):
+            listen(third, port + 1)
+            assert listen(second, port, ports=2) not in (port, port + 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "tried"),
+    [([], (5555, 50)), (["--camera_port=5601"], (5601, 1)), (["--no_cameras"], (None, 50))],
+)
+def test_only_a_camera_port_that_nobody_asked_for_may_be_another_one(
+    flags: list[str], tried: tuple[int | None, int]
+) -> None:
+    config = _engine_config(command.parser().parse_args(flags))
+    assert (config.camera_port, config.camera_ports) == tried
+
+
+def test_the_camera_process_is_told_how_many_ports_it_may_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[CameraJob] = []
+
+    def start(job: CameraJob) -> None:
+        jobs.append(job)
+        raise CameraError("that is enough")
+
+    monkeypatch.setattr(server, "CameraProcess", start)
+    with (
+        pytest.raises(CameraError, match="enough"),
+        MockServer(MockServerConfig(camera_port=5600, camera_ports=7)),
+    ):
+        pass
+    assert [(job.port, job.ports) for job in jobs] == [(5600, 7)]
 
 
 def test_unplugging_looks_like_a_yanked_cable_and_replugging_like_a_new_one(tmp_path: Path) -> None:

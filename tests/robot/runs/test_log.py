@@ -1,5 +1,6 @@
 """The run folder: strict JSON, whole lines after a kill, summaries that can be checked by hand."""
 
+import errno
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ from so101_robot.guard.guard import Intervention, Verdict
 from so101_robot.loop.tick import AttentionWarning, Tick
 from so101_robot.message import Message
 from so101_robot.runs import log as runlog
-from so101_robot.runs.log import TICKS, RunLog, read_ticks, rounded, tick_record
+from so101_robot.runs.log import RUN, TICKS, RunLog, read_ticks, rounded, tick_record
 from so101_robot.runs.summary import in_words, mean_shares, percentiles, summarise
 from so101_robot.state import Frame
 
@@ -402,3 +404,38 @@ def test_mean_shares_average_every_number_and_leave_heads_out() -> None:
         ]
     )
     assert mean == {"state": 0.3, "cameras": {"a": 0.2}}
+
+
+def test_two_runs_that_begin_in_the_same_second_have_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Noon":
+            return cls(2026, 11, 30, 12)
+
+    monkeypatch.setattr(runlog, "datetime", Noon)
+    folders = [runlog.new_folder(tmp_path / "runs") for _ in range(3)]
+    assert [folder.name for folder in folders] == [f"2026-11-30_12-00-00{end}" for end in ("", "-2", "-3")]
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_folder_that_holds_a_run_keeps_what_is_written_about_it(tmp_path: Path) -> None:
+    """Also while that run is still going on, in another process."""
+    first = RunLog(tmp_path, {"run": 1})
+    with pytest.raises(ConfigError, match="already holds a run"):
+        RunLog(tmp_path, {"run": 2})
+    assert json.loads((tmp_path / RUN).read_text()) == {"run": 1}
+    first.close()
+
+
+def test_a_run_that_cannot_write_what_it_is_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runlog, "write_json", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        RunLog(tmp_path / "run", {})
+    assert not (tmp_path / "run").exists()

@@ -95,8 +95,14 @@ def _profile(speed: ArrayLike, rate_hz: float) -> NDArray[np.float64]:
         raise ConfigError(f"smoothness takes at least {FEWEST} speeds in a row, got an array {profile.shape}")
     if not rate_hz > 0:
         raise ConfigError(f"a rate of {rate_hz} samples per second; it must be above 0")
-    if not np.all(np.isfinite(profile)) or not abs(float(np.sum(profile))) > 0:
+    largest = float(np.max(np.abs(profile)))
+    if not math.isfinite(largest) or largest == 0:
         raise ConfigError("smoothness of a hand that did not move, or of speeds that are not numbers")
+    profile = (
+        profile / largest
+    )  # neither measure depends on it, and squares of very small or large ones would
+    if not abs(float(np.sum(profile))) > 0:
+        raise ConfigError("smoothness of a hand that went as far back as forth")
     return profile
 
 
@@ -123,12 +129,17 @@ class Carries:
     def smoothness(self, rate_hz: float) -> tuple[float, float] | tuple[None, None]:
         """SPARC and log dimensionless jerk, means over the carries; None, None if nothing was carried."""
         profiles = [speeds(path, rate_hz) for path in self.done if len(path) >= SHORTEST and rate_hz > 0]
-        values = [
-            (sparc(speed, rate_hz), log_dimensionless_jerk(speed, rate_hz))
-            for speed in profiles
-            if speed.sum() > 0
-        ]
-        if not values:
+        values = np.array(
+            [
+                (sparc(speed, rate_hz), log_dimensionless_jerk(speed, rate_hz))
+                for speed in profiles
+                if speed.sum() > 0
+            ]
+        )
+        values = (
+            values[np.isfinite(values).all(axis=1)] if len(values) else values
+        )  # no jerk at all has no logarithm
+        if not len(values):
             return None, None
-        spectral, jerk = np.mean(values, axis=0).tolist()
+        spectral, jerk = values.mean(axis=0).tolist()
         return spectral, jerk

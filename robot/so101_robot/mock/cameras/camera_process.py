@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<qqB")  # sequence, time [us], dark
 
 @dataclass(frozen=True)
 class CameraJob:
-    """What the camera process has to know. Port 0 takes any free one."""
+    """What the camera process has to know."""
 
     scene: str
     seed: int
@@ -37,6 +37,9 @@ class CameraJob:
     renderer: str
     shadows: bool
     port: int
+    """0 takes any free one."""
+    ports: int
+    """So many are tried, from `port` on, and then any free one; a single one that is taken is an error."""
     cameras: tuple[str, ...]
 
 

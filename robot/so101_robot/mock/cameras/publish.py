@@ -9,6 +9,7 @@ Times are the arm's [s]. `sequence` and `renderer` are ours; LeRobot's reader ig
 """
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from so101_robot.mock.cameras.shutter import Capture
 from so101_robot.mock.physics.world import World, load_scene
 
 JPEG_QUALITY = 95
+LOOPBACK = "tcp://127.0.0.1"
 
 
 class Publisher:
@@ -38,23 +40,12 @@ class Publisher:
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 2)
-        self.port = self._bind(job.port)
+        self.port = listen(self._socket, job.port, job.ports)
         world = World(load_scene(job.scene), job.seed)
         self._shape = (job.height, job.width, 3)
         self.renderer = open_renderer(world.model, job.width, job.height, job.renderer, job.shadows)
         for name in job.cameras:
             self.renderer.render(world.snapshot(), name)
-
-    def _bind(self, port: int) -> int:
-        if port == 0:
-            return int(self._socket.bind_to_random_port("tcp://127.0.0.1"))
-        try:
-            self._socket.bind(f"tcp://127.0.0.1:{port}")
-        except zmq.ZMQError as error:
-            raise CameraError(
-                f"--camera_port {port}: {os.strerror(error.errno or 0).lower()}; 0 takes any free port"
-            ) from error
-        return port
 
     def publish(self, captures: Mapping[str, Capture]) -> None:
         """Draw and send one message. RGB goes in as it is: LeRobot's reader does not swap channels."""
@@ -78,6 +69,32 @@ class Publisher:
         self.renderer.close()
         self._socket.close()
         self._context.term()
+
+
+def listen(socket: "zmq.Socket[bytes]", port: int, ports: int = 1) -> int:
+    """Bind it on the loopback; the port that it got.
+
+    To look first which port is free would not do: of two arms that are started at once, both would find the same one.
+
+    Args:
+        socket: not bound yet.
+        port: the first that is tried; 0: any free one.
+        ports: how many are tried, one after the other; when all of several are taken, any free one is.
+
+    Raises:
+        CameraError: the only one is taken, or cannot be had.
+    """
+    for wanted in range(port, port + ports if port else 0):
+        try:
+            socket.bind(f"{LOOPBACK}:{wanted}")
+        except zmq.ZMQError as error:
+            if ports == 1 or error.errno != errno.EADDRINUSE:
+                raise CameraError(
+                    f"--camera_port {port}: {os.strerror(error.errno or 0).lower()}; 0 takes any free port"
+                ) from error
+        else:
+            return wanted
+    return int(socket.bind_to_random_port(LOOPBACK))
 
 
 def main() -> None:

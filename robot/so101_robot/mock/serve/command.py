@@ -1,7 +1,6 @@
 """`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal."""
 
 import argparse
-import contextlib
 import shlex
 import shutil
 import signal
@@ -45,7 +44,7 @@ CAMERA_PORT = 5555
 LAST_PORT = 65535
 
 MOST_ARMS = 50
-"""So many ports are tried before the system chooses one."""
+"""So many camera ports are tried before the system chooses one."""
 
 EXAMPLES = """
   so101-mock                                # prints the port and commands to
@@ -182,28 +181,19 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
     except ConfigError as problem:  # in this command's own flags
         text = str(problem).replace(f"{FLAGS}camera_fps", "--fps").replace(FLAGS, "--")
         raise ConfigError(text) from problem
+    asked: int | None = options.camera_port
+    if asked is not None and not 0 <= asked <= LAST_PORT:
+        raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
     return MockServerConfig(
         mock=mock,
         port_link=options.port_link,
-        camera_port=None if options.no_cameras else _camera_port(options.camera_port),
+        camera_port=None if options.no_cameras else CAMERA_PORT if asked is None else asked,
+        camera_ports=MOST_ARMS if asked is None else 1,  # a second mock arm does not need to be told where
         calibration_dir=options.calibration_dir,
         robot_id=options.id,
         pace=not options.no_pace,
         hand=options.hand,
     )
-
-
-def _camera_port(asked: int | None) -> int:
-    """The one that was asked for, else the first free one: a second mock arm does not need to be told where."""
-    if asked is not None:
-        if not 0 <= asked <= LAST_PORT:
-            raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
-        return asked
-    for port in range(CAMERA_PORT, CAMERA_PORT + MOST_ARMS):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    return 0
 
 
 class _Stop:

@@ -45,6 +45,8 @@ class MockServerConfig:
     """A stable name for the terminal (a symbolic link that must not exist yet)."""
     camera_port: int | None = 5555
     """Loopback port of the cameras; 0 takes any free port, None serves no cameras."""
+    camera_ports: int = 1
+    """So many are tried, from `camera_port` on, and then any free one."""
     calibration_dir: Path | None = None
     """Where `{robot_id}.json` is written and stays; none: a temporary folder."""
     robot_id: str = "mock"
@@ -93,6 +95,7 @@ class MockServer:
                 mock.renderer,
                 mock.shadows,
                 config.camera_port,
+                config.camera_ports,
                 CAMERAS,
             )
             self.cameras = CameraProcess(job)

@@ -1,0 +1,184 @@
+"""The training state beside a checkpoint, looked at before LeRobot and torch take it.
+
+Both take a state of other sizes than the weights', and the optimizer then writes past the end of memory; NumPy takes a
+place beyond its table of random numbers, and reads there; and moments that are NaN make NaN of all weights.
+
+    optimizer_state.safetensors, optimizer_param_groups.json, scheduler_state.json, rng_state.safetensors
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lerobot.utils.constants import (
+    OPTIMIZER_PARAM_GROUPS,
+    OPTIMIZER_STATE,
+    RNG_STATE,
+    SCHEDULER_STATE,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from so101_policy.errors import CheckpointError, first_line, shown
+from so101_policy.files.plain_data import parse_json, read_text
+
+STATE = "state/"
+"""Before the names of the optimizer's tensors: state/<number of the parameter>/<name>."""
+STEP = "step"
+"""A single number for each parameter; all others are as large as the parameter."""
+SQUARES = "_sq"
+"""At the end of the names of moments that are never negative."""
+RATES = ("lr", "initial_lr")
+"""The settings of a group that a schedule changes, or that it starts from."""
+CLOSE = 1e-6
+"""By which a rate may be above the one that was asked for: rounding."""
+LONGEST = 2**40
+"""Steps that no training does."""
+PYTHONS, NUMPYS = 625, 624
+"""Words of the Mersenne Twister in Python's state (its place is the last one) and in NumPy's."""
+WORD = 2**32
+SIZES: Mapping[str, int] = {
+    "py_rng_version": 1,
+    "py_rng_state": PYTHONS,
+    "np_rng_state_values": NUMPYS,
+    "np_rng_state_index": 1,
+    "np_rng_has_gauss": 1,
+    "np_rng_cached_gaussian": 1,
+}
+
+
+def look_at_training_state(state: Path, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    """Whether all that is restored fits the optimizer and the scheduler of this run.
+
+    Args:
+        state: the folder `training_state` of a checkpoint.
+        optimizer: as configured, without a state.
+        scheduler: as configured; None: there is none.
+
+    Raises:
+        CheckpointError: names the file, what was found and what is expected.
+    """
+    _each(state / OPTIMIZER_STATE, lambda path: check_moments(load_file(path), optimizer))
+    _each(state / OPTIMIZER_PARAM_GROUPS, lambda path: check_groups(parse_json(read_text(path)), optimizer))
+    if scheduler is not None:
+        _each(state / SCHEDULER_STATE, lambda path: check_schedule(parse_json(read_text(path)), scheduler))
+    look_at_random_state(state / RNG_STATE)
+
+
+def look_at_random_state(path: Path) -> None:
+    """Raises CheckpointError for a state that no generator of random numbers has."""
+    _each(path, lambda path: check_random(load_file(path)))
+
+
+def check_moments(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
+    """Raises ValueError for tensors that are not of a parameter, of another size than it, or not finite."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names: dict[int, set[str]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.removeprefix(STATE).partition("/")
+        if not key.startswith(STATE) or not number.isdecimal() or not name or int(number) >= len(parameters):
+            raise ValueError(f"{shown(key)} is of none of the {len(parameters)} parameters")
+        names.setdefault(int(number), set()).add(name)
+        asked = () if name == STEP else tuple(parameters[int(number)].shape)
+        if tuple(tensor.shape) != asked:
+            raise ValueError(f"{key} has the shape {list(tensor.shape)}, expected {list(asked)}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{key} has values that are NaN or infinite")
+        if (name.endswith(SQUARES) or name == STEP) and bool((tensor < 0).any()):
+            raise ValueError(f"{key} has values below 0")
+    for number, found in names.items():
+        if found != (all_names := set().union(*names.values())):
+            missing = ", ".join(sorted(all_names - found))
+            raise ValueError(f"{STATE}{number} has no {missing}")
+
+
+def check_groups(stored: Any, optimizer: Optimizer) -> None:
+    """Raises ValueError for settings that this optimizer does not have."""
+    for number, (wanted, found) in enumerate(
+        _pairs(optimizer.state_dict()["param_groups"], stored, "groups")
+    ):
+        most = float(wanted.get("initial_lr", wanted["lr"])) * (1 + CLOSE)
+        for name, value in found.items():
+            where = f"{name} of group {number}"
+            if name in RATES:
+                _between(value, 0.0, most, where)
+            elif _is_numbers(wanted.get(name)) and not _same(wanted[name], value):
+                raise ValueError(f"{where} is {shown(value)}, expected {shown(wanted[name])}")
+
+
+def check_schedule(stored: Any, scheduler: LRScheduler) -> None:
+    """Raises ValueError for rates above those that were asked for, and steps that cannot be."""
+    own = scheduler.state_dict()
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"it is {shown(stored)}, expected names with values")
+    for asked, found in _pairs(own["base_lrs"], stored.get("base_lrs"), "base_lrs"):
+        if not _same(asked, found):
+            raise ValueError(f"base_lrs has {shown(found)}, expected {asked}")
+    for asked, found in _pairs(own["base_lrs"], stored.get("_last_lr"), "_last_lr"):
+        _between(found, 0.0, float(asked) * (1 + CLOSE), "_last_lr")
+    for name in ("last_epoch", "_step_count"):
+        _between(stored.get(name), 0, LONGEST, name)
+
+
+def check_random(tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError."""
+    for name, size in SIZES.items():
+        if name not in tensors or tensors[name].numel() != size:
+            raise ValueError(f"{name} is missing, or has not {size} values")
+    words = torch.cat([tensors["py_rng_state"].flatten()[:-1], tensors["np_rng_state_values"].flatten()])
+    if words.is_floating_point() or bool(((words < 0) | (words >= WORD)).any()):
+        raise ValueError(f"a word of a random state is not a whole number from 0 to {WORD - 1}")
+    places = {
+        "py_rng_state": (PYTHONS - 1, NUMPYS),
+        "np_rng_state_index": (0, NUMPYS),
+        "np_rng_has_gauss": (0, 1),
+    }
+    for name, (at, most) in places.items():
+        _between(tensors[name].flatten()[at].item(), 0, most, name)
+    if not math.isfinite(tensors["np_rng_cached_gaussian"].item()):
+        raise ValueError("np_rng_cached_gaussian is not finite")
+    own, found = torch.get_rng_state(), tensors.get("torch_rng_state")
+    if found is None or found.dtype != own.dtype or found.shape != own.shape:
+        raise ValueError(f"torch_rng_state is missing, or has not {own.numel()} bytes")
+
+
+def _each(path: Path, check: Any) -> None:
+    try:
+        check(path)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as problem:
+        said = problem.strerror if isinstance(problem, OSError) and problem.strerror else first_line(problem)
+        raise CheckpointError(f"{path} cannot be resumed from: {said}") from problem
+
+
+def _pairs(wanted: Sequence[Any], found: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    if not isinstance(found, list) or len(found) != len(wanted):
+        raise ValueError(f"{name}: {shown(found)}, expected {len(wanted)} of them")
+    yield from zip(wanted, found, strict=True)
+
+
+def _is_numbers(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    """Of numbers, or of lists of them."""
+    if isinstance(wanted, list | tuple):
+        return (
+            isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_same, wanted, found))
+        )
+    return (
+        _is_numbers(found)
+        and not isinstance(found, list | tuple)
+        and math.isclose(wanted, found, rel_tol=CLOSE)
+    )
+
+
+def _between(value: Any, least: float, most: float, name: str) -> None:
+    if not _is_numbers(value) or isinstance(value, list | tuple) or not least <= value <= most:
+        raise ValueError(f"{name} is {shown(value)}, expected {least:g} to {most:.6g}")
