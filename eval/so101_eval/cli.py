@@ -92,6 +92,7 @@ DATA = Command(
             "look at everything that training would take",
             HELP,
             "so101_eval.dataset_report.command",
+            one_thread=True,
         ),
         Command(
             "so101-data background",

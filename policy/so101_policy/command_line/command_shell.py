@@ -86,6 +86,8 @@ class Command:
     """The help does not name all flags: the module says which ones do not exist."""
     ends_on_signals: bool = False
     """SIGTERM and a closed terminal (SIGHUP) end it as Ctrl-C does."""
+    one_thread: bool = False
+    """Its sums are small: several threads would wait for each other. Unless $OMP_NUM_THREADS says otherwise."""
     parts: tuple["Command", ...] = ()
     """Its commands, if it has any."""
 
@@ -127,6 +129,8 @@ class Command:
             _end_as_on_ctrl_c()
         if doubt := lerobot_version.check():
             complain(self.name, doubt)
+        if self.one_thread:
+            os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
         with _threads_speak(self.name, verbose):
             return _imported(self.module).main(now)
 
