@@ -14,8 +14,8 @@ BIN := .venv/bin
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.run ## bring up the mock arm and let a small ACT policy drive it (ARGS="--help" shows the options)
-	$(BIN)/so101-run $(ARGS)
+run: .venv/.run ## bring up the mock arm, let a small ACT policy drive it, and show it on a page (ARGS="--help" shows the options)
+	$(BIN)/so101-run --display=web $(ARGS)
 
 # One more process than cores, at most four: some tests wait. Files in the order of tests/conftest.py, the long ones first
 SIDE_BY_SIDE = -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -104,7 +104,7 @@ install = { test -x $(1)/bin/python || $(UV) venv --quiet $(1); } && $(UV) pip i
 
 .venv/.run: pyproject.toml constraints.txt | $(UV)
 	@echo "installing into .venv (about a minute on first use; 6 GB, most of it PyTorch with CUDA)"
-	@$(call install,.venv,--constraint constraints.txt --editable .)
+	@$(call install,.venv,--constraint constraints.txt --editable ".[web]")
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | $(UV)

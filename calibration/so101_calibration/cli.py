@@ -1,4 +1,4 @@
-"""The command of this package: so101-calibrate. Nothing heavy is imported here."""
+"""The commands of this package: so101-calibrate, so101-doctor. Nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -61,4 +61,11 @@ CALIBRATE = Command(
     ),
 )
 
-COMMANDS = (CALIBRATE,)
+DOCTOR = Command(
+    "so101-doctor",
+    "the state of everything on one page: versions, ports, cameras, calibrations, disk",
+    HELP,
+    "so101_calibration.doctor",
+)
+
+COMMANDS = (CALIBRATE, DOCTOR)

@@ -1,4 +1,5 @@
-"""The commands of this package: so101-train, so101-frames, so101-reliance. Nothing heavy is imported here."""
+"""The commands of this package: so101-train, so101-frames, so101-reliance, so101-cache. Nothing heavy is imported
+here."""
 
 from pathlib import Path
 
@@ -33,4 +34,11 @@ RELIANCE = Command(
     other_names={"--dataset.episodes": "--episodes"},
 )
 
-COMMANDS = (TRAIN, FRAMES, RELIANCE)
+CACHE = Command(
+    "so101-cache",
+    "what is kept to save time: where it is, how large, and away with it",
+    HELP,
+    "so101_policy.commands.cache",
+)
+
+COMMANDS = (TRAIN, FRAMES, RELIANCE, CACHE)

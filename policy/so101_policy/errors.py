@@ -52,7 +52,10 @@ class StoppedError(TrainError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a message of one line."""
+    """The first line of an error's text, for a message of one line; of the system's errors what they mean, without
+    their number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
 

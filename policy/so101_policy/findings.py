@@ -71,7 +71,7 @@ def as_table(findings: Sequence[Finding], title: str) -> Table:
     """For a person, as `rich` prints it."""
     colours = {Level.OK: "green", Level.WARN: "yellow", Level.STOP: "bold red"}
     table = Table(title=f"{escape(title)}: {verdict(findings)}", title_justify="left")
-    for column in ("", "check", "what", "found", "expected", "possible"):
+    for column in ("", "check", "what", "found", "expected", "fix"):
         table.add_column(column, overflow="fold")
     for finding in findings:
         words = (finding.check, finding.subject, finding.found, finding.asked, finding.possible)

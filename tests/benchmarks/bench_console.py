@@ -39,7 +39,7 @@ from so101_eval.real_study.console.remote import ConsoleOperator
 from so101_eval.real_study.console.terminal import TerminalOperator
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.session.bench import Bench, Ran
-from so101_eval.real_study.session.clip import CLIP, Film
+from so101_robot.runs.clip import CLIP, Film
 from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.operator import Operator

@@ -178,7 +178,7 @@ def test_the_colours_of_the_recordings_reach_the_preflight_of_a_run(
     asked: list[Any] = []
 
     def preflight(*given: Any) -> None:
-        asked.append(given[-1])
+        asked.append(given[4])
         raise ConfigError("that is all")
 
     monkeypatch.setattr(SO101, "connect", lambda *_: None)

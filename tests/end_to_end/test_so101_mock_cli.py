@@ -24,8 +24,10 @@ from so101_robot.bus import protocol
 from so101_robot.cli import MOCK
 from so101_robot.errors import RobotError
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.mock.serve.command import EXAMPLE_PLAN
 from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import MockServer, MockServerConfig
+from so101_robot.mock.wire.fault_kinds import KINDS
 
 START_S = 90
 COMMAND = [sys.executable, "-m", "so101_robot.mock"]
@@ -130,8 +132,16 @@ def test_a_person_sees_where_everything_is_and_ctrl_c_leaves_nothing_behind(
     said = re.sub(r"\x1b\[[0-9;]*m", "", arm.before)
     camera_port = int(re.search(r"tcp://127\.0\.0\.1:(\d+)", said)[1])  # type: ignore[index]
     folder = Path(re.search(r"--robot\.calibration_dir=(\S+)", said)[1])  # type: ignore[index]
-    for command in ("so101-run", "lerobot-rollout", "lerobot-teleoperate", "lerobot-calibrate"):
+    for command in (
+        "so101-run",
+        "so101-calibrate check",
+        "lerobot-rollout",
+        "lerobot-teleoperate",
+        "lerobot-calibrate",
+    ):
         assert re.search(rf"^{command} .*--robot\.port={link}", said.replace("\r", ""), re.MULTILINE), command
+    policy = Path(re.search(r"^so101-run --policy\.path=(\S+)", said, re.MULTILINE)[1])  # type: ignore[index]
+    assert (policy / "config.json").exists()
     assert (folder / "mock.json").exists()
     assert folder.parent == tmp_path
     with serial.Serial(str(link), 1_000_000, timeout=5) as host:
@@ -264,3 +274,11 @@ def test_even_a_killed_arm_takes_its_camera_process_with_it(with_cameras: MockPr
     assert children
     process.kill()
     assert eventually(lambda: all(gone(child) for child in children))
+
+
+def test_the_faults_can_be_listed_and_the_plan_beside_them_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert MOCK.main(["--faults=list"]) == 0
+    said = capsys.readouterr().out
+    for kind in KINDS:
+        assert kind in said
+    assert EXAMPLE_PLAN.read_text(encoding="utf-8").strip() in said

@@ -464,3 +464,20 @@ def test_what_is_left_of_a_study_is_told_in_hours(tmp_path: Path):
 
 def test_how_slow_this_machine_is_is_measured():
     assert 0.05 < hours_module.slowness() < 100
+
+
+@pytest.mark.parametrize(
+    ("demonstrations", "until", "code"), [(10, [], 2), (11, [], 0), (10, ["--until=training"], 0)]
+)
+def test_demonstrations_that_are_too_few_for_the_probes_are_refused_before_anything_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], demonstrations: int,
+    until: list[str], code: int,
+):  # fmt: skip
+    stages = {name: lambda *_: None for name in study.STAGES}
+    monkeypatch.setattr(study, "STAGES", stages)
+    monkeypatch.setattr(study, "slowness", lambda: 2.0)
+    out = tmp_path / "study"
+    assert STUDY.main([f"--output_dir={out}", f"--demonstrations={demonstrations}", *until]) == code
+    if code:
+        assert "expected 11 or more" in capsys.readouterr().err
+        assert not out.exists()

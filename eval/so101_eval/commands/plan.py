@@ -222,12 +222,13 @@ def _design(options: argparse.Namespace) -> Design:
 
 
 def _share(name: str, text: str) -> float:
-    """0.15 or 15%."""
+    """0.15, 15% or 15: more than 1 can only be percent."""
     number = text.removesuffix("%")
     try:
-        value = float(number) / (100 if text.endswith("%") else 1)
+        value = float(number)
     except ValueError:
         raise ConfigError(f"{name} {text!r}: expected a share such as 0.15 or 15%") from None
+    value /= 100 if text.endswith("%") or value > 1 else 1
     if not 0 <= value <= 1:
         raise ConfigError(f"{name} {text}: expected 0 to 1, or 0% to 100%")
     return value

@@ -32,6 +32,7 @@ from so101_eval.palletizing.scene.tasks import TASKS
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK
 from so101_policy.command_line.console import Console
+from so101_policy.command_line.next_steps import Step, next_steps, tell_next
 
 EXAMPLES = """
   so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         raise DiskFullError(
             f"the disk is full ({out}); make room, and the same command again goes on from the finished episodes"
         ) from error
+    tell_next(steps_after(out))
     return OK
 
 
@@ -101,7 +103,20 @@ def make_dataset(settings: Settings, out: Path, jobs: int, console: Console) -> 
             soft_wrap=True,
         )
     shutil.rmtree(staging)
-    console.print(f"done: {out}")
+    console.print(f"done: {out}", soft_wrap=True)
+
+
+def steps_after(out: Path) -> list[Step]:
+    """What to type when a dataset is there."""
+    data = f"--dataset.repo_id=local/{out.name} --dataset.root={out}"
+    return next_steps(
+        Step(f"so101-data check {out} --html={out.name}.html", "look at it: is it right, what does it show?"),
+        Step(f"so101-train {data} --model=small --recipe=recommended", "train on it"),
+        Step(
+            f"lerobot-dataset-viz --repo-id local/{out.name} --root {out} --episode-index 0",
+            "watch an episode",
+        ),
+    )
 
 
 def parser() -> Parser:

@@ -29,7 +29,7 @@ from so101_eval.report import command as report
 from so101_eval.study.crew import Crew, crew_of
 from so101_eval.study.design import VARIANTS, Design
 from so101_eval.study.hours import Left, hours, in_words, slowness
-from so101_eval.study.probing import RELIANCE, probe, probe_all
+from so101_eval.study.probing import RELIANCE, probe, probe_all, require_held_out
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
 from so101_policy.command_line.command_flags import Parser, Whole
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     console = Console(stderr=True)
     design = _design(options)
+    if options.until not in ("demonstrations", "training"):
+        require_held_out(design.demonstrations)
     options.output_dir.parent.mkdir(parents=True, exist_ok=True)
     design.settle(options.output_dir)
     place = Place(options.output_dir.resolve())

@@ -4,18 +4,20 @@ A policy's findings lie beside its training and are made once; they belong to th
 """
 
 import hashlib
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from so101_eval.errors import StudyError
+from so101_eval.errors import ConfigError, StudyError
 from so101_eval.report.data.reliance import read_reliance
 from so101_eval.study.crew import Crew, last_words, run_all
 from so101_eval.study.training import TrainRun
 from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError
 from so101_policy.reliance import command as reliance_command
+from so101_policy.reliance.frames import MIN_EPISODES
 
 RELIANCE = "reliance.json"
 PROGRAM = ("-c", "import sys; from so101_policy.cli import RELIANCE; sys.exit(RELIANCE.main(sys.argv[1:]))")
@@ -66,6 +68,21 @@ class Probing(NamedTuple):
 
     def command(self) -> list[str]:
         return [sys.executable, *PROGRAM, *flags(self.run, self.data)]
+
+
+def require_held_out(demonstrations: int) -> None:
+    """Before hours are spent: the probes take what one held-out episode shows and put it into another one.
+
+    Raises:
+        ConfigError: fewer than two would be held out.
+    """
+    share = float(HELD_OUT.partition(":")[2])
+    if math.ceil(demonstrations * share) < MIN_EPISODES:
+        fewest = math.floor((MIN_EPISODES - 1) / share) + 1
+        raise ConfigError(
+            f"--demonstrations={demonstrations}: expected {fewest} or more, because {share:.0%} of them are held out, "
+            f"and the probes need {MIN_EPISODES} held-out episodes; --until=training does without probes"
+        )
 
 
 def probe_all(runs: Sequence[TrainRun], data: Path, crew: Crew, console: Console) -> None:

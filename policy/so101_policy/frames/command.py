@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 def show(folder: Path, _: argparse.Namespace) -> int:
     """so101-frames list"""
     console = Console()
-    entries = _entries(folder)
+    entries = entries_in(folder)
     partial = sorted(folder.glob(f"*{PARTIAL}"))
     if not entries and not partial:
         console.print(f"no frame caches in {folder}", soft_wrap=True)
@@ -101,7 +101,7 @@ def remove(folder: Path, options: argparse.Namespace) -> int:
     """so101-frames remove"""
     if not (options.names or options.all or options.stale):
         raise PolicyError("say which caches: names as `so101-frames list` shows them, --stale, or --all")
-    entries = _entries(folder)
+    entries = entries_in(folder)
     chosen = entries if options.all else _named(entries, options.names, folder)
     if options.stale:
         chosen = [*chosen, *(e for e in entries if e.state != "current" and e not in chosen)]
@@ -117,7 +117,7 @@ def remove(folder: Path, options: argparse.Namespace) -> int:
 
 def check(folder: Path, options: argparse.Namespace) -> int:
     """so101-frames check"""
-    entries = _entries(folder)
+    entries = entries_in(folder)
     damaged = 0
     for entry in _named(entries, options.names, folder) if options.names else entries:
         try:
@@ -133,7 +133,9 @@ def parser() -> Parser:
     """Of the command line."""
     parser = Parser(FRAMES.name, description="Caches of datasets' decoded frames.", examples=EXAMPLES)
     parser.add_argument(
-        "--folder", type=Path, help="where caches are (default: $SO101_CACHE or ~/.cache/so101/frames)"
+        "--folder",
+        type=Path,
+        help="where caches are (default: $SO101_CACHE, else $XDG_CACHE_HOME/so101/frames, else ~/.cache/so101/frames)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="show the caches", description="Shows the caches.")
@@ -155,7 +157,7 @@ def parser() -> Parser:
     return parser
 
 
-def _entries(folder: Path) -> list[Entry]:
+def entries_in(folder: Path) -> list[Entry]:
     """What has the look of a cache: nothing else in the folder is shown, or ever removed."""
     found: list[Entry] = []
     for path in sorted(folder.glob("*x*-*")):

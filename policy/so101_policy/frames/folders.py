@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from so101_policy.command_line.console import Console
+from so101_policy.files.places import frames_folder
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.files.whole_files import sync
@@ -49,8 +50,8 @@ class Manifest(NamedTuple):
 
 
 def default_folder() -> Path:
-    """$SO101_CACHE, or ~/.cache/so101/frames."""
-    return Path(os.environ.get("SO101_CACHE") or "~/.cache/so101/frames").expanduser()
+    """See `places`."""
+    return frames_folder()
 
 
 def name_of(manifest: Manifest) -> str:

@@ -7,12 +7,12 @@ That a file is right is not taken on trust: an engine is verified on the first o
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 
+from so101_policy.files.places import engines_folder
 from so101_policy.files.whole_files import write_bytes
 from so101_policy.inference.graph import ActGraph
 
@@ -28,8 +28,8 @@ EXPORTERS = ("torch", "onnx", "onnxscript")
 
 
 def default_folder() -> Path:
-    """$XDG_CACHE_HOME/so101/engines, by default ~/.cache/so101/engines. Source: XDG Base Directory specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "so101" / "engines"
+    """See `places`."""
+    return engines_folder()
 
 
 def name_of(graph: ActGraph) -> str:

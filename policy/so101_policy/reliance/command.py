@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from so101_policy.cli import RELIANCE
 from so101_policy.command_line.command_flags import Number, Parser, Whole
-from so101_policy.command_line.command_shell import OK
+from so101_policy.command_line.command_shell import OK, say
 from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.look import TOLERANCE_S, announce
 from so101_policy.errors import PolicyError
@@ -28,7 +28,7 @@ from so101_policy.reliance.phases import PHASES
 from so101_policy.reliance.picture import draw
 from so101_policy.reliance.probed_policy import ProbedPolicy, default_name
 from so101_policy.reliance.probes import Views, draw_donors, figures_of, probes_of, run_probe
-from so101_policy.reliance.report import Reliance, Study, as_data, table
+from so101_policy.reliance.report import Reliance, Study, as_data, sentences, table
 
 PIPED_WIDTH, COLUMN_WIDTH = 64, 30
 """Of the table in a file or pipe, which has no width of its own: for the words, and for each policy."""
@@ -120,6 +120,8 @@ def run(asked: argparse.Namespace, console: Console) -> None:
         found = [probe_policy(policy, views, asked.seed, bars) for policy in policies]
     study = study_of(recordings, views, asked.seed, asked.delay)
     width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
+    for sentence in sentences(found):
+        say(sentence)
     Console(width=width).print(table(study, found))
     write_json(asked.output_dir / "reliance.json", as_data(study, found))
     if asked.picture:

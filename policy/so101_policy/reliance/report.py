@@ -54,6 +54,9 @@ class Row(NamedTuple):
     path: tuple[str, ...]
 
 
+MOSTLY = 0.7
+"""Of reliance: the whole interval above it, or below its complement, before a sentence takes a side."""
+
 RELIANCE_ROWS = (
     Row("donor from any moment", ("reliance", "any", "executed")),
     Row("donor from the same phase", ("reliance", "phase", "executed")),
@@ -76,6 +79,32 @@ def exchange_rows(figures: Figures, what: str) -> list[Row]:
             rows.append(Row(labels.get(path[2], f"only camera {camera}"), path))
     moments = {"frozen": "images of the episode's start", "delayed": "images of a moment ago"}
     return rows + [Row(label, (what, kind)) for kind, label in moments.items() if (what, kind) in figures]
+
+
+def sentences(policies: Sequence[Reliance]) -> list[str]:
+    """The answer in words, one line for each policy, with its interval and without a verdict that it does not bear."""
+    lines: list[str] = []
+    for policy in policies:
+        value, low, high, *_ = policy.figures[RELIANCE_ROWS[0].path].estimate()
+        if value is None:
+            lines.append(f"{policy.name}: undefined, its actions change with nothing that was exchanged")
+            continue
+        if low is None or high is None:
+            lines.append(
+                f"{policy.name}: reliance on its joints {value:.2f}, without an interval: too few episodes"
+            )
+            continue
+        verdict = (
+            "follows its joint state, and looks little"
+            if low > MOSTLY
+            else "follows its cameras"
+            if high < 1 - MOSTLY
+            else "uses both its joint state and its cameras"
+        )
+        lines.append(
+            f"{policy.name} {verdict}: reliance on its joints {value:.2f} [{low:.2f}, {high:.2f}], 0 to 1"
+        )
+    return lines
 
 
 def table(study: Study, policies: Sequence[Reliance]) -> Table:

@@ -216,7 +216,7 @@ def side_observers(config: RunConfig, folder: Path, cameras: dict[str, tuple[int
     """
     side: list[Background] = []
     shown: Background | None = None
-    if config.display != "off":  # before a dataset is begun: there may be no screen
+    if config.display in ("viewer", "file"):  # before a dataset is begun: there may be no screen
         file = folder / "run.rrd" if config.display == "file" else None
         shown = make_display(tuple(cameras), file, config.display_host)
     if config.record.repo_id:
@@ -297,11 +297,14 @@ def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
     """What the dashboard says of a run of a policy."""
     on_mock = config.robot.port == MOCK
     cameras = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
+    given = config.policy.path
+    path = given if given.startswith(demo.PREFIX) else shortened(policy.path)
     return Title(
-        policy=f"{shortened(policy.path)} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        policy=f"{path} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
         arm=arm_title(config),
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
+        answers_s=playing(config, policy).latency_s if on_mock else None,
     )
 
 

@@ -21,7 +21,7 @@ from so101_policy.command_line.command_shell import say
 from so101_policy.files.whole_files import write_json
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY
-from so101_robot.commands import compose
+from so101_robot.commands import compose, watching
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.replay_parts import (
@@ -35,6 +35,7 @@ from so101_robot.commands.replay_parts import (
 from so101_robot.commands.run import conclude, exit_code, note_losses
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.view import Title
+from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError
 from so101_robot.loop.observers import Observers
 from so101_robot.loop.stopping import stop_on_signals
@@ -119,6 +120,19 @@ def _replay(
 ) -> int:
     """Signals are requests until `signals` is closed, as in `run`."""
     robot = SO101(config.robot)
+    with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
+        return _played(recording, config, argv, robot, page, other_calibration, signals)
+
+
+def _played(
+    recording: Recording,
+    config: RunConfig,
+    argv: Sequence[str],
+    robot: SO101,
+    page: RunPage | None,
+    other_calibration: bool,
+    signals: ExitStack,
+) -> int:
     told = about(recording, config, argv, robot)
     folder = config.output_dir or new_folder(Path("outputs/replay"))
     with ExitStack() as stack:
@@ -127,6 +141,8 @@ def _replay(
         side = compose.side_observers(config, folder, compose.camera_sizes(robot))
         stack.callback(Observers(side).close)
         stop = signals.enter_context(stop_on_signals())
+        if page is not None:
+            page.wait()
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         assert robot.guard is not None  # since connect
@@ -134,8 +150,13 @@ def _replay(
         look_first(findings(recording, config, robot, other_calibration), folder)
         played, compared = Played(recording, stop), Compared(recording)
         words = f"{recording.folder} again, {len(recording.goals)} goals in {recording.duration_s:.1f} s"
-        title = Title(policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay")
+        title = Title(
+            policy=words, arm=compose.arm_title(config), cameras="not looked at", chunks="replay", looks=False
+        )
         observers = [run_log, compared, *compose.dashboard(config, title), *side]
+        if page is not None:
+            page.begin(title, robot.joint_limits())
+            observers.append(page)
         outcome = drive(config, robot, played, observers, folder, stop)
         summary = run_log.summary()
     lost = note_losses(run_log, side, summary, NAME)
@@ -143,6 +164,8 @@ def _replay(
         write_json(folder / "replay.json", compared.as_dict())
     conclude(outcome, summary, folder, side, NAME)
     say(compared.in_words())
+    if page is not None:
+        page.finish(Result([compared.in_words()], None if outcome.error is None else False, str(folder)))
     return exit_code(outcome, stop, lost)
 
 

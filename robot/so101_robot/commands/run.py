@@ -15,21 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from so101_policy.command_line.command_shell import FAILED, INTERRUPTED, OK, complain, in_words, say
+from so101_policy.command_line.next_steps import Step, tell_next
 from so101_policy.files.whole_files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import RUN
-from so101_robot.commands import camera_correction, compose
+from so101_robot.commands import camera_correction, compose, watching
+from so101_robot.commands.after_run import steps_after
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.commands.task_result import TaskResult
+from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.message import Message
 from so101_robot.preflight.checks import preflight
+from so101_robot.runs.clip import CLIP
 from so101_robot.runs.log import SUMMARY, RunLog, new_folder
 from so101_robot.runs.summary import in_words as summary_in_words
 
@@ -64,6 +68,8 @@ def with_defaults(flags: dict[str, str]) -> RunConfig:
             "--inference_latency_s is for the mock arm; on a real one the latency is what it is"
         )
     config.duration_s = config.duration_s or 0.0
+    if not flags and not watching.WEB.missing:
+        config.display = "web"
     return config
 
 
@@ -91,6 +97,13 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
 def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
     """Signals are requests until `signals` is closed, when the last word is said and written: supervisors ask again."""
     robot = SO101(config.robot)
+    with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
+        return _driven(config, argv, robot, page, signals)
+
+
+def _driven(
+    config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | None, signals: ExitStack
+) -> int:
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
@@ -103,24 +116,54 @@ def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
         side = compose.side_observers(config, folder, cameras)
         stack.callback(Observers(side).close)
         stop = signals.enter_context(stop_on_signals())
+        if page is not None:
+            page.wait()
+            page.say("The arm and its cameras are being looked at ...")
         robot.connect()
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         registered = camera_correction.register(
             config, robot, policy, lambda text: run_log.on_message(Message(text))
         )
-        findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours)
+
+        def begins() -> list[float] | None:
+            pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
+            return pose if config.approach_speed > 0 else None
+
+        findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours, begins)
         look_first([*registered.findings, *findings], folder)
         run_log.known |= camera_correction.keep(registered, folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         result = TaskResult.of(robot, run_log.known)
-        looking = [result, run_log, *compose.dashboard(config, compose.title(config, robot, policy)), *side]
+        title = compose.title(config, robot, policy)
+        if title.answers_s is not None:
+            run_log.known["answers_take_s"] = title.answers_s  # simulated: not measured
+        if page is not None:
+            page.begin(title, robot.joint_limits())
+        shown = [*watching.film(config, folder), *compose.dashboard(config, title), *([page] if page else [])]
+        looking = [result, run_log, *shown, *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()
     result.tell()
     lost = note_losses(run_log, side, summary)
     conclude(outcome, summary, run_log.folder, side)
+    steps = steps_after(config, run_log.folder)
+    tell_next(steps)
+    if page is not None:
+        page.finish(result_of(outcome, result, run_log.folder, steps))
     return exit_code(outcome, stop, lost)
+
+
+def result_of(outcome: Outcome, result: TaskResult, folder: Path, steps: Sequence[Step]) -> Result:
+    """What the page says in the end."""
+    wrong = [] if outcome.error is None else [in_words(outcome.error)]
+    return Result(
+        lines=[*wrong, *result.lines] or ["The run is over."],
+        good=False if wrong else result.good,
+        folder=str(folder),
+        next=steps,
+        film=folder / CLIP,
+    )
 
 
 def note_losses(

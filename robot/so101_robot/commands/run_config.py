@@ -18,7 +18,7 @@ from so101_robot.loop.ending import EndingConfig
 from so101_robot.preflight.checks import PreflightConfig
 from so101_robot.watchdog.client import WatchdogConfig
 
-DISPLAYS = ("off", "viewer", "file")
+DISPLAYS = ("off", "web", "viewer", "file")
 
 AUTO, OFF = "auto", "off"
 
@@ -134,7 +134,12 @@ class RunConfig:
     picture: Path | None = None
     """Write the last picture of the dashboard to this SVG file."""
     display: str = "off"
-    """Rerun, with attention maps over the pictures: off, viewer, or file (run.rrd in the run folder)."""
+    """Pictures with the attention over them, shares, joints, guard: web (a page of this machine; its address is
+    printed), viewer (Rerun), file (Rerun's, run.rrd in the run folder), or off. Without any flag: web, if the extra
+    web is installed."""
+    clip: bool = True
+    """Keep a film of the cameras in the run folder, clip.mp4: the first ten minutes, ten pictures a second, at most
+    150 MB."""
     display_host: str = "127.0.0.1"
     """Where the viewer listens: 127.0.0.1 for this machine alone; 0.0.0.0 for everybody in its network, who then sees
     the cameras."""

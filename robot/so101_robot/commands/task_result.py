@@ -21,7 +21,10 @@ class TaskResult:
 
     def __init__(self, watch: TaskWatch | None, known: dict[str, Any]) -> None:
         self._watch, self._known = watch, known
-        self._lines: list[str] = []
+        self.lines: list[str] = []
+        """What became of the task, when the run is over; empty: there is none, or nobody knows it."""
+        self.good: bool | None = None
+        """Whether it was done."""
         self._looked = False
 
     @classmethod
@@ -40,10 +43,10 @@ class TaskResult:
 
     def close(self) -> None:
         if self._watch is not None and self._looked:
-            self._known["task"] = self._watch.as_dict()
-            self._lines = self._watch.in_words()
+            self._known["task"] = found = self._watch.as_dict()
+            self.lines, self.good = self._watch.in_words(), found.get("success")
 
     def tell(self) -> None:
         """On the terminal."""
-        for line in self._lines:
+        for line in self.lines:
             say(line)

@@ -54,11 +54,13 @@ MESSAGE_STYLES = {
     Severity.ERROR: BAD,
 }
 
-PHASES = {"run": "running", "approach": "going to the first pose", "home": "going home"}
+PHASES = {"run": "running", "approach": "going to the first pose", "home": "going home", "over": "over"}
 
 
 def headline(phase: str, mode: Mode) -> tuple[str, str]:
     """(words, style) of what the arm is doing: the mode, or the phase where the mode is nothing to speak of."""
+    if phase == "over":
+        return PHASES[phase], QUIET
     if mode in (Mode.DEGRADED, Mode.HOLDING) or (mode is Mode.PARKING and phase == "run"):
         return mode, MODE_STYLES[mode]
     style = {"run": GOOD, "home": WARN}.get(phase, QUIET)

@@ -2,6 +2,7 @@
 SVG."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -33,6 +34,7 @@ from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.message import Message
 
 if TYPE_CHECKING:
+    from so101_policy.attention.maps import Maps
     from so101_policy.attention.shares import AttentionShares
     from so101_robot.loop.tick import AttentionWarning, Tick
     from so101_robot.state import Health
@@ -40,10 +42,16 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 110
 """From this width on [columns] shares and joints stand beside each other."""
 
+LOW = 30
+"""Below this height [rows] frames and what is said elsewhere are left out, so that there is room for messages."""
+
 LINES_BELOW = 4
-"""Of faults and messages together, so that the picture keeps its height."""
+"""Of faults and messages together, at least; where the height is not known, so many."""
 
 FAULTS_SHOWN = 3
+
+STAMP = 11
+"""Columns before a message: when it was."""
 
 WARM_C, HOT_C = 55.0, 65.0
 """Servo temperature that deserves a look; the STS3215 protects itself at 70 deg C (its register 13)."""
@@ -63,6 +71,10 @@ class Title:
     arm: str
     cameras: str
     chunks: str
+    looks: bool = True
+    """A policy is asked; False: goals of a recording are played."""
+    answers_s: float | None = None
+    """In simulated time: how long an answer takes by setting; None: time is real."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +103,19 @@ class View:
     """The newest tick."""
     health: "Health | None" = None
     """The newest `Health`: it may be read less often than every tick."""
+    changed: int = 0
+    """Ticks on which the guard changed the action."""
     shares: "AttentionShares | None" = None
+    maps: "Maps | None" = None
+    """Where the policy looked last, if it was loaded to tell."""
     chunk_length: int = 0
     messages: Sequence[tuple[float, Message]] = field(default=())
     """(seconds since the start, text), oldest first."""
 
 
-def render(view: View, width: int) -> RenderableType:
-    """The dashboard for a terminal of `width` columns."""
+def render(view: View, width: int, height: int | None = None) -> RenderableType:
+    """The dashboard for a terminal of `width` columns and `height` rows; None: as high as it gets."""
+    low = height is not None and height < LOW
     if width >= SIDE_BY_SIDE:
         body = Table.grid(expand=True, padding=(0, 1))
         body.add_column(ratio=1)
@@ -108,12 +125,18 @@ def render(view: View, width: int) -> RenderableType:
             _section("joints", _joints(view)),
         )
         parts: list[RenderableType] = [body]
+        rows = max(len(JOINTS) + 1, _attention_rows(view)) + 2
+    elif low:
+        parts = [Padding(part, (0, 2)) for part in (_attention(view, width - 6, low), _joints(view))]
+        rows = _attention_rows(view, low) + len(JOINTS) + 1
     else:
         parts = [
             _section("where the policy looks", _attention(view, width - 6)),
             _section("joints", _joints(view)),
         ]
-    return Group(_heading(view), *parts, _below(view))
+        rows = _attention_rows(view) + len(JOINTS) + 1 + 4
+    room = LINES_BELOW if height is None else max(LINES_BELOW, height - HEADING_ROWS - rows - 1)
+    return Group(_heading(view), *parts, _below(view, width, room))
 
 
 def export_svg(view: View, path: Path, width: int = 100) -> None:
@@ -133,12 +156,12 @@ def plain_line(view: View) -> str:
     if view.mode not in (Mode.RUNNING, Mode.PARKING):
         parts.append(view.mode)
     parts += list(view.faults)
-    if view.rate_hz is not None:
+    if view.rate_hz is not None and view.title.answers_s is None:
         parts.append(f"{view.rate_hz:.1f} Hz")
-    if view.latency_ms is not None:
+    if view.latency_ms is not None and view.title.answers_s is None:
         parts.append(f"inference {view.latency_ms:.0f} ms")
     if (shares := view.shares) is not None:
-        parts.append(" ".join(f"{name} {value:.0%}" for name, value, _, _ in _share_rows(shares)))
+        parts.append(" ".join(f"{name} {value:.0%}" for name, value, _, _ in share_rows(shares)))
     if view.blind is not None:
         parts.append(f"may be blind for {view.blind.for_s:.0f} s")
     parts += [
@@ -147,7 +170,7 @@ def plain_line(view: View) -> str:
         if count
     ]
     if view.tick is not None and view.tick.state.errors.any() and not view.faults:
-        parts.append("; ".join(f"{joint}: {text}" for joint, text in _error_texts(view).items()))
+        parts.append("; ".join(f"{joint}: {text}" for joint, text in error_texts(view).items()))
     return " | ".join(parts)
 
 
@@ -179,6 +202,9 @@ def _section(title: str, content: RenderableType) -> RenderableType:
     )
 
 
+HEADING_ROWS = 4
+
+
 def _heading(view: View) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(style=QUIET, no_wrap=True)
@@ -192,18 +218,22 @@ def _heading(view: View) -> RenderableType:
     return Padding(Group(grid, _pulse(view)), (0, 2))
 
 
-def _pulse(view: View) -> Text:
-    """Rate and latency in one line."""
-    figures = (
+def figures(view: View) -> list[tuple[str, str]]:
+    """(name, value) of rate and latency. In simulated time they are what was asked for, so it is said that they are."""
+    if (answers_s := view.title.answers_s) is not None:
+        return [("simulated time;", f"answers take {answers_s * 1e3:.0f} ms by setting")]
+    values = (
         ("rate", view.rate_hz, "{:.1f} Hz"),
         ("jitter", view.jitter_ms, "{:.1f} ms"),
         ("work", view.busy_ms, "{:.1f} ms"),
         ("inference", view.latency_ms, "{:.0f} ms"),
     )
-    parts = [
-        Text.assemble((f"{name} ", QUIET), ("–" if value is None else form.format(value), ACCENT))
-        for name, value, form in figures
-    ]
+    return [(name, "–" if value is None else form.format(value)) for name, value, form in values]
+
+
+def _pulse(view: View) -> Text:
+    """Rate and latency in one line."""
+    parts = [Text.assemble((f"{name} ", QUIET), (value, ACCENT)) for name, value in figures(view)]
     line = Text("  ").join([*parts, Text(view.title.chunks, style=QUIET)])
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
@@ -219,21 +249,34 @@ def _counters(view: View) -> Text:
     return Text("  ").join(parts) if parts else Text("no tick starved or missed", style=QUIET)
 
 
-def _attention(view: View, width: int) -> RenderableType:
+def _attention_rows(view: View, low: bool = False) -> int:
+    """How many lines `_attention` has."""
+    shares = 1 if view.shares is None else len(share_rows(view.shares)) + (not low)
+    return shares + 1 + (not low or view.blind is not None)
+
+
+def _attention(view: View, width: int, low: bool = False) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style=QUIET, no_wrap=True, min_width=7)
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     bar_width = max(10, width - 7 - 8 - 2)
     if view.shares is None:
-        grid.add_row("", Text("waiting for the first inference", style=QUIET), "")
+        grid.add_row("", Text(waiting(view.title), style=QUIET), "")
     else:
-        for name, share, base_rate, style in _share_rows(view.shares):
+        for name, share, base_rate, style in share_rows(view.shares):
             grid.add_row(name, bar(share, base_rate, bar_width, style), Text(f"{share:.1%}", style=style))
-        spread = f"{view.shares.entropy:.2f} of 1"
-        grid.add_row("spread", bar(view.shares.entropy, None, bar_width, "grey62"), Text(spread, style=QUIET))
+        if not low:
+            spread = f"{view.shares.entropy:.2f} of 1"
+            shown = bar(view.shares.entropy, None, bar_width, "grey62")
+            grid.add_row("spread", shown, Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
-    return Group(grid, _legend(view.blind))
+    return grid if low and view.blind is None else Group(grid, _legend(view.blind))
+
+
+def waiting(title: Title) -> str:
+    """Instead of shares."""
+    return "waiting for the first inference" if title.looks else "no policy looks: recorded goals are played"
 
 
 def _legend(blind: "AttentionWarning | None") -> Text:
@@ -243,7 +286,7 @@ def _legend(blind: "AttentionWarning | None") -> Text:
     return Text(words, style=BAD, no_wrap=True, overflow="ellipsis")
 
 
-def _share_rows(shares: "AttentionShares") -> list[tuple[str, float, float | None, str]]:
+def share_rows(shares: "AttentionShares") -> list[tuple[str, float, float | None, str]]:
     """(name, share, base rate, style) of each part that the model has."""
     rows: list[tuple[str, float, float | None, str]] = []
     for name in ("latent", "state", "environment"):
@@ -278,7 +321,7 @@ def _joints(view: View) -> RenderableType:
         for joint in JOINTS:
             table.add_row(joint, *["–"] * 5, "")
         return table
-    errors = _error_texts(view)
+    errors = error_texts(view)
     positions = view.tick.state.position.tolist()
     goals = [None] * len(JOINTS) if view.tick.goal is None else view.tick.goal.tolist()
     for index, joint in enumerate(JOINTS):
@@ -316,7 +359,8 @@ def _cell(value: float | None, form: str, style: str) -> Text:
     return Text(form.format(value), style=style)
 
 
-def _error_texts(view: View) -> Mapping[str, str]:
+def error_texts(view: View) -> Mapping[str, str]:
+    """What is wrong with a servo, by joint; those that are well are left out."""
     if view.tick is None:
         return {}
     state = view.tick.state
@@ -329,18 +373,23 @@ def _error_texts(view: View) -> Mapping[str, str]:
     return texts
 
 
-def _below(view: View) -> RenderableType:
-    """What is wrong now, the newest first, then what happened last."""
-    lines = Text(no_wrap=True, overflow="ellipsis")
+def _below(view: View, width: int, rows: int) -> RenderableType:
+    """What is wrong now, then what happened last; the newest first, and as much as there is room for."""
+    lines: list[Text] = []
     faults = list(reversed(tuple(view.faults.items())))
     more = len(faults) - FAULTS_SHOWN
     for number, (fault, words) in enumerate(faults[:FAULTS_SHOWN], start=1):
         others = f" (and {more} more)" if more > 0 and number == FAULTS_SHOWN else ""
-        lines.append(f"{'✖':>9}  {fault}{others}", style=fault_style(fault, view.mode))
-        lines.append(f"  {words}\n", style=QUIET)
-    room = LINES_BELOW - min(len(faults), FAULTS_SHOWN)
-    for time_s, message in list(view.messages)[-room:]:
-        lines.append(f"{time_s:7.1f} s  ", style=QUIET)
-        lines.append(f"{message.text}\n", style=MESSAGE_STYLES[message.severity])
-    lines.rstrip()
-    return Padding(lines, (0, 2))
+        line = Text(f"{'✖':>9}  {fault}{others}", style=fault_style(fault, view.mode))
+        lines.append(line.append(f"  {words}", style=QUIET))
+    for time_s, message in reversed(view.messages):
+        if len(lines) >= rows:
+            break
+        parts = textwrap.wrap(message.text, max(20, width - 4 - STAMP)) or [""]
+        stamps = [f"{time_s:7.1f} s  ", *[" " * STAMP] * (len(parts) - 1)]
+        for stamp, part in zip(stamps, parts, strict=True):
+            line = Text(stamp, style=QUIET)
+            lines.append(line.append(part, style=MESSAGE_STYLES[message.severity]))
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Padding(Group(*lines[:rows]), (0, 2))

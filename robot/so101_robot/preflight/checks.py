@@ -81,6 +81,7 @@ def preflight(
     skip: Sequence[str] = (),
     units: Units | None = None,
     colours: Mapping[str, Sequence[float]] | None = None,
+    begins: Callable[[], Sequence[float] | None] = lambda: None,
 ) -> list[Finding]:
     """Look at a connected arm, its cameras and the policy that shall drive it.
 
@@ -90,6 +91,7 @@ def preflight(
         skip: see `PreflightConfig`.
         units: of the policy's joints; None: not known, so taken for degrees.
         colours: camera -> mean colour of the pictures that the policy was trained on, as far as it is known.
+        begins: tells (6,) where the arm goes slowly before the policy drives; None: it begins where it is.
     """
     sizes = {
         name: shape[:2] for name, shape in robot.observation_features.items() if isinstance(shape, tuple)
@@ -103,7 +105,9 @@ def preflight(
         found = statistics()
         if units is Units.RANGE:
             found = preflight_policy.in_degrees(found, robot.bus.scale.range_unit)
-        return preflight_policy.check_ranges(found, *robot.joint_limits(), robot.read().position)
+        pose = begins()
+        start = robot.read().position if pose is None else pose
+        return preflight_policy.check_ranges(found, *robot.joint_limits(), start)
 
     def cameras() -> list[Finding]:
         found = preflight_cameras.check_cameras(

@@ -121,16 +121,16 @@ def _scaled(
 
 
 def check_ranges(
-    statistics: Statistics, lower: ArrayLike, upper: ArrayLike, present: ArrayLike
+    statistics: Statistics, lower: ArrayLike, upper: ArrayLike, start: ArrayLike
 ) -> list[Finding]:
-    """The joints' ranges in training against those of this arm, and against where it is.
+    """The joints' ranges in training against those of this arm, and against where the policy takes over.
 
     Args:
         statistics: of the checkpoint.
         lower, upper: (6,) calibrated ranges of this arm, in LeRobot units.
-        present: (6,) its pose.
+        start: (6,) the pose in which the policy is asked first.
     """
-    low, high, now = (np.asarray(values, np.float64) for values in (lower, upper, present))
+    low, high, now = (np.asarray(values, np.float64) for values in (lower, upper, start))
     findings: list[Finding] = []
     action = _arms(statistics.get(ACTION, {}))
     if action is not None:
@@ -148,8 +148,8 @@ def check_ranges(
     if state is not None:
         off = np.maximum(state.lowest - now, now - state.highest)
         for i in np.flatnonzero(off > OUTSIDE_RANGE_DEG).tolist():
-            found, asked = f"it is at {now[i]:.0f}", f"{_from_to(state, i)}, as in training"
-            remedy = "start where the demonstrations start"
+            found, asked = f"the policy begins at {now[i]:.0f}", f"{_from_to(state, i)}, as in training"
+            remedy = "start where the demonstrations start: --start_pose=..., or move the arm there"
             findings.append(Finding(Level.WARN, "ranges", JOINTS[i], found, asked, remedy))
     if action is None and state is None:
         return [Finding(Level.WARN, "ranges", "joints", "no statistics of joints", "ranges to compare")]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_policy.errors import first_line
 from so101_policy.files.plain_data import parse_json
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
@@ -84,7 +85,11 @@ def _about(folder: Path) -> Mapping[str, Any]:
         about: Any = parse_json((folder / RUN).read_text(encoding="utf-8"))
         _ = float(about["config"]["fps"]), dict(about["config"]["robot"])
     except (ValueError, KeyError, TypeError) as problem:
-        raise ConfigError(f"{folder / RUN} is not what so101-run writes: {problem!r}") from problem
+        missing = f"it has no {problem}" if isinstance(problem, KeyError) else first_line(problem)
+        raise ConfigError(
+            f"{folder / RUN} is not what so101-run writes ({missing}); episodes of so101-eval are played again by "
+            f"`so101-eval replay`{_runs_near(folder)}"
+        ) from problem
     return about
 
 

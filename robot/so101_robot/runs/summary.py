@@ -254,7 +254,10 @@ def _work(summary: Summary) -> Iterator[str]:
     yield "stages in ms, median/p99: " + ", ".join(
         f"{stage} {at['p50']:.1f}/{at['p99']:.1f}" for stage, at in stages.items()
     )
-    if (latency := summary["latency_ms"]) is not None:
+    if (latency := summary["latency_ms"]) is not None and "answers_take_s" in summary:
+        answers_ms = summary["answers_take_s"] * 1e3
+        yield f"{summary['inferences']} inferences; simulated time, answers take {answers_ms:.0f} ms by setting"
+    elif latency is not None:
         yield (
             f"{summary['inferences']} inferences, latency {latency['p50']:.0f} ms "
             f"(p99 {latency['p99']:.0f}, max {latency['max']:.0f})"

@@ -146,7 +146,7 @@ def test_planned_numbers_do_what_they_promise():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["--base", "60"], "--base 60: expected 0 to 1, or 0% to 100%"),
+        (["--base", "160"], "--base 160: expected 0 to 1, or 0% to 100%"),
         (["--base", "most"], "--base 'most': expected a share such as 0.15 or 15%"),
         (
             ["--base", "0.9", "--difference", "0.2"],

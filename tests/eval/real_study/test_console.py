@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 
 from so101_eval.palletizing.score.record import MILESTONES
-from so101_eval.real_study.console.app import PAGE
 from so101_eval.real_study.console.keys import ESCAPE, Form, press
 from so101_eval.real_study.console.operators import Several
-from so101_eval.real_study.console.remote import ConsoleOperator
+from so101_eval.real_study.console.remote import PAGE, ConsoleOperator
 from so101_eval.real_study.console.terminal import TerminalOperator, in_words
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.view import Action, Line, Target, View

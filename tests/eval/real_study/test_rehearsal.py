@@ -10,8 +10,8 @@ from so101_eval.cli import BENCH, EVAL
 from so101_eval.evaluation.records import read_runs
 from so101_eval.real_study.design.lock import read_locked
 from so101_eval.real_study.design.study import read_study, write_study
-from so101_eval.real_study.session.clip import CLIP
 from so101_eval.real_study.session.runner import TRIALS
+from so101_robot.runs.clip import CLIP
 from so101_robot.runs.log import RUN, TICKS, read_ticks
 
 LIMIT_S = 9.5

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from so101_policy.cli import RELIANCE
 from so101_policy.inference.act_policy import SO101_JOINTS
 from so101_policy.reliance.command import named_paths, parser
 from so101_policy.reliance.frames import chosen_episodes, pick_frames
+from so101_policy.reliance.intervals import Estimate
 from so101_policy.reliance.probed_policy import default_name
+from so101_policy.reliance.report import RELIANCE_ROWS, sentences
 from so101_policy.train.data import split
 
 NAMES = [f"{joint}.pos" for joint in SO101_JOINTS]
@@ -213,3 +216,27 @@ def test_frames_are_spread_over_episodes_and_over_their_length():
         inside = picked[episode[picked] == number]
         assert len(inside) == count
         assert np.diff(np.sort(inside)).max() < 2 * np.sum(episode == number) / count
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (
+            0.98,
+            0.95,
+            0.99,
+            "stock follows its joint state, and looks little: reliance on its joints 0.98 [0.95, 0.99]",
+        ),
+        (0.15, 0.08, 0.28, "stock follows its cameras: "),
+        (0.75, 0.6, 0.9, "stock uses both its joint state and its cameras: "),
+        (0.98, None, None, "stock: reliance on its joints 0.98, without an interval: too few episodes"),
+        (None, None, None, "stock: undefined"),
+    ],
+)
+def test_the_answer_comes_first_in_a_sentence_that_its_interval_bears(
+    value: float | None, low: float | None, high: float | None, said: str
+):
+    figure: Any = SimpleNamespace(estimate=lambda: Estimate(value, low, high, 10, 5))
+    policy: Any = SimpleNamespace(name="stock", figures={RELIANCE_ROWS[0].path: figure})
+    (line,) = sentences([policy])
+    assert line.startswith(said)

@@ -1,7 +1,7 @@
 """so101-replay plays what was sent, through guard and loop, and is honest about how far the arm was from it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from so101_robot.bus.units import Scale
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.cli import REPLAY
-from so101_robot.commands import replay
+from so101_robot.commands import replay, watching
 from so101_robot.commands.drive import drive
 from so101_robot.commands.replay_parts import Played, check_calibration, check_goals, check_rate, on_steps
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError, UnsafeActionError
 from so101_robot.guard.guard import Guard, GuardLimits
 from so101_robot.joints import JOINTS
@@ -206,8 +207,21 @@ def test_a_replay_that_goes_wrong_ends_with_1(
 
     monkeypatch.setattr(replay, "drive", stuck)
     first = write(tmp_path / "run", ticks()[:5])
-    assert REPLAY.main([str(first), *QUICK, f"--output_dir={tmp_path / 'again'}"]) == 1
+    shown: list[Result] = []
+
+    class Page(RunPage):
+        def __init__(self, cameras: Sequence[str], on_ready: Callable[[str], None]) -> None:
+            super().__init__(cameras, on_ready, stay_s=0.0, port=0)
+
+        def finish(self, result: Result) -> None:
+            shown.append(result)
+            super().finish(result)
+
+    monkeypatch.setattr(watching, "RunPage", Page)
+    assert REPLAY.main([str(first), *QUICK, "--display=web", f"--output_dir={tmp_path / 'again'}"]) == 1
     assert "the arm is stuck" in capsys.readouterr().err
+    assert shown[0].good is False
+    assert "goals were sent again" in shown[0].lines[0]
 
 
 # looking first

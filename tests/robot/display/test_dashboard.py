@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from rich.console import Console
 
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
-from so101_robot.display.dashboard import Dashboard, choose_style, notable
+from so101_robot.display.dashboard import Dashboard, choose_style
+from so101_robot.display.following import notable
 from so101_robot.display.style import BAD, GOOD, MESSAGE_STYLES, WARN, fault_style, headline
 from so101_robot.display.view import Title, View, bar, export_svg, plain_line, render
 from so101_robot.faults.fault import Mode, Symptom
@@ -89,10 +91,10 @@ def make_tick(index: int = 0, **changes: Any) -> Tick:
     return Tick(**{**parts, **changes})
 
 
-def drawn(view: View, width: int) -> str:
+def drawn(view: View, width: int, height: int | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     with console.capture() as capture:
-        console.print(render(view, width))
+        console.print(render(view, width, height))
     return capture.get()
 
 
@@ -126,6 +128,36 @@ def test_everything_is_there_and_fits(width: int) -> None:
         assert word in text
     assert all(cell_len(line) <= width for line in text.splitlines())
     assert len(text.splitlines()) <= (26 if width == 80 else 20)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 30), (120, 24), (160, 50)])
+def test_the_newest_messages_are_on_top_and_whole_and_all_of_it_fits(width: int, height: int) -> None:
+    dashboard = after(31)
+    for number in range(30):
+        dashboard.on_message(Message(f"message {number}"))
+    words = "the guard holds the arm: frame too old: wrist (0.533 s, allowed 0.5 s); a person has to look at the cable"
+    dashboard.on_message(Message(words, Severity.ERROR))
+    lines = drawn(dashboard.view(), width, height).splitlines()
+    dashboard.close()
+    assert len(lines) <= height - 1
+    assert all(cell_len(line) <= width for line in lines)
+    at = next(number for number, line in enumerate(lines) if "the guard holds" in line)
+    below = " ".join(" ".join(lines[at:]).split())
+    assert words in below
+    assert below.index("look at the cable") < below.index("message 29") < below.index("message 28")
+    for word in (*JOINTS, "latent", "state", "front", "wrist", "chunk"):
+        assert any(word in line for line in lines), word
+
+
+def test_in_simulated_time_no_rate_is_claimed_that_was_only_asked_for() -> None:
+    dashboard = Dashboard(replace(TITLE, answers_s=0.1), live=False, stream=io.StringIO())
+    for index in range(31):
+        dashboard.on_tick(make_tick(index))
+    text, line = drawn(dashboard.view(), 80), plain_line(dashboard.view())
+    dashboard.close()
+    assert "simulated time; answers take 100 ms by setting" in text
+    assert "Hz" not in text + line
+    assert "inference" not in line
 
 
 def test_it_has_something_to_show_before_the_first_tick() -> None:
@@ -168,7 +200,7 @@ def test_the_mode_and_the_newest_faults_are_shown_and_still_fit(width: int) -> N
         "✖  camera stalled",
     ]
     assert "(and 1 more)" in newest[-1]
-    assert "holding: elbow_flex" in lines[-1]
+    assert "holding: elbow_flex" in lines[-1]  # below the faults
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) <= (26 if width == 80 else 20)
     assert "run | holding | warm: gripper | camera stalled: front" in line
@@ -241,6 +273,9 @@ def test_what_lasts_is_told_once() -> None:
     assert [message.text for _, message in dashboard.view().messages] == [
         "guard: speed of gripper, 9.0 -> 5.0"
     ]
+    assert {message.severity for message in notable(make_tick(verdict=speed)).values()} == {Severity.INFO}
+    table = Verdict(POSE, (Intervention("table", None, 9.0, 5.0),), None)
+    assert {message.severity for message in notable(make_tick(verdict=table)).values()} == {Severity.WARNING}
     assert notable(make_tick(fault="lost"))["fault"] == Message("lost", Severity.WARNING)
 
 

@@ -437,7 +437,7 @@ def test_estimated_ranges_do_not_stop_anybody():
 def test_a_pose_that_training_never_saw_is_worth_a_word():
     (finding,) = check_ranges(STATISTICS, LOWER, UPPER, MEAN + np.eye(6)[0] * 70)
     assert (finding.level, finding.subject) == ("warn", "shoulder_pan")
-    assert "is at 70" in finding.found
+    assert "begins at 70" in finding.found
 
 
 def write_checkpoint(folder: Path) -> Path:

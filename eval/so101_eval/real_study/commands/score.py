@@ -16,10 +16,10 @@ from so101_eval.real_study.design.lock import writing
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, State, Trial, fold
-from so101_eval.real_study.session.clip import CLIP
 from so101_eval.real_study.session.runner import TRIALS
 from so101_policy.command_line.command_flags import Number, Parser
 from so101_policy.command_line.command_shell import OK, say
+from so101_robot.runs.clip import CLIP
 
 EXAMPLES = """
   so101-bench score studies/looks --rater=anna

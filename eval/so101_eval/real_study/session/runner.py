@@ -24,7 +24,6 @@ from so101_eval.real_study.events.state import Kind, Place, State, Trial, after,
 from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
 from so101_eval.real_study.rule.rule import look
 from so101_eval.real_study.session.bench import Bench
-from so101_eval.real_study.session.clip import CLIP, Film
 from so101_eval.real_study.session.contenders import Ready
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.hands import Hands
@@ -37,6 +36,7 @@ from so101_eval.real_study.session.view import Action, Line, View
 from so101_policy.files.plain_data import Plain
 from so101_policy.files.typed_data import typed
 from so101_robot.preflight.findings import Level
+from so101_robot.runs.clip import CLIP, Film
 
 TRIALS = "trials"
 """Folder of the run folders."""

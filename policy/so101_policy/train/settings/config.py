@@ -53,7 +53,7 @@ class CacheConfig:
     size: str | None = None
     """HEIGHTxWIDTH [px] of the frames in the cache and in training, such as 96x96; null: as recorded."""
     folder: Path | None = None
-    """Where caches are; null: $SO101_CACHE, else ~/.cache/so101/frames."""
+    """Where caches are; null: $SO101_CACHE, else $XDG_CACHE_HOME/so101/frames, else ~/.cache/so101/frames."""
     jobs: int | None = None
     """Threads that decode; null: one per core."""
 

@@ -20,15 +20,23 @@ from so101_policy.command_line.command_shell import OK, WRONG_INPUT
 from so101_policy.command_line.console import Console
 from so101_policy.errors import printable
 from so101_robot.cli import MOCK
+from so101_robot.demo import NAMES, SCENE, demo_policy
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
+from so101_robot.mock import wire
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.config import FLAGS
 from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
+from so101_robot.mock.wire.fault_kinds import KINDS
 
 __all__ = ["MockProcess", "main"]
 
+
+LIST = "list"
+"""Instead of a plan of faults."""
+
+EXAMPLE_PLAN = Path(wire.__file__).with_name("example_faults.yaml")
 
 CAMERA_PORT = 5555
 """LeRobot's default for cameras over ZeroMQ."""
@@ -44,6 +52,7 @@ EXAMPLES = """
   so101-mock --port_link=/tmp/so101         # a stable name for the port
   so101-mock --uncalibrated --hand          # try lerobot-calibrate: a hand
                                             # moves the joints
+  so101-mock --faults=list                  # what can be broken
   so101-mock --faults=plan.yaml --seed=3    # the same faults every time
 """
 
@@ -51,6 +60,9 @@ EXAMPLES = """
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises RobotError, which a program on --control_fd is sent."""
     options = parser().parse_args(arguments)
+    if options.faults == Path(LIST):
+        _list_faults()
+        return OK
     stop = _Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
@@ -66,6 +78,19 @@ def main(arguments: Sequence[str]) -> int:
         control.send({"error": str(error)})
         return WRONG_INPUT
     return OK
+
+
+def _list_faults() -> None:
+    """Every kind of fault, what it does, and the options that it has; then a plan to begin with."""
+    table = Table(title="faults for --faults=PLAN.yaml")
+    for heading in ("kind", "acts on", "what happens", "options"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "kind")
+    for kind in KINDS.values():
+        options = ", ".join(f"{name}: {value:g}" for name, value in kind.options.items())
+        table.add_row(kind.name, kind.level.value, kind.story.replace("`", ""), options)
+    console = Console()
+    console.print(table)
+    console.print(EXAMPLE_PLAN.read_text(encoding="utf-8"), soft_wrap=True)
 
 
 def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
@@ -95,14 +120,17 @@ def parser() -> Parser:
     scene.add_argument("--random_mount", action="store_true", help="servos bolted on at arbitrary angles")
     scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random_mount")
     scene.add_argument("--hand", action="store_true", help="a hand moves the joints whenever torque is off")
-    wire = parser.add_argument_group("bus")
-    wire.add_argument(
+    bus = parser.add_argument_group("bus")
+    bus.add_argument(
         "--port_link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
     )
-    wire.add_argument(
-        "--faults", type=Path, metavar="PLAN.yaml", help="inject faults; replayable with --seed"
+    bus.add_argument(
+        "--faults",
+        type=Path,
+        metavar="PLAN.yaml",
+        help="inject faults; replayable with --seed. list: which there are",
     )
-    wire.add_argument("--no_pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
+    bus.add_argument("--no_pace", action="store_true", help="answer at once instead of at 1 Mbit/s")
     cameras = parser.add_argument_group("cameras")
     cameras.add_argument(
         "--camera_port",
@@ -230,13 +258,20 @@ def _commands(engine: MockServer) -> list[tuple[str, str]]:
             for name in CAMERAS
         )
         cameras = f' --robot.cameras="{{{each}}}"'
+    knows = engine.config.mock.scene == SCENE
+    hint = "" if knows else f" (it looks for a box: so101-mock --scene={SCENE} has one)"
+    policy = shlex.quote(str(demo_policy(NAMES[0])))
     commands = [
-        ("run a policy on it", f"so101-run --policy.path=CHECKPOINT {arm}{cameras}"),
+        (
+            f"run a small policy on it that comes with the package{hint}",
+            f"so101-run --policy.path={policy} {arm}{cameras}",
+        ),
         (
             "the same with LeRobot's own command",
-            f"lerobot-rollout --strategy.type=base --policy.path=CHECKPOINT {follower}{cameras} "
-            "--task=follow --duration=20",
+            f"lerobot-rollout --strategy.type=base --policy.path={policy} {follower}{cameras} "
+            "--task=palletize --duration=20",
         ),
+        ("look at it: servos, calibration, cameras", f"so101-calibrate check {arm}{cameras}"),
         (
             "teleoperate it with a leader arm",
             f"lerobot-teleoperate {follower} "
