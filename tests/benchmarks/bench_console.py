@@ -39,7 +39,6 @@ from so101_eval.real_study.console.remote import ConsoleOperator
 from so101_eval.real_study.console.terminal import TerminalOperator
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.session.bench import Bench, Ran
-from so101_robot.runs.clip import CLIP, Film
 from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.operator import Operator
@@ -58,6 +57,7 @@ from so101_robot.message import Message
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
 from so101_robot.process.realtime import realtime_runtime
+from so101_robot.runs.clip import CLIP, Film
 from so101_robot.runs.log import RunLog
 
 TASK, SIZE = "palletize-1-small", (320, 240)

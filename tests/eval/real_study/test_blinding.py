@@ -16,8 +16,8 @@ from so101_eval.real_study.design.lock import lock, read_locked
 from so101_eval.real_study.design.sealing import unseal
 from so101_eval.real_study.design.study import Study, write_study
 from so101_eval.real_study.events.journal import EVENTS
-from so101_robot.runs.clip import CLIP
 from so101_eval.real_study.session.runner import TRIALS
+from so101_robot.runs.clip import CLIP
 from so101_robot.runs.log import RUN, TICKS, read_ticks
 
 LONG = "a-policy-of-a-very-long-name-that-would-be-seen-in-sizes"
