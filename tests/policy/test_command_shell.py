@@ -180,7 +180,7 @@ sys.exit(Command("so101-wave", "wave", Path({folder!r}), "so101_wave", ends_on_s
 
 def start(folder: Path, work: str) -> "subprocess.Popen[str]":
     program = WAVE.format(work=work, folder=str(folder))
-    environment = os.environ | {"PYTHONPATH": str(Path(command_shell.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(command_shell.__file__).parents[2])}
     return subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
