@@ -26,7 +26,7 @@ test: .venv/.dev ## the tests, without hardware: most side by side, then those t
 	$(BIN)/pytest -q -m "not slow and real_time" $(ARGS) $(OR_NONE)
 
 test-slow: .venv/.dev ## the tests that take minutes
-	$(BIN)/pytest -q -m slow --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
+	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)
 
 test-newest: pyproject.toml | $(UV) ## the tests again, with the newest versions that pyproject.toml allows, in .venv-newest
 	@$(call install,.venv-newest,--upgrade --editable . --group dev)

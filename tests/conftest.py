@@ -50,25 +50,27 @@ only opens one may run beside all others that do not wait for theirs.)"""
 
 
 LONG = (
-    "test_so101_run.py",
     "test_rehearsal.py",
+    "test_train.py",
+    "test_train_lerobot.py",
+    "test_engine.py",
+    "test_report_page.py",
+    "test_episodes.py",
+    "test_so101_run.py",
     "test_demos.py",
     "test_last_resort.py",
     "test_kills.py",
-    "test_train.py",
-    "test_train_lerobot.py",
     "test_eval_command.py",
     "test_trained_on.py",
     "test_loop_faults.py",
-    "test_report_page.py",
-    "test_engine.py",
     "test_lerobot_journey.py",
     "test_env.py",
     "test_camera_correction.py",
     "test_how_to.py",
     "test_commands.py",
 )
-"""Files that take 10 s and more, longest first. A file is one worker's: begun last, it would keep all waiting."""
+"""Files that take 10 s and more. A file is one worker's: begun last, it would keep all waiting. The first one compiles
+the mock's firmware on a fresh clone, while the next ones need none."""
 
 
 @pytest.fixture(scope="session", autouse=True)
