@@ -17,12 +17,10 @@ help: ## this list
 run: .venv/.run ## bring up the mock arm, let a small ACT policy drive it, and show it on a page (ARGS="--help" shows the options)
 	$(BIN)/so101-run --display=web $(ARGS)
 
-# One more process than cores, at most four: some tests wait. Files in the order of tests/conftest.py, the long ones first
-SIDE_BY_SIDE = -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 OR_NONE = || [ $$? -eq 5 ] # pytest found no such test: ARGS may name a few files
 
 test: .venv/.dev ## the tests, without hardware: most side by side, then those that need real time
-	$(BIN)/pytest -q -m "not slow and not real_time" $(SIDE_BY_SIDE) $(ARGS) $(OR_NONE)
+	$(BIN)/pytest -q -m "not slow and not real_time" -n logical --maxprocesses 4 --dist loadfile $(ARGS) $(OR_NONE)
 	$(BIN)/pytest -q -m "not slow and real_time" $(ARGS) $(OR_NONE)
 
 test-slow: .venv/.dev ## the tests that take minutes

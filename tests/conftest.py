@@ -49,30 +49,6 @@ as it is closed, so a test that waits for its own to come back must not run besi
 only opens one may run beside all others that do not wait for theirs.)"""
 
 
-LONG = (
-    "test_rehearsal.py",
-    "test_train.py",
-    "test_train_lerobot.py",
-    "test_engine.py",
-    "test_report_page.py",
-    "test_episodes.py",
-    "test_so101_run.py",
-    "test_demos.py",
-    "test_last_resort.py",
-    "test_kills.py",
-    "test_eval_command.py",
-    "test_trained_on.py",
-    "test_loop_faults.py",
-    "test_lerobot_journey.py",
-    "test_env.py",
-    "test_camera_correction.py",
-    "test_how_to.py",
-    "test_commands.py",
-)
-"""Files that take 10 s and more. A file is one worker's: begun last, it would keep all waiting. The first one compiles
-the mock's firmware on a fresh clone, while the next ones need none."""
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     """Temporary files of tests, and of what they start, are where pytest removes them. (The short name leaves room for
@@ -88,7 +64,7 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Generator[None
 
 def pytest_configure() -> None:
     """A list of names that are gone would protect nothing."""
-    gone = [name for name in (*REAL_TIME, *LONG) if not any(Path(__file__).parent.rglob(name))]
+    gone = [name for name in REAL_TIME if not any(Path(__file__).parent.rglob(name))]
     if gone:
         raise pytest.UsageError(f"tests/conftest.py lists tests that do not exist: {', '.join(gone)}")
 
@@ -104,9 +80,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs most files side by side, the long ones first, and then those of `REAL_TIME`, one by one."""
-    begins = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: begins.get(item.path.name, len(LONG)))
+    """`make test` runs most files side by side, and then these, one after the other."""
     for item in items:
         if item.path.name in REAL_TIME:
             item.add_marker(pytest.mark.real_time)

@@ -94,7 +94,7 @@ def completed(line: str) -> list[str]:
 
 def test_bash_completes_commands_parts_and_flags(capsys: pytest.CaptureFixture[str]):
     assert completed("so101 ca") == ["calibrate", "cache"]
-    assert completed("so101-run --disp") == ["--display="]
+    assert completed("so101-run --disp") == ["--display=", "--display_host="]
     assert completed("so101 run --robot.mock.sc") == ["--robot.mock.scene="]
     assert completed("so101-eval rep") == ["replay", "report"]
     assert completed("so101 eval run --num_w") == ["--num_workers="]

@@ -325,7 +325,7 @@ def start(checkpoint: Path, out: Path) -> "pexpect.spawn[str]":
         encoding="utf-8",
         codec_errors="replace",  # Ctrl-C makes the terminal drop what it had not shown yet
         timeout=90,
-        env={**os.environ, "TERM": "xterm"},
+        env={**os.environ, "TERM": "xterm", "LINES": "40", "COLUMNS": "100"},  # xdist says 24 and 80
     )
     child.expect("where the policy looks")
     wait_for(out, "run", 20)

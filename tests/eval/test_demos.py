@@ -21,7 +21,8 @@ from rich.console import Console
 
 from so101_eval.cli import DEMOS
 from so101_eval.demos import command as demos_command
-from so101_eval.demos import players, staging
+from so101_eval.demos import jobs as demo_jobs
+from so101_eval.demos import staging
 from so101_eval.demos.dataset import EPISODES
 from so101_eval.demos.episode import Episode, draw_demo, from_png, open_stage, play
 from so101_eval.demos.folder import SETTINGS, STAGING, prepare, write_settings
@@ -217,10 +218,10 @@ def test_the_first_seeds_that_succeed_are_kept_whoever_finishes_first(
         with ThreadPoolExecutor(4) as pool:
             yield lambda seed: pool.submit(attempt, seed)
 
-    monkeypatch.setattr(players, "players", threads)
+    monkeypatch.setattr(demo_jobs, "players", threads)
     expected = [seed for seed in range(FIRST, FIRST + 100) if seed % 3 != 1][:12]
     for jobs in (1, 4):
-        seeds, _ = players.play_all(Settings("palletize-1", 12), tmp_path, jobs, Console(quiet=True))
+        seeds, _ = demo_jobs.play_all(Settings("palletize-1", 12), tmp_path, jobs, Console(quiet=True))
         assert seeds == expected
 
 
@@ -230,9 +231,9 @@ def test_an_expert_that_never_succeeds_is_given_up(tmp_path: Path, monkeypatch: 
         with ThreadPoolExecutor(1) as pool:
             yield lambda seed: pool.submit(Outcome, seed, False, 0)
 
-    monkeypatch.setattr(players, "players", threads)
+    monkeypatch.setattr(demo_jobs, "players", threads)
     with pytest.raises(EvalError, match="failed in 20 of 20"):
-        players.play_all(Settings("palletize-1", 5), tmp_path, 1, Console(quiet=True))
+        demo_jobs.play_all(Settings("palletize-1", 5), tmp_path, 1, Console(quiet=True))
 
 
 class Still:

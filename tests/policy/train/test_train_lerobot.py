@@ -146,7 +146,7 @@ def test_what_cannot_go_on_says_why(tmp_path: Path, train: Train, capsys: pytest
     policy = stored["policy"] | {"push_to_hub": True, "repo_id": "me/x"}
     file.write_text(json.dumps(stored | {"env": {"type": "pusht"}, "policy": policy}))
     said = refused(resume, capsys)
-    assert "--env: no episodes are played" in said
+    assert "--env: episodes are played with --eval.task" in said
     assert "a new one from its weights: --policy.path" in said
 
     file.write_text(json.dumps(stored))
