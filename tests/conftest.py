@@ -23,6 +23,7 @@ settings.load_profile("so101")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_TIME = (
+    "test_bench.py",
     "test_calibrate_command.py",
     "test_scheduler.py",
     "test_conformance_lerobot.py",
@@ -35,6 +36,7 @@ REAL_TIME = (
     "test_link.py",
     "test_lockstep.py",
     "test_port_lock.py",
+    "test_prompts.py",
     "test_pty.py",
     "test_realtime.py",
     "test_reconnect.py",
@@ -44,7 +46,7 @@ REAL_TIME = (
     "test_so101_run_cameras.py",
     "test_watchdog.py",
 )
-"""Tests that measure real time or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon
+"""Tests that measure real time, send signals to themselves or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon
 as it is closed, so a test that waits for its own to come back must not run beside one that opens another. (A test that
 only opens one may run beside all others that do not wait for theirs.)"""
 
