@@ -46,9 +46,9 @@ REAL_TIME = (
     "test_so101_run_cameras.py",
     "test_watchdog.py",
 )
-"""Tests that measure real time, send signals to themselves or open pseudo-terminals. The name of a terminal (/dev/pts/5) is given again as soon
-as it is closed, so a test that waits for its own to come back must not run beside one that opens another. (A test that
-only opens one may run beside all others that do not wait for theirs.)"""
+"""Tests that measure real time, send signals to their own process, or open pseudo-terminals. The name of a terminal
+(/dev/pts/5) is given again as soon as it is closed, so a test that waits for its own to come back must not run beside
+one that opens another. (A test that only opens one may run beside all others that do not wait for theirs.)"""
 
 
 @pytest.fixture(scope="session", autouse=True)
