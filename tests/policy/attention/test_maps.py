@@ -91,6 +91,7 @@ def test_the_torch_engine_gives_the_same_maps(saved: Path):
 def test_onnx_runtime_gives_the_same_maps(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
+    monkeypatch.delenv("SO101_CACHE", raising=False)  # it would win
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     policy = ActPolicy.load(saved, maps=True, engine="onnx")
     check(policy)

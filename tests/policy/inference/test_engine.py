@@ -251,6 +251,7 @@ def engines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _with_onnx(engines_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing := [*extras.ONNX.missing, *extras.OPENVINO.missing]:
         pytest.skip(f"not installed: {', '.join(missing)}")
+    monkeypatch.delenv("SO101_CACHE", raising=False)  # it would win
     monkeypatch.setenv("XDG_CACHE_HOME", str(engines_folder))
 
 
