@@ -1,10 +1,11 @@
 """Ticks of a run that never was, with pictures and attention, for what shows a run."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_policy.attention.shares import AttentionShares
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.display.view import Title
@@ -24,18 +25,8 @@ TITLE = Title(
 SIZE = (48, 64)
 
 
-class Shares(NamedTuple):
-    latent: float
-    state: float
-    environment: float
-    vision: float
-    cameras: dict[str, float]
-    entropy: float
-    uniform: dict[str, float]
-
-
-SHARES: Any = Shares(
-    0.112, 0.314, 0.0, 0.574, {"front": 0.38, "wrist": 0.194}, 0.81,
+SHARES = AttentionShares(
+    0.112, 0.314, 0.0, 0.574, {"front": 0.38, "wrist": 0.194}, 0.81, 0.4,
     {"latent": 0.05, "state": 0.05, "front": 0.45, "wrist": 0.45},
 )  # fmt: skip
 MAPS = {

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from so101_calibration.drift.judgement import Limits
 from so101_calibration.errors import FileError
-from so101_policy.errors import shown
+from so101_policy.errors import first_line, shown
 from so101_policy.files.typed_data import typed
 from so101_policy.registration.background import Background
 from so101_policy.registration.files import REMEMBERED, read_painted, remembered_path, write_painted
@@ -86,4 +86,4 @@ def read(path: Path) -> Remembered:
     except ValueError as error:
         raise FileError(f"{path} is not a remembered background: {error}") from error
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error}") from error
+        raise FileError(f"{path} cannot be read: {first_line(error)}") from error

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull, QhullError
 from so101_policy.dataset_check.description import ACTION, STATE, bare
 from so101_policy.dataset_check.folder import file_in
 from so101_policy.dataset_check.numbers import Used
-from so101_policy.errors import DatasetError
+from so101_policy.errors import DatasetError, first_line
 from so101_policy.files.plain_data import parse_json
 from so101_policy.reliance.phases import JawLevels, carries_of
 from so101_policy.units import LikelyUnits
@@ -78,7 +78,7 @@ def exact_picks(used: Used) -> Picks | None:
             if box.get("present", True)
         ]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
+        raise DatasetError(f"{path} is damaged: {first_line(error)}") from error
     chosen = set(used.episode_N.tolist())
     points = [(x, y) for episode, x, y in found if episode in chosen]
     if not points:

@@ -28,7 +28,7 @@ from so101_eval.errors import RecordError
 from so101_eval.json_lines import parse_line, to_json
 from so101_eval.palletizing.scene.tasks import TASKS, is_own
 from so101_eval.palletizing.score.record import Score
-from so101_policy.errors import shown
+from so101_policy.errors import first_line, shown
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.files.whole_files import write_text
@@ -393,7 +393,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
         if not isinstance(meta, dict):
             raise ValueError("it holds no object")
     except (OSError, ValueError) as error:
-        raise RecordError(f"{folder} is no run of so101-eval: {RUN} cannot be read ({error})") from error
+        raise RecordError(
+            f"{folder} is no run of so101-eval: {RUN} cannot be read ({first_line(error)})"
+        ) from error
     if meta.get("schema") != SCHEMA:
         raise RecordError(
             f"{folder / RUN} has schema {shown(meta.get('schema'))}; this version reads {SCHEMA}"

@@ -8,7 +8,7 @@ into `blobs` beside them.
 import stat
 from pathlib import Path
 
-from so101_policy.errors import CheckpointError
+from so101_policy.errors import CheckpointError, first_line
 
 CONFIG, WEIGHTS, TRAIN_CONFIG = "config.json", "model.safetensors", "train_config.json"
 TRAINED_ON = "so101_trained_on.json"
@@ -35,7 +35,7 @@ def file_in(folder: Path, name: str) -> Path:
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} has no {name}") from error
     except (OSError, RuntimeError) as error:  # links in a circle
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
     if not any(real.is_relative_to(place) for place in _places(folder.resolve())):
         raise CheckpointError(
             f"{path} is a link out of the checkpoint's folder, to {real}: nothing there is read. Copy the file instead"

@@ -7,7 +7,7 @@ place beyond its table of random numbers, and reads there; and moments that are 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from so101_policy.checkpoint.fields import is_number
 from so101_policy.errors import CheckpointError, first_line, shown
-from so101_policy.files.plain_data import parse_json, read_text
+from so101_policy.files.plain_data import Plain, parse_json, read_text
 
 STATE = "state/"
 """Before the names of the optimizer's tensors: state/<number of the parameter>/<name>."""
@@ -97,7 +98,7 @@ def check_moments(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
             raise ValueError(f"{STATE}{number} has no {missing}")
 
 
-def check_groups(stored: Any, optimizer: Optimizer) -> None:
+def check_groups(stored: Plain, optimizer: Optimizer) -> None:
     """Raises ValueError for settings that this optimizer does not have."""
     for number, (wanted, found) in enumerate(
         _pairs(optimizer.state_dict()["param_groups"], stored, "groups")
@@ -111,7 +112,7 @@ def check_groups(stored: Any, optimizer: Optimizer) -> None:
                 raise ValueError(f"{where} is {shown(value)}, expected {shown(wanted[name])}")
 
 
-def check_schedule(stored: Any, scheduler: LRScheduler) -> None:
+def check_schedule(stored: Plain, scheduler: LRScheduler) -> None:
     """Raises ValueError for rates above those that were asked for, and steps that cannot be."""
     own = scheduler.state_dict()
     if not isinstance(stored, Mapping):
@@ -147,38 +148,32 @@ def check_random(tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"torch_rng_state is missing, or has not {own.numel()} bytes")
 
 
-def _each(path: Path, check: Any) -> None:
+def _each(path: Path, check: Callable[[Path], None]) -> None:
     try:
         check(path)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as problem:
-        said = problem.strerror if isinstance(problem, OSError) and problem.strerror else first_line(problem)
-        raise CheckpointError(f"{path} cannot be resumed from: {said}") from problem
+        raise CheckpointError(f"{path} cannot be resumed from: {first_line(problem)}") from problem
 
 
-def _pairs(wanted: Sequence[Any], found: Any, name: str) -> Iterator[tuple[Any, Any]]:
+def _pairs(wanted: Sequence[Any], found: Plain, name: str) -> Iterator[tuple[Any, Any]]:
     if not isinstance(found, list) or len(found) != len(wanted):
         raise ValueError(f"{name}: {shown(found)}, expected {len(wanted)} of them")
     yield from zip(wanted, found, strict=True)
 
 
-def _is_numbers(value: Any) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+def _is_numbers(value: Plain) -> bool:
+    return all(map(is_number, value)) if isinstance(value, list | tuple) else is_number(value)
 
 
-def _same(wanted: Any, found: Any) -> bool:
+def _same(wanted: Any, found: Plain) -> bool:
     """Of numbers, or of lists of them."""
     if isinstance(wanted, list | tuple):
         return (
             isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_same, wanted, found))
         )
-    return (
-        _is_numbers(found)
-        and not isinstance(found, list | tuple)
-        and math.isclose(wanted, found, rel_tol=CLOSE)
-    )
+    return is_number(found) and math.isclose(wanted, found, rel_tol=CLOSE)
 
 
-def _between(value: Any, least: float, most: float, name: str) -> None:
-    if not _is_numbers(value) or isinstance(value, list | tuple) or not least <= value <= most:
+def _between(value: Plain, least: float, most: float, name: str) -> None:
+    if not (is_number(value) and least <= value <= most):
         raise ValueError(f"{name} is {shown(value)}, expected {least:g} to {most:.6g}")

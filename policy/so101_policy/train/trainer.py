@@ -158,7 +158,7 @@ class Trainer:
         best = False
         if evaluate:
             numbers |= (found := self._evaluate())
-            best = self._is_best(found) and config.eval.task is None
+            best = config.eval.task is None and self._is_best(found)
         self._metrics.log(step, numbers)
         self._display.show(step, numbers)
         if last and (doubt := self._watch.doubt):
@@ -212,9 +212,7 @@ class Trainer:
         l1 = found.get("heldout_l1", found.get("shifted_l1", math.inf))
         if self.progress.best_l1 is not None and l1 >= self.progress.best_l1:
             return False
-        self.progress.best_l1 = l1
-        if self._config.eval.task is None:
-            self.progress.best_step = self.progress.step
+        self.progress.best_l1, self.progress.best_step = l1, self.progress.step
         return True
 
     def _save(self, best: bool = False) -> None:
@@ -242,9 +240,8 @@ class Trainer:
     def _judge(self, place: Path, played: episodes.Wins) -> None:
         step, before = self.progress.step, self.progress.best_successes
         self._metrics.log(step, {"episodes_won": played.successes, "episodes_played": played.episodes})
-        best = (
-            before is None or played.successes >= before
-        )  # of two that win as often the one that learned longer
+        # of two that win as often the one that learned longer
+        best = before is None or played.successes >= before
         self._display.message(f"step {step}: {played} won{', the best so far' if best else ''}")
         if best:
             self.progress.best_successes, self.progress.best_step = played.successes, step

@@ -172,7 +172,7 @@ def save(rig: Rig, path: Path) -> None:
     try:
         path.write_text(in_yaml(rig), "utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error}") from error
+        raise ConfigError(f"cannot write {path}: {first_line(error)}") from error
 
 
 def _rig(content: Plain) -> Rig:

@@ -7,20 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from real_studies import POSE, small_study
-from so101_eval.palletizing.scene.scene import PalletizingScene, rearrange
+from real_studies import POSE, mock_bench, small_study
+from so101_eval.palletizing.scene.scene import rearrange
 from so101_eval.real_study.design.faults import VOIDING, void_reason
 from so101_eval.real_study.session.bench import Bench, Ran
 from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
-from so101_eval.real_study.session.sitting import of_study
-from so101_robot.arm.arm import SO101
-from so101_robot.arm.config_arm import SO101Config
-from so101_robot.commands.run_config import RunConfig
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
-from so101_robot.mock.arm import MockArm
-from so101_robot.mock.config import MockConfig
 
 DRIVEN_S = 1.0
 
@@ -44,16 +38,8 @@ class Each:
 
 @pytest.fixture(scope="module")
 def bench() -> Generator[Bench]:
-    study = small_study()
-    mock = MockConfig(scene=study.task, width=32, height=32, realtime_factor=0.0)
-    arm = MockArm(mock, scene=PalletizingScene(study.task))
-    robot = SO101(SO101Config(port="mock", mock=mock), mock=arm)
-    robot.connect()
-    config = of_study(study, RunConfig(robot=robot.config))
-    config.duration_s = DRIVEN_S
-    yield Bench(robot, config, {})
-    robot.disconnect(release=False)
-    arm.close()
+    with mock_bench(DRIVEN_S) as one:
+        yield one
 
 
 def drive(bench: Bench, folder: Path, call: Callable[[Tick, Control], None]) -> Ran:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from real_studies import small_study
-from so101_eval.palletizing.scene.scene import PalletizingScene
+from real_studies import mock_bench
 from so101_eval.real_study.console.keys import ESCAPE
 from so101_eval.real_study.console.remote import ConsoleOperator
 from so101_eval.real_study.console.terminal import TerminalOperator
@@ -23,16 +22,10 @@ from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.operator import Operator
 from so101_eval.real_study.session.showing import Showing
-from so101_eval.real_study.session.sitting import of_study
 from so101_eval.real_study.session.view import View
-from so101_robot.arm.arm import SO101
-from so101_robot.arm.config_arm import SO101Config
-from so101_robot.commands.run_config import RunConfig
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
-from so101_robot.mock.arm import MockArm
-from so101_robot.mock.config import MockConfig
 from so101_robot.mock.serve.mock_process import MockProcess
 
 DRIVER = Path(__file__).parents[2] / "support" / "driven_bench.py"
@@ -44,16 +37,8 @@ TRIAL = View("trial", code="QXTR", running=True)
 
 @pytest.fixture(scope="module")
 def bench() -> Generator[Bench]:
-    study = small_study()
-    mock = MockConfig(scene=study.task, width=32, height=32, realtime_factor=0.0)
-    arm = MockArm(mock, scene=PalletizingScene(study.task))
-    robot = SO101(SO101Config(port="mock", mock=mock), mock=arm)
-    robot.connect()
-    config = of_study(study, RunConfig(robot=robot.config))
-    config.duration_s = 2.0
-    yield Bench(robot, config, {})
-    robot.disconnect(release=False)
-    arm.close()
+    with mock_bench(2.0) as one:
+        yield one
 
 
 class Pressing:

@@ -119,6 +119,19 @@ def test_episodes_that_cannot_be_played_are_told_and_the_training_goes_on(
     assert best(out) == "000004"
 
 
+def test_a_command_that_is_not_there_ends_no_training(
+    tmp_path: Path,
+    train: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(episodes, "_command", lambda: str(tmp_path / "nowhere"))
+    out = train(tmp_path / "run", TASK, "--steps=2")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"could not be played: {tmp_path / 'nowhere'}: No such file or directory. The training" in said
+    assert (out / "checkpoints" / "last").exists()
+
+
 def test_a_task_that_does_not_exist_is_refused_before_anything_is_written(
     tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]
 ):

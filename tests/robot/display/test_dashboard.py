@@ -4,14 +4,14 @@ import io
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from rich.cells import cell_len
 from rich.console import Console
 
+import shown_ticks
 from so101_robot.chunks.inference import Inference
 from so101_robot.chunks.scheduler import Planned
 from so101_robot.display.dashboard import Dashboard, choose_style
@@ -24,71 +24,27 @@ from so101_robot.guard.guard import Intervention, Verdict
 from so101_robot.joints import JOINTS
 from so101_robot.loop.tick import AttentionWarning, Tick
 from so101_robot.message import Message, Severity
+from so101_robot.state import ArmState
 
-POSE = np.array([-12.3, -61.2, 48.9, 71.0, -3.1, 42.0])
+POSE = shown_ticks.POSE
 TITLE = Title(
     "train/act · act, 11.2 M parameters", "mock arm, scene table", "front 96x96 · egl", "asynchronous"
 )
 
 
-class State(NamedTuple):
-    time_s: float
-    position: NDArray[np.float64]
-    answered: NDArray[np.bool_]
-    errors: NDArray[np.uint8]
-    health: Any
-
-
-class Health(NamedTuple):
-    load_percent: NDArray[np.float64]
-    voltage_v: NDArray[np.float64]
-    temperature_c: NDArray[np.float64]
-
-
-class Shares(NamedTuple):
-    latent: float
-    state: float
-    environment: float
-    vision: float
-    cameras: dict[str, float]
-    entropy: float
-    uniform: dict[str, float]
-
-
-SHARES = Shares(
-    0.112,
-    0.614,
-    0.0,
-    0.274,
-    {"front": 0.18, "wrist": 0.094},
-    0.81,
-    {"latent": 0.05, "state": 0.05, "front": 0.45},
-)
-HEALTH = Health(
-    np.array([4.0, 31, 83, 12, 2, np.nan]), np.full(6, 11.8), np.array([31.0, 42, 57, 38, 30, 66])
-)
+SHARES = shown_ticks.SHARES._replace(state=0.614, vision=0.274, cameras={"front": 0.18, "wrist": 0.094})
+HEALTH = shown_ticks.HEALTH._replace(load_percent=np.array([4.0, 31, 83, 12, 2, np.nan]))
 
 
 def make_tick(index: int = 0, **changes: Any) -> Tick:
+    """Without pictures, of a policy that looks at its joints."""
     time_s = index / 30
-    inference = Inference(np.zeros((50, 6)), SHARES, index, time_s, 0.112) if index % 10 == 0 else None  # type: ignore[arg-type]
+    answer = Inference(np.zeros((50, 6)), SHARES, index, time_s, 0.112) if index % 10 == 0 else None
     parts: dict[str, Any] = {
-        "index": index,
-        "phase": "run",
-        "time_s": time_s,
-        "unix_s": 0.0,
-        "late_s": 0.0002,
-        "state": State(time_s, POSE, np.ones(6, bool), np.zeros(6, np.uint8), HEALTH),
-        "frames": {},
-        "planned": Planned(POSE, inference, "chunk", index % 10, 0, 0.1),
-        "asked": POSE,
-        "verdict": Verdict(POSE, (), None),
-        "sent": POSE,
-        "goal": POSE + 0.5,
-        "stages_ms": {"read": 1.0, "plan": 3.0},
-        "fault": None,
+        "state": ArmState(time_s, POSE, np.ones(6, np.bool_), np.zeros(6, np.uint8), HEALTH),
+        "planned": Planned(POSE, answer, "chunk", index % 10, 0, 0.1),
     }
-    return Tick(**{**parts, **changes})
+    return shown_ticks.make_tick(index, pictures={}, **{**parts, **changes})
 
 
 def drawn(view: View, width: int, height: int | None = None) -> str:
@@ -169,7 +125,7 @@ def test_it_has_something_to_show_before_the_first_tick() -> None:
 def test_a_servo_that_complains_or_is_silent_is_named() -> None:
     answered = np.array([True, True, True, True, False, True])
     errors = np.array([0, 0, 0x20, 0, 0, 0], np.uint8)
-    view = View(TITLE, phase="run", tick=make_tick(state=State(0.0, POSE, answered, errors, None)))
+    view = View(TITLE, phase="run", tick=make_tick(state=ArmState(0.0, POSE, answered, errors, None)))
     text = drawn(view, 80)
     assert "overload" in next(line for line in text.splitlines() if "elbow_flex" in line)
     assert "no answer" in next(line for line in text.splitlines() if "wrist_roll" in line)
@@ -240,7 +196,7 @@ def test_a_policy_that_may_be_blind_is_told_as_a_hint_with_the_base_rate() -> No
 
 
 def test_what_a_fault_stands_for_is_not_told_twice() -> None:
-    state = State(0.0, POSE, np.ones(6, bool), np.array([0, 0, 0x20, 0, 0, 0], np.uint8), None)
+    state = ArmState(0.0, POSE, np.ones(6, bool), np.array([0, 0, 0x20, 0, 0, 0], np.uint8), None)
     assert list(notable(make_tick(state=state, fault="lost"))) == ["fault", "elbow_flex 32"]
     assert notable(make_tick(state=state, fault="lost", faults={"overload: elbow_flex": "too much"})) == {}
 

@@ -1,9 +1,9 @@
 """Episodes of a task in simulation while a policy is trained: what says which checkpoint is the best one.
 
-Held-out L1 says how well demonstrations are imitated, and two checkpoints that differ little by it can place 11 and 22
-of 24 boxes. So a checkpoint is played by the command that everybody uses, `so101-eval run`, in a process of its own
-(nothing of the training is touched, its random states least of all), in scenes that are kept for this: no study and
-no evaluation has them unless asked for by number.
+Held-out L1 says how well demonstrations are imitated, which did not tell the good training seeds from the bad ones in
+the studies (docs/study.md). So a checkpoint is played by the command that everybody uses, `so101-eval run`, in a
+process of its own (nothing of the training is touched, its random states least of all), in scenes that are kept for
+this: no study and no evaluation has them unless asked for by number.
 """
 
 import json
@@ -72,8 +72,6 @@ def play(checkpoint: Path, config: PlayedConfig, folder: Path) -> Wins:
     Raises:
         TrainError: they could not be played; the last line of the log is in it.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_suffix(".log")
     words = ["run", "--policies", f"trained={checkpoint}", f"--task={config.task}", "--scenarios=nominal"]
     words += [
@@ -81,8 +79,14 @@ def play(checkpoint: Path, config: PlayedConfig, folder: Path) -> Wins:
         f"--first_seed={FIRST_SCENE}",
         f"--output_dir={folder}",
     ]
-    with log.open("wb") as out:
-        code = subprocess.run([_command(), *words], stdout=out, stderr=out, check=False).returncode
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            code = subprocess.run([_command(), *words], stdout=out, stderr=out, check=False).returncode
+    except OSError as problem:  # no such command, a full disk
+        what = f"the episodes of {checkpoint.parent.name} could not be played"
+        raise TrainError(f"{what}: {problem.filename or log}: {first_line(problem)}") from problem
     if code:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [f"exit code {code}"]
         raise TrainError(f"the episodes of {checkpoint.parent.name} could not be played: {said[-1]} ({log})")

@@ -94,7 +94,7 @@ class FaultPlan:
         try:
             return cls._from_text(read_text(Path(source)), seed)
         except OSError as error:
-            raise ConfigError(f"cannot read the fault plan {source}: {error}") from None
+            raise ConfigError(f"cannot read the fault plan {source}: {first_line(error)}") from None
         except ValueError as error:  # also a ConfigError, which does not know the file
             raise ConfigError(f"{source}: {first_line(error)}") from None
 
