@@ -40,6 +40,10 @@ STALLED_S = 2.0
 LEAVE_S = 4.0
 """How long is waited for a camera to close: a read that hangs, and the driver. Then it is left to itself."""
 
+WARMED_UP_HERE = ("opencv", "zmq")
+"""Types whose pictures are waited for here. Where a camera sends none, LeRobot's own warm-up releases it under the
+thread that reads it; with a `zmq` camera that ends the whole program ("Fatal Python error: Aborted")."""
+
 SHORT_READS = ("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 """OpenCV's setting for how long a read waits for a camera that sends nothing [s]; its default of 10 s is as long as the
 arm is held for a camera, which can only be opened again when the read has returned."""
@@ -163,14 +167,18 @@ class LeRobotFrames:
         keep_reasons()
         os.environ.setdefault(*SHORT_READS)
         take_reason(camera)  # of an earlier life
+        own_warm_up = self._config.type in WARMED_UP_HERE
+        opened_s = time.monotonic()
         try:
-            camera.connect()
+            camera.connect(warmup=not own_warm_up)
             self._check_size(_first_picture(camera))
         except Exception as error:
             close(camera)
             if reason := take_reason(camera):
                 raise RuntimeError(reason) from error
             raise
+        if own_warm_up:
+            time.sleep(max(0.0, opened_s + getattr(self._config, "warmup_s", 0.0) - time.monotonic()))
         self.camera, self._is_open = camera, True
 
     def _open_again(self) -> None:
