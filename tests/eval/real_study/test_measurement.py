@@ -4,6 +4,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ from so101_eval.real_study.measurement.made import measurement_of
 from so101_eval.real_study.measurement.mat import FAR_M, HALF_WIDTH_M, NEAR_M, Mat
 from so101_eval.real_study.measurement.mat_pdf import write_mat
 from so101_eval.real_study.measurement.rendered import FRONT, Eyes, lens_of, pose_of
+from so101_eval.real_study.measurement.shown import LINE_PX, drawn_over, words
 from so101_eval.real_study.measurement.still import Still
 from so101_robot.mock.physics.world import World
 from so101_robot.preflight.findings import Level
@@ -238,6 +240,24 @@ def test_boxes_on_the_pallet_are_measured_in_its_frame(desk: Desk) -> None:
     assert [box.dv_mm for box in found.boxes] == pytest.approx([-3.0, 2.0], abs=1.2)
     turns = [(box.dyaw_deg, true) for box, true in zip(found.boxes, (6.0, -4.0), strict=True)]
     assert all(turn is None or turn == pytest.approx(true, abs=3.0) for turn, true in turns)
+
+    after = desk.eyes.pictures()[FRONT]
+    picture = drawn_over(after, asdict(found), ("box 1", "box 2"))
+
+    assert picture.shape == (480 + 3 * LINE_PX + 8, 640, 3)
+    assert words(asdict(found), ("box 1", "box 2"))[0] == "box 1: 6 mm off, turned by 6 deg"
+    for box in found.boxes:
+        seen, target = (np.array(outline) * (640, 480) for outline in (box.seen, box.target))
+        x, y = seen.mean(0).astype(int)
+        assert np.ptp(after[y, x].astype(int)) > 60, "a box is in the middle of its outline"
+        off_px = seen.mean(0) - target.mean(0)
+        dx_m, dy_m = (np.array(in_world(desk.reset.pallet, box.du_mm / 1000, box.dv_mm / 1000))
+                      - (desk.reset.pallet.x_m, desk.reset.pallet.y_m))  # fmt: skip
+        view = View(lens_of(desk.world.model), pose_of(desk.world.data))
+        there = view.project(np.array([(0.185, -0.115, 0.02), (0.185 + dx_m, -0.115 + dy_m, 0.02)]))
+        assert off_px == pytest.approx(there[1] - there[0], abs=1.0)
+    changed = np.abs(picture[:480].astype(int) - after).max(-1) > 60
+    assert 100 < changed.sum() < 1500, "lines were drawn"
 
 
 def test_a_box_that_nobody_moved_is_a_failure(desk: Desk) -> None:

@@ -22,7 +22,7 @@ from so101_eval.palletizing.score.placement import Placement as Against
 from so101_eval.palletizing.score.placement import Pose, assign, in_world, measure
 from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.measurement.colours import smooth
-from so101_eval.real_study.measurement.cubes import View, outline
+from so101_eval.real_study.measurement.cubes import View, around, outline
 from so101_eval.real_study.measurement.fits import grid, turn_between
 from so101_eval.real_study.measurement.looking import AGREE_M, Look, gain, on_pallet, on_table, unmoved
 from so101_eval.real_study.measurement.mat import Mat
@@ -41,6 +41,9 @@ MOVED_PX = 1.5
 AROUND_M = 0.045
 """Round pick area and pallet: where boxes are looked for."""
 PALLET_GRID_M = 0.008
+SURE_MM, SURE_DEG = 1.0, 1.5
+"""A placement is called good or bad where it is this far from its limit, as far as nine in ten errors go."""
+NO_TURN = "its turn is not certain"
 CLIPPED = 0.20
 """Share of the picture that may be white without anything in it."""
 
@@ -193,9 +196,7 @@ class Camera:
             return Offset(box, None, None, None, look.why_not)
         off_mm = 1000 * (place[:2] - (start.x_m, start.y_m))
         turn = math.degrees(turn_between(float(place[2]), start.yaw_rad)) if look.turned else None
-        return Offset(
-            box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else "its turn is not certain"
-        )
+        return Offset(box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else NO_TURN)
 
     def _starts(self, picture: NDArray[np.float64], view: View, reset: Reset) -> list[Look]:
         targets = np.array([(box.x_m, box.y_m, box.yaw_rad) for box in reset.boxes])
@@ -237,7 +238,7 @@ class Camera:
             and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m, brighter)
             for box, look in enumerate(starts)
         ]
-        return self._against_slots(looks, still, reset, pallet, last.rms_px)
+        return self._against_slots(looks, still, reset, pallet, last.view, last.rms_px)
 
     def _pallet(self, reset: Reset) -> PalletStart:
         if self._mat is None:
@@ -282,6 +283,7 @@ class Camera:
         still: list[bool],
         reset: Reset,
         pallet: PalletStart,
+        view: View,
         rms_px: float | None,
     ) -> Placement:
         rows: list[list[Against]] = []
@@ -295,26 +297,45 @@ class Camera:
         boxes: list[Placed] = []
         goods: list[bool | None] = []
         for box, slot in enumerate(assign(rows)):
-            (look, _), at = looks[box], rows[box][slot]
+            (look, layer), at, edge_m = looks[box], rows[box][slot], reset.boxes[box].edge_m
+            ideal = self._task.slots[slot]
+            middle = (*in_world(pallet, ideal.u_m, ideal.v_m), pallet.yaw_rad)
+            target = _outlined(np.array(middle), ideal.layer, edge_m, view)
             if look.place is None:
                 goods.append(False if still[box] else None)
                 why = "it lies where it started" if still[box] else look.why_not
-                boxes.append(Placed(box, None, None, None, why))
+                boxes.append(Placed(box, None, None, None, why, target))
                 continue
-            boxes.append(Placed(box, at.du_mm, at.dv_mm, at.yaw_deg if look.turned else None,
-                                "" if look.turned else "its turn is not certain"))  # fmt: skip
-            goods.append(self._good(at, look.turned))
+            good, why = self._good(at, look.turned)
+            goods.append(good)
+            yaw_deg, seen = at.yaw_deg if look.turned else None, _outlined(look.place, layer, edge_m, view)
+            boxes.append(Placed(box, at.du_mm, at.dv_mm, yaw_deg, why, target, seen))
         success = False if False in goods else None if None in goods else True
         fits = [look.fit for look, _ in looks if look.fit is not None and look.place is not None]
         details = {"tags_rms_px": rms_px} if rms_px is not None else {}
         return Placement(tuple(boxes), success, max((fit.misfit_px for fit in fits), default=None), details)
 
-    def _good(self, at: Against, turned: bool) -> bool | None:
-        """Within the study's tolerances; None: it depends on a turn that is not certain."""
-        near = at.error_mm <= self._tolerances.placed_mm and at.overhang_mm <= 1.0
-        if not near:
-            return False
-        return abs(at.yaw_deg) <= self._tolerances.placed_deg if turned else None
+    def _good(self, at: Against, turned: bool) -> tuple[bool | None, str]:
+        """Within the study's tolerances; None, with the reason, where that depends on what is not known so exactly."""
+        most = self._tolerances
+        if at.error_mm > most.placed_mm + SURE_MM or at.overhang_mm > 2 * SURE_MM:
+            return False, "" if turned else NO_TURN
+        if not turned:
+            return None, NO_TURN
+        if abs(at.yaw_deg) > most.placed_deg + SURE_DEG:
+            return False, ""
+        near = at.error_mm > most.placed_mm - SURE_MM or at.overhang_mm > 0
+        if near or abs(at.yaw_deg) > most.placed_deg - SURE_DEG:
+            return None, "it is too near to the limit to say whether it is within"
+        return True, ""
+
+
+def _outlined(place: NDArray[np.float64], layer: int, edge_m: float, view: View) -> Outline:
+    """Of a box on the pallet."""
+    points = (around(place, PALLET_M[2] + layer * BOX_M, edge_m, view) + 0.5) / np.array(
+        view.lens.size_px, float
+    )
+    return tuple((round(x, 4), round(y, 4)) for x, y in points.tolist())
 
 
 def _nothing(reset: Reset, why: str) -> Placement:
