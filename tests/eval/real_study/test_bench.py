@@ -152,5 +152,8 @@ def test_the_rig_check_asks_whether_cameras_moved_and_whether_their_exposure_is_
     update(path_of(robot.calibration_fpath), "front", now, locks=(held,))
     update(path_of(robot.calibration_fpath), "wrist", now, locks=(refused,))
     front, wrist = exposure(robot)  # type: ignore[arg-type]
-    assert (front.level, front.text) == (Level.OK, "locked at 120 on 2026-11-30 00:00:00+00:00")
-    assert (wrist.level, wrist.text) == (Level.WARN, "not locked: it reports 80")
+    assert (front.level, front.text) == (Level.OK, "front: locked at 120 on 2026-11-30 00:00:00+00:00")
+    assert (wrist.level, wrist.text) == (
+        Level.WARN,
+        "wrist: not locked: it reports 80; expected: locked - so101-calibrate cameras lock",
+    )

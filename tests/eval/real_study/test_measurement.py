@@ -245,7 +245,9 @@ def test_boxes_on_the_pallet_are_measured_in_its_frame(desk: Desk) -> None:
     picture = drawn_over(after, asdict(found), ("box 1", "box 2"))
 
     assert picture.shape == (480 + 3 * LINE_PX + 8, 640, 3)
-    assert words(asdict(found), ("box 1", "box 2"))[0] == "box 1: 6 mm off, turned by 6 deg"
+    assert re.fullmatch(
+        r"box 1: [56] mm off, turned by [4-8] deg", words(asdict(found), ("box 1", "box 2"))[0]
+    )
     for box in found.boxes:
         seen, target = (np.array(outline) * (640, 480) for outline in (box.seen, box.target))
         x, y = seen.mean(0).astype(int)
@@ -258,6 +260,22 @@ def test_boxes_on_the_pallet_are_measured_in_its_frame(desk: Desk) -> None:
         assert off_px == pytest.approx(there[1] - there[0], abs=1.0)
     changed = np.abs(picture[:480].astype(int) - after).max(-1) > 60
     assert 100 < changed.sum() < 1500, "lines were drawn"
+
+
+def test_what_is_too_near_to_a_limit_is_measured_and_not_judged(desk: Desk) -> None:
+    before = desk.start()
+    desk.place(0, 0.0, 0.0, 9.5)
+    desk.place(1, 0.0, 0.0, 0.0)
+
+    near = desk.camera.placement(before, desk.eyes.pictures(), desk.reset)
+    desk.place(0, 0.0, 0.0, 16.0)
+    beyond = desk.camera.placement(before, desk.eyes.pictures(), desk.reset)
+
+    assert near.success is None
+    assert near.boxes[0].dyaw_deg == pytest.approx(9.5, abs=1.6)
+    assert "too near to the limit" in near.boxes[0].why_not
+    assert beyond.success is False
+    assert beyond.boxes[0].dyaw_deg == pytest.approx(16.0, abs=1.6)
 
 
 def test_a_box_that_nobody_moved_is_a_failure(desk: Desk) -> None:

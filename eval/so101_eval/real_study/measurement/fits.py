@@ -24,7 +24,7 @@ STEPS = ((0.004, 0.20), (0.002, 0.10), (0.001, 0.05), (0.0005, 0.025), (0.0002, 
 ROUGH_M = 0.001
 """Steps from here on are judged by few samples an edge: what they have wrong is put right by the smaller ones."""
 AROUND = np.array([(x, y, turn) for x in (-1, 0, 1) for y in (-1, 0, 1) for turn in (-1, 0, 1)], float)
-EDGE_STEP_M, EDGE_TURNS = 0.002, np.deg2rad(np.arange(-42.0, 43.0, 6.0))
+EDGE_STEP_M, EDGE_TURNS = 0.002, np.deg2rad(np.arange(-15.0, 16.0, 5.0))
 QUARTER = math.pi / 2
 PROBE_M, PROBE_RAD = 0.003, math.radians(6)
 """How far the best place is moved to see whether it is well determined."""
@@ -142,8 +142,8 @@ class Edges:
         weight[..., :: cubes.samples] = 0.0  # a corner has no normal
         return (np.sqrt(np.maximum(change, 0)) * weight).sum((1, 2)) / (weight.sum((1, 2)) + 1e-9)
 
-    def fit(self, near: Floats, bottom_m: float, reach_m: float = 0.004) -> Floats:
-        """(3,) the best place, searched for up to `reach_m` about `near`, in all turns."""
+    def fit(self, near: Floats, bottom_m: float, reach_m: float = 0.006) -> Floats:
+        """(3,) the best place, searched for up to `reach_m` and 15 deg about `near`."""
         steps = np.arange(-round(reach_m / EDGE_STEP_M), round(reach_m / EDGE_STEP_M) + 1) * EDGE_STEP_M
         offs = np.stack(np.meshgrid(steps, steps, EDGE_TURNS, indexing="ij"), axis=-1).reshape(-1, 3)
 

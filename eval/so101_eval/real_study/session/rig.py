@@ -18,7 +18,7 @@ def camera_checks(robot: SO101) -> dict[str, Callable[[], list[Finding]]]:
 
 
 def exposure(robot: SO101) -> list[Finding]:
-    """Whether each camera's exposure was locked, as its file says: one that adjusts itself changes what policies see."""
+    """Whether each camera's exposure was locked, by its file: one that adjusts itself changes what policies see."""
     if robot.mock is not None:
         return [Finding(Level.OK, EXPOSURE, "", "simulated cameras do not adjust themselves")]
     path = path_of(robot.calibration_fpath)
