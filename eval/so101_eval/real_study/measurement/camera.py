@@ -6,7 +6,6 @@ the pallet's frame. What is not certain is null, with the reason.
 """
 
 import math
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +23,10 @@ from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.measurement.colours import smooth
 from so101_eval.real_study.measurement.cubes import View, around, outline
 from so101_eval.real_study.measurement.fits import grid, turn_between
-from so101_eval.real_study.measurement.looking import AGREE_M, Look, gain, on_pallet, on_table, unmoved
+from so101_eval.real_study.measurement.looking import Look, gain, on_pallet, on_table, unmoved
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.protocol import Offset, Outline, Pictures, Placed, Placement
+from so101_eval.real_study.measurement.stacked import Stood, apart, layers, sure_of_layer
 from so101_robot.preflight.findings import Finding, Level
 
 FRONT = "front"
@@ -231,13 +231,13 @@ class Camera:
             return _nothing(reset, f"the camera moved by {moved:.1f} px in the trial")
         start, end = smooth(before[self._name]), smooth(after[self._name])
         starts = self._starts(start, last.view, reset)
-        looks = self._ends(start, end, last.view, starts, reset, pallet)
         brighter = gain(start, end)
         still = [
             look.fit is not None
             and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m, brighter)
             for box, look in enumerate(starts)
         ]
+        looks = self._ends(start, end, last.view, starts, reset, pallet, still)
         return self._against_slots(looks, still, reset, pallet, last.view, last.rms_px)
 
     def _pallet(self, reset: Reset) -> PalletStart:
@@ -254,11 +254,12 @@ class Camera:
         starts: list[Look],
         reset: Reset,
         pallet: PalletStart,
-    ) -> list[tuple[Look, int]]:
+        still: list[bool],
+    ) -> list[Stood]:
         """Each box and its layer."""
         seen = [(box, look.colours) for box, look in enumerate(starts) if look.colours is not None]
         missing = [f"at the start: {look.why_not}" for look in starts]
-        looks = [(Look(None, None, None, missing[box]), 0) for box in range(len(starts))]
+        looks = [Stood(Look(None, None, None, missing[box]), 0) for box in range(len(starts))]
         if not seen:
             return looks
         half_u, half_v = PALLET_M[0] / 2 + 0.012, PALLET_M[1] / 2 + 0.012
@@ -273,13 +274,13 @@ class Camera:
             start, end, view, [colours for _, colours in seen], [reset.boxes[box].edge_m for box, _ in seen],
             places, np.array(rim), bottoms,
         )  # fmt: skip
-        for (box, _), layer, row in zip(seen, _layers(table), table, strict=True):
-            looks[box] = (row[layer], layer)
-        return _apart(looks)
+        for (box, _), layer, row in zip(seen, layers(table), table, strict=True):
+            looks[box] = Stood(row[layer], layer, row)
+        return apart(sure_of_layer(looks, still))
 
     def _against_slots(
         self,
-        looks: list[tuple[Look, int]],
+        looks: list[Stood],
         still: list[bool],
         reset: Reset,
         pallet: PalletStart,
@@ -287,7 +288,7 @@ class Camera:
         rms_px: float | None,
     ) -> Placement:
         rows: list[list[Against]] = []
-        for box, (look, layer) in enumerate(looks):
+        for box, (look, layer, _) in enumerate(looks):
             edge_m = reset.boxes[box].edge_m
             x, y, yaw = (1.0, 1.0, 0.0) if look.fit is None else look.fit.place.tolist()
             if (place := look.place) is not None:
@@ -297,7 +298,7 @@ class Camera:
         boxes: list[Placed] = []
         goods: list[bool | None] = []
         for box, slot in enumerate(assign(rows)):
-            (look, layer), at, edge_m = looks[box], rows[box][slot], reset.boxes[box].edge_m
+            (look, layer, _), at, edge_m = looks[box], rows[box][slot], reset.boxes[box].edge_m
             ideal = self._task.slots[slot]
             middle = (*in_world(pallet, ideal.u_m, ideal.v_m), pallet.yaw_rad)
             target = _outlined(np.array(middle), ideal.layer, edge_m, view)
@@ -311,7 +312,7 @@ class Camera:
             yaw_deg, seen = at.yaw_deg if look.turned else None, _outlined(look.place, layer, edge_m, view)
             boxes.append(Placed(box, at.du_mm, at.dv_mm, yaw_deg, why, target, seen))
         success = False if False in goods else None if None in goods else True
-        fits = [look.fit for look, _ in looks if look.fit is not None and look.place is not None]
+        fits = [look.fit for look, *_ in looks if look.fit is not None and look.place is not None]
         details = {"tags_rms_px": rms_px} if rms_px is not None else {}
         return Placement(tuple(boxes), success, max((fit.misfit_px for fit in fits), default=None), details)
 
@@ -345,47 +346,6 @@ def _nothing(reset: Reset, why: str) -> Placement:
 def _moved_px(first: View, last: View, pallet: PalletStart) -> float:
     points = np.array([(*in_world(pallet, u, v), 0.02) for u in (-0.04, 0.04) for v in (-0.04, 0.04)])
     return float(np.linalg.norm(first.project(points) - last.project(points), axis=-1).max())
-
-
-def _layers(table: list[list[Look]]) -> list[int]:
-    """The layer of each box: what fits best, where every box above the deck has one below it."""
-    heights = range(len(table[0]))
-    best, chosen = -math.inf, [0] * len(table)
-    for layers in product(heights, repeat=len(table)):
-        rows = [row[layer] for row, layer in zip(table, layers, strict=True)]
-        if not all(_carried(look, layer, rows, layers) for look, layer in zip(rows, layers, strict=True)):
-            continue
-        total = sum(look.fit.score for look in rows if look.fit is not None)
-        if total > best:
-            best, chosen = total, list(layers)
-    return chosen
-
-
-def _carried(look: Look, layer: int, rows: list[Look], layers: tuple[int, ...]) -> bool:
-    if layer == 0 or look.fit is None:
-        return layer == 0
-    return any(
-        other.fit is not None
-        and below == layer - 1
-        and float(np.linalg.norm(other.fit.place[:2] - look.fit.place[:2])) < BOX_M / 2
-        for other, below in zip(rows, layers, strict=True)
-    )
-
-
-def _apart(looks: list[tuple[Look, int]]) -> list[tuple[Look, int]]:
-    """Two boxes at one place are one that was seen twice: neither is certain."""
-    doubtful = set[int]()
-    for a, (look, layer) in enumerate(looks):
-        for b, (other, below) in enumerate(looks[:a]):
-            if look.fit is None or other.fit is None or layer != below or look.why_not or other.why_not:
-                continue
-            if float(np.linalg.norm(look.fit.place[:2] - other.fit.place[:2])) < BOX_M - 4 * AGREE_M:
-                doubtful |= {a, b}
-    why = "another box seems to be at the same place"
-    return [
-        (look._replace(why_not=why) if box in doubtful else look, layer)
-        for box, (look, layer) in enumerate(looks)
-    ]
 
 
 def _way(off_mm: float, plus: str, minus: str) -> str:
