@@ -43,7 +43,7 @@ def drawn_over(picture: Picture, measured: Mapping[str, Any], names: Sequence[st
         for box in measured["boxes"]:
             if len(box.get(name, ())):
                 corners = np.rint(np.array(box[name]) * size * 8 - 4).astype(np.int32)
-                cv2.polylines(large, [corners[:, None]], True, colour, 1, cv2.LINE_AA, shift=3)
+                cv2.polylines(large, [corners[:, None]], True, colour, 2, cv2.LINE_AA, shift=3)
     lines = [*words(measured, names), LEGEND]
     strip = np.zeros((LINE_PX * len(lines) + 8, size[0], 3), np.uint8)
     for number, line in enumerate(lines, 1):
