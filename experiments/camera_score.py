@@ -402,14 +402,14 @@ def _line(name: str, rows: list[dict[str, Any]], layer: int | None = None) -> st
     verdicts = f"{right} / {len(said) - right} / {len(rows) - len(said)}" if layer is None else ""
     return (
         f"| {name} ({len(rows)}) | {len(ends_of)} | {_share(len(ends_of) - off.size, len(ends_of))} "
-        f"| {errors} | {np.quantile(turns, 0.95):.1f} deg | {verdicts} |"
+        f"| {errors} | {'' if np.isnan(turns).all() else f'{np.quantile(turns, 0.95):.1f} deg'} | {verdicts} |"
     )
 
 
 def _share(count: int, total: int) -> str:
     """With its exact interval; what was never seen has the one-sided bound."""
     low, high = clopper_pearson(count, total, 0.05 if count else 0.1)[:2]
-    return f"{100 * count / total:.1f} % [{100 * low:.1f}, {100 * high:.2g}]"
+    return f"{100 * count / total:.1f} % [{100 * low:.1f}, {100 * high:.{1 if high > 0.01 else 2}f}]"
 
 
 def main(arguments: Sequence[str]) -> int:
