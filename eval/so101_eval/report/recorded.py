@@ -7,6 +7,7 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -41,10 +42,10 @@ def recorded(folder: Path, record: EpisodeRecord, size: tuple[int, int], rate: F
     """
     media = record.media or {}
     path = _inside(folder, f"{media.get('trial')}/{CLIP}")
+    pictures: list[Picture] = []
     try:
         with av.open(str(path)) as container:
             filmed_at = container.streams.video[0].average_rate or rate
-            pictures: list[Picture] = []
             for number, frame in enumerate(container.decode(video=0)):
                 picture: Picture | None = None
                 while len(pictures) / rate <= number / filmed_at:
@@ -54,7 +55,7 @@ def recorded(folder: Path, record: EpisodeRecord, size: tuple[int, int], rate: F
         if measured := media.get("measured"):
             still = np.asarray(Image.open(_inside(folder, measured)).convert("RGB"), np.uint8)
             pictures += [fitted(still, size)] * round(MEASURED_S * rate)
-    except (av.FFmpegError, UnidentifiedImageError, OSError, IndexError) as problem:
+    except (FFmpegError, UnidentifiedImageError, OSError, IndexError) as problem:
         raise EvalError(f"{record.key}: its film cannot be shown: {problem}") from problem
     if not pictures:
         raise EvalError(f"{record.key}: {path} holds no picture")
