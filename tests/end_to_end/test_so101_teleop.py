@@ -1,6 +1,8 @@
 """so101-teleop as a whole, in lockstep: a scripted hand leads, the follower follows, demonstrations are kept."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+from so101_calibration.cli import CALIBRATE
 from so101_eval.cli import DATA
+from so101_policy.command_line.command_shell import Command
 from so101_robot.cli import REPLAY, TELEOP
 from so101_robot.commands.flags import normalised, parse_as
 from so101_robot.commands.teleop import teleoperate
@@ -145,3 +149,60 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(
         assert words in said, said
         assert said.count("so101-teleop: ") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# the page -----
+
+PAGE = Path(__file__).parents[2] / "docs" / "leader_and_recording.md"
+OF_THE_PAGE = {command.name: command for command in (TELEOP, CALIBRATE, DATA)}
+
+
+def on_the_page() -> list[list[str]]:
+    """The commands of docs/leader_and_recording.md, in order."""
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return [shlex.split(line[2:]) for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def chosen(words: list[str]) -> tuple[Command, list[str]]:
+    """The command, or its part, and its arguments."""
+    command = OF_THE_PAGE[words[0]]
+    part = command.chosen(words[1:])
+    assert part is not None
+    return part, words[2:] if command.parts else words[1:]
+
+
+def test_every_flag_on_the_page_exists_and_every_name_of_lerobots_is_taken() -> None:
+    commands = on_the_page()
+    assert len(commands) >= 7
+    for words in commands:
+        command, arguments = chosen(words)
+        command.check_flags([argument for argument in arguments if argument.startswith("-")])
+    table = PAGE.read_text().partition("| `lerobot-record` | here |")[2].partition("\n\n")[0]
+    theirs, ours = [], []
+    for row in table.splitlines()[2:]:
+        left, right = row.strip("| ").split(" | ")
+        theirs += re.findall(r"`(--\S+)`", left)
+        ours += re.findall(r"`(--\S+)`", right)
+    assert [TELEOP.other_names[flag] for flag in theirs] == ours
+    assert len(theirs) == 8
+
+
+@pytest.mark.slow
+def test_the_page_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    followed = 0
+    for words in on_the_page():
+        if any(word.startswith("/dev/") for word in re.split("[= ]", " ".join(words))):
+            continue
+        quick = (
+            [*SMALL, "--robot.mock.realtime_factor=0", "--dashboard=off"]
+            if words[0] == "so101-teleop"
+            else []
+        )
+        assert OF_THE_PAGE[words[0]].main([*words[1:], *quick]) == 0, words
+        followed += 1
+    assert followed >= 5
+    assert "ms to the joints" in capsys.readouterr().out
+    assert LeRobotDataset("me/wave", root=tmp_path / "wave").num_episodes == 3
