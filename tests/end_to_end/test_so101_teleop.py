@@ -20,6 +20,7 @@ from so101_robot.commands.teleop_config import TeleopConfig
 from so101_robot.leader.leader import Leader
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.motion.soft_start import SOFT_SPEED
+from so101_robot.preflight.findings import PreflightError
 from so101_robot.runs.log import read_ticks
 
 pytestmark = pytest.mark.timeout(600)
@@ -110,10 +111,11 @@ def test_a_run_of_a_leader_is_played_again_by_so101_replay(recorded: Path, tmp_p
 def test_a_leader_that_is_lost_makes_the_arm_hold_and_then_go_home(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [*MOCKS, "--fps=30", f"--output_dir={tmp_path / 'run'}"]
+    flags = [*MOCKS, "--fps=30", "--duration_s=20", f"--output_dir={tmp_path / 'run'}"]
     config = parse_as(TeleopConfig, normalised(flags))
     arm = MockArm(MockConfig(camera_fps=1, realtime_factor=0), leader=True)
     arm.add_fault({"fault": "unplug", "at_s": 2.0})
+    arm.servos.set(1, "Torque_Enable", 1)  # as another program may have left it
     assert teleoperate(config, flags, leader=Leader(config.teleop, arm)) == 1
     assert "so101-teleop: the leader: " in capsys.readouterr().err
     ticks = ticks_of(tmp_path / "run")
@@ -123,6 +125,18 @@ def test_a_leader_that_is_lost_makes_the_arm_hold_and_then_go_home(
     assert all(tick["sent"] is None for tick in held)
     assert held[0]["faults"].keys() == {"leader silent"}
     assert ticks[-1]["phase"] == "home"
+    assert [arm.servos.get(index, "Torque_Enable") for index in range(6)] == [0] * 6, "a hand has to move it"
+    assert "the leader was under torque and was let go: shoulder_lift" in str(ticks[0]["messages"])
+
+
+def test_a_leader_at_the_wrong_supply_stops_the_run_before_anything_moves(tmp_path: Path) -> None:
+    flags = [*MOCKS, "--duration_s=0.1", f"--output_dir={tmp_path / 'run'}"]
+    config = parse_as(TeleopConfig, normalised(flags))
+    arm = MockArm(MockConfig(camera_fps=1, realtime_factor=0), leader=True)
+    arm.servos.set(3, "Max_Voltage_Limit", 80)  # a 7.4 V servo, at 12 V
+    with pytest.raises(PreflightError, match="leader's supply, servo 4"):
+        teleoperate(config, flags, leader=Leader(config.teleop, arm))
+    assert not (tmp_path / "run" / "ticks.jsonl").exists()
 
 
 def test_what_cannot_be_is_one_message_and_exit_code_2(
