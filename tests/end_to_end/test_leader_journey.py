@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -113,3 +114,33 @@ def test_so101_teleop_that_is_killed_while_it_records_has_kept_every_episode_bef
     assert DATA.main(["check", str(root)]) == 0
     assert not next_of(root).exists()
     assert torque(arms[0]) == [0] * 6, "home, and let go"
+
+
+def test_a_person_records_by_keys_in_a_terminal(tmp_path: Path) -> None:
+    asked = [
+        "-m", "so101_robot.commands.teleop", "--robot.port=mock", "--teleop.port=mock", "--robot.mock.width=32",
+        "--robot.mock.height=32", "--dashboard=plain", "--clip=false", f"--output_dir={tmp_path / 'run'}",
+        "--record.repo_id=me/keys", f"--record.root={tmp_path / 'keys'}", "--record.task=wave",
+    ]  # fmt: skip
+    program = pexpect.spawn(sys.executable, asked, encoding="utf-8", timeout=120, dimensions=(40, 200))
+    program.expect("keys: n")
+    program.expect("and follows it")
+    program.send("n")
+    program.expect("episode 1 of 50 is being recorded")
+    time.sleep(1.0)
+    program.send("\x1b[C")
+    program.expect("did the episode succeed")
+    program.send("y")
+    program.expect("episode 1 of 50 is saved")
+    program.send(" ")
+    program.expect("episode 2 of 50 is being recorded")
+    program.send("r")
+    program.expect("it is recorded again")
+    program.send("q")
+    program.expect("1 episodes recorded, 1 thrown away")
+    program.expect(pexpect.EOF)
+    program.close()
+    assert program.exitstatus == 0
+    found = LeRobotDataset("me/keys", root=tmp_path / "keys")
+    assert bool(found[found.num_frames - 1]["next.success"])
+    assert found.num_frames >= 15
