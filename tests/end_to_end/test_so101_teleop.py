@@ -98,6 +98,7 @@ def test_the_demonstrations_are_a_dataset_that_the_check_passes_and_nothing_else
     assert sorted(path.name for path in recorded.iterdir()) == ["hand.yaml", "run", "set"]
 
 
+@pytest.mark.slow
 def test_a_run_of_a_leader_is_played_again_by_so101_replay(recorded: Path, tmp_path: Path) -> None:
     asked = [
         "--robot.mock.realtime_factor=0",

@@ -114,19 +114,7 @@ def _driven(
         let_go = leader.free()
         source = LeaderSource(leader, robot.guard, robot.clock, told)
         caught_up.append(lambda: source.caught_up)
-        words = f"leader at {config.teleop.port}"
-        title = Title(
-            policy=words,
-            arm=compose.arm_title(run),
-            cameras=_cameras(robot),
-            chunks="teleoperation",
-            looks=False,
-            plays="the leader drives",
-        )
-        shown += [run_log, *watching.film(run, folder), *compose.dashboard(run, title)]
-        if page is not None:
-            page.begin(title, robot.joint_limits())
-            shown.append(page)
+        shown += [run_log, *_displays(config, run, robot, folder, page)]
         if let_go:
             told(Message(f"the leader was under torque and was let go: {', '.join(let_go)}"))
         if recorder is not None and keys.available:
@@ -138,12 +126,32 @@ def _driven(
         summary = run_log.summary()
     lost = note_losses(run_log, side, summary, NAME)
     conclude(outcome, summary, run_log.folder, side, NAME)
-    say(lag.in_words(summary["leader"]))
+    delay = lag.in_words(summary["leader"])
+    say(delay)
     lost |= tell_recording(recorder)
     if page is not None:
         wrong = [] if outcome.error is None else [in_words(outcome.error)]
-        page.finish(Result([*wrong, lag.in_words(summary["leader"])], False if wrong else None, str(folder)))
+        page.finish(Result([*wrong, delay], False if wrong else None, str(folder)))
     return FAILED if lost else exit_code(outcome, stop)
+
+
+def _displays(
+    config: TeleopConfig, run: RunConfig, robot: SO101, folder: Path, page: RunPage | None
+) -> list[Observer]:
+    """What a person watches: film, dashboard, page."""
+    title = Title(
+        policy=f"leader at {config.teleop.port}",
+        arm=compose.arm_title(run),
+        cameras=_cameras(robot),
+        chunks="teleoperation",
+        looks=False,
+        plays="the leader drives",
+    )
+    shown = [*watching.film(run, folder), *compose.dashboard(run, title)]
+    if page is not None:
+        page.begin(title, robot.joint_limits())
+        shown.append(page)
+    return shown
 
 
 def connect(robot: SO101, leader: Leader, was_follower: bool) -> None:
@@ -271,11 +279,12 @@ def _cameras(robot: SO101) -> str:
 
 
 def _tell_all(observers: Sequence[Observer]) -> Callable[[Message], None]:
-    """A word to all that are in the list when it is said."""
+    """A word to all that are in the list when it is said. One that fails is dropped by the loop, with its next tick."""
 
     def tell(message: Message) -> None:
         for observer in observers:
-            observer.on_message(message)
+            with contextlib.suppress(Exception):
+                observer.on_message(message)
 
     return tell
 
