@@ -22,8 +22,8 @@ from so101_robot.bus import setup as startup
 from so101_robot.bus.calibration import Calibration
 from so101_robot.bus.sdk import Opener
 from so101_robot.bus.setup import Registers
-from so101_robot.bus.so101_bus import SO101Bus
-from so101_robot.errors import BusError, BusTimeoutError, CalibrationError, ConfigError
+from so101_robot.bus.so101_bus import BusState, SO101Bus
+from so101_robot.errors import BusError, BusTimeoutError, CalibrationError, ConfigError, PortError
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS, named_servo
 from so101_robot.leader.config_leader import LeaderConfig
 from so101_robot.mock.config import MockConfig
@@ -80,6 +80,7 @@ class Leader:
         """(6, 87) the registers that `open` has read."""
         self._bus = SO101Bus(config.port, _lerobots(self.calibration))
         self._roll_deg = math.nan
+        self._away = False
 
     def _require_names(self) -> None:
         config = self.config
@@ -176,7 +177,7 @@ class Leader:
                 self._hand.watch(now_s)
             self.mock.advance_to(round(now_s * 1e6))
             before_us = self.mock.now_us
-        state = self._bus.read_state(False, now_s)
+        state = self._state(now_s)
         if not state.answered.all():
             raise BusTimeoutError(self._bus.describe_silence(state.answered.tolist()))
         position = self._bus.to_joint(state.position_steps)
@@ -189,6 +190,25 @@ class Leader:
         self._bus.disconnect(disable_torque=False)
         if self.mock is not None and self._owns_mock:
             self.mock.close()
+
+    def _state(self, now_s: float) -> BusState:
+        """Of the bus; a port that went away is opened anew when it is asked next."""
+        try:
+            if self._away:
+                self._come_back()
+            return self._bus.read_state(False, now_s)
+        except PortError:
+            self._away = self.mock is None
+            raise
+
+    def _come_back(self) -> None:
+        """Open the port again. Raises PortError, or BusError where another arm is there now."""
+        self._bus.move_to(self.config.port)
+        self.rows = self._bus.read_registers()
+        if calibrations.differences(self.calibration, calibrations.of(startup.stored_calibration(self.rows))):
+            raise BusError(f"another arm is at {self.config.port} now")
+        self.free()
+        self._away = False
 
     def _calibration(self) -> Calibration:
         if self.mock is not None:

@@ -10,7 +10,7 @@ import pytest
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands.teleop import connect
-from so101_robot.errors import CalibrationError, ConfigError, PortError, RobotError
+from so101_robot.errors import BusError, CalibrationError, ConfigError, PortError, RobotError
 from so101_robot.joints import GRIPPER
 from so101_robot.leader.config_leader import LeaderConfig
 from so101_robot.leader.leader import Leader
@@ -141,3 +141,30 @@ def test_a_leader_without_port_or_id_is_asked_for_it(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"--teleop.id is missing.*has mine"):
         Leader(LeaderConfig(port="/dev/a", calibration_dir=tmp_path))
+
+
+def test_a_leader_whose_cable_was_out_is_read_again_unless_another_arm_came_back(tmp_path: Path) -> None:
+    arm = MockArm(MockConfig(), plant=IdealPlant(), leader=True)
+    (tmp_path / "leader.json").write_text(json.dumps(arm.calibration_fields))
+    terminal = Terminal(arm, link=tmp_path / "port")
+    leader = Leader(LeaderConfig(port=str(tmp_path / "port"), id="leader", calibration_dir=tmp_path))
+    try:
+        leader.open()
+        before = leader.read(0.0).position
+        terminal.do(terminal.server.unplug)
+        for now_s in (0.1, 0.2):
+            with pytest.raises(PortError):
+                leader.read(now_s)
+        terminal.do(terminal.server.replug)
+        assert leader.read(0.3).position.tolist() == before.tolist()
+        terminal.do(terminal.server.unplug)
+        with pytest.raises(PortError):
+            leader.read(0.4)
+        arm.servos.set(2, "Homing_Offset", 77)
+        terminal.do(terminal.server.replug)
+        for now_s in (0.5, 0.6):
+            with pytest.raises(BusError, match="another arm"):
+                leader.read(now_s)
+    finally:
+        leader.close()
+        terminal.close()
