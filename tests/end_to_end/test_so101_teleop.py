@@ -70,7 +70,7 @@ def test_the_follower_is_led_slowly_to_the_leader_then_follows_and_the_summary_h
     step = np.abs(np.diff(sent, axis=0)).max(axis=1)
     assert step[:20].max() <= SOFT_SPEED / 30 + 0.2, "a ramp, whatever the leader does meanwhile"
     assert sent[:, 0].max() > 25
-    assert sent[-60:, 0].min() < 0
+    assert sent[:, 0].min() < -10
     summary = json.loads((recorded / "run" / "summary.json").read_text())
     assert 20 < summary["leader"]["to_joints_ms"] < 250
     assert 1.0 < summary["leader"]["to_servos_ms"]["p50"] < 5.0, "the wires' time: six reads and one write"
