@@ -235,7 +235,7 @@ class Guard:
         asked, fault = _as_pose(action, self.lower.shape)
         # also when there is a fault: it remembers time stamps
         stale = self._stale(state, frame_ages_s, now_s, now_s if looked_s is None else looked_s)
-        if self._measures and np.isfinite(state.position).all():
+        if self._measures:
             self._measured.see(state.time_s, state.position)
         allowance = self._load_limits.judge(state)
         if self._parking and allowance.stop:
@@ -261,14 +261,19 @@ class Guard:
         # a joint that is outside its limits may stay where it is, and come back
         inside = np.clip(asked, np.minimum(self.lower, last), np.maximum(self.upper, last))
         limit = self._motion.speed * allowance.speed
-        speed_up, speed_down = self._measured.allowed(limit, last, self._velocity)
-        pulled = self._measured.pulled_back(self._motion.speed, last, self._motion.step)
+        speed_up, speed_down, pulled = limit, limit, None
+        if not self._measured.is_calm(limit, last):
+            speed_up, speed_down = self._measured.allowed(limit, last, self._velocity)
+            pulled = self._measured.pulled_back(self._motion.speed, last, self._motion.step)
         faster = self._motion.acceleration * max(elapsed_s, ACCELERATION_S)
         up = (np.maximum(self._velocity, 0.0) + faster) * elapsed_s
         down = (np.maximum(-self._velocity, 0.0) + faster) * elapsed_s
-        by_speed_up, by_speed_down = speed_up * elapsed_s, speed_down * elapsed_s
-        lowest = last - np.minimum(np.minimum(by_speed_down, self._motion.step), down)
-        highest = last + np.minimum(np.minimum(by_speed_up, self._motion.step), up)
+        by_speed_up = by_speed_down = speed_up * elapsed_s
+        reach_up = reach_down = np.minimum(by_speed_up, self._motion.step)
+        if speed_down is not speed_up:
+            by_speed_down = speed_down * elapsed_s
+            reach_down = np.minimum(by_speed_down, self._motion.step)
+        lowest, highest = last - np.minimum(reach_down, down), last + np.minimum(reach_up, up)
         # from one pose that is inside towards another, so inside
         passed = np.minimum(np.maximum(inside, lowest), highest)
         if pulled is not None:
