@@ -36,8 +36,8 @@ from so101_policy.files.whole_files import write_text
 SCHEMA = 1
 LONGEST_NAME = 200
 """Characters of a policy, a task, a scenario."""
-LONGEST_SAID = 280
-"""Characters of anything else of a record in a message."""
+LONGEST_SAID, LONGEST_ERROR = 280, 600
+"""Characters of anything else of a record in a message, and of what is wrong with it."""
 KINDS = ("simulation", "real", "rehearsal")
 """rehearsal: a study of a real arm, played on the mock arm to see that all of it works."""
 LAID_OUT = "laid out"
@@ -163,7 +163,7 @@ class EpisodeRecord:
             typed(Score, record.score, "score")
             _check_figures(record)
         except ValueError as error:
-            raise RecordError(f"this is no episode: {error}") from error
+            raise RecordError(f"this is no episode: {one_line(str(error), LONGEST_ERROR)}") from error
         return record
 
 

@@ -17,7 +17,6 @@ all the same is pulled back to where the joint is (`pulled_back`). The gripper i
 it holds.
 """
 
-import math
 from collections import deque
 from typing import NamedTuple
 
@@ -53,6 +52,7 @@ BODY: NDArray[np.bool_] = np.arange(len(JOINTS)) != GRIPPER
 """(6,) the joints that are to be free."""
 
 NONE: NDArray[np.bool_] = np.zeros(len(JOINTS), np.bool_)
+ZEROS = [0.0] * len(JOINTS)
 
 WINDOW_S = 0.03
 """Speed is measured over this at least: one tick at 30 Hz, so that a step of the encoder is 3 deg/s and not 18."""
@@ -80,8 +80,7 @@ class MeasuredSpeed:
         self._readings: deque[_Reading] = deque(maxlen=KEPT)
         self._before: _Reading | None = None
         """That from which the speed was measured."""
-        self._now = [0.0] * len(JOINTS)
-        self._soon = [0.0] * len(JOINTS)
+        self._now = self._soon = ZEROS
 
     @property
     def now(self) -> NDArray[np.float64]:
@@ -93,41 +92,42 @@ class MeasuredSpeed:
         """(6,) `AHEAD_S` later."""
         return np.array(self._soon)
 
-    def see(self, time_s: float, position: NDArray[np.float64]) -> None:
-        """The arm was at `position` (6,) at `time_s`. Once more the same reading changes nothing, nor does one that is
-        not finite."""
+    def see(self, time_s: float, position: list[float]) -> None:
+        """The arm was at `position` (6), all finite, at `time_s`. Once more the same reading changes nothing."""
         newest = self._readings[-1] if self._readings else None
         if newest is not None and time_s == newest.time_s:
             return
-        here: list[float] = position.tolist()
-        if not all(map(math.isfinite, here)):
-            return
         if newest is None or not 0 < time_s - newest.time_s <= GAP_S:
             self._readings.clear()
-        before = self._before = next(
-            (one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None
-        )
-        speed = soon = [0.0] * len(JOINTS)
-        if before is not None:
+            newest = None
+        if newest is None or time_s - newest.time_s >= WINDOW_S:
+            before = newest
+        else:
+            before = next((one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None)
+        self._before = before
+        if before is None:
+            speed = soon = ZEROS
+        else:
             elapsed_s = time_s - before.time_s
-            speed = [(p - q) / elapsed_s for p, q in zip(here, before.position, strict=True)]
+            speed = [
+                (here - there) / elapsed_s for here, there in zip(position, before.position, strict=True)
+            ]
             soon = [v + AHEAD_S * ((v - w) / elapsed_s) for v, w in zip(speed, before.speed, strict=True)]
-        self._readings.append(_Reading(time_s, here, speed))
+        self._readings.append(_Reading(time_s, position, speed))
         self._now, self._soon = speed, soon
 
-    def is_calm(self, limit: NDArray[np.float64], goal: NDArray[np.float64]) -> bool:
-        """No joint is near its speed limit (6,), nor far behind its goal (6,): neither rule has anything to say.
-        Nearly always so."""
+    def is_calm(self, limit: list[float], goal: list[float]) -> bool:
+        """No joint is near its speed limit (6), nor far behind its goal (6): neither rule has anything to say. Nearly
+        always so."""
+        for soon, most in zip(self._soon, limit, strict=True):
+            if not -NEAR * most <= soon <= NEAR * most:
+                return False
+        if self._before is None:  # nothing is known of its speed
+            return True
         angle, lag_s = AHEAD_OF_BLOCKED
-        here = None if self._before is None else self._readings[-1].position
-        for i, (most, at) in enumerate(zip(limit.tolist(), goal.tolist(), strict=True)):
-            if abs(self._soon[i]) > NEAR * most:
-                return False
-            if i == GRIPPER:
-                continue
-            if abs(self._now[i]) > TOO_FAST * most:
-                return False
-            if here is not None and abs(at - here[i]) > angle + lag_s * most:
+        now, here = self._now, self._readings[-1].position
+        for i in range(GRIPPER):  # the body's
+            if abs(now[i]) > TOO_FAST * limit[i] or abs(goal[i] - here[i]) > angle + lag_s * limit[i]:
                 return False
         return True
 

@@ -70,6 +70,14 @@ def damage_state(state: Path, rng: random.Random, outside: Path) -> None:
         in_tensors(path, rng)
 
 
+def check_message(error: SO101Error, folder: Path) -> None:
+    """One line that a person can read."""
+    assert error.exit_code == 2
+    assert str(folder) in str(error)
+    assert str(error).isprintable()
+    assert len(str(error)) < 2000
+
+
 def check_mutant(valid: Path, scratch: Path, rng: random.Random) -> str:
     """Returns what became of it."""
     shutil.rmtree(scratch, ignore_errors=True)
@@ -84,10 +92,7 @@ def check_mutant(valid: Path, scratch: Path, rng: random.Random) -> str:
         with WATCH():
             progress = restore(copy, run)
     except SO101Error as error:
-        assert error.exit_code == 2
-        assert str(copy) in str(error)
-        assert str(error).isprintable()
-        assert len(str(error)) < 2000
+        check_message(error, copy)
         outcome = "refused"
     else:
         for _ in range(3):
