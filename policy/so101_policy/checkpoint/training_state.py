@@ -40,6 +40,8 @@ ROUNDED = 1.01, 1e-12
 """By which a mean may be above what its mean square allows: rounding, and squares too small for a float."""
 RATES = ("lr", "initial_lr")
 """The settings of a group that a schedule changes, or that it starts from."""
+HOW_FAST = ("foreach", "fused")
+"""The settings that change only how a step is computed."""
 CLOSE = 1e-6
 """By which a rate may be above the one that was asked for: rounding."""
 LONGEST = 2**40
@@ -141,7 +143,9 @@ def check_groups(stored: Plain, optimizer: Optimizer) -> None:
             where = f"{name} of group {number}"
             if name in RATES:
                 _between(value, 0.0, most, where)
-            elif _is_numbers(wanted.get(name)) and not _same(wanted[name], value):
+            elif name in HOW_FAST and not (value is None or isinstance(value, bool)):
+                raise ValueError(f"{where} is {shown(value)}, expected true, false or null")
+            elif name not in HOW_FAST and not _fits(wanted.get(name), value):
                 raise ValueError(f"{where} is {shown(value)}, expected {shown(wanted[name])}")
 
 
@@ -196,6 +200,13 @@ def _pairs(wanted: Sequence[Any], found: Plain, name: str) -> Iterator[tuple[Any
 
 def _is_numbers(value: Plain) -> bool:
     return all(map(is_number, value)) if isinstance(value, list | tuple) else is_number(value)
+
+
+def _fits(wanted: Any, found: Plain) -> bool:
+    """A setting as it is in this run; of what is no number nor a switch nothing is asked."""
+    if isinstance(wanted, bool):
+        return found is wanted
+    return not _is_numbers(wanted) or _same(wanted, found)
 
 
 def _same(wanted: Any, found: Plain) -> bool:

@@ -294,6 +294,12 @@ STATES: dict[str, tuple[Damage, str, str]] = {
     "a rate that is a text": (of_groups("lr", "x"), GROUPS, "lr of group 0 is 'x'"),
     "a rate that is NaN": (of_groups("lr", float("nan")), GROUPS, "NaN is not a finite number"),
     "other betas": (of_groups("betas", [2, -1]), GROUPS, "betas of group 0 is [2, -1]"),
+    "another Adam": (of_groups("amsgrad", True), GROUPS, "amsgrad of group 0 is True, expected False"),
+    "fused by a number": (
+        of_groups("fused", 3),
+        GROUPS,
+        "fused of group 0 is 3, expected true, false or null",
+    ),
     "other parameters": (of_groups("params", [10**9]), GROUPS, "params of group 0 is [1000000000]"),
     "no groups": (lambda state: (state / GROUPS).write_text('{"a": 1}'), GROUPS, "expected"),
     "groups that are numbers": (lambda state: (state / GROUPS).write_text("[3]"), GROUPS, "group 0 is 3"),
