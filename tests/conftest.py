@@ -1,5 +1,8 @@
 """For all rooms."""
 
+import functools
+import gc
+import inspect
 import os
 import signal
 import tempfile
@@ -49,6 +52,24 @@ REAL_TIME = (
 """Tests that measure real time, send signals to their own process, or open pseudo-terminals. The name of a terminal
 (/dev/pts/5) is given again as soon as it is closed, so a test that waits for its own to come back must not run beside
 one that opens another. (A test that only opens one may run beside all others that do not wait for theirs.)"""
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects of torch and LeRobot stay to the end: they need not be looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _found_out_once() -> Generator[None]:
+    """draccus looks up which arguments argparse's actions take for each of a thousand fields whenever flags are parsed,
+    which the tests do a thousand times."""
+    asked = inspect.getfullargspec
+    with pytest.MonkeyPatch.context() as patch:
+        remembered = functools.cache(asked)
+        patch.setattr(inspect, "getfullargspec", lambda f: remembered(f) if inspect.isclass(f) else asked(f))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

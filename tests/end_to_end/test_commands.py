@@ -93,14 +93,14 @@ def cpu_s(command: Command, words: Sequence[str], flag: str) -> float:
     return float(done.stderr.splitlines()[-1])
 
 
-def test_help_and_version_of_every_command_and_part_take_less_than_a_third_of_a_second() -> None:
+def test_help_of_every_part_and_version_of_every_command_take_less_than_a_third_of_a_second() -> None:
     slow: dict[str, float] = {}
     for name, _, path in texts():
         command = next(found for found in COMMANDS.values() if path.stem.startswith(found.name))
         words = (
             path.stem.removeprefix(command.name).strip("-").split("-") if path.stem != command.name else []
         )
-        for flag in ("--help", "--version"):
+        for flag in ("--help",) if words else ("--help", "--version"):
             used = statistics.median(cpu_s(command, words, flag) for _ in range(1))
             if used >= HELP_CPU_S:
                 used = statistics.median(cpu_s(command, words, flag) for _ in range(3))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import tiny_training
 from checkpoints import untrained
+from short_attempts import hurry
 from so101_eval.cli import EVAL
 from so101_eval.episode.config_env import PalletizingEnvConfig
 from so101_eval.errors import ConfigError
@@ -147,8 +148,9 @@ def test_so101_run_plays_it_at_its_rate_on_frames_scaled_as_in_training(
 
 
 def test_so101_eval_plays_both_sides_of_a_comparison_at_their_rate(
-    checkpoint: Path, stock: Path, tmp_path: Path, asked: list[Asked]
+    checkpoint: Path, stock: Path, tmp_path: Path, asked: list[Asked], monkeypatch: pytest.MonkeyPatch
 ):
+    hurry(monkeypatch)
     out = tmp_path / "run"
     task = ["--task=palletize-1", "--episodes=1", "--num_workers=1", f"--output_dir={out}"]
     assert EVAL.main(["run", "--policies", f"ours={checkpoint}", *task]) == 0

@@ -131,7 +131,7 @@ def test_a_log_line_of_a_command_passes_the_formatter():
 
 MAY_PRINT = {
     "command_shell.py",  # the border to a person
-    "registers.py",  # writes docs/registers.md
+    "registers.py",  # writes docs/reference/registers.md
     "publish.py",  # JSON, to the process that started it
     "rig.py",
 }

@@ -58,7 +58,11 @@ def test_a_missing_package_is_told_with_what_to_install(extra: extras.Extra):
 
 
 @pytest.mark.parametrize(
-    "extra", [ONNX, OPENVINO, ACCELERATE, *TRACKERS.values()], ids=lambda extra: extra.module
+    "extra",
+    [
+        pytest.param(extra, id=extra.module, marks=[pytest.mark.slow] * extra.module.endswith("wandb"))
+        for extra in (ONNX, OPENVINO, ACCELERATE, *TRACKERS.values())  # wandb is ten seconds of imports
+    ],
 )
 def test_the_module_behind_an_extra_is_there(extra: extras.Extra):
     if extra.missing:

@@ -31,7 +31,6 @@ DICTIONARIES = {
 EDGE_MM = 5.0
 """Margin that printers leave white."""
 BAR_MM = 100.0
-POINT_PER_MM = 72 / 25.4
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,6 @@ class FoundServo(NamedTuple):
     row: NDArray[np.uint8] | None
     """(87,) its registers, None if they cannot be read."""
 
-    @property
-    def is_correct(self) -> bool:
-        """Its id is one of 1 to 6, no other servo has it, and the speed is right."""
-        return self.baud == BAUD and self.servo_id in SERVO_IDS and not self.shared
-
     def describe(self) -> str:
         """For people: what it is and where."""
         if self.row is None:

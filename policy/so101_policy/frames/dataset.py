@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
+from weakref import WeakKeyDictionary
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.utils.feature_utils import dataset_to_policy_features
@@ -101,8 +102,20 @@ def open_dataset(
 def complete_dataset(dataset: AnyDataset) -> LeRobotDataset:
     """All episodes of the dataset that `dataset` (or its metadata) is of, as stored: frames uint8, no augmentation.
 
-    Of a hub dataset that was opened with some episodes only, this fetches the others.
+    Of a hub dataset that was opened with some episodes only, this fetches the others. Asked again for the same one, it
+    is not opened again.
     """
+    asked = dataset.meta if isinstance(dataset, LeRobotDataset) else dataset
+    if asked not in _complete:
+        _complete[asked] = _open_complete(dataset)
+    return _complete[asked]
+
+
+_complete: WeakKeyDictionary[LeRobotDatasetMetadata, LeRobotDataset] = WeakKeyDictionary()
+"""What `complete_dataset` opened, for as long as the dataset that it was asked for is in use."""
+
+
+def _open_complete(dataset: AnyDataset) -> LeRobotDataset:
     if isinstance(dataset, LeRobotDataset):
         meta, complete = dataset.meta, dataset.episodes is None
         backend, tolerance_s = dataset._video_backend, dataset.tolerance_s  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""The register table of the STS3215: one source for the driver, the mock servo and `docs/registers.md`.
+"""The register table of the STS3215: one source for the driver, the mock servo and `docs/reference/registers.md`.
 
 87 bytes, addresses 0 to 86, tiled by `REGISTERS` without gap or overlap. Names are LeRobot's wherever LeRobot
 has one; bytes that LeRobot does not name have a name here too, so that nothing has to be addressed by number.
@@ -218,11 +218,11 @@ def homing_word(offset_steps: int) -> int:
 
 
 def as_markdown() -> str:
-    """The table as `docs/registers.md` shows it."""
+    """The table as `docs/reference/registers.md` shows it."""
     head = [
         "# Registers of the STS3215",
         "",
-        "Made by `python -m so101_robot.bus.registers > docs/registers.md`.",
+        "Made by `python -m so101_robot.bus.registers > docs/reference/registers.md`.",
         "",
         "Defaults are those of a 12 V servo with firmware 3.10. `E` survives power-off if written with",
         "Lock = 0, `R` is memory. A signed value has its sign in the bit named, the magnitude below.",

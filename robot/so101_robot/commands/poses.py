@@ -65,7 +65,7 @@ def _require_home(robot: "SO101", guard: "Guard") -> None:
     if found := guard.objections(home if near else wanted):
         raise ConfigError(
             f"--robot.home: the arm could not park there: {'; '.join(found)} - choose a pose within the limits "
-            "(docs/limits.md)"
+            "(docs/reference/limits.md)"
         )
 
 

@@ -6,9 +6,9 @@ the one that has all six ids with the calibration that is expected; any other is
 Nothing is written to a servo.
 
 `Reconnector` is that for a run: made while all is well, called now and then after a PortError. The arm holds by
-itself meanwhile, since USB does not feed the servos, so a look may take its time: 0.3 s a port at most with
-nobody there (`SILENT_S`). The watchdog is informed before, so that it does not take the wait for a hang, and after, if
-the arm has another device name.
+itself meanwhile, since USB does not feed the servos, so a look may take its time: 0.3 s a port at most with nobody
+there (six servos, two pings each, and opening). The watchdog is informed before, so that it does not take the wait for
+a hang, and after, if the arm has another device name.
 
 Ports of other USB adapters than the arm's are not touched: a printer, say, should not get bytes that are meant
 for servos. Adapters are told apart by their serial numbers; those that have none by the USB port, so that one that was
@@ -39,9 +39,6 @@ LOOK_S = 15.0
 
 PING_S = 0.02
 """How long a servo may take to answer a ping; adapters keep bytes for 16 ms at most."""
-
-SILENT_S = 0.3
-"""Six servos, two pings each, and opening: what a port costs on which nobody answers."""
 
 PortVerdict = Literal["same arm", "another arm", "no arm", "not to be opened"]
 

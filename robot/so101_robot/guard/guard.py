@@ -12,7 +12,7 @@ always stop within a tick, and the servos make it smooth.
 
 `Guard.check` is deterministic and touches nothing but what it remembers of earlier ticks. Whatever comes in, an
 action that comes out is finite, within the limits, and within one step of the last command; and if that was clear
-of table, walls and the arm itself, so is the action. What the limits are is in docs/limits.md.
+of table, walls and the arm itself, so is the action. What the limits are is in docs/reference/limits.md.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 The file is beside LeRobot's calibration of the arm (`my_arm.json` -> `my_arm.limits.yaml`), or is named with
 `--robot.rig`. Whatever it does not say is at its default. `python -m so101_robot.guard.rig FILE` writes the defaults
-with a comment on each, or checks a file that exists. What the limits do is in docs/limits.md.
+with a comment on each, or checks a file that exists. What the limits do is in docs/reference/limits.md.
 """
 
 import sys
@@ -242,7 +242,7 @@ def _plain(value: float | None) -> str:
 _PLAIN_FIELDS = [item.name for item in fields(Rig) if item.name not in ("joints", "workspace_m")]
 
 _TEMPLATE = """\
-# Limits of one SO-101. What is left out is at its default; docs/limits.md says what each one does.
+# Limits of one SO-101. What is left out is at its default; docs/reference/limits.md says what each one does.
 
 # Degrees from the middle of the calibrated range, the gripper in percent.
 #   lower, upper   narrower than the calibrated range; null: its ends

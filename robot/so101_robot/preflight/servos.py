@@ -93,7 +93,7 @@ def check_geometry(model: str) -> list[Finding]:
             model,
             "table, walls and self-collision are judged with the links of an SO-101",
             "an SO-101",
-            "keep the arm's room free, or set the borders farther in (docs/limits.md)",
+            "keep the arm's room free, or set the borders farther in (docs/reference/limits.md)",
         )
     ]
 

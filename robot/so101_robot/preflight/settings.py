@@ -29,7 +29,8 @@ class Rule(NamedTuple):
     remedy: str = EEPROM
 
 
-# A factory's value and LeRobot's are within each rule: docs/registers.md. Of two rules the stricter level comes first.
+# A factory's value and LeRobot's are within each rule (docs/reference/registers.md). Of two rules the stricter level
+# comes first.
 RULES = (
     Rule("Operating_Mode", 0, 0, Level.WARN, "only mode 0 follows positions"),
     Rule("Response_Status_Level", 1, 1, Level.STOP, "it does not acknowledge what is written"),

@@ -12,6 +12,7 @@ import pexpect
 import pytest
 from numpy.typing import NDArray
 
+from short_attempts import hurry
 from so101_eval.cli import EVAL
 from so101_eval.errors import EvalError
 from so101_eval.evaluation.plan import Player
@@ -219,6 +220,7 @@ def test_controls_never_see_what_is_hidden_from_them(
         return predict(self, state, images)
 
     monkeypatch.setattr(ActPolicy, "predict", noting)
+    hurry(monkeypatch)
     for control in ("no-state", "no-images"):
         seen.clear()
         asked = [*ASKED, "--episodes", "1", "--output_dir", str(tmp_path / control)]

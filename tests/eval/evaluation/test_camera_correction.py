@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from moved_pictures import TextureBench
+from short_attempts import hurry
 from so101_eval.cli import EVAL
 from so101_eval.episode.episode import Stage
 from so101_eval.evaluation.plan import Player
@@ -154,8 +155,9 @@ def test_an_attempt_whose_camera_cannot_be_put_back_ends_and_is_counted_apart(
 
 
 def test_off_is_bit_equal_and_a_checkpoint_without_background_is_refused(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurry(monkeypatch, TASK)
     assert evaluate(tmp_path / "with", checkpoint) == OK
     assert evaluate(tmp_path / "corrected", checkpoint, "--camera_correction=auto") == OK
     (plain,), (corrected,) = (read_episodes(tmp_path / name / EPISODES) for name in ("with", "corrected"))

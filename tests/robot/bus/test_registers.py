@@ -113,7 +113,7 @@ def test_homing_offsets_beyond_a_turn_are_refused() -> None:
 
 
 def test_the_documentation_is_in_step_with_the_table() -> None:
-    path = Path(__file__).parents[3] / "docs" / "registers.md"
+    path = Path(__file__).parents[3] / "docs" / "reference" / "registers.md"
     assert path.read_text() == registers.as_markdown(), (
-        "run: python -m so101_robot.bus.registers > docs/registers.md"
+        "run: python -m so101_robot.bus.registers > docs/reference/registers.md"
     )

@@ -1,7 +1,7 @@
 """Hostile policies on the mock arm in lockstep: what the arm really does, measured on its true joint angles.
 
 The guard judges commands; the arm lags behind them, hangs below them and swings past them. So the limits hold for the
-motion up to a tolerance, which is stated here and in docs/limits.md.
+motion up to a tolerance, which is stated here and in docs/reference/limits.md.
 """
 
 import math

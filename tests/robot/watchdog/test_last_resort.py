@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, plant: IdealPlant | None = None, torque: bool = True) -> None:
         self.mock = MockArm(MockConfig(), plant=plant or IdealPlant(raw_steps=2150))
-        self.clock = LockstepClock(self.mock)
+        self.clock = LockstepClock(self.mock, pace=0)
         self.bus = SmallBus(LockstepLink(self.mock))
         self.mock.advance_to(20_000)
         if torque:

@@ -26,7 +26,6 @@ STEPS = whole(0, MOST_STEPS)
 SHARE: Rule = (lambda value: is_number(value) and 0 <= value < 1, "a number from 0 to below 1")
 SHARE_OR_NULL: Rule = (lambda value: value is None or SHARE[0](value), f"{SHARE[1]}, or null")
 EPSILON: Rule = (lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and up to 1")
-WEIGHT = number(0, 1e6)
 RATE = OPTIONAL["optimizer_lr"]
 
 NUMBERS: Mapping[str, Rule] = {
