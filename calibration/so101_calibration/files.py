@@ -1,7 +1,7 @@
 """Calibration files: LeRobot's format in LeRobot's folder, written in one step, with a dated backup.
 
 A file is JSON: joint -> id, drive_mode, homing_offset, range_min, range_max. LeRobot keeps it as
-`<HF_LEROBOT_CALIBRATION>/robots/so_follower/<robot id>.json`.
+`<HF_LEROBOT_CALIBRATION>/robots/so_follower/<robot id>.json`, that of a leader below `teleoperators/so_leader`.
 """
 
 import json
@@ -18,23 +18,27 @@ from so101_robot.bus.calibration import Calibration, JointCalibration
 FOLDER = ("robots", "so_follower")
 """Below LeRobot's calibration folder: its name for an SO-101 that follows."""
 
+LEADERS = ("teleoperators", "so_leader")
+"""The same for the arm that a person moves."""
+
 BACKUPS = "backups"
 """Folder beside the file; not `*.json` beside it, which LeRobot's and our lists of robot ids would show."""
 
 
-def path_of(robot_id: str, folder: Path | None = None) -> Path:
+def path_of(robot_id: str, folder: Path | None = None, *, leader: bool = False) -> Path:
     """Where LeRobot keeps the calibration of `robot_id`. Raises FileError for an id that is no file name."""
     if not robot_id or Path(robot_id).name != robot_id or robot_id.startswith("."):
         raise FileError(f"robot id {robot_id!r} cannot name a file; use letters, digits, - and _")
-    return (lerobot_folder() if folder is None else folder) / f"{robot_id}.json"
+    return (lerobot_folder(leader) if folder is None else folder) / f"{robot_id}.json"
 
 
-def lerobot_folder() -> Path:
+def lerobot_folder(leader: bool = False) -> Path:
     """LeRobot's folder, without importing LeRobot: the same environment variables in the same order."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     hub = Path(os.environ.get("HF_HOME", cache / "huggingface"))
     home = Path(os.environ.get("HF_LEROBOT_HOME", hub / "lerobot"))
-    return Path(os.environ.get("HF_LEROBOT_CALIBRATION", home / "calibration")).expanduser().joinpath(*FOLDER)
+    parts = LEADERS if leader else FOLDER
+    return Path(os.environ.get("HF_LEROBOT_CALIBRATION", home / "calibration")).expanduser().joinpath(*parts)
 
 
 def read(path: Path) -> dict[str, JointCalibration]:

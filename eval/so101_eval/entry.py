@@ -13,13 +13,13 @@ from so101_policy.cli import CACHE, FRAMES, RELIANCE, TRAIN
 from so101_policy.command_line.command_flags import nearest
 from so101_policy.command_line.command_shell import OK, WRONG_INPUT, Command, complain, say, version
 from so101_policy.errors import CommandLineError
-from so101_robot.cli import MOCK, REPLAY, RUN
+from so101_robot.cli import MOCK, REPLAY, RUN, TELEOP
 
 NAME = "so101"
 
 WAY: tuple[tuple[str, str, tuple[Command, ...]], ...] = (
     ("set up", "", (DOCTOR, CALIBRATE)),
-    ("record", "your own: lerobot-record, of LeRobot", (DEMOS,)),
+    ("record", "your own; or lerobot-record, of LeRobot", (TELEOP, DEMOS)),
     ("check", "", (DATA,)),
     ("train", "", (TRAIN,)),
     ("rehearse", "", (MOCK, RELIANCE, EVAL)),

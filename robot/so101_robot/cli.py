@@ -1,4 +1,4 @@
-"""The commands of this package: so101-run, so101-mock, so101-replay. Nothing heavy is imported here."""
+"""The commands of this package: so101-run, so101-teleop, so101-mock, so101-replay. Nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ NOT_TAKEN = {
     "--dataset.num_episodes": "a run is one episode; --record.resume=true adds it to a dataset",
     "--dataset.episode_time_s": "use --duration_s",
     "--dataset.fps": "use --fps",
-    "--teleop.type": "so101-run drives with a policy; lerobot-teleoperate takes a leader arm",
-    "--teleop.port": "so101-run drives with a policy; lerobot-teleoperate takes a leader arm",
-    "--teleop.id": "so101-run drives with a policy; lerobot-teleoperate takes a leader arm",
+    "--teleop.type": "so101-run drives with a policy; so101-teleop takes a leader arm",
+    "--teleop.port": "so101-run drives with a policy; so101-teleop takes a leader arm",
+    "--teleop.id": "so101-run drives with a policy; so101-teleop takes a leader arm",
 }
 
 RUN = Command(
@@ -63,4 +63,32 @@ REPLAY = Command(
     flags_of=(RUN,),
 )
 
-COMMANDS = (RUN, MOCK, REPLAY)
+TELEOP = Command(
+    "so101-teleop",
+    "a leader arm drives an SO-101, behind the guard; records demonstrations",
+    HELP,
+    "so101_robot.commands.teleop",
+    help_from="so101_robot.commands.teleop_help",
+    interrupted=BEFORE_THE_ARM,
+    other_names={
+        "--display_data": "--display",
+        "--teleop_time_s": "--duration_s",
+        "--resume": "--record.resume",
+        "--task": "--record.task",
+        "--dataset.repo_id": "--record.repo_id",
+        "--dataset.root": "--record.root",
+        "--dataset.single_task": "--record.task",
+        "--dataset.num_episodes": "--record.num_episodes",
+        "--dataset.episode_time_s": "--record.episode_time_s",
+        "--dataset.reset_time_s": "--record.reset_time_s",
+        "--dataset.fps": "--fps",
+    },
+    not_taken={
+        "--robot.max_relative_target": NOT_TAKEN["--robot.max_relative_target"],
+        "--dataset.push_to_hub": "nothing is uploaded; `hf upload` does it",
+        "--policy.path": "so101-run drives with a policy",
+        "--play_sounds": "what happens is said in the terminal",
+    },
+)
+
+COMMANDS = (RUN, TELEOP, MOCK, REPLAY)

@@ -13,6 +13,7 @@ from lerobot.cameras.zmq import ZMQCameraConfig
 from lerobot.motors import motors_bus
 from lerobot.motors.feetech import feetech
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
+from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
 from so101_robot.joints import JOINTS
 from so101_robot.mock.serve.mock_process import MockProcess
@@ -147,3 +148,23 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_lerobots_own_leader_reads_the_leader_and_its_scripted_hand(tmp_path: Path) -> None:
+    """`lerobot-teleoperate` and `lerobot-record` read a leader by this class."""
+    script = tmp_path / "hand.yaml"
+    script.write_text("{repeat: false, poses: [{at_s: 0.5, shoulder_pan: 20, gripper: 60, elbow_flex: 80}]}")
+    link = tmp_path / "leader"
+    with MockProcess(leader=True, hand=script, port_link=link) as arm:
+        assert arm.zmq_port == 0, "a leader has no cameras"
+        config = SO101LeaderConfig(port=str(link), id=arm.robot_id, calibration_dir=arm.calibration_dir)
+        leader = SO101Leader(config)
+        leader.connect(calibrate=False)  # or it would ask a person
+        assert leader.is_calibrated
+        arm.wait_until_hand_rests()
+        where = leader.get_action()
+        leader.disconnect()
+        assert [arm.call("register", joint=joint, name="Torque_Enable") for joint in JOINTS] == [0] * 6
+    assert where["shoulder_pan.pos"] == pytest.approx(20.0, abs=1.5)
+    assert where["elbow_flex.pos"] == pytest.approx(80.0, abs=1.5)
+    assert where["gripper.pos"] == pytest.approx(60.0, abs=2.5)

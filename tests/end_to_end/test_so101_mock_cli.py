@@ -70,6 +70,8 @@ def test_what_cannot_be_is_one_readable_line_and_exit_code_2(
         ("--fps", "-3"): "above 0",
         ("--faults", str(tmp_path / "absent.yaml")): "absent.yaml",
         ("--faults", str(plan)): "silent_servo",
+        ("--hand", str(plan)): "are for --leader",
+        ("--leader", "--hand", str(plan)): "expected a list `poses`",
         ("--port_link", str(taken)): "exists already",
         ("--port_link", str(tmp_path / "no" / "folder")): "No such file",
         ("--calibration_dir", str(taken)): "File exists",
@@ -146,6 +148,7 @@ def test_a_person_sees_where_everything_is_and_ctrl_c_leaves_nothing_behind(
     for command in (
         "so101-run",
         "so101-calibrate check",
+        "so101-teleop",
         "lerobot-rollout",
         "lerobot-teleoperate",
         "lerobot-calibrate",

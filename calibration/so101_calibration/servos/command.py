@@ -44,6 +44,9 @@ EXAMPLES = """
   so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm \\
       --from=eeprom
       write the lost file from what the servos have
+  so101-calibrate servos --leader --robot.port=/dev/ttyACM1 \\
+      --robot.id=my_leader
+      the arm that a person moves; its file goes where LeRobot looks for it
   so101-calibrate servos --robot.port=mock
       see it on a simulated arm
 """
@@ -81,6 +84,10 @@ def add_port(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
     add_port(parser)
+    parser.add_argument(
+        "--leader", action="store_true",
+        help="the arm that a person moves: LeRobot's folder for teleoperators",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="compare only; exit code 1 if anything differs")
     parser.add_argument(
         "--from", dest="source", metavar="FILE", default=None,
@@ -117,52 +124,56 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--check only compares and --from writes; use one of them")
     if options.json and not options.check:
         raise UsageError("--json goes with --check")
-    path = path_for(options)
-    mock = new_mock(options, calibrated=options.check or options.source is not None)
+    leader: bool = options.leader
+    path = path_for(options, leader)
+    mock = new_mock(options, calibrated=options.check or options.source is not None, leader=leader)
     with open_line(options.port, mock) as line:
         operator = operator_for(options, mock, line)
         if options.check:
-            return check(line, path, operator, options.json)
+            return check(line, path, operator, options.json, leader)
         message = journal.recover(line, path, datetime.now())
         if message:
             say(message, sys.stderr)
         if options.source is not None:
-            return restore(line, options.source, path, operator, allowed)
-        return calibrate(line, path, operator, allowed)
+            return restore(line, options.source, path, operator, allowed, leader)
+        return calibrate(line, path, operator, allowed, leader)
 
 
-def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str]) -> int:
+def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str], leader: bool = False) -> int:
     """The guided flow, then the question, then the write."""
     if not path.exists() and (older := older_file(path)) is not None:
-        operator.say(f"Note: {take_over(older, line.name, path)}")
-    found = guided.guide(line, line.rows(), operator, allowed)
-    code = _propose(line, found.calibration, path, operator, allowed)
-    if code == 0:
+        operator.say(f"Note: {take_over(older, line.name, path, leader)}")
+    found = guided.guide(line, line.rows(), operator, allowed, leader=leader)
+    code = _propose(line, found.calibration, path, operator, allowed, leader)
+    if code == 0 and not leader:  # nothing drives a leader to its stops
         _keep_roll_ends(found.roll_ends, path, operator)
     return code
 
 
-def restore(line: Line, source: str, path: Path, operator: Operator, allowed: set[str]) -> int:
+def restore(
+    line: Line, source: str, path: Path, operator: Operator, allowed: set[str], leader: bool = False
+) -> int:
     """Put a calibration that exists into the servos and the file."""
     rows = line.rows()
     if source == FROM_EEPROM:
         calibration = _with_drive_modes(compare.stored(rows), path, operator)
     else:
         calibration = files.read(Path(source))
-    return _propose(line, calibration, path, operator, allowed)
+    return _propose(line, calibration, path, operator, allowed, leader)
 
 
-def check(line: Line, path: Path, operator: Operator, as_json: bool) -> int:
+def check(line: Line, path: Path, operator: Operator, as_json: bool, leader: bool = False) -> int:
     """Compare file, servos and arm; nothing is written."""
     unfinished = journal.unfinished(path)
     if unfinished:
         raise InterruptedWriteError(unfinished)
     if not path.exists() and (older := older_file(path)) is not None:
-        raise FileError(f"there is no calibration at {path}; {take_over(older, line.name, path)}")
+        raise FileError(f"there is no calibration at {path}; {take_over(older, line.name, path, leader)}")
     rows, file = line.rows(), files.read(path)
     if strange := of_joints(file):
         raise ImplausibleError(f"{path}: {strange[0].text}")
-    judged = [finding for judge in servo_judgements(rows, file, path).values() for finding in judge()]
+    judges = servo_judgements(rows, file, path, leader=leader).values()
+    judged = [finding for judge in judges for finding in judge()]
     found = [finding for finding in judged if finding.level is not Level.OK and finding.kind != "differs"]
     differences = compare.differences(file, compare.stored(rows))
     agree = all(difference.same for difference in differences)
@@ -183,22 +194,24 @@ def check(line: Line, path: Path, operator: Operator, as_json: bool) -> int:
     return 0 if sound else 1
 
 
-def path_for(options: argparse.Namespace) -> Path:
+def path_for(options: argparse.Namespace, leader: bool = False) -> Path:
     """The calibration file of the options. Raises UsageError without an id."""
     robot_id = "mock" if options.id is None and options.port == MOCK_PORT else options.id
     if robot_id is None:
         raise UsageError("--robot.id is missing: it names the calibration file, as in LeRobot's commands")
     if options.calibration_dir is None and options.port == MOCK_PORT:
-        return files.path_of(robot_id, Path("outputs/calibration"))
-    return files.path_of(robot_id, options.calibration_dir)
+        return files.path_of(
+            robot_id, Path("outputs/calibration/leaders" if leader else "outputs/calibration")
+        )
+    return files.path_of(robot_id, options.calibration_dir, leader=leader)
 
 
-def new_mock(options: argparse.Namespace, calibrated: bool) -> MockArm | None:
+def new_mock(options: argparse.Namespace, calibrated: bool, leader: bool = False) -> MockArm | None:
     """The arm behind port `mock`: servos mounted at random angles, calibrated or as from the factory."""
     if options.port != MOCK_PORT:
         return None
     config = MockConfig(seed=options.mock_seed, random_mount=True, calibrated=calibrated, realtime_factor=0)
-    return MockArm(config)
+    return MockArm(config, leader=leader)
 
 
 def operator_for(
@@ -227,10 +240,15 @@ class AlwaysYes:
 
 
 def _propose(
-    line: Line, calibration: Mapping[str, JointCalibration], path: Path, operator: Operator, allowed: set[str]
+    line: Line,
+    calibration: Mapping[str, JointCalibration],
+    path: Path,
+    operator: Operator,
+    allowed: set[str],
+    leader: bool = False,
 ) -> int:
     """Show what will be written, refuse what is impossible, ask, write."""
-    refused = [f for f in plausible.of_calibration(calibration) if f.kind not in allowed]
+    refused = [f for f in plausible.of_calibration(calibration, leader) if f.kind not in allowed]
     if refused:
         kinds = ",".join(dict.fromkeys(finding.kind for finding in refused))
         reasons = "\n".join(f"  {finding.text}" for finding in refused)
@@ -295,10 +313,10 @@ def _keep_roll_ends(ends: MeasuredEnds | None, path: Path, operator: Operator) -
     )
 
 
-def take_over(older: Path, port: str, path: Path) -> str:
+def take_over(older: Path, port: str, path: Path, leader: bool = False) -> str:
     """The calibration that an earlier LeRobot kept elsewhere, and the command that puts it in place."""
-    arm = f"--robot.port={shlex.quote(port)} --robot.id={path.stem}"
-    if path.parent != files.lerobot_folder():
+    arm = f"{'--leader ' if leader else ''}--robot.port={shlex.quote(port)} --robot.id={path.stem}"
+    if path.parent != files.lerobot_folder(leader):
         arm += f" --robot.calibration_dir={shlex.quote(str(path.parent))}"
     return (
         f"{older} is one of this name, where an earlier LeRobot kept it. Take it over, into servos and file, with "

@@ -21,7 +21,7 @@ from so101_calibration.homing import (
 )
 from so101_calibration.servos import plausible
 from so101_calibration.servos.line import Line, Sample, describe_errors
-from so101_calibration.servos.steps import CLOSE, HOLD, MIDDLE, SWEEPS, Step
+from so101_calibration.servos.steps import CLOSE, HOLD, MIDDLE, SQUEEZE, SWEEPS, Step
 from so101_calibration.servos.terminal import Operator
 from so101_robot.bus.calibration import DEG_PER_STEP, JointCalibration, raw_of
 from so101_robot.bus.setup import Registers, stored_calibration, value_of
@@ -87,7 +87,9 @@ class Measured(NamedTuple):
     """The stops of the wrist's roll; None where it was not rolled to them."""
 
 
-def guide(line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = ()) -> Measured:
+def guide(
+    line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = (), *, leader: bool = False
+) -> Measured:
     """Lead a person through the calibration. Nothing is written.
 
     Args:
@@ -95,6 +97,7 @@ def guide(line: Line, rows: Registers, operator: Operator, allowed: Iterable[str
         rows: their registers, (6, 87).
         operator: the person.
         allowed: kinds of finding (`plausible.KINDS`) that are reported, but not refused.
+        leader: the arm has a trigger in the place of jaws.
 
     Raises:
         ImplausibleError: something is impossible, also in the third try.
@@ -108,8 +111,8 @@ def guide(line: Line, rows: Registers, operator: Operator, allowed: Iterable[str
     recorder.look()
     _do(MIDDLE, recorder, operator)
     roll_zero = recorder.count(FULL_TURN_JOINT)
-    ends = {joint: _sweep(joint, recorder, operator, allowed) for joint in JOINTS}
-    drive_mode = _closed(recorder, operator, *ends[JOINTS[GRIPPER]])
+    ends = {joint: _sweep(joint, recorder, operator, allowed, leader) for joint in JOINTS}
+    drive_mode = _closed(recorder, operator, *ends[JOINTS[GRIPPER]], SQUEEZE if leader else CLOSE)
     calibration = {
         joint: full_turn_joint(SERVO_IDS[i], roll_zero % STEPS_PER_TURN)
         if is_full_turn(joint)
@@ -126,13 +129,15 @@ def _let_go(line: Line, rows: Registers, operator: Operator) -> None:
     line.release()
 
 
-def _sweep(joint: str, recorder: Recorder, operator: Operator, allowed: set[str]) -> tuple[int, int]:
+def _sweep(
+    joint: str, recorder: Recorder, operator: Operator, allowed: set[str], leader: bool
+) -> tuple[int, int]:
     """The unrolled ends of one joint, moved again while that is implausible."""
     for attempt in range(1, TRIES + 1):
         for track in recorder.tracks.values():
             track.begin()
         _do(SWEEPS[joint], recorder, operator)
-        found = plausible.of_motion(joint, recorder.tracks)
+        found = plausible.of_motion(joint, recorder.tracks, leader)
         if attempt < TRIES and any(finding.kind not in allowed for finding in found):
             operator.say("\n".join(f"Not accepted: {finding.text}" for finding in found))
             continue
@@ -144,11 +149,11 @@ def _sweep(joint: str, recorder: Recorder, operator: Operator, allowed: set[str]
     return track.low, track.high
 
 
-def _closed(recorder: Recorder, operator: Operator, low: int, high: int) -> int:
+def _closed(recorder: Recorder, operator: Operator, low: int, high: int, step: Step) -> int:
     """The gripper's drive_mode: which of its stops is the closed one. Raises ImplausibleError if it is at neither."""
     found = ""
     for _ in range(TRIES):
-        _do(CLOSE, recorder, operator)
+        _do(step, recorder, operator)
         share = (recorder.count(JOINTS[GRIPPER]) - low) / (high - low)
         drive_mode = plausible.closed_at(share)
         if drive_mode is not None:

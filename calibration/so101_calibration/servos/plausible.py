@@ -50,15 +50,15 @@ def of_servos(rows: Registers) -> list[Finding]:
     return [finding for finding in found if finding.level is Level.STOP]
 
 
-def of_calibration(calibration: Calibration) -> list[Finding]:
+def of_calibration(calibration: Calibration, leader: bool = False) -> list[Finding]:
     """What is wrong with a calibration, of a file or of the servos."""
     if strange := judged.of_joints(calibration):
         return strange
-    found = [*judged.impossible(calibration), *judged.wrong_sizes(calibration)]
+    found = [*judged.impossible(calibration), *judged.wrong_sizes(calibration, leader)]
     return [finding for finding in found if finding.level is Level.STOP]
 
 
-def of_motion(expected: str, tracks: Mapping[str, Track]) -> list[Finding]:
+def of_motion(expected: str, tracks: Mapping[str, Track], leader: bool = False) -> list[Finding]:
     """Whether joint `expected`, and no other in its place, moved as far as it should have."""
     track = tracks[expected]
     if track.jumped:
@@ -74,7 +74,7 @@ def of_motion(expected: str, tracks: Mapping[str, Track]) -> list[Finding]:
         remedy = f"does its horn turn the joint, and is servo {_id(expected)} the one in {expected}?"
         return [_wrong("still", expected, f"never moved ({track.travel_deg:.1f} deg)", remedy)]
     if expected != FULL_TURN_JOINT:
-        return _span(expected, track.span_deg)
+        return _span(expected, track.span_deg, leader)
     if track.travel_deg >= ROLL_DEG:
         return []
     found = f"turned {track.travel_deg:.0f} deg; {ROLL_DEG:.0f} are needed"
@@ -89,8 +89,8 @@ def closed_at(share: float) -> int | None:
     return 1 if share >= 1 - AT_A_STOP else None
 
 
-def _span(name: str, span_deg: float) -> list[Finding]:
-    wrong = judged.size(name, span_deg)
+def _span(name: str, span_deg: float, leader: bool) -> list[Finding]:
+    wrong = judged.size(name, span_deg, leader)
     if wrong is None:
         return []
     kind, found = wrong

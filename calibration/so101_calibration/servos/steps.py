@@ -56,6 +56,10 @@ SWEEPS = {
 
 CLOSE = Step(StepKind.CLOSE, JOINTS[GRIPPER], "Close the jaws all the way, and keep them closed")
 
+SQUEEZE = Step(
+    StepKind.CLOSE, JOINTS[GRIPPER], "Press the trigger all the way, as for closed jaws, and keep it pressed"
+)
+
 WIGGLES = {
     joint: Step(StepKind.WIGGLE, joint, f"Move {joint}, and only this joint, a third of its range to and fro")
     for joint in JOINTS

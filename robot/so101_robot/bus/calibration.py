@@ -31,6 +31,9 @@ OLDER_FOLDERS = (
 )
 """What earlier versions of LeRobot called the folder `so_follower` (2025): the files in them have the same format."""
 
+OLDER_LEADER_FOLDERS = ("so101_leader", "so100_leader")
+"""The same of the folder `so_leader`."""
+
 OLDEST_FILES = tuple(Path(".cache/calibration", arm, "main_follower.json") for arm in ("so101", "so100"))
 """Where LeRobot kept a calibration before June 2025: in the folder that it was started in."""
 
@@ -215,7 +218,9 @@ def neighbours(path: Path) -> str:
 
 
 def _older_folders(path: Path) -> list[Path]:
-    folders = [path.parent.parent / name for name in OLDER_FOLDERS]
+    beside = path.parent.parent
+    names = OLDER_LEADER_FOLDERS if beside.name == "teleoperators" else OLDER_FOLDERS
+    folders = [beside / name for name in names]
     return [folder for folder in folders if folder != path.parent]
 
 

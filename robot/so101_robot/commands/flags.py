@@ -1,4 +1,4 @@
-"""From the command line of `so101-run` and `so101-replay` to a `RunConfig`.
+"""From the command line of `so101-run`, `so101-replay` and `so101-teleop` to a configuration.
 
 Help, unknown flags and old spellings were dealt with before (`so101_policy.command_line.command_shell`).
 """
@@ -21,7 +21,14 @@ from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError, RobotError
 
-SWITCHES = ("--per_head", "--verbose", "--display", "--record.resume", "--ending.home")
+SWITCHES = (
+    "--per_head",
+    "--verbose",
+    "--display",
+    "--record.resume",
+    "--ending.home",
+    "--teleop.was_follower",
+)
 """Flags that may stand without a value."""
 
 LISTS = ("--preflight.skip", "--robot.home", "--start_pose")
@@ -37,6 +44,9 @@ OF_CAMERAS: dict[str, type[Enum]] = {
 
 MODEL_OF_TYPE = {"so101": "so101", "so101_follower": "so101", "so100_follower": "so100"}
 """LeRobot's names of robots that this drives, and which arm each is."""
+
+LEADER_TYPES = ("so101_leader", "so100_leader")
+"""LeRobot's names of leaders that are read here: one class of LeRobot's, too."""
 
 
 def normalised(arguments: Sequence[str]) -> dict[str, str]:
@@ -64,25 +74,34 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
             if (model := MODEL_OF_TYPE[value]) != "so101":
                 found["--robot.model"] = model
             continue
+        if flag == "--teleop.type":
+            if value not in LEADER_TYPES:
+                raise ConfigError(f"--teleop.type={value}: so101-teleop takes {', '.join(LEADER_TYPES)}")
+            continue
         bare = flag in LISTS and not value.startswith("[") and value not in ("", "null")
         found[flag] = f"[{value}]" if bare else value
     return found
 
 
 def parse(flags: dict[str, str]) -> RunConfig:
-    """The configuration that `flags` (from `normalised`) amount to.
+    """The configuration of a run that `flags` (from `normalised`) amount to.
 
     Raises:
         ConfigError: a value does not fit its flag.
     """
+    return parse_as(RunConfig, flags)
+
+
+def parse_as[Configuration](kind: type[Configuration], flags: dict[str, str]) -> Configuration:
+    """The same for another command's configuration. Raises ConfigError."""
     if "--robot.cameras" in flags or "--config_path" in flags:
         register_third_party_plugins()  # brings further camera types
     if file := flags.get("--config_path"):
-        return _parse_file(file, flags)
-    return _parse(flags)
+        return _parse_file(kind, file, flags)
+    return _parse(kind, flags)
 
 
-def _parse_file(file: str, flags: dict[str, str]) -> RunConfig:
+def _parse_file[Configuration](kind: type[Configuration], file: str, flags: dict[str, str]) -> Configuration:
     """With a configuration file, whose fields may have the names that they had before."""
     try:
         given = parse_yaml(
@@ -91,18 +110,18 @@ def _parse_file(file: str, flags: dict[str, str]) -> RunConfig:
     except (OSError, ValueError) as problem:
         raise ConfigError(f"--config_path={file}: {first_line(problem)}") from problem
     if not isinstance(given, dict) or not OLD_FIELDS.keys() & given.keys():
-        return _parse(flags)
+        return _parse(kind, flags)
     renamed = {OLD_FIELDS.get(str(name), name): value for name, value in given.items()}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as now:
         yaml.safe_dump(renamed, now)
         now.flush()
-        return _parse({**flags, "--config_path": now.name})
+        return _parse(kind, {**flags, "--config_path": now.name})
 
 
-def _parse(flags: dict[str, str]) -> RunConfig:
+def _parse[Configuration](kind: type[Configuration], flags: dict[str, str]) -> Configuration:
     arguments = [f"{flag}={value}" for flag, value in flags.items()]
     try:
-        return draccus.parse(RunConfig, args=arguments, exit_on_error=False)
+        return draccus.parse(kind, args=arguments, exit_on_error=False)
     except RobotError:
         raise
     except Exception as problem:  # draccus, argparse, yaml and the dataclasses raise a dozen kinds

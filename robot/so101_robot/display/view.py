@@ -72,7 +72,9 @@ class Title:
     cameras: str
     chunks: str
     looks: bool = True
-    """A policy is asked; False: goals of a recording are played."""
+    """A policy is asked; False: something else plays."""
+    plays: str = "recorded goals are played"
+    """What plays, where no policy is asked."""
     answers_s: float | None = None
     """In simulated time: how long an answer takes by setting; None: time is real."""
 
@@ -276,7 +278,7 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
 
 def waiting(title: Title) -> str:
     """Instead of shares."""
-    return "waiting for the first inference" if title.looks else "no policy looks: recorded goals are played"
+    return "waiting for the first inference" if title.looks else f"no policy looks: {title.plays}"
 
 
 def _legend(blind: "AttentionWarning | None") -> Text:

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from so101_robot.errors import RobotError
+
 
 class Mode(StrEnum):
     """What the arm is doing, in order of seriousness."""
@@ -41,6 +43,8 @@ Fault = Literal[
     "policy jumps",
     "guard refuses the policy",
     "guard stops",
+    "leader silent",
+    "leader far out",
 ]
 
 
@@ -52,3 +56,16 @@ class Symptom(NamedTuple):
     """The joint or camera; empty where the fault belongs to none."""
     words: str
     """For the person at the bench."""
+
+
+class SourceFault(RobotError):  # noqa: N818 (a fault, and the error that a run ends with because of it)
+    """What plays in the loop has no action, and knows which fault that is.
+
+    Args:
+        fault: which one; its rule decides what is done.
+        words: for the person at the bench.
+    """
+
+    def __init__(self, fault: Fault, words: str) -> None:
+        super().__init__(words)
+        self.fault: Fault = fault

@@ -78,6 +78,10 @@ FAULT_RULES: Mapping[Fault, Rule] = {
     "policy jumps": Rule(tolerate_s=0.5, clear_s=0.2),
     "guard refuses the policy": Rule(tolerate_s=0.1),
     "guard stops": Rule(tolerate_s=0.1),
+    # Leader. Misses of a tenth of a second are none (`leader.source`). A cable is put back within seconds; a hand that
+    # has led too far comes back by itself.
+    "leader silent": Rule(hold_s=5.0),
+    "leader far out": Rule(hold_s=5.0, clear_s=0.2),
 }
 
 POLICY_FAULTS: frozenset[Fault] = frozenset(

@@ -28,7 +28,7 @@ from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
 from so101_robot.clock import Clock
 from so101_robot.errors import BusError, ConfigError, PortError, UnsafeActionError, describe
-from so101_robot.faults.fault import Fault, Mode, Symptom
+from so101_robot.faults.fault import Fault, Mode, SourceFault, Symptom
 from so101_robot.faults.readings import Readings
 from so101_robot.faults.supervisor import FAULT_RULES, POLICY_FAULTS, Judgement, Rule, Supervisor
 from so101_robot.faults.symptoms import action_symptoms, answer_symptoms, far_out_symptoms, guard_symptoms
@@ -383,6 +383,10 @@ class ControlLoop:
         readings = self._readings
         try:
             planned = self._scheduler.next(index, now_s, lambda: readings.observation(now_s, state))
+        except SourceFault as problem:
+            readings.raised[problem.fault] = problem
+            self._scheduler.reset()
+            return NOTHING, None, [Symptom(problem.fault, "", str(problem))]
         except Exception as problem:  # whatever a policy raises, the arm holds first
             readings.raised["policy raises"] = problem
             self._scheduler.reset()

@@ -21,6 +21,7 @@ from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.cameras.render import Renderer, open_renderer
 from so101_robot.mock.cameras.shutter import TICK_US, Capture, Shutter
 from so101_robot.mock.config import CAMERAS, MockConfig
+from so101_robot.mock.physics.gears import leader_motors
 from so101_robot.mock.physics.hand import Hand
 from so101_robot.mock.physics.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
 from so101_robot.mock.physics.world import Scene, World, load_scene
@@ -45,6 +46,8 @@ class MockArm:
             cameras and no hand.
         timing: of the wire; the default is a servo bus without a USB adapter's delays.
         scene: a scene of the caller's own, in place of the one that `config` names.
+        leader: its servos have a leader's gears, and are mounted at angles of its own: another arm than the follower of
+            the same seed.
 
     Raises:
         ConfigError: a scene that does not exist, a fault plan that cannot be read.
@@ -57,8 +60,10 @@ class MockArm:
         plant: Plant | None = None,
         timing: WireTiming | None = None,
         scene: Scene | None = None,
+        leader: bool = False,
     ) -> None:
         self.config = config or MockConfig()
+        self.leader = leader
         self._timing = timing
         self._renderer: Renderer | None = None
         self._pictures: dict[str, tuple[Capture, Frame]] = {}
@@ -91,7 +96,8 @@ class MockArm:
         self.now_us = 0
         self.port_is_out = False
         self._ticks = 0
-        self.mount_offset_steps = _mount_offsets(config.seed) if config.random_mount else (0,) * len(JOINTS)
+        drawn = config.random_mount or self.leader
+        self.mount_offset_steps = _mount_offsets(config.seed, self.leader) if drawn else (0,) * len(JOINTS)
         self.servos = Servos(SERVO_IDS)
         self.duty = np.zeros(len(JOINTS))
         self.bridge = np.zeros(len(JOINTS), dtype=np.int8)
@@ -100,7 +106,8 @@ class MockArm:
             assert plant is not None
             self.plant = plant
         else:
-            physical = MujocoPlant(self.world, self.mount_offset_steps)
+            motors = leader_motors() if self.leader else None
+            physical = MujocoPlant(self.world, self.mount_offset_steps, motors)
             self.hand = Hand(
                 physical.joint_rad, physical.hand_torque_nm, self.world.joint_range_rad, HOME_RAD
             )
@@ -323,7 +330,9 @@ def _fault_plan(path: Path | None, seed: int) -> FaultPlan:
     return plan
 
 
-def _mount_offsets(seed: int) -> tuple[int, ...]:
+def _mount_offsets(seed: int, leader: bool) -> tuple[int, ...]:
     """Encoder counts by which each servo was bolted on away from its middle: any but the half turn itself."""
-    drawn = np.random.default_rng((seed, 1)).integers(-2047, 2047, len(JOINTS), endpoint=True)
+    drawn = np.random.default_rng((seed, 2 if leader else 1)).integers(
+        -2047, 2047, len(JOINTS), endpoint=True
+    )
     return tuple(drawn.tolist())

@@ -35,6 +35,11 @@ class SoftStart:
         self._now_s = 0.0
         self._over = False
 
+    @property
+    def over(self) -> bool:
+        """The arm has caught up: actions pass as they are."""
+        return self._over
+
     def follow(
         self, asked: NDArray[np.float64], last: NDArray[np.float64], now_s: float
     ) -> NDArray[np.float64]:

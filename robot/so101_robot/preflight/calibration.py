@@ -31,6 +31,9 @@ NOMINAL_DEG: dict[str, float] = {
 SMALLEST, LARGEST = 0.75, 1.3
 """Shares of it that a built arm can have: printed stops differ; published calibrations are between 0.95 and 1.2."""
 
+TRIGGER = 0.3
+"""The smallest share of a leader's last joint: it ends in a trigger for a finger, not in jaws, and kits differ."""
+
 FEW_STEPS = 100
 """This near to both ends of the encoder's turn a range is the whole turn."""
 
@@ -67,11 +70,11 @@ def check_calibration(file: Calibration | None, rows: Registers, source: Path | 
     return findings or [Finding(Level.OK, CALIBRATION, str(source), "it is the one in the servos")]
 
 
-def check_sizes(file: Calibration | None, rows: Registers) -> list[Finding]:
+def check_sizes(file: Calibration | None, rows: Registers, leader: bool = False) -> list[Finding]:
     """The ranges are of a size that the joints of an SO-101 can have."""
     servos = calibrations.of(stored_calibration(rows))
     judged = servos if file is None or of_joints(file) else file
-    findings = wrong_sizes(judged)
+    findings = wrong_sizes(judged, leader)
     return findings or [Finding(Level.OK, SIZES, "joints", "each range is about as wide as an SO-101's")]
 
 
@@ -91,17 +94,18 @@ def impossible(calibration: Calibration) -> list[Finding]:
     return findings
 
 
-def wrong_sizes(calibration: Calibration) -> list[Finding]:
+def wrong_sizes(calibration: Calibration, leader: bool = False) -> list[Finding]:
     """Ranges that are wider or narrower than those of an SO-101."""
-    return [finding for joint in JOINTS for finding in _size(joint, calibration[joint])]
+    return [finding for joint in JOINTS for finding in _size(joint, calibration[joint], leader)]
 
 
-def size(joint: str, span_deg: float) -> tuple[str, str] | None:
+def size(joint: str, span_deg: float, leader: bool = False) -> tuple[str, str] | None:
     """The kind, `small` or `large`, and what was found, where a range of `span_deg` is not that of this joint."""
     share, nominal = span_deg / NOMINAL_DEG[joint], NOMINAL_DEG[joint]
-    if SMALLEST <= share <= LARGEST:
+    smallest = TRIGGER if leader and joint == JOINTS[GRIPPER] else SMALLEST
+    if smallest <= share <= LARGEST:
         return None
-    return "small" if share < SMALLEST else "large", f"covers {span_deg:.0f} deg of about {nominal:.0f}"
+    return "small" if share < smallest else "large", f"covers {span_deg:.0f} deg of about {nominal:.0f}"
 
 
 def positions_deg(calibration: Calibration, rows: Registers) -> dict[str, float]:
@@ -176,10 +180,10 @@ def _drive_mode(joint: str, row: JointCalibration) -> list[Finding]:
     return []
 
 
-def _size(joint: str, row: JointCalibration) -> list[Finding]:
+def _size(joint: str, row: JointCalibration, leader: bool) -> list[Finding]:
     if calibrations.not_in_order(joint, row) or (joint != FULL_TURN_JOINT and _range(joint, row)):
         return []  # told already
-    wrong = size(joint, row.span_deg)
+    wrong = size(joint, row.span_deg, leader)
     if wrong is None or (joint == FULL_TURN_JOINT and wrong[0] == "large"):  # LeRobot gives it the whole turn
         return []
     kind, found = wrong

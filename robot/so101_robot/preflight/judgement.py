@@ -16,7 +16,12 @@ Check = Callable[[], list[Finding]]
 
 
 def servo_judgements(
-    rows: Registers, file: Calibration | None, source: Path | str, at_start: Registers | None = None
+    rows: Registers,
+    file: Calibration | None,
+    source: Path | str,
+    at_start: Registers | None = None,
+    *,
+    leader: bool = False,
 ) -> dict[str, Check]:
     """The checks of what servos and file say, by name, in the order in which they are told.
 
@@ -25,14 +30,18 @@ def servo_judgements(
         file: the calibration that shall hold for them; None where there is none.
         source: its file, for the words.
         at_start: the registers as they were before connecting wrote its settings; by default `rows`.
+        leader: the arm is moved by hand: no setting of its motors matters, and it has a trigger for a gripper.
     """
     found = rows if at_start is None else at_start
-    return {
+    checks = {
         "servos": lambda: servos.check_servos(rows),
         "supply": lambda: servos.check_supply(rows),
         "heat": lambda: servos.check_heat(rows),
         "errors": lambda: servos.check_errors(rows),
         "settings": lambda: settings.check_settings(found),
         "calibration": lambda: calibration.check_calibration(file, rows, source),
-        "sizes": lambda: calibration.check_sizes(file, rows),
+        "sizes": lambda: calibration.check_sizes(file, rows, leader),
     }
+    if leader:
+        del checks["settings"]
+    return checks

@@ -84,6 +84,7 @@ class DatasetRecorder:
         cameras: name -> (height, width).
         resume: add an episode to a dataset that exists.
         outcome: asked once, when the run is over: did it succeed? None: the dataset does not say.
+        known: the dataset to resume was written by this program, and need not be looked at again.
 
     Raises:
         ConfigError: there is a dataset already, or (`resume`) there is none or one that does not fit.
@@ -101,6 +102,7 @@ class DatasetRecorder:
         cameras: Mapping[str, tuple[int, int]],
         resume: bool = False,
         outcome: Callable[[], bool] | None = None,
+        known: bool = False,
     ) -> None:
         _hush_helpers()
         self._task = task
@@ -114,7 +116,7 @@ class DatasetRecorder:
             raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
         features = dataset_features(cameras, with_outcome=outcome is not None)
         self._dataset = (
-            _resume(repo_id, root, features, int(fps))
+            _resume(repo_id, root, features, int(fps), known)
             if resume
             else _create(repo_id, root, features, int(fps))
         )
@@ -146,7 +148,7 @@ class DatasetRecorder:
         An episode that could not be stored whole is given up, and those that were there before are kept.
         """
         if not self._whole:
-            self._give_up()
+            self.give_up()
             return
         try:
             if self.frames:
@@ -155,7 +157,7 @@ class DatasetRecorder:
                 self._dataset.save_episode(parallel_encoding=False)
             self._dataset.finalize()
         except Exception:
-            self._give_up()
+            self.give_up()
             raise
         if not self.frames and self._created:
             shutil.rmtree(self.root)
@@ -165,7 +167,7 @@ class DatasetRecorder:
             self._dataset.add_frame(self._last | (outcome_of_frame(success) if self._outcome else {}))
             self._last = None
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Take back what there is of an episode. Whatever else fails on a full disk is beside the point by now."""
         with contextlib.suppress(Exception):
             self._dataset.clear_episode_buffer()
@@ -197,11 +199,14 @@ def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
         ) from problem
 
 
-def _resume(repo_id: str, root: Path | None, features: dict[str, Any], fps: int) -> LeRobotDataset:
+def _resume(
+    repo_id: str, root: Path | None, features: dict[str, Any], fps: int, known: bool
+) -> LeRobotDataset:
     folder = root or HF_LEROBOT_HOME / repo_id
     if not (folder / "meta" / "info.json").is_file():
         raise ConfigError(f"there is no dataset to resume in {folder}")
-    _look(folder)
+    if not known:
+        _look(folder)
     try:
         dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
     except (OSError, ValueError, KeyError) as problem:

@@ -26,6 +26,7 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock import wire
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.config import FLAGS
+from so101_robot.mock.physics.hand_script import PLAY, Script, read_script
 from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 from so101_robot.mock.wire.fault_kinds import KINDS
@@ -43,6 +44,14 @@ CAMERA_PORT = 5555
 
 LAST_PORT = 65535
 
+FOLLOWER_ID, LEADER_ID = "mock", "leader"
+
+LEADER_LINK = Path("/tmp/so101-leader")
+"""The leader's port, unless --port_link says otherwise."""
+
+CALIBRATES = Path("calibrate")
+"""What --hand alone means, instead of a file."""
+
 MOST_ARMS = 50
 """So many camera ports are tried before the system chooses one."""
 
@@ -52,6 +61,9 @@ EXAMPLES = """
   so101-mock --port_link=/tmp/so101         # a stable name for the port
   so101-mock --uncalibrated --hand          # try lerobot-calibrate: a hand
                                             # moves the joints
+  so101-mock --leader                       # a second arm, moved by a hand:
+                                            # a leader, for so101-teleop
+  so101-mock --leader --hand=poses.yaml     # poses over time
   so101-mock --faults=list                  # what can be broken
   so101-mock --faults=plan.yaml --seed=3    # the same faults every time
 """
@@ -119,10 +131,26 @@ def parser() -> Parser:
     )
     scene.add_argument("--random_mount", action="store_true", help="servos bolted on at arbitrary angles")
     scene.add_argument("--uncalibrated", action="store_true", help="factory EEPROM; implies --random_mount")
-    scene.add_argument("--hand", action="store_true", help="a hand moves the joints whenever torque is off")
+    scene.add_argument(
+        "--leader",
+        action="store_true",
+        help="the arm that a person moves: a leader's gears, no cameras, and a hand that moves it slowly to and fro",
+    )
+    scene.add_argument(
+        "--hand",
+        nargs="?",
+        type=Path,
+        const=CALIBRATES,
+        metavar="FILE",
+        help="a hand moves the joints whenever torque is off, as a calibration asks; with --leader, FILE: poses over "
+        "time (YAML: poses: [{at_s: 3, shoulder_pan: 20}], repeat: true)",
+    )
     bus = parser.add_argument_group("bus")
     bus.add_argument(
-        "--port_link", type=Path, metavar="PATH", help="a stable name for the port (symbolic link)"
+        "--port_link",
+        type=Path,
+        metavar="PATH",
+        help=f"a stable name for the port (symbolic link; default: none, of a leader {LEADER_LINK})",
     )
     bus.add_argument(
         "--faults",
@@ -159,7 +187,7 @@ def parser() -> Parser:
         metavar="DIR",
         help="keep the calibration file here (default: temporary)",
     )
-    lerobot.add_argument("--id", default="mock", help="the robot's id (default: %(default)s)")
+    lerobot.add_argument("--id", help=f"the robot's id (default: {FOLLOWER_ID}, of a leader {LEADER_ID})")
     parser.add_argument("--control_fd", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -181,19 +209,32 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
     except ConfigError as problem:  # in this command's own flags
         text = str(problem).replace(f"{FLAGS}camera_fps", "--fps").replace(FLAGS, "--")
         raise ConfigError(text) from problem
+    calibrates = options.hand == CALIBRATES
+    if options.hand is not None and not calibrates and not options.leader:
+        raise ConfigError(
+            f"--hand={options.hand}: poses over time are for --leader; --hand alone helps to calibrate"
+        )
+    script = _script(options.hand) if options.leader and not calibrates and mock.calibrated else None
     asked: int | None = options.camera_port
     if asked is not None and not 0 <= asked <= LAST_PORT:
         raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
     return MockServerConfig(
         mock=mock,
-        port_link=options.port_link,
-        camera_port=None if options.no_cameras else CAMERA_PORT if asked is None else asked,
+        port_link=options.port_link or (LEADER_LINK if options.leader else None),
+        camera_port=None if options.no_cameras or options.leader else CAMERA_PORT if asked is None else asked,
         camera_ports=MOST_ARMS if asked is None else 1,  # a second mock arm does not need to be told where
         calibration_dir=options.calibration_dir,
-        robot_id=options.id,
+        robot_id=options.id or (LEADER_ID if options.leader else FOLLOWER_ID),
         pace=not options.no_pace,
-        hand=options.hand,
+        hand=calibrates,
+        leader=options.leader,
+        script=script,
     )
+
+
+def _script(hand: Path | None) -> Script:
+    """What a leader's hand does. Raises ConfigError."""
+    return PLAY if hand is None else read_script(hand)
 
 
 class _Stop:
@@ -238,7 +279,8 @@ def _introduce(console: Console, engine: MockServer) -> None:
     facts.add_row("scene", f"{mock.scene}, seed {mock.seed}")
     if mock.faults is not None:
         facts.add_row("faults", str(mock.faults))
-    console.print(Panel(facts, title="mock SO-101", title_align="left", expand=False))
+    title = "mock SO-101, leader" if config.leader else "mock SO-101"
+    console.print(Panel(facts, title=title, title_align="left", expand=False))
     for title, command in _commands(engine):
         console.print(f"\n# {title}", style="green")
         console.print(command, soft_wrap=True)
@@ -246,6 +288,8 @@ def _introduce(console: Console, engine: MockServer) -> None:
 
 
 def _commands(engine: MockServer) -> list[tuple[str, str]]:
+    if engine.config.leader:
+        return _leader_commands(engine)
     robot_id, folder = shlex.quote(engine.config.robot_id), shlex.quote(str(engine.calibration_dir))
     arm = f"--robot.port={shlex.quote(engine.port)} --robot.id={robot_id} --robot.calibration_dir={folder}"
     follower = f"--robot.type=so101_follower {arm}"
@@ -273,13 +317,40 @@ def _commands(engine: MockServer) -> list[tuple[str, str]]:
         ),
         ("look at it: servos, calibration, cameras", f"so101-calibrate check {arm}{cameras}"),
         (
-            "teleoperate it with a leader arm",
+            "drive it with a leader (so101-mock --leader is one, and says where its calibration is)",
+            f"so101-teleop {arm}{cameras} --teleop.port={LEADER_LINK} --teleop.id={LEADER_ID}",
+        ),
+        (
+            "the same with LeRobot's own command",
             f"lerobot-teleoperate {follower} "
-            "--teleop.type=so101_leader --teleop.port=/dev/ttyACM0 --teleop.id=leader",
+            f"--teleop.type=so101_leader --teleop.port={LEADER_LINK} --teleop.id={LEADER_ID}",
         ),
     ]
     calibrate = ("calibrate it with LeRobot", f"lerobot-calibrate {follower}")
     return [*commands, calibrate] if engine.config.mock.calibrated else [calibrate, *commands]
+
+
+def _leader_commands(engine: MockServer) -> list[tuple[str, str]]:
+    """What can be done with a leader."""
+    name, folder = shlex.quote(engine.config.robot_id), shlex.quote(str(engine.calibration_dir))
+    port = shlex.quote(engine.port)
+    leader = f"--teleop.port={port} --teleop.id={name} --teleop.calibration_dir={folder}"
+    drive = [
+        (
+            "drive a follower with it (so101-mock is one)",
+            f"so101-teleop --robot.port=FOLLOWER --robot.id=mock {leader}",
+        ),
+        (
+            "the same with LeRobot's own command",
+            f"lerobot-teleoperate --robot.type=so101_follower --robot.port=FOLLOWER --robot.id=mock "
+            f"--teleop.type=so101_leader {leader}",
+        ),
+    ]
+    calibrate = (
+        "calibrate it",
+        f"so101-calibrate servos --leader --robot.port={port} --robot.id={name} --robot.calibration_dir={folder}",
+    )
+    return [*drive, calibrate] if engine.config.mock.calibrated else [calibrate, *drive]
 
 
 class _StatusLine:

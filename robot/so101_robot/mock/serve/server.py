@@ -25,6 +25,7 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.cameras.camera_process import CameraJob, CameraProcess
 from so101_robot.mock.physics.hand import CalibrationHelper, Hand
+from so101_robot.mock.physics.hand_script import Script, ScriptedHand
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.wire import Wire
@@ -56,6 +57,10 @@ class MockServerConfig:
     """Replies take the time that they take on a 1 Mbit/s wire."""
     hand: bool = False
     """A hand moves the joints while torque is off, as `lerobot-calibrate` asks."""
+    leader: bool = False
+    """A leader's gears and mounting."""
+    script: Script | None = None
+    """A hand plays this while torque is off."""
 
 
 class MockServer:
@@ -84,7 +89,9 @@ class MockServer:
 
     def _build(self, resources: contextlib.ExitStack) -> None:
         config, mock = self.config, self.config.mock
-        self.arm = MockArm(mock)  # first: it finds out whether scene and fault plan exist
+        self.arm = MockArm(
+            mock, leader=config.leader
+        )  # first: it finds out whether scene and fault plan exist
         resources.callback(self.arm.close)
         self.calibration_dir = self._write_calibration(resources)
         self.cameras: CameraProcess | None = None
@@ -108,8 +115,10 @@ class MockServer:
             self.cameras.wait_ready()
         self.server = PtyServer(self.arm, config.port_link, config.pace)
         resources.callback(self.server.close)
-        self._helper = None
-        if config.hand and self.arm.hand is not None:
+        self._helper: CalibrationHelper | ScriptedHand | None = None
+        if config.script is not None and self.arm.hand is not None:
+            self._helper = ScriptedHand(self.arm.hand, self.arm.bridge, config.script)
+        elif config.hand and self.arm.hand is not None:
             self._helper = CalibrationHelper(self.arm.hand, self.arm.servos, self.arm.bridge)
         self._helped_us = 0
 

@@ -1,0 +1,138 @@
+"""The leader as what plays: on every tick of the loop, where the hand has it now.
+
+It takes the place of a policy's scheduler, so all that the loop does for a policy it does here: guard, faults, hold,
+way home. At the start, and after every hold, the follower is somewhere else than the leader; it is led there no faster
+than on the way home, until it has caught up (`motion.soft_start`).
+
+A leader that misses a read keeps its last pose for `MISSING_S`; then it counts as silent and the arm holds. What is a
+little beyond the follower's range is cut to it, because hands go farther than arms; what is far beyond is a fault of
+its own, since the two are not calibrated alike.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so101_robot.chunks.inference import Observation
+from so101_robot.chunks.scheduler import Planned
+from so101_robot.clock import Clock
+from so101_robot.errors import BusError, PortError, describe
+from so101_robot.faults.fault import SourceFault
+from so101_robot.joints import FULL_TURN_JOINT, JOINTS
+from so101_robot.leader.leader import LeaderReading
+from so101_robot.message import Message
+from so101_robot.motion.soft_start import SoftStart
+
+if TYPE_CHECKING:
+    from so101_robot.guard.guard import Guard
+
+MISSING_S = 0.1
+"""So long a leader may miss reads: six ticks at 60 Hz, and what the guard lets a follower miss."""
+
+ASK_AGAIN_S = 0.1
+"""How often a silent leader is asked: every question costs its whole deadline."""
+
+ROLL = JOINTS.index(FULL_TURN_JOINT)
+
+
+class Reads(Protocol):
+    """`leader.Leader`, or anything like it."""
+
+    def read(self, now_s: float) -> LeaderReading: ...
+
+
+class LeaderSource:
+    """A `chunks.scheduler.Scheduler`.
+
+    Args:
+        leader: open, calibrated and free.
+        guard: the follower's.
+        clock: of the loop.
+        tell: what the person should know.
+    """
+
+    def __init__(
+        self,
+        leader: Reads,
+        guard: "Guard",
+        clock: Clock,
+        tell: Callable[[Message], None] = lambda message: None,
+    ) -> None:
+        self._leader, self._guard, self._clock, self._tell = leader, guard, clock, tell
+        self._soft = SoftStart()
+        self._told = False
+        self._asked_s = -np.inf
+        self._problem: Exception | None = None
+        self.reading: LeaderReading | None = None
+        """The newest one."""
+        self.fresh = False
+        """It was made on this tick."""
+        self.beyond: Counter[str] = Counter()
+        """Joint -> ticks on which the leader was beyond the follower's range."""
+        self.missed = 0
+        """Ticks on which it was asked and did not answer."""
+
+    @property
+    def caught_up(self) -> bool:
+        """The follower has been where the leader is, since the start or the last hold."""
+        return self._soft.over
+
+    def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
+        """Raises SourceFault: the leader is silent, or far out of the follower's range."""
+        self._read(now_s)
+        reading = self.reading
+        if reading is None or now_s - reading.asked_s > MISSING_S:
+            words = "the leader did not answer" if self._problem is None else describe(self._problem)
+            raise SourceFault("leader silent", f"the leader: {words}")
+        last = self._guard.last_command
+        assert last is not None  # the loop has read the arm
+        asked = self._soft.follow(self._inside(reading.position), last, now_s)
+        if self._soft.over and not self._told:
+            self._tell(Message("the follower is where the leader is, and follows it"))
+        self._told = self._soft.over
+        return Planned(asked, None, "chunk", 0, tick, self._clock.now_s() - reading.asked_s)
+
+    def wait(self) -> None:
+        """The arm holds: the leader goes on meanwhile, and `reset` follows."""
+
+    def reset(self) -> None:
+        """The follower has to catch up anew."""
+        self._soft.begin()
+        self._told = False
+
+    def close(self) -> None:
+        """The leader is its owner's."""
+
+    def _read(self, now_s: float) -> None:
+        self.fresh = False
+        if self._problem is not None and now_s - self._asked_s < ASK_AGAIN_S:
+            return
+        self._asked_s = now_s
+        try:
+            self.reading = self._leader.read(now_s)
+        except (BusError, PortError) as problem:
+            self.missed += 1
+            known = self.reading is not None and now_s - self.reading.asked_s <= MISSING_S
+            self._problem = None if known else problem
+            return
+        self._problem, self.fresh = None, True
+        if self.reading.spent_s > 0:  # on a simulated wire: the follower's time goes on, too
+            self._clock.sleep_until(now_s + self.reading.spent_s)
+
+    def _inside(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        lower, upper = self._guard.lower, self._guard.upper
+        inside = np.clip(position, lower, upper)
+        known = position.copy()
+        known[ROLL] = inside[ROLL]  # a leader's roll may have no stops
+        if (far_out := self._guard.far_out(known)) is not None:
+            joint, value, outside = far_out
+            raise SourceFault(
+                "leader far out",
+                f"the leader has {joint} at {value:.0f}, {outside:.0f} beyond the follower's range - are both "
+                "calibrated alike (docs/leader_and_recording.md)?",
+            )
+        self.beyond.update(JOINTS[i] for i in np.flatnonzero(np.abs(position - inside) > 1.0).tolist())
+        return inside
