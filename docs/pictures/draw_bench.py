@@ -8,24 +8,33 @@ Needs chromium. The live pictures are the mock arm's.
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.palletizing.scene.draw import draw
 from so101_eval.palletizing.scene.scene import PalletizingScene, lay_out
+from so101_eval.palletizing.scene.tasks import load_task
 from so101_eval.palletizing.score.record import MILESTONES
 from so101_eval.real_study.console.remote import ConsoleOperator
-from so101_eval.real_study.session.view import Line, Target, View
+from so101_eval.real_study.design.study import Study
+from so101_eval.real_study.measurement.camera import Camera
+from so101_eval.real_study.measurement.rendered import lens_of, pose_of
+from so101_eval.real_study.session.start_gate import Seen, StartGate
+from so101_eval.real_study.session.view import Line, View
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.cameras.render import open_renderer
 from so101_robot.mock.config import MockConfig
 from so101_robot.state import Frame
 
 HERE = Path(__file__).parent
+TASK = "palletize-2"
 SIZES = {"desktop": (1400, 800), "phone": (390, 844)}
 WHERE = {"operator": "anna", "block": 3, "blocks": 20, "trial": 1, "trials": 2}
 FINDINGS = (
@@ -39,17 +48,7 @@ SCREENS = {
     "session": View(
         "session", text="Red has to be put right first; then check again.", operator="anna", findings=FINDINGS
     ),
-    "reset": View(
-        "reset",
-        text="Put each box where the list says, seen from the arm's foot: straight ahead, then to its left.",
-        targets=(
-            Target(0, (), None, "box 1: 181 mm ahead, 62 mm left, turned 12 deg"),
-            Target(1, (), None, "box 2: 152 mm ahead, 118 mm left, turned -31 deg"),
-        ),
-        ready=True,
-        can_undo=True,
-        **WHERE,
-    ),
+    "reset": View("reset", can_undo=True, **WHERE),
     "trial": View("trial", code="QXTR", limit_s=30.0, running=True, **WHERE),
     "rig": View("rig", code="QXTR", reasons=("cable", "camera", "power", "bumped", "wrong start"), **WHERE),
     "outcome": View(
@@ -66,21 +65,40 @@ SCREENS = {
 }
 
 
-def pictures() -> dict[str, NDArray[np.uint8]]:
-    """640x480 of the mock arm's two cameras."""
-    scene = PalletizingScene("palletize-2")
-    arm = MockArm(MockConfig(scene="palletize-2", width=640, height=480), scene=scene)
-    lay_out(arm, scene, draw("palletize-2", seed=3))
+def scene() -> tuple[dict[str, NDArray[np.uint8]], Seen]:
+    """640x480 of the mock arm's two cameras, and what the start gate makes of them: one box lies 7 mm off."""
+    scene = PalletizingScene(TASK)
+    arm = MockArm(MockConfig(scene=TASK, width=640, height=480), scene=scene)
+    reset = draw(TASK, seed=3)
+    lay_out(arm, scene, reset)
     assert arm.world is not None
-    with open_renderer(arm.world.model, 640, 480, "auto") as renderer:
+    model, data = arm.world.model, arm.world.data
+    data.joint("box/0").qpos[:2] += (0.005, 0.005)
+    mujoco.mj_forward(model, data)
+    with open_renderer(model, 640, 480, "auto") as renderer:
         found = {name: renderer.render(arm.world.snapshot(), name) for name in ("front", "wrist")}
+    camera = Camera(load_task(TASK), lens_of(model), pose_of(data), None)
+    specs = tuple(PolicySpec(name, "hold", name * 64, "0" * 64) for name in "ab")
+    study = Study(specs, TASK, (("nominal", 0),), 20, 0.3, (0.0, -57.4, 46.3, 90.0, 0.0, 30.0))
+    camera.rig_check(found)
+    seen = StartGate(study, reset, camera, hurried=True, trusted=False).look(found, None, 0.0)
     arm.close()
-    return found
+    return found, seen
 
 
 def main(folder: Path) -> None:
     """Draw them."""
-    frames = {name: Frame(image, 0.0, 1, None) for name, image in pictures().items()}
+    pictures, seen = scene()
+    frames = {name: Frame(image, 0.0, 1, None) for name, image in pictures.items()}
+    screens = SCREENS | {
+        "reset": replace(
+            SCREENS["reset"],
+            text=seen.text,
+            targets=seen.targets,
+            ready=seen.ready,
+            can_override=seen.can_override,
+        )
+    }
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     console = ConsoleOperator(0)
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -90,7 +108,7 @@ def main(folder: Path) -> None:
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                 page.set_default_timeout(120_000)
-                for name, view in SCREENS.items():
+                for name, view in screens.items():
                     console.show(view)
                     console.pictures(frames)
                     if name == "session":

@@ -120,6 +120,8 @@ class EpisodeRecord:
     grasp: dict[str, Any] | None = None
     """Where the hand first closed, against the box (`real_study.measurement.grasp`): box, box_mm, hand_mm, off_mm; or
     why_not. None: not looked at, as in the simulation."""
+    overridden: bool | None = None
+    """On an arm: somebody began although a box was measured to lie elsewhere than it should. None: not asked."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures and clips of the episodes that a report shows, made by playing these episodes again.
+"""Pictures and clips of the episodes that a report shows, made by playing these episodes again, or from a trial's film.
 
 Clips are VP9 in WebM at twice the speed, embedded as data URIs within a budget of bytes; what does not fit any more is
 left out and named. An episode whose repetition went otherwise (another machine, other versions) is marked so. What was
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -23,10 +23,11 @@ from PIL import Image
 from so101_eval.episode.episode import FPS
 from so101_eval.errors import EvalError
 from so101_eval.evaluation.plan import Player
-from so101_eval.evaluation.records import EpisodeRecord, Key
+from so101_eval.evaluation.records import EpisodeRecord, Key, read_meta
 from so101_eval.evaluation.replay import camera
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.palletizing.scene.reset_data import CAMERAS
+from so101_eval.report.recorded import Filmed, recorded
 from so101_policy.errors import PolicyError
 from so101_policy.files.whole_files import write_bytes
 from so101_robot.errors import RobotError
@@ -61,19 +62,13 @@ GAP = 4
 Picture = NDArray[np.uint8]
 
 
-class Filmed(NamedTuple):
-    """An episode, played again: a picture every `EVERY` ticks."""
-
-    pictures: list[Picture]
-    same: bool
-
-
 class Films:
     """Plays episodes of several runs again. A context manager."""
 
-    def __init__(self, folders: Iterable[Path], records: Iterable[EpisodeRecord]) -> None:
+    def __init__(self, folders: Sequence[Path], records: Iterable[EpisodeRecord]) -> None:
         """Raises `RecordError` for a folder that is no run."""
         self._plans = {plan.sha256[:16]: plan for plan in map(plan_of, folders)}
+        self._folders = {str(read_meta(folder).get("run")): folder for folder in folders}
         self._records = {record.key: record for record in records}
         self._players: dict[str, Player] = {}
 
@@ -91,8 +86,10 @@ class Films:
         """Raises `EvalError`, `PolicyError`, `RobotError` or `OSError` where it cannot be played again."""
         key = Key(*(episode[name] for name in Key._fields))
         record = self._records[key]
+        if record.kind != "simulation" and record.run in self._folders:
+            return recorded(self._folders[record.run], record, (WIDTH, HEIGHT), Fraction(FPS) / EVERY)
         if record.kind != "simulation" or record.run not in self._plans:
-            raise EvalError(f"{key}: only simulated episodes of the given runs can be played again")
+            raise EvalError(f"{key}: it is of no run that was given")
         if record.run not in self._players:
             self._players[record.run] = Player(self._plans[record.run])
         pictures: list[Picture] = []

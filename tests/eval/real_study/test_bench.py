@@ -3,18 +3,24 @@
 import os
 import signal
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from real_studies import POSE, mock_bench, small_study
+from so101_calibration.cameras.lock_settings import Lock
+from so101_calibration.cameras.rig_file import path_of, update
 from so101_eval.palletizing.scene.scene import rearrange
 from so101_eval.real_study.design.faults import VOIDING, void_reason
 from so101_eval.real_study.session.bench import Bench, Ran
 from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
+from so101_eval.real_study.session.rig import exposure
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
+from so101_robot.preflight.findings import Level
 
 DRIVEN_S = 1.0
 
@@ -126,3 +132,28 @@ def test_hands_move_boxes_and_leave_the_arm_alone(bench: Bench):
         box = world.data.joint("box/0").qpos
         assert box[:2].tolist() == pytest.approx([reset.boxes[0].x_m, reset.boxes[0].y_m])
     assert world.data.qpos[world.joint_qpos].tolist() == before.tolist()
+
+
+def test_the_rig_check_asks_whether_cameras_moved_and_whether_their_exposure_is_locked(
+    bench: Bench, tmp_path: Path
+):
+    found = {finding.check: finding for finding in bench.check()}
+    assert {"servos", "supply", "heat", "calibration", "drift", "exposure", "cameras"} <= found.keys()
+    robot = SimpleNamespace(
+        mock=None, calibration_fpath=tmp_path / "arm.json", cameras={"front": 1, "wrist": 2}
+    )
+    levels = [finding.level for finding in exposure(robot)]  # type: ignore[arg-type]
+    assert levels == [Level.WARN, Level.WARN]
+    held, refused = (
+        Lock("exposure", 120.0, 120.0, True, ""),
+        Lock("exposure", 120.0, 80.0, False, "it reports 80"),
+    )
+    now = datetime(2026, 11, 30, tzinfo=UTC)
+    update(path_of(robot.calibration_fpath), "front", now, locks=(held,))
+    update(path_of(robot.calibration_fpath), "wrist", now, locks=(refused,))
+    front, wrist = exposure(robot)  # type: ignore[arg-type]
+    assert (front.level, front.text) == (Level.OK, "front: locked at 120 on 2026-11-30 00:00:00+00:00")
+    assert (wrist.level, wrist.text) == (
+        Level.WARN,
+        "wrist: not locked: it reports 80; expected: locked - so101-calibrate cameras lock",
+    )

@@ -186,12 +186,12 @@ def test_a_console_that_dies_takes_nobody_with_it():
         (
             OUTCOME,
             "34f",
-            Action("outcome", {"stages": [3, 4], "success": False, "why": "time", "tags": [], "note": ""}),
+            Action("outcome", {"stages": [3, 4], "success": False, "why": "time", "note": ""}),
         ),
         (
             OUTCOME,
             "nslip\rs",
-            Action("outcome", {"stages": [7, 7], "success": True, "why": "time", "tags": [], "note": "slip"}),
+            Action("outcome", {"stages": [7, 7], "success": True, "why": "time", "note": "slip"}),
         ),
         (BLOCK, "?", Action("block", {"guess": "?", "preference": ""})),
         (BLOCK, "3", None),

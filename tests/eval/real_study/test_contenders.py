@@ -19,7 +19,7 @@ from so101_policy.inference.act_policy import Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.inference import Inference, Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned
-from so101_robot.commands.run_config import PolicyFlags, RunConfig
+from so101_robot.commands.run_config import PolicyFlags, RecordFlags, RunConfig
 from so101_robot.joints import GRIPPER
 from so101_robot.loop.stopping import StopRequests
 
@@ -74,6 +74,8 @@ def test_the_study_says_who_drives_from_where_and_for_how_long(tmp_path: Path):
     ):
         with pytest.raises(ConfigError, match="are the study's"):
             of_study(study, mine)
+    with pytest.raises(ConfigError, match="no dataset"):
+        of_study(study, RunConfig(record=RecordFlags(repo_id="anna/looks")))
 
 
 class Plan:

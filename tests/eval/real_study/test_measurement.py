@@ -4,6 +4,8 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,11 +26,15 @@ from so101_eval.palletizing.scene.tasks import PALLET_M, load_task
 from so101_eval.palletizing.score.placement import in_world
 from so101_eval.real_study.measurement.camera import Camera
 from so101_eval.real_study.measurement.cubes import Summed, View, areas_px, corners, drawn
+from so101_eval.real_study.measurement.fits import Fit
 from so101_eval.real_study.measurement.grasp import NEVER, first_grasp, grasp_in, pads_m
+from so101_eval.real_study.measurement.looking import Look
 from so101_eval.real_study.measurement.made import measurement_of
 from so101_eval.real_study.measurement.mat import FAR_M, HALF_WIDTH_M, NEAR_M, Mat
 from so101_eval.real_study.measurement.mat_pdf import write_mat
 from so101_eval.real_study.measurement.rendered import FRONT, Eyes, lens_of, pose_of
+from so101_eval.real_study.measurement.shown import LINE_PX, drawn_over, words
+from so101_eval.real_study.measurement.stacked import EITHER_LAYER, Stood, sure_of_layer
 from so101_eval.real_study.measurement.still import Still
 from so101_robot.mock.physics.world import World
 from so101_robot.preflight.findings import Level
@@ -239,6 +245,42 @@ def test_boxes_on_the_pallet_are_measured_in_its_frame(desk: Desk) -> None:
     turns = [(box.dyaw_deg, true) for box, true in zip(found.boxes, (6.0, -4.0), strict=True)]
     assert all(turn is None or turn == pytest.approx(true, abs=3.0) for turn, true in turns)
 
+    after = desk.eyes.pictures()[FRONT]
+    picture = drawn_over(after, asdict(found), ("box 1", "box 2"))
+
+    assert picture.shape == (480 + 3 * LINE_PX + 8, 640, 3)
+    assert re.fullmatch(
+        r"box 1: [56] mm off, turned by [4-8] deg", words(asdict(found), ("box 1", "box 2"))[0]
+    )
+    for box in found.boxes:
+        seen, target = (np.array(outline) * (640, 480) for outline in (box.seen, box.target))
+        x, y = seen.mean(0).astype(int)
+        assert np.ptp(after[y, x].astype(int)) > 60, "a box is in the middle of its outline"
+        off_px = seen.mean(0) - target.mean(0)
+        dx_m, dy_m = (np.array(in_world(desk.reset.pallet, box.du_mm / 1000, box.dv_mm / 1000))
+                      - (desk.reset.pallet.x_m, desk.reset.pallet.y_m))  # fmt: skip
+        view = View(lens_of(desk.world.model), pose_of(desk.world.data))
+        there = view.project(np.array([(0.185, -0.115, 0.02), (0.185 + dx_m, -0.115 + dy_m, 0.02)]))
+        assert off_px == pytest.approx(there[1] - there[0], abs=1.0)
+    changed = np.abs(picture[:480].astype(int) - after).max(-1) > 60
+    assert 100 < changed.sum() < 2500, "lines were drawn"
+
+
+def test_what_is_too_near_to_a_limit_is_measured_and_not_judged(desk: Desk) -> None:
+    before = desk.start()
+    desk.place(0, 0.0, 0.0, 9.5)
+    desk.place(1, 0.0, 0.0, 0.0)
+
+    near = desk.camera.placement(before, desk.eyes.pictures(), desk.reset)
+    desk.place(0, 0.0, 0.0, 16.0)
+    beyond = desk.camera.placement(before, desk.eyes.pictures(), desk.reset)
+
+    assert near.success is None
+    assert near.boxes[0].dyaw_deg == pytest.approx(9.5, abs=1.6)
+    assert "too near to the limit" in near.boxes[0].why_not
+    assert beyond.success is False
+    assert beyond.boxes[0].dyaw_deg == pytest.approx(16.0, abs=1.6)
+
 
 def test_a_box_that_nobody_moved_is_a_failure(desk: Desk) -> None:
     before = desk.start()
@@ -249,6 +291,42 @@ def test_a_box_that_nobody_moved_is_a_failure(desk: Desk) -> None:
     assert found.success is False
     assert found.boxes[1].du_mm is None
     assert found.boxes[1].why_not == "it lies where it started"
+
+
+def looked(x_mm: float, score: float, why_not: str = "") -> Look:
+    place = np.array([0.185 + x_mm / 1000, -0.115, 0.0])
+    return Look(Fit(place, 0.01, score, 0.1, 0.1), place, None, why_not)
+
+
+def test_a_box_that_may_stand_on_another_one_is_null() -> None:
+    """One camera sees a box on another one nearly as one on the deck, 24 mm farther away."""
+    hidden = Stood(looked(0, 0.3, "only 30 % of it is seen"), 0)
+    high = Stood(looked(-24, 0.87), 0, (looked(-24, 0.87), looked(0, 0.83)))
+
+    assert [stood.look.why_not for stood in sure_of_layer([hidden, high], [False, False])][1] == EITHER_LAYER
+    assert sure_of_layer([hidden, high], [True, False])[1] == high, "the other one lies where it started"
+    beside = Stood(looked(-30, 0.8), 0)
+    assert sure_of_layer([beside, high], [False, False])[1] == high, "the other one is measured elsewhere"
+    clear = high._replace(heights=(looked(-24, 0.87), looked(0, 0.6)))
+    assert sure_of_layer([hidden, clear], [False, False])[1] == clear
+
+
+def test_a_box_on_another_one_is_not_measured_as_if_it_stood_on_the_deck() -> None:
+    task = load_task("palletize-4-layers")
+    scene = PalletizingScene(task)
+    reset = scene.next = draw(task, seed=SEED)
+    world = World(scene)
+    with closing(Eyes(world)) as eyes:
+        camera = Camera(task, lens_of(world.model), pose_of(world.data), None)
+        desk = Desk(world=world, scene=scene, eyes=eyes, camera=camera, reset=reset)
+        before, edge_m = desk.start(), reset.boxes[0].edge_m
+        x_m, y_m = in_world(reset.pallet, *task.slots[0][:2])
+        for box in (0, 2):
+            desk.put(box, x_m, y_m, PALLET_M[2] + edge_m * (0.5 if box == 0 else 1.5), reset.pallet.yaw_rad)
+        found = camera.placement(before, eyes.pictures(), reset)
+
+    high = found.boxes[2]
+    assert high.du_mm is None or abs(high.du_mm) < 6, "24 mm off would be its place on the deck"
 
 
 def test_a_box_that_is_gone_is_null_and_decides_nothing(desk: Desk) -> None:

@@ -8,15 +8,19 @@ import random
 import re
 import signal
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from real_sessions import Sitting, by_chance, never, play
 from real_studies import locked, small_study
-from so101_eval.errors import ConfigError
+from so101_eval.cli import BENCH
+from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation.records import EPISODES, read_runs
 from so101_eval.palletizing.scene.draw import Reset
 from so101_eval.real_study.design.lock import read_locked, writing
@@ -25,12 +29,18 @@ from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import EVENTS, Event, Journal, read_events
 from so101_eval.real_study.events.state import Kind, State
 from so101_eval.real_study.measurement.nothing import Nothing
-from so101_eval.real_study.measurement.protocol import Offset
-from so101_eval.real_study.session.runner import Settings
+from so101_eval.real_study.measurement.protocol import Offset, Placed, Placement
+from so101_eval.real_study.session.kept_pictures import save
+from so101_eval.real_study.session.runner import TRIALS, Settings
 from so101_eval.real_study.session.view import Action
 from so101_eval.real_study.unblinding.real_records import counted
 from so101_eval.real_study.unblinding.unblind import FIELDTRIAL, unblind
+from so101_eval.report.data.report_data import report_data
+from so101_eval.report.media import Films, encode
+from so101_eval.report.page import render
+from so101_eval.report.recorded import recorded
 from so101_policy.files.plain_data import Plain
+from so101_robot.runs.clip import CLIP
 
 
 def sit(
@@ -152,6 +162,15 @@ def test_an_outcome_that_contradicts_itself_is_asked_again(tmp_path: Path):
             Action("outcome", {"stages": [3], "success": True, "why": "done"}),
             Action("outcome", {"stages": [1, 1], "success": False, "why": "done"}),
             Action("outcome", {"nonsense": 1}),
+            Action(
+                "outcome",
+                {
+                    "stages": [2],
+                    "success": False,
+                    "why": "stopped",
+                    "note": "#Slipped, #slipped \u2192 #hit-box",
+                },
+            ),
         ]
 
     state, sitting = sit(tmp_path / "s", small_study(blocks=1), prepare=wrong)
@@ -159,6 +178,9 @@ def test_an_outcome_that_contradicts_itself_is_asked_again(tmp_path: Path):
     texts = [view.text for view in sitting.operator.views if view.screen == "outcome"]
     assert any("a success with stages" in text for text in texts)
     assert any("2 boxes, expected 1" in text for text in texts)
+    first = next(iter(state.trials.values()))
+    assert first.outcome is not None
+    assert first.outcome.tags == ("slipped", "hit-box")
 
 
 def test_practice_does_not_count_and_comes_first(tmp_path: Path):
@@ -393,6 +415,10 @@ def test_a_start_against_the_cameras_word_is_an_event_and_is_told(tmp_path: Path
     summary = unblind(folder)
     names = ", ".join(f"{one.policy} 2" for one in summary.of_policies)
     assert f"begun although a box was measured to lie elsewhere (trials): {names}" in summary.lines()
+    data = report_data(read_runs([folder]))
+    told = [(row["trials"], row["overridden"]) for row in data["integrity"]["overridden"]]
+    assert told == [(2, 2), (2, 2)]
+    assert "although a box was measured to lie elsewhere" in render(data)
 
 
 def test_where_the_camera_agrees_nothing_can_be_overridden(tmp_path: Path):
@@ -431,3 +457,66 @@ def test_a_full_disk_ends_the_sitting_and_the_next_one_goes_on(tmp_path: Path, r
     assert lines_of(folder)[:room] == before
     assert len(state.complete) == 2
     assert sum(trial.void is not None for trial in state.trials.values()) == (room == 4)
+
+
+class Measures(Nothing):
+    """A camera that measured the one box."""
+
+    available = True
+
+    def reset_offsets(self, pictures: Any, reset: Reset) -> list[Offset]:
+        return [Offset(0, 0.0, 0.0, 0.0)]
+
+    def placement(self, before: Any, after: Any, reset: Reset) -> Placement:
+        target, seen = ((0.4, 0.4), (0.5, 0.4), (0.5, 0.5)), ((0.41, 0.4), (0.51, 0.4), (0.51, 0.5))
+        return Placement((Placed(0, 3.0, 4.0, 6.0, "", target, seen),), True, 0.5)
+
+
+def test_what_was_measured_is_shown_after_a_verdict_and_never_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "s"
+    locked(folder, small_study(blocks=1))
+    with writing(folder) as (study, journal):
+        state = Sitting(study, folder, journal, measurement=Measures()).run()
+    for code in state.trials:
+        at = folder / TRIALS / code
+        save({"front": np.full((480, 640, 3), 90, np.uint8)}, at, "end")
+        (at / CLIP).write_bytes(
+            encode([np.full((96, 192, 3), shade, np.uint8) for shade in range(20)], Fraction(10))
+        )
+    shown: list[Path] = []
+
+    def rater() -> Iterator[str]:
+        for film in range(2):
+            said = capsys.readouterr().out
+            assert said.count("the camera: ") == film, "of the films before, and not of this one"
+            shown.extend(Path(path) for path in re.findall(r"/\S+\.jpg", said))
+            assert all(path.is_file() for path in shown)
+            assert not list(folder.rglob("*.jpg"))
+            yield "f\n"
+
+    monkeypatch.setattr("sys.stdin", rater())
+    assert BENCH.main(["score", str(folder), "--rater=eva"]) == 0
+    assert "the camera: box 1: 5 mm off, turned by 6 deg" in capsys.readouterr().out
+    assert len(shown) == 1
+    assert not shown[0].exists(), "another rater does not find it"
+    assert not list(folder.rglob("*.jpg"))
+    assert [len(trial.scores) for trial in read_locked(folder)[1].trials.values()] == [1, 1]
+
+    unblind(folder)
+    records = read_runs([folder])
+    for record in records:
+        assert record.media is not None
+        assert (folder / str(record.media["measured"])).is_file()
+    with Films([folder], records) as films:
+        filmed = films.film(records[0].key._asdict())
+        assert len(filmed.pictures) == 15 + 8, "two seconds of film, one of what was measured, 7.5 a second"
+        assert filmed.pictures[14].max() < 40
+        assert np.abs(filmed.pictures[-1][:, 120].astype(int) - 90).min() < 10
+        away = replace(records[0], media={"trial": "../elsewhere"})
+        with pytest.raises(EvalError, match="outside"):
+            recorded(folder, away, (240, 180), Fraction(15, 2))
+        lost = replace(records[0], media={"trial": "trials/none"})
+        with pytest.raises(EvalError, match="cannot be shown"):
+            recorded(folder, lost, (240, 180), Fraction(15, 2))

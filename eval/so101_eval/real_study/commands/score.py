@@ -1,12 +1,14 @@
 """so101-bench score STUDY: a second person looks at the films, in a random order, blind.
 
 Reads one line a film from standard input. What is given is an event like any other; the order is drawn anew each time,
-and films that this rater has scored do not come again.
+and films that this rater has scored do not come again. What the camera measured is shown after the verdict, and goes
+when the command ends: another rater shall not find it.
 """
 
 import argparse
 import secrets
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,8 @@ from so101_eval.real_study.design.lock import writing
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.outcome import Outcome
 from so101_eval.real_study.events.state import Kind, State, Trial, fold
+from so101_eval.real_study.measurement.shown import words
+from so101_eval.real_study.session.kept_pictures import save_measured
 from so101_eval.real_study.session.runner import TRIALS
 from so101_policy.command_line.command_flags import Number, Parser
 from so101_policy.command_line.command_shell import OK, say
@@ -60,12 +64,25 @@ def run(options: argparse.Namespace) -> int:
         say(
             f"stages: {', '.join(f'{number} {name}' for number, name in enumerate(study.stages, 1))}. q ends."
         )
-        for number, trial in enumerate(left, 1):
-            say(f"{number} of {len(left)}: {options.folder / TRIALS / trial.code / CLIP}")
-            if (outcome := ask(study, rater)) is None:
-                break
-            journal.append(Kind.SCORED, {"trial": trial.code, "rater": rater, "outcome": asdict(outcome)})
+        with tempfile.TemporaryDirectory(prefix="so101-bench-") as shown:
+            for number, trial in enumerate(left, 1):
+                at = options.folder / TRIALS / trial.code
+                say(f"{number} of {len(left)}: {at / CLIP}")
+                if (outcome := ask(study, rater)) is None:
+                    break
+                journal.append(Kind.SCORED, {"trial": trial.code, "rater": rater, "outcome": asdict(outcome)})
+                show_measured(study, trial, at, Path(shown))
     return OK
+
+
+def show_measured(study: Study, trial: Trial, at: Path, into: Path) -> None:
+    """After the verdict: words, and a picture while the command runs."""
+    if trial.measured is None:
+        return
+    say(f"  the camera: {'; '.join(words(trial.measured, study.objects))}")
+    picture = into / f"{trial.code}.jpg"
+    if save_measured(at, trial.measured, study.objects, picture):
+        say(f"  {picture} (until this command ends)")
 
 
 def waiting(state: State, rater: str, folder: Path, share: float) -> list[Trial]:

@@ -78,7 +78,7 @@ def _rig(key: str, view: View) -> Action | None:
 
 def _outcome(key: str, view: View, form: Form) -> Action | None:
     top, why = len(view.stages), view.suggested
-    common = {"why": why, "tags": [], "note": form.note}
+    common = {"why": why, "note": form.note}
     if key == "s":
         return Action("outcome", {"stages": [top] * view.boxes, "success": True, **common})
     if key == "f":

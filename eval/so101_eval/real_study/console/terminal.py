@@ -98,9 +98,7 @@ def in_words(view: View) -> str:
             return f"{view.text} Enter: no   {reasons}"
         case "outcome":
             names = ", ".join(f"{number} {name}" for number, name in enumerate(view.stages, 1))
-            return (
-                f"{view.text} s: success   or the stage of each box, then f: failure   n: note\n  ({names})"
-            )
+            return f"{view.text} s: success   or the stage of each box, then f: failure   n: note (#tag)\n  ({names})"
         case "block":
             return f"{view.question} 1 to {view.trials}, or ? for don't know"
         case "over":

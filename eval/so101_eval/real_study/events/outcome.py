@@ -1,5 +1,6 @@
 """What a person says of a trial, before the camera's measurement is shown."""
 
+import re
 from dataclasses import dataclass
 
 from so101_eval.errors import RecordError
@@ -24,6 +25,7 @@ class Outcome:
     by: str
     """Who says so."""
     tags: tuple[str, ...] = ()
+    """What reports count by: the words of the note that begin with #."""
     note: str = ""
     of: int = ALL
     """Stages of a box in this study."""
@@ -43,3 +45,8 @@ class Outcome:
     def credit(self) -> float:
         """Share of all stages, 0 to 1."""
         return sum(self.stages) / (self.of * len(self.stages))
+
+
+def tags_of(note: str) -> list[str]:
+    """The words of a note that begin with #, each once: "#slipped, then #pushed box 2" has slipped and pushed."""
+    return list(dict.fromkeys(re.findall(r"#(\w[\w-]*)", note.lower())))

@@ -6,7 +6,6 @@ the pallet's frame. What is not certain is null, with the reason.
 """
 
 import math
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +21,12 @@ from so101_eval.palletizing.score.placement import Placement as Against
 from so101_eval.palletizing.score.placement import Pose, assign, in_world, measure
 from so101_eval.real_study.design.tolerances import Tolerances
 from so101_eval.real_study.measurement.colours import smooth
-from so101_eval.real_study.measurement.cubes import View, outline
+from so101_eval.real_study.measurement.cubes import View, around, outline
 from so101_eval.real_study.measurement.fits import grid, turn_between
-from so101_eval.real_study.measurement.looking import AGREE_M, Look, gain, on_pallet, on_table, unmoved
+from so101_eval.real_study.measurement.looking import Look, gain, on_pallet, on_table, unmoved
 from so101_eval.real_study.measurement.mat import Mat
 from so101_eval.real_study.measurement.protocol import Offset, Outline, Pictures, Placed, Placement
+from so101_eval.real_study.measurement.stacked import Stood, apart, layers, sure_of_layer
 from so101_robot.preflight.findings import Finding, Level
 
 FRONT = "front"
@@ -41,6 +41,9 @@ MOVED_PX = 1.5
 AROUND_M = 0.045
 """Round pick area and pallet: where boxes are looked for."""
 PALLET_GRID_M = 0.008
+SURE_MM, SURE_DEG = 1.0, 1.5
+"""A placement is called good or bad where it is this far from its limit, as far as nine in ten errors go."""
+NO_TURN = "its turn is not certain"
 CLIPPED = 0.20
 """Share of the picture that may be white without anything in it."""
 
@@ -193,9 +196,7 @@ class Camera:
             return Offset(box, None, None, None, look.why_not)
         off_mm = 1000 * (place[:2] - (start.x_m, start.y_m))
         turn = math.degrees(turn_between(float(place[2]), start.yaw_rad)) if look.turned else None
-        return Offset(
-            box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else "its turn is not certain"
-        )
+        return Offset(box, float(-off_mm[1]), float(off_mm[0]), turn, "" if look.turned else NO_TURN)
 
     def _starts(self, picture: NDArray[np.float64], view: View, reset: Reset) -> list[Look]:
         targets = np.array([(box.x_m, box.y_m, box.yaw_rad) for box in reset.boxes])
@@ -230,14 +231,14 @@ class Camera:
             return _nothing(reset, f"the camera moved by {moved:.1f} px in the trial")
         start, end = smooth(before[self._name]), smooth(after[self._name])
         starts = self._starts(start, last.view, reset)
-        looks = self._ends(start, end, last.view, starts, reset, pallet)
         brighter = gain(start, end)
         still = [
             look.fit is not None
             and unmoved(start, end, last.view, look.fit.place, reset.boxes[box].edge_m, brighter)
             for box, look in enumerate(starts)
         ]
-        return self._against_slots(looks, still, reset, pallet, last.rms_px)
+        looks = self._ends(start, end, last.view, starts, reset, pallet, still)
+        return self._against_slots(looks, still, reset, pallet, last.view, last.rms_px)
 
     def _pallet(self, reset: Reset) -> PalletStart:
         if self._mat is None:
@@ -253,11 +254,12 @@ class Camera:
         starts: list[Look],
         reset: Reset,
         pallet: PalletStart,
-    ) -> list[tuple[Look, int]]:
+        still: list[bool],
+    ) -> list[Stood]:
         """Each box and its layer."""
         seen = [(box, look.colours) for box, look in enumerate(starts) if look.colours is not None]
         missing = [f"at the start: {look.why_not}" for look in starts]
-        looks = [(Look(None, None, None, missing[box]), 0) for box in range(len(starts))]
+        looks = [Stood(Look(None, None, None, missing[box]), 0) for box in range(len(starts))]
         if not seen:
             return looks
         half_u, half_v = PALLET_M[0] / 2 + 0.012, PALLET_M[1] / 2 + 0.012
@@ -272,20 +274,21 @@ class Camera:
             start, end, view, [colours for _, colours in seen], [reset.boxes[box].edge_m for box, _ in seen],
             places, np.array(rim), bottoms,
         )  # fmt: skip
-        for (box, _), layer, row in zip(seen, _layers(table), table, strict=True):
-            looks[box] = (row[layer], layer)
-        return _apart(looks)
+        for (box, _), layer, row in zip(seen, layers(table), table, strict=True):
+            looks[box] = Stood(row[layer], layer, row)
+        return apart(sure_of_layer(looks, still))
 
     def _against_slots(
         self,
-        looks: list[tuple[Look, int]],
+        looks: list[Stood],
         still: list[bool],
         reset: Reset,
         pallet: PalletStart,
+        view: View,
         rms_px: float | None,
     ) -> Placement:
         rows: list[list[Against]] = []
-        for box, (look, layer) in enumerate(looks):
+        for box, (look, layer, _) in enumerate(looks):
             edge_m = reset.boxes[box].edge_m
             x, y, yaw = (1.0, 1.0, 0.0) if look.fit is None else look.fit.place.tolist()
             if (place := look.place) is not None:
@@ -295,26 +298,45 @@ class Camera:
         boxes: list[Placed] = []
         goods: list[bool | None] = []
         for box, slot in enumerate(assign(rows)):
-            (look, _), at = looks[box], rows[box][slot]
+            (look, layer, _), at, edge_m = looks[box], rows[box][slot], reset.boxes[box].edge_m
+            ideal = self._task.slots[slot]
+            middle = (*in_world(pallet, ideal.u_m, ideal.v_m), pallet.yaw_rad)
+            target = _outlined(np.array(middle), ideal.layer, edge_m, view)
             if look.place is None:
                 goods.append(False if still[box] else None)
                 why = "it lies where it started" if still[box] else look.why_not
-                boxes.append(Placed(box, None, None, None, why))
+                boxes.append(Placed(box, None, None, None, why, target))
                 continue
-            boxes.append(Placed(box, at.du_mm, at.dv_mm, at.yaw_deg if look.turned else None,
-                                "" if look.turned else "its turn is not certain"))  # fmt: skip
-            goods.append(self._good(at, look.turned))
+            good, why = self._good(at, look.turned)
+            goods.append(good)
+            yaw_deg, seen = at.yaw_deg if look.turned else None, _outlined(look.place, layer, edge_m, view)
+            boxes.append(Placed(box, at.du_mm, at.dv_mm, yaw_deg, why, target, seen))
         success = False if False in goods else None if None in goods else True
-        fits = [look.fit for look, _ in looks if look.fit is not None and look.place is not None]
+        fits = [look.fit for look, *_ in looks if look.fit is not None and look.place is not None]
         details = {"tags_rms_px": rms_px} if rms_px is not None else {}
         return Placement(tuple(boxes), success, max((fit.misfit_px for fit in fits), default=None), details)
 
-    def _good(self, at: Against, turned: bool) -> bool | None:
-        """Within the study's tolerances; None: it depends on a turn that is not certain."""
-        near = at.error_mm <= self._tolerances.placed_mm and at.overhang_mm <= 1.0
-        if not near:
-            return False
-        return abs(at.yaw_deg) <= self._tolerances.placed_deg if turned else None
+    def _good(self, at: Against, turned: bool) -> tuple[bool | None, str]:
+        """Within the study's tolerances; None, with the reason, where that depends on what is not known so exactly."""
+        most = self._tolerances
+        if at.error_mm > most.placed_mm + SURE_MM or at.overhang_mm > 2 * SURE_MM:
+            return False, "" if turned else NO_TURN
+        if not turned:
+            return None, NO_TURN
+        if abs(at.yaw_deg) > most.placed_deg + SURE_DEG:
+            return False, ""
+        near = at.error_mm > most.placed_mm - SURE_MM or at.overhang_mm > 0
+        if near or abs(at.yaw_deg) > most.placed_deg - SURE_DEG:
+            return None, "it is too near to the limit to say whether it is within"
+        return True, ""
+
+
+def _outlined(place: NDArray[np.float64], layer: int, edge_m: float, view: View) -> Outline:
+    """Of a box on the pallet."""
+    points = (around(place, PALLET_M[2] + layer * BOX_M, edge_m, view) + 0.5) / np.array(
+        view.lens.size_px, float
+    )
+    return tuple((round(x, 4), round(y, 4)) for x, y in points.tolist())
 
 
 def _nothing(reset: Reset, why: str) -> Placement:
@@ -324,47 +346,6 @@ def _nothing(reset: Reset, why: str) -> Placement:
 def _moved_px(first: View, last: View, pallet: PalletStart) -> float:
     points = np.array([(*in_world(pallet, u, v), 0.02) for u in (-0.04, 0.04) for v in (-0.04, 0.04)])
     return float(np.linalg.norm(first.project(points) - last.project(points), axis=-1).max())
-
-
-def _layers(table: list[list[Look]]) -> list[int]:
-    """The layer of each box: what fits best, where every box above the deck has one below it."""
-    heights = range(len(table[0]))
-    best, chosen = -math.inf, [0] * len(table)
-    for layers in product(heights, repeat=len(table)):
-        rows = [row[layer] for row, layer in zip(table, layers, strict=True)]
-        if not all(_carried(look, layer, rows, layers) for look, layer in zip(rows, layers, strict=True)):
-            continue
-        total = sum(look.fit.score for look in rows if look.fit is not None)
-        if total > best:
-            best, chosen = total, list(layers)
-    return chosen
-
-
-def _carried(look: Look, layer: int, rows: list[Look], layers: tuple[int, ...]) -> bool:
-    if layer == 0 or look.fit is None:
-        return layer == 0
-    return any(
-        other.fit is not None
-        and below == layer - 1
-        and float(np.linalg.norm(other.fit.place[:2] - look.fit.place[:2])) < BOX_M / 2
-        for other, below in zip(rows, layers, strict=True)
-    )
-
-
-def _apart(looks: list[tuple[Look, int]]) -> list[tuple[Look, int]]:
-    """Two boxes at one place are one that was seen twice: neither is certain."""
-    doubtful = set[int]()
-    for a, (look, layer) in enumerate(looks):
-        for b, (other, below) in enumerate(looks[:a]):
-            if look.fit is None or other.fit is None or layer != below or look.why_not or other.why_not:
-                continue
-            if float(np.linalg.norm(look.fit.place[:2] - other.fit.place[:2])) < BOX_M - 4 * AGREE_M:
-                doubtful |= {a, b}
-    why = "another box seems to be at the same place"
-    return [
-        (look._replace(why_not=why) if box in doubtful else look, layer)
-        for box, (look, layer) in enumerate(looks)
-    ]
 
 
 def _way(off_mm: float, plus: str, minus: str) -> str:

@@ -5,11 +5,13 @@ silhouette, and the sum of a map over a face is an integral along its four edges
 sums down its columns. So a sum changes smoothly with the place, to hundredths of a pixel, and thousands of places
 are summed at once.
 
-Shapes: N places, F = 5 faces (none sees the underside), S samples on an edge.
+Shapes: N places, F faces of which at least one cube shows something (5 at most: none shows its underside), S samples on
+an edge.
 """
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,13 +70,16 @@ class Drawn(NamedTuple):
 
 
 def drawn(places: Floats, bottom_m: float, edge_m: float, view: View, samples: int = SAMPLES) -> Drawn:
-    """The outlines of the faces of cubes."""
-    faces = corners(places, bottom_m, edge_m)[:, _FACES]  # (N, F, 4, 3)
+    """The outlines of the faces of cubes; a face that none of them shows is left out."""
+    solids = corners(places, bottom_m, edge_m)
+    seen = _areas(view.project(solids)[:, _FACES]) < 0  # the picture's y goes down
+    shown = np.flatnonzero(seen.any(0))
+    faces = solids[:, _FACES[shown]]  # (N, F, 4, 3)
     share = np.arange(samples) / samples  # from a corner on, so that nothing is cut off there
     ends = np.roll(faces, -1, axis=2)
     along = faces[:, :, :, None] + share[:, None] * (ends - faces)[:, :, :, None]
     points = view.project(along.reshape(*faces.shape[:2], 4 * samples, 3))
-    return Drawn(points, _areas(points) < 0, samples)  # the picture's y goes down
+    return Drawn(points, seen[:, shown], samples)
 
 
 def _areas(points: Floats) -> Floats:
@@ -85,6 +90,12 @@ def _areas(points: Floats) -> Floats:
 def outline(place: Floats, bottom_m: float, edge_m: float, view: View) -> Floats:
     """(4, 2) [px] corners of one cube's footprint."""
     return view.project(corners(place[None], bottom_m, edge_m)[0, :4])
+
+
+def around(place: Floats, bottom_m: float, edge_m: float, view: View) -> Floats:
+    """(k, 2) [px] round the whole of one cube."""
+    hull = cv2.convexHull(view.project(corners(place[None], bottom_m, edge_m)[0]).astype(np.float32))
+    return np.asarray(hull, float).reshape(-1, 2)
 
 
 class Summed:

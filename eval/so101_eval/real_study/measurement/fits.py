@@ -21,8 +21,10 @@ GRID_M, GRID_YAWS = 0.006, 6
 """Of the first search; a cube's yaw is known to a quarter turn."""
 STEPS = ((0.004, 0.20), (0.002, 0.10), (0.001, 0.05), (0.0005, 0.025), (0.0002, 0.01))
 """[m], [rad] of the later ones."""
+ROUGH_M = 0.001
+"""Steps from here on are judged by few samples an edge: what they have wrong is put right by the smaller ones."""
 AROUND = np.array([(x, y, turn) for x in (-1, 0, 1) for y in (-1, 0, 1) for turn in (-1, 0, 1)], float)
-EDGE_STEP_M, EDGE_TURNS = 0.002, np.deg2rad([-12.0, -6.0, 0.0, 6.0, 12.0])
+EDGE_STEP_M, EDGE_TURNS = 0.002, np.deg2rad(np.arange(-15.0, 16.0, 5.0))
 QUARTER = math.pi / 2
 PROBE_M, PROBE_RAD = 0.003, math.radians(6)
 """How far the best place is moved to see whether it is well determined."""
@@ -38,19 +40,18 @@ class Fit(NamedTuple):
     """Share of the silhouette that looks like the box, minus the share that looks as before: -1 to 1."""
     loss: float
     """Of that score, at least, when the place is moved by 3 mm in any direction."""
-    turn_loss: float
-    """The same when turned by 6 deg."""
     misfit_px: float
     """Area that contradicts, over the length of the outline: a mean distance."""
 
 
 def search(score: Score, starts: Floats, roughly: Score | None = None) -> Floats:
-    """(3,) the best place: the best of `starts` (N, 3), scored roughly, then uphill in ever smaller steps."""
+    """(3,) the best place: the best of `starts` (N, 3), then uphill in ever smaller steps, the large ones roughly."""
     place = starts[int(np.argmax((roughly or score)(starts)))]
     for step_m, step_rad in STEPS:
+        judge = roughly if roughly is not None and step_m >= ROUGH_M else score
         for _ in range(6):
             tries = place + AROUND * (step_m, step_m, step_rad)
-            best = int(np.argmax(score(tries)))
+            best = int(np.argmax(judge(tries)))
             if best == len(AROUND) // 2:
                 break
             place = tries[best]
@@ -92,7 +93,6 @@ class Region:
         best = float(self._all.over(cubes)[0])
         angles = np.arange(8) * math.pi / 4
         moved = place + np.column_stack((np.cos(angles), np.sin(angles), np.zeros(8))) * PROBE_M
-        turned = place + np.array([(0, 0, PROBE_RAD), (0, 0, -PROBE_RAD)])
         against = -float(self._against.over(cubes)[0])
         perimeter = 4 * math.sqrt(area)
         return Fit(
@@ -100,7 +100,6 @@ class Region:
             bottom_m,
             best / area,
             (best - float(score(moved).max())) / area,
-            (best - float(score(turned).max())) / area,
             against / perimeter,
         )
 
@@ -123,9 +122,9 @@ class Edges:
         self._origin = np.array(origin_px, float)
         self._view, self._edge_m = view, edge_m
 
-    def score(self, places: Floats, bottom_m: float) -> Floats:
+    def score(self, places: Floats, bottom_m: float, samples: int = SAMPLES) -> Floats:
         """(N,) mean change across the edges of the faces that are seen."""
-        cubes = drawn(places, bottom_m, self._edge_m, self._view, COARSE)
+        cubes = drawn(places, bottom_m, self._edge_m, self._view, samples)
         points = cubes.points_px
         along = np.roll(points, -1, -2) - np.roll(points, 1, -2)
         length = np.linalg.norm(along, axis=-1) + 1e-9
@@ -144,10 +143,20 @@ class Edges:
         return (np.sqrt(np.maximum(change, 0)) * weight).sum((1, 2)) / (weight.sum((1, 2)) + 1e-9)
 
     def fit(self, near: Floats, bottom_m: float, reach_m: float = 0.006) -> Floats:
-        """(3,) the best place, searched for up to `reach_m` and 12 deg about `near`."""
+        """(3,) the best place, searched for up to `reach_m` and 15 deg about `near`."""
         steps = np.arange(-round(reach_m / EDGE_STEP_M), round(reach_m / EDGE_STEP_M) + 1) * EDGE_STEP_M
         offs = np.stack(np.meshgrid(steps, steps, EDGE_TURNS, indexing="ij"), axis=-1).reshape(-1, 3)
-        return search(lambda places: self.score(places, bottom_m), near + offs)
+
+        def roughly(places: Floats) -> Floats:
+            return self.score(places, bottom_m, COARSE)
+
+        return search(lambda places: self.score(places, bottom_m), near + offs, roughly)
+
+    def turn_loss(self, place: Floats, bottom_m: float) -> float:
+        """Share of the score that is lost, at least, when the place (3,) is turned by 6 deg."""
+        turns = np.array([(0, 0, 0), (0, 0, PROBE_RAD), (0, 0, -PROBE_RAD)])
+        best, *others = self.score(place + turns, bottom_m).tolist()
+        return (best - max(others)) / max(best, 1e-9)
 
 
 def turn_between(a_rad: float, b_rad: float) -> float:

@@ -45,6 +45,10 @@ class Placed:
     dv_mm: float | None
     dyaw_deg: float | None
     why_not: str = ""
+    target: Outline = ()
+    """Round a box that stands as it should, in the front picture at the end."""
+    seen: Outline = ()
+    """Round this one, as it was measured."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from so101_eval.real_study.measurement.protocol import Pictures
 from so101_eval.real_study.session.contenders import Contender
 from so101_eval.real_study.session.control import Control, Controlled
+from so101_eval.real_study.session.rig import camera_checks
 from so101_robot.arm.arm import SO101
 from so101_robot.commands import compose
 from so101_robot.commands.drive import drive
@@ -111,7 +112,8 @@ class Bench:
 
     def check(self) -> list[Finding]:
         """Servos, calibration, supply, heat, cameras: what does not depend on a policy. Nothing moves."""
-        found = run_checks(servo_checks(self.robot), self.config.preflight.skip)
+        checks = servo_checks(self.robot) | camera_checks(self.robot)
+        found = run_checks(checks, self.config.preflight.skip)
         try:
             sizes = {name: frame.image.shape[:2] for name, frame in self.robot.frames().items()}
         except RobotError as problem:

@@ -19,7 +19,7 @@ from so101_eval.real_study.design.faults import INTERRUPTED, void_reason
 from so101_eval.real_study.design.sealing import Schedule, draw_code
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
-from so101_eval.real_study.events.outcome import Outcome
+from so101_eval.real_study.events.outcome import Outcome, tags_of
 from so101_eval.real_study.events.state import Kind, Place, State, Trial, after, fold
 from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
 from so101_eval.real_study.rule.rule import look
@@ -313,9 +313,8 @@ class Session:
         while True:
             data = self._until("outcome").data
             try:
-                outcome = typed(
-                    Outcome, {**data, "by": self._state.operator or "", "of": len(self._study.stages)}
-                )
+                said = {"tags": tags_of(str(data.get("note", ""))), "of": len(self._study.stages)}
+                outcome = typed(Outcome, {**data, **said, "by": self._state.operator or ""})
                 if len(outcome.stages) != len(self._study.objects):
                     raise RecordError(f"{len(outcome.stages)} boxes, expected {len(self._study.objects)}")
                 break

@@ -60,4 +60,4 @@ class ScriptedOperator:
             success = bool(score.success) and view.suggested != "fault"
         if success:
             stages = [top] * view.boxes
-        return {"stages": stages, "success": success, "why": view.suggested, "tags": [], "note": ""}
+        return {"stages": stages, "success": success, "why": view.suggested, "note": ""}

@@ -94,11 +94,16 @@ def refuse_what_is_over(folder: Path, state: State) -> None:
 
 
 def of_study(study: Study, config: RunConfig) -> RunConfig:
-    """The configuration of every trial. Raises `ConfigError` for what the study decides and the flags do, too."""
+    """The configuration of every trial. Raises `ConfigError` for what the study decides and the flags do, too, and for
+    a recording."""
     if config.policy.path or config.start_pose or config.duration_s:
         raise ConfigError(
             "--policy.path, --start_pose and --duration_s are the study's: its study.yaml says who drives, from where, "
             "and for how long"
+        )
+    if config.record.repo_id:
+        raise ConfigError(
+            "--record.repo_id: a study keeps films and logs of its trials, and no dataset; leave the flag out"
         )
     return replace(
         config,

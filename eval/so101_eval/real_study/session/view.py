@@ -89,7 +89,7 @@ Kind = Literal[
     "block",
     "leave",
 ]
-"""operator: {name}; rig: {reason or null}; outcome: {stages, success, why, tags, note}; block: {guess, preference}."""
+"""operator: {name}; rig: {reason or null}; outcome: {stages, success, why, note}; block: {guess, preference}."""
 
 
 class Action(NamedTuple):

@@ -21,6 +21,7 @@ from so101_eval.real_study.design.sealing import Schedule
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.state import State, Trial
 from so101_eval.real_study.measurement.grasp import grasp_in
+from so101_eval.real_study.session.kept_pictures import MEASURED
 from so101_eval.real_study.session.outcomes import value_of
 from so101_eval.real_study.session.runner import TRIALS
 from so101_policy.files.plain_data import parse_json
@@ -122,13 +123,21 @@ def _record(
         state_hash=None,
         versions=versions,
         timing={"started_unix_s": started, "wall_s": seconds, "trial": trial.code},
-        media={"trial": f"{TRIALS}/{trial.code}"},
+        media=_media(folder, trial.code),
         start="home",
         end=trial.outcome.why,
         fault=trial.ended["fault"],
         ending="home" if trial.ended["at_home"] else "not home",
         grasp=grasp_in(driven, reset, offsets, trial.started.get("zero_deg", ())),
+        overridden=trial.overridden,
     )
+
+
+def _media(folder: Path, code: str) -> dict[str, Any]:
+    """Paths in the study's folder."""
+    of = {"trial": f"{TRIALS}/{code}"}
+    measured = f"{TRIALS}/{code}/{MEASURED}"
+    return of | ({"measured": measured} if (folder / measured).is_file() else {})
 
 
 def _score(study: Study, trial: Trial, seconds: float, kind: str) -> Score:

@@ -11,7 +11,9 @@ from so101_eval.real_study.design.lock import writing
 from so101_eval.real_study.design.sealing import unseal
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event
-from so101_eval.real_study.events.state import Kind, fold
+from so101_eval.real_study.events.state import Kind, State, fold
+from so101_eval.real_study.session.kept_pictures import MEASURED, save_measured
+from so101_eval.real_study.session.runner import TRIALS
 from so101_eval.real_study.unblinding.fieldtrial_csv import as_fieldtrial
 from so101_eval.real_study.unblinding.real_records import as_records, task_of
 from so101_eval.real_study.unblinding.summary import Summary, summarise
@@ -43,6 +45,7 @@ def unblind(folder: Path, early: bool = False) -> Summary:
             journal.append(Kind.UNBLINDED, {"blocks": len(state.complete), "early": state.now is not None})
         schedule, state = unseal(folder, study), fold(journal.events)
         kind = kind_of(journal.events)
+        _draw_measured(study, state, folder)
         records = as_records(study, schedule, state, folder, kind)
         write_text(folder / RUN, json.dumps(_as_run(study, kind), indent=2) + "\n")
         write_tables(folder, records)
@@ -52,6 +55,14 @@ def unblind(folder: Path, early: bool = False) -> Summary:
         write_json(folder / SUMMARY, summary.as_data())
         write_text(folder / SUMMARY_TEXT, "\n".join(summary.lines()) + "\n")
         return summary
+
+
+def _draw_measured(study: Study, state: State, folder: Path) -> None:
+    """Nobody has to judge any more: what the camera measured may be seen beside the films."""
+    for trial in state.trials.values():
+        if trial.measured is not None:
+            at = folder / TRIALS / trial.code
+            save_measured(at, trial.measured, study.objects, at / MEASURED)
 
 
 def kind_of(events: list[Event]) -> str:

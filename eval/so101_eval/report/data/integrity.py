@@ -31,8 +31,26 @@ def integrity(table: Table) -> dict[str, Any]:
         "suites": sorted({record.suite for record in everything}),
         "kinds": sorted({record.kind for record in everything}),
         "episodes": len(everything),
+        "overridden": _overridden(table),
         "exclusions": _without_verdict(everything) + _without_partner(table),
     }
+
+
+def _overridden(table: Table) -> list[dict[str, Any]]:
+    """Of policies on an arm: trials that began although a box was measured to lie elsewhere. They count."""
+    rows: list[dict[str, Any]] = []
+    for variant in table.variants:
+        records = [record for cell in table.cells for record in table.episodes(variant, cell)]
+        asked = [record for record in records if record.overridden is not None]
+        if asked:
+            rows.append(
+                {
+                    "variant": variant.name,
+                    "trials": len(asked),
+                    "overridden": sum(bool(r.overridden) for r in asked),
+                }
+            )
+    return rows
 
 
 def _policy(
