@@ -7,6 +7,9 @@ what was expected and what to do.
 
 from so101_policy.errors import SO101Error
 
+LONGEST = 2000
+"""Characters of an exception in a message, a log or a record."""
+
 
 class RobotError(SO101Error):
     """Root of everything that `so101_robot` raises on purpose."""
@@ -42,7 +45,10 @@ class UnsafeActionError(RobotError, ValueError):
 
 def describe(problem: BaseException) -> str:
     """An exception as one line; its class is named where the message alone would not speak."""
-    text = " ".join(str(problem).split())
+    try:
+        text = " ".join(str(problem)[:LONGEST].split())
+    except Exception:  # of a policy that is a stranger's
+        text = "(it has no text)"
     return (
         text if text and type(problem).__module__.startswith("so101") else f"{type(problem).__name__}: {text}"
     )

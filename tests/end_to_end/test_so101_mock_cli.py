@@ -59,6 +59,11 @@ def test_what_cannot_be_is_one_readable_line_and_exit_code_2(
     taken.write_text("")
     plan = tmp_path / "plan.yaml"
     plan.write_text("faults: [{fault: earthquake}]")
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "dir.json").mkdir()
+    (folder / "link.json").symlink_to(tmp_path / "outside")
+    (folder / "bytes.json").write_bytes(b"\xff\xfe")
+    os.mkfifo(folder / "pipe.json")
     cases = {
         ("--scene", "moon"): "table",
         ("--width", "0"): "at least 1 pixel",
@@ -70,6 +75,12 @@ def test_what_cannot_be_is_one_readable_line_and_exit_code_2(
         ("--port_link", str(taken)): "exists already",
         ("--port_link", str(tmp_path / "no" / "folder")): "No such file",
         ("--calibration_dir", str(taken)): "File exists",
+        ("--id", "../arm"): "--id '../arm': expected the name",
+        ("--id", ""): "expected the name",
+        **{
+            ("--calibration_dir", str(folder), "--id", kind): f"{kind}.json is no calibration file"
+            for kind in ("dir", "link", "bytes", "pipe")
+        },
     }
     for arguments, answer in cases.items():
         message = refused(*arguments, "--no_cameras")
@@ -77,7 +88,7 @@ def test_what_cannot_be_is_one_readable_line_and_exit_code_2(
         assert message.startswith("so101-mock: ")
         assert message.count("\n") == 1, "one line"
     assert taken.read_text() == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.yaml", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "plan.yaml", "taken"]
 
 
 def test_a_camera_port_that_is_taken_is_refused(refused: Callable[..., str]) -> None:

@@ -30,16 +30,20 @@ from so101_policy.errors import SO101Error
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.bus import calibration
+from so101_robot.bus.protocol import BROADCAST, Instruction, instruction, sync_read, write
 from so101_robot.errors import CalibrationError, ConfigError
 from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
 from so101_robot.guard.limits import GuardLimits
 from so101_robot.guard.measured_ends import MeasuredEnds
 from so101_robot.guard.rig import Rig
-from so101_robot.joints import JOINTS
+from so101_robot.joints import JOINTS, SERVO_IDS
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.plant import IdealPlant, calibration_fields
+from so101_robot.mock.servo.servo import Servos
+from so101_robot.mock.wire.fault_kinds import KINDS, Level
 from so101_robot.mock.wire.fault_plan import EXAMPLE, FaultPlan
+from so101_robot.mock.wire.wire import Wire
 from so101_robot.preflight.calibration import impossible, of_joints, wrong_sizes
 
 LOWER, UPPER = np.array([-110.0, -100, -97, -95, -180, 0]), np.array([110.0, 100, 97, 95, 180, 100])
@@ -76,6 +80,13 @@ OURS: dict[str, Any] = {
     "added": ("added", "id", "speed", "\x1b[31m"),
 }
 """How plain data is damaged here."""
+
+REQUESTS = (
+    instruction(BROADCAST, Instruction.PING),
+    sync_read(56, 2, SERVO_IDS),
+    write(3, 42, b"\x00\x08"),
+    instruction(BROADCAST, Instruction.RESET),
+)
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)
@@ -137,10 +148,12 @@ def _faults(path: Path) -> Callable[[], None]:
     plan = FaultPlan.from_yaml(path)
 
     def play() -> None:
+        wire = Wire(Servos(), faults=plan)
         for now_us in (0, 1_000_000, 10**12):
             plan.port_events(now_us)
             plan.camera_state("front", now_us)
-            plan.loses_request(2, 1, 7, now_us)
+            for request in REQUESTS:
+                wire.receive(request, now_us)
 
     return play
 
@@ -163,12 +176,25 @@ CAMERAS = {
     )
 }
 
+EVERY_KIND = yaml.safe_dump(
+    {
+        "seed": 7,
+        "faults": [
+            {"fault": kind.name, "at_s": 1.0, "for_s": 0.5, **kind.options}
+            | ({"servo": 3} if kind.level is Level.SERVO else {})
+            for kind in KINDS.values()
+        ],
+    }
+)
+"""A plan with every fault that there is."""
+
 FILES: dict[str, tuple[str, Callable[[Path], Callable[[], None]]]] = {
     "arm.json": (json.dumps(calibration_fields(), indent=4), _calibration),
     "arm.limits.yaml": (rig.in_yaml(Rig(workspace_m=((-0.1, 0.4), (-0.3, 0.3), (0.0, 0.5)))), _limits),
     "arm.ends.yaml": (measured_ends.in_yaml(MeasuredEnds(-312, -158.7, 161.2)), _ends),
     "arm.cameras.yaml": (rig_file.dump(CAMERAS), _cameras),
     "plan.yaml": (EXAMPLE.read_text(), _faults),
+    "every_kind.yaml": (EVERY_KIND, _faults),
 }
 """name -> its text, and what reads it and gives what acts on it."""
 

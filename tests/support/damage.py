@@ -142,7 +142,8 @@ class Watch:
             bytecode = (
                 os.sep + "__pycache__" + os.sep in path
             )  # of a module that is imported for the first time
-            if not bytecode and path != os.devnull and not path.startswith(self.allowed):
+            opened = isinstance(arguments[0], int)  # a file that is open already was seen when it was opened
+            if not opened and not bytecode and path != os.devnull and not path.startswith(self.allowed):
                 self.seen.append(f"open {arguments}")
 
     @contextmanager

@@ -33,7 +33,7 @@ from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
 from so101_policy.checkpoint.scaling import read_statistics
 from so101_policy.dataset_check.numbers import MOST_JOINT
-from so101_policy.errors import CheckpointError
+from so101_policy.errors import CheckpointError, first_line
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
@@ -51,6 +51,8 @@ BUILT_IN: tuple[Kind, ...] = ("expert", "hold", "replay")
 WITHOUT = {"no-state": "state", "no-images": "images"}
 EPISODES = Path("meta") / "so101_episodes.jsonl"
 """In a dataset made by `so101-demos`: a line an episode, its seed among others."""
+NUMBERS = "iuf"
+"""NumPy's kinds of those that are numbers of a line: not complex ones, whose second half would be lost."""
 REPLAYED_SEED = DEMO_SEEDS.start
 """The demonstration that `replay` repeats."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*(:[A-Za-z0-9_.+-]+)?")
@@ -341,16 +343,17 @@ def _sha256(data: bytes) -> str:
 
 def read_recording(path: Path) -> NDArray[np.float64]:
     """(n, 6) joint targets in degrees, the gripper in percent. Raises `ConfigError` for anything else."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path} is no recording: it is not a file")
     try:
-        actions = np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        MemoryError,
-    ) as error:  # an empty file; several arrays in one
-        raise ConfigError(f"{path} is no recording: {error}") from error
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in NUMBERS:
+            raise ValueError(
+                f"it has {getattr(loaded, 'dtype', 'several arrays')}, expected an array of numbers"
+            )
+        actions = np.asarray(loaded, np.float64)
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # an empty file, say
+        raise ConfigError(f"{path} is no recording: {first_line(error)}") from error
     if actions.ndim != 2 or actions.shape[1] != len(JOINTS) or not len(actions):
         raise ConfigError(
             f"{path} is no recording: expected (n, {len(JOINTS)}) finite numbers, it is {actions.shape}"

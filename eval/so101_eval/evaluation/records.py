@@ -26,9 +26,9 @@ import numpy as np
 
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import parse_line, to_json
-from so101_eval.palletizing.scene.tasks import TASKS, is_own
+from so101_eval.palletizing.scene.tasks import TASKS, is_own, load_task
 from so101_eval.palletizing.score.record import Score
-from so101_policy.errors import first_line, shown
+from so101_policy.errors import first_line, one_line, shown
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
 from so101_policy.files.whole_files import write_text
@@ -36,6 +36,8 @@ from so101_policy.files.whole_files import write_text
 SCHEMA = 1
 LONGEST_NAME = 200
 """Characters of a policy, a task, a scenario."""
+LONGEST_SAID, LONGEST_ERROR = 280, 600
+"""Characters of anything else of a record in a message, and of what is wrong with it."""
 KINDS = ("simulation", "real", "rehearsal")
 """rehearsal: a study of a real arm, played on the mock arm to see that all of it works."""
 LAID_OUT = "laid out"
@@ -126,7 +128,7 @@ class EpisodeRecord:
         if self.schema != SCHEMA:
             raise RecordError(f"this episode has schema {self.schema}; this version reads {SCHEMA}")
         if self.kind not in KINDS:
-            raise RecordError(f"an episode of kind {self.kind!r}; possible are {', '.join(KINDS)}")
+            raise RecordError(f"an episode of kind {shown(self.kind)}; possible are {', '.join(KINDS)}")
 
     @property
     def key(self) -> Key:
@@ -163,7 +165,7 @@ class EpisodeRecord:
             typed(Score, record.score, "score")
             _check_figures(record)
         except ValueError as error:
-            raise RecordError(f"this is no episode: {error}") from error
+            raise RecordError(f"this is no episode: {one_line(str(error), LONGEST_ERROR)}") from error
         return record
 
 
@@ -241,13 +243,21 @@ def check_together(records: Sequence[EpisodeRecord]) -> None:
         raise RecordError(
             f"a task that this version does not know: {shown(unknown[0])}; expected one of {', '.join(TASKS)}"
         )
+    for record in records:
+        slots = 0 if is_own(record.task) else len(load_task(record.task).slots)
+        for box in record.score["boxes"]:
+            if box["slot"] is not None and not 0 <= box["slot"] < slots:
+                raise RecordError(
+                    f"the episode {record.key}: a box is in slot {box['slot']}; {record.task} has {slots} slots"
+                )
     for what, belongs, value in _ONE_OF:
         seen: dict[str, str] = {}
         for record in records:
             owner, found = belongs(record), value(record)
             if seen.setdefault(owner, found) != found:
                 raise RecordError(
-                    f"{what} {owner}: {seen[owner]} and {found}; evaluate them in runs of one version"
+                    f"{what} {one_line(owner, LONGEST_SAID)}: {one_line(seen[owner], LONGEST_SAID)} and "
+                    f"{one_line(found, LONGEST_SAID)}; evaluate them in runs of one version"
                 )
 
 

@@ -34,8 +34,14 @@ STEP = "step"
 """A single number for each parameter; all others are as large as the parameter."""
 SQUARES = "_sq"
 """At the end of the names of moments that are never negative."""
+MEAN, MEAN_SQUARE = "exp_avg", "exp_avg_sq"
+"""Adam's two moments."""
+ROUNDED = 1.01, 1e-12
+"""By which a mean may be above what its mean square allows: rounding, and squares too small for a float."""
 RATES = ("lr", "initial_lr")
 """The settings of a group that a schedule changes, or that it starts from."""
+HOW_FAST = ("foreach", "fused")
+"""The settings that change only how a step is computed."""
 CLOSE = 1e-6
 """By which a rate may be above the one that was asked for: rounding."""
 LONGEST = 2**40
@@ -77,8 +83,10 @@ def look_at_random_state(path: Path) -> None:
 
 
 def check_moments(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
-    """Raises ValueError for tensors that are not of a parameter, of another size than it, or not finite."""
+    """Raises ValueError for tensors that are not of a parameter, of another size or type than it, not finite, or that
+    no gradients can have left."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    groups = [group for group in optimizer.param_groups for _ in group["params"]]
     names: dict[int, set[str]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.removeprefix(STATE).partition("/")
@@ -88,14 +96,39 @@ def check_moments(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
         asked = () if name == STEP else tuple(parameters[int(number)].shape)
         if tuple(tensor.shape) != asked:
             raise ValueError(f"{key} has the shape {list(tensor.shape)}, expected {list(asked)}")
+        wanted = torch.get_default_dtype() if name == STEP else parameters[int(number)].dtype
+        if tensor.dtype != wanted:
+            raise ValueError(f"{key} is of the type {tensor.dtype}, expected {wanted}")
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{key} has values that are NaN or infinite")
         if (name.endswith(SQUARES) or name == STEP) and bool((tensor < 0).any()):
             raise ValueError(f"{key} has values below 0")
+        if name == STEP and (tensor.item() > LONGEST or not float(tensor.item()).is_integer()):
+            raise ValueError(f"{key} is {tensor.item():g}, expected a whole number of steps")
+    for number, group in enumerate(groups):
+        mean, square = (tensors.get(f"{STATE}{number}/{name}") for name in (MEAN, MEAN_SQUARE))
+        if mean is not None and square is not None and not _could_be(mean, square, group):
+            raise ValueError(
+                f"{STATE}{number}/{MEAN} is larger than any gradients leave it beside {MEAN_SQUARE}"
+            )
     for number, found in names.items():
         if found != (all_names := set().union(*names.values())):
             missing = ", ".join(sorted(all_names - found))
             raise ValueError(f"{STATE}{number} has no {missing}")
+
+
+def _could_be(mean: Tensor, square: Tensor, group: Mapping[str, Any]) -> bool:
+    """Whether Adam's moments, which are sums over all gradients g, are of the same ones.
+
+    m = (1 - b) sum b^k g_k and v = (1 - c) sum c^k g_k^2; by Cauchy and Schwarz m^2 <= v (1 - b)^2 / ((1 - c)
+    (1 - b^2 / c)), for b = 0.9 and c = 0.999 (7.3)^2 v. A mean far above that is a step of any size.
+    """
+    b, c = group.get("betas", (0.0, 0.0))
+    if not b * b < c < 1:
+        return True
+    most = (1 - b) / math.sqrt((1 - c) * (1 - b * b / c))
+    factor, slack = ROUNDED
+    return bool((mean.double().abs() <= factor * most * square.double().sqrt() + slack).all())
 
 
 def check_groups(stored: Plain, optimizer: Optimizer) -> None:
@@ -103,12 +136,16 @@ def check_groups(stored: Plain, optimizer: Optimizer) -> None:
     for number, (wanted, found) in enumerate(
         _pairs(optimizer.state_dict()["param_groups"], stored, "groups")
     ):
+        if not isinstance(found, Mapping):
+            raise ValueError(f"group {number} is {shown(found)}, expected names with values")
         most = float(wanted.get("initial_lr", wanted["lr"])) * (1 + CLOSE)
         for name, value in found.items():
             where = f"{name} of group {number}"
             if name in RATES:
                 _between(value, 0.0, most, where)
-            elif _is_numbers(wanted.get(name)) and not _same(wanted[name], value):
+            elif name in HOW_FAST and not (value is None or isinstance(value, bool)):
+                raise ValueError(f"{where} is {shown(value)}, expected true, false or null")
+            elif name not in HOW_FAST and not _fits(wanted.get(name), value):
                 raise ValueError(f"{where} is {shown(value)}, expected {shown(wanted[name])}")
 
 
@@ -163,6 +200,13 @@ def _pairs(wanted: Sequence[Any], found: Plain, name: str) -> Iterator[tuple[Any
 
 def _is_numbers(value: Plain) -> bool:
     return all(map(is_number, value)) if isinstance(value, list | tuple) else is_number(value)
+
+
+def _fits(wanted: Any, found: Plain) -> bool:
+    """A setting as it is in this run; of what is no number nor a switch nothing is asked."""
+    if isinstance(wanted, bool):
+        return found is wanted
+    return not _is_numbers(wanted) or _same(wanted, found)
 
 
 def _same(wanted: Any, found: Plain) -> bool:

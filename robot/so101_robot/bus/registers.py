@@ -13,6 +13,7 @@ differences and their reasons.
 from dataclasses import dataclass
 from enum import Enum
 
+from so101_robot.bus.protocol import MAX_ID
 from so101_robot.errors import ConfigError
 
 SIZE = 87
@@ -52,6 +53,8 @@ class Register:
     unit: str
     sign_bit: int | None
     note: str
+    most: int | None = None
+    """The largest value that a servo keeps, where that is less than fits in."""
 
     @property
     def end(self) -> int:
@@ -62,15 +65,22 @@ class Register:
     def limits(self) -> tuple[int, int]:
         """Smallest and largest value that the register can hold."""
         if self.sign_bit is None:
-            return 0, 256**self.size - 1
+            return 0, 256**self.size - 1 if self.most is None else self.most
         magnitude = (1 << self.sign_bit) - 1
         return -magnitude, magnitude
 
 
 def _eeprom(
-    address: int, size: int, name: str, default: int, unit: str, note: str, sign_bit: int | None = None
+    address: int,
+    size: int,
+    name: str,
+    default: int,
+    unit: str,
+    note: str,
+    sign_bit: int | None = None,
+    most: int | None = None,
 ) -> Register:
-    return Register(address, size, name, Area.EEPROM, True, default, unit, sign_bit, note)
+    return Register(address, size, name, Area.EEPROM, True, default, unit, sign_bit, note, most)
 
 
 def _ram(
@@ -95,7 +105,7 @@ REGISTERS: tuple[Register, ...] = (
     _fixed(1, 1, "Firmware_Minor_Version", 10, "LeRobot wants all servos equal"),
     _fixed(2, 1, "Endianness", 0, "0 = little-endian"),
     _fixed(3, 2, "Model_Number", MODEL_NUMBER, "777 is an STS3215"),
-    _eeprom(5, 1, "ID", 1, "", "0 to 253; the write is acknowledged with the old id"),
+    _eeprom(5, 1, "ID", 1, "", "0 to 253; the write is acknowledged with the old id", most=MAX_ID),
     _eeprom(6, 1, "Baud_Rate", 0, "code", "0 to 7: " + ", ".join(f"{rate:,}" for rate in BAUD_RATES)),
     _eeprom(7, 1, "Return_Delay_Time", 0, "2 us", "stored; no effect on STS"),
     _eeprom(8, 1, "Response_Status_Level", 1, "", "0: only PING, READ and SYNC_READ are answered"),

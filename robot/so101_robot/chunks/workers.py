@@ -42,18 +42,9 @@ class InlineWorker:
         return self._answer is not None
 
     def submit(self, observation: Observation, tick: int) -> None:
-        started = time.perf_counter()
-        prediction = self._predict(observation.state, observation.images)
+        answer = _infer(self._predict, observation, tick)
         self._ready_s = observation.time_s + self._latency_s
-        self._answer = Inference(
-            np.asarray(prediction.actions, dtype=np.float64),
-            prediction.shares,
-            tick,
-            observation.time_s,
-            self._latency_s,
-            time.perf_counter() - started,
-            prediction.maps,
-        )
+        self._answer = answer._replace(latency_s=self._latency_s)
 
     def poll(self, now_s: float) -> Inference | None:
         if self._answer is None or now_s < self._ready_s - SAME_TIME_S:
@@ -118,22 +109,32 @@ class ThreadWorker:
                 if self._closed or self._job is None:
                     return
                 (observation, tick), self._job = self._job, None
-            answer = self._infer(observation, tick)
+            answer = self._try(observation, tick)
             with self._changed:
                 self._answer = answer
 
-    def _infer(self, observation: Observation, tick: int) -> Inference | Exception:
-        started = time.perf_counter()
+    def _try(self, observation: Observation, tick: int) -> Inference | Exception:
         try:
-            prediction = self._predict(observation.state, observation.images)
+            answer = _infer(self._predict, observation, tick)
         except Exception as problem:  # whatever a policy raises belongs to the loop, which makes the arm safe
             return problem
-        return Inference(
-            np.asarray(prediction.actions, dtype=np.float64),
-            prediction.shares,
-            tick,
-            observation.time_s,
-            self._clock.now_s() - observation.time_s,
-            time.perf_counter() - started,
-            prediction.maps,
-        )
+        return answer._replace(latency_s=self._clock.now_s() - observation.time_s)
+
+
+def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
+    """Ask the policy; the latency is the caller's to fill in. What raises where its answer is taken apart is the
+    policy's failure too, and one that wants to end the program ends itself only.
+
+    Raises:
+        Exception: whatever the policy does.
+    """
+    started = time.perf_counter()
+    try:
+        prediction = predict(observation.state, observation.images)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as problem:  # SystemExit, and what generators and tasks are ended by
+        raise RuntimeError(f"it raised {type(problem).__name__}({problem})") from problem
+    actions = np.asarray(prediction.actions, dtype=np.float64)
+    computing_s = time.perf_counter() - started
+    return Inference(actions, prediction.shares, tick, observation.time_s, 0.0, computing_s, prediction.maps)

@@ -117,11 +117,11 @@ def action_symptoms(asked: NDArray[np.float64], goal: NDArray[np.float64], guard
     """What is wrong with an action (6,) that the guard can clamp, beside the goal (6,) in force."""
     if asked.shape != goal.shape or not np.isfinite(asked).all():
         return []  # the guard's business
-    symptoms = far_out_symptoms(asked, guard)
+    symptoms: list[Symptom] = []
     outside = np.maximum(guard.lower - asked, asked - guard.upper)
-    if not symptoms and outside[worst := int(np.argmax(outside))] > OUT_OF_RANGE_DEG:
+    if outside[worst := int(np.argmax(outside))] > OUT_OF_RANGE_DEG:  # less than what is far out
         words = f"the policy wants {JOINTS[worst]} at {asked[worst]:.0f}, {outside[worst]:.0f} out of range"
-        symptoms.append(Symptom("policy out of range", "", words))
+        symptoms = far_out_symptoms(asked, guard) or [Symptom("policy out of range", "", words)]
     away = np.abs(asked - goal)[:GRIPPER]  # a gripper goes from open to closed in one step, and may
     if away[worst := int(np.argmax(away))] > JUMP_DEG:
         words = f"the policy wants {JOINTS[worst]} to jump by {away[worst]:.0f} degrees"

@@ -52,6 +52,7 @@ BODY: NDArray[np.bool_] = np.arange(len(JOINTS)) != GRIPPER
 """(6,) the joints that are to be free."""
 
 NONE: NDArray[np.bool_] = np.zeros(len(JOINTS), np.bool_)
+ZEROS = [0.0] * len(JOINTS)
 
 WINDOW_S = 0.03
 """Speed is measured over this at least: one tick at 30 Hz, so that a step of the encoder is 3 deg/s and not 18."""
@@ -64,58 +65,83 @@ KEPT = 64
 
 
 class _Reading(NamedTuple):
+    """Of six joints."""
+
     time_s: float
-    position: NDArray[np.float64]
-    speed: NDArray[np.float64]
+    position: list[float]
+    speed: list[float]
 
 
 class MeasuredSpeed:
-    """Follows the readings of one arm."""
+    """Follows the readings of one arm. While nothing is near a limit it reckons with plain numbers: for six joints that
+    takes a third of the time that arrays take."""
 
     def __init__(self) -> None:
         self._readings: deque[_Reading] = deque(maxlen=KEPT)
         self._before: _Reading | None = None
         """That from which the speed was measured."""
-        self.now: NDArray[np.float64] = np.zeros(len(JOINTS))
-        """(6,) of each joint at the last reading [deg/s, percent/s]."""
-        self.soon: NDArray[np.float64] = np.zeros(len(JOINTS))
-        """(6,) `AHEAD_S` later."""
+        self._now = self._soon = ZEROS
 
-    def see(self, time_s: float, position: NDArray[np.float64]) -> None:
-        """The arm was at `position` (6,) at `time_s`. Once more the same reading changes nothing."""
+    @property
+    def now(self) -> NDArray[np.float64]:
+        """(6,) speed of each joint at the last reading [deg/s, percent/s]."""
+        return np.array(self._now)
+
+    @property
+    def soon(self) -> NDArray[np.float64]:
+        """(6,) `AHEAD_S` later."""
+        return np.array(self._soon)
+
+    def see(self, time_s: float, position: list[float]) -> None:
+        """The arm was at `position` (6), all finite, at `time_s`. Once more the same reading changes nothing."""
         newest = self._readings[-1] if self._readings else None
         if newest is not None and time_s == newest.time_s:
             return
         if newest is None or not 0 < time_s - newest.time_s <= GAP_S:
             self._readings.clear()
-        before = self._before = next(
-            (one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None
-        )
-        speed = acceleration = np.zeros(len(JOINTS))
-        if before is not None:
+            newest = None
+        if newest is None or time_s - newest.time_s >= WINDOW_S:
+            before = newest
+        else:
+            before = next((one for one in reversed(self._readings) if time_s - one.time_s >= WINDOW_S), None)
+        self._before = before
+        if before is None:
+            speed = soon = ZEROS
+        else:
             elapsed_s = time_s - before.time_s
-            speed = (position - before.position) / elapsed_s
-            acceleration = (speed - before.speed) / elapsed_s
-        self._readings.append(_Reading(time_s, np.array(position, np.float64), speed))
-        self.now, self.soon = speed, speed + AHEAD_S * acceleration
+            speed = [
+                (here - there) / elapsed_s for here, there in zip(position, before.position, strict=True)
+            ]
+            soon = [v + AHEAD_S * ((v - w) / elapsed_s) for v, w in zip(speed, before.speed, strict=True)]
+        self._readings.append(_Reading(time_s, position, speed))
+        self._now, self._soon = speed, soon
+
+    def is_calm(self, limit: list[float], goal: list[float]) -> bool:
+        """No joint is near its speed limit (6), nor far behind its goal (6): neither rule has anything to say. Nearly
+        always so."""
+        for soon, most in zip(self._soon, limit, strict=True):
+            if not -NEAR * most <= soon <= NEAR * most:
+                return False
+        if self._before is None:  # nothing is known of its speed
+            return True
+        angle, lag_s = AHEAD_OF_BLOCKED
+        now, here = self._now, self._readings[-1].position
+        for i in range(GRIPPER):  # the body's
+            if abs(now[i]) > TOO_FAST * limit[i] or abs(goal[i] - here[i]) > angle + lag_s * limit[i]:
+                return False
+        return True
 
     def allowed(
         self, limit: NDArray[np.float64], goal: NDArray[np.float64], goal_speed: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How fast a goal may go up and down, (6,) each.
+        """How fast a goal may go up and down, (6,) each; where all is calm, the limit.
 
         Args:
             limit: (6,) the speed limit.
             goal: (6,) the last one.
             goal_speed: (6,) how fast it went there.
         """
-        if not self._near(limit) and not self._far_ahead(limit, goal).any():
-            return limit, limit  # nearly always: a third of what it costs to work it out for both directions
         return self._allowed(1.0, limit, goal, goal_speed), self._allowed(-1.0, limit, goal, goal_speed)
-
-    def _near(self, limit: NDArray[np.float64]) -> bool:
-        """Some joint is going to be nearly as fast as its limit (6,)."""
-        return bool((np.abs(self.soon) > NEAR * limit).any())
 
     def _far_ahead(self, limit: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(6,) where the goal (6,) is farther from the joint than one that follows lets it be."""

@@ -24,7 +24,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
 
 from so101_policy.dataset_check.look import look, require
-from so101_policy.errors import one_line
+from so101_policy.errors import first_line, one_line
 from so101_policy.units import LikelyUnits, likely_units
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -194,7 +194,9 @@ def _create(repo_id: str, root: Path | None, features: dict[str, Any], fps: int)
             "--record.root, or add an episode to it with --record.resume=true"
         ) from problem
     except (OSError, ValueError) as problem:
-        raise ConfigError(f"cannot make the dataset {repo_id}: {problem}") from problem
+        raise ConfigError(
+            f"cannot make the dataset {repo_id} in {root or HF_LEROBOT_HOME / repo_id}: {first_line(problem)}"
+        ) from problem
 
 
 def _resume(
@@ -208,7 +210,9 @@ def _resume(
     try:
         dataset = LeRobotDataset.resume(repo_id, root=folder, video_backend=VIDEO_BACKEND)
     except (OSError, ValueError, KeyError) as problem:
-        raise ConfigError(f"cannot resume the dataset {repo_id} in {folder}: {problem}") from problem
+        raise ConfigError(
+            f"cannot resume the dataset {repo_id} in {folder}: {first_line(problem)}"
+        ) from problem
     if SUCCESS in dataset.meta.features and SUCCESS not in features:
         raise ConfigError(
             f"the episodes in {folder} say whether they succeeded; give --record.success=ask (or yes, no)"

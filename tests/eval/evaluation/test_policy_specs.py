@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -159,7 +160,10 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "values",
-    [np.zeros(6), np.zeros((3, 5)), np.zeros((0, 6)), np.full((2, 6), np.nan), np.array([["a"] * 6])],
+    [
+        *(np.zeros(6), np.zeros((3, 5)), np.zeros((0, 6)), np.full((2, 6), np.nan), np.array([["a"] * 6])),
+        *(np.zeros((3, 6), complex), np.zeros((3, 6), bool), np.zeros((3, 6), "m8[s]")),
+    ],
 )
 def test_what_is_no_recording_is_refused(tmp_path: Path, values: NDArray[Any]):
     with pytest.raises(ConfigError, match="is no recording"):
@@ -174,6 +178,9 @@ def test_files_that_only_look_like_recordings_are_refused(tmp_path: Path):
         np.savez(file, one=np.zeros((2, 6)), other=np.zeros((2, 6)))
     with pytest.raises(ConfigError, match="is no recording"):
         parse_policy(f"a={path}")
+    os.mkfifo(pipe := tmp_path / "pipe.npy")
+    with pytest.raises(ConfigError, match="is no recording: it is not a file"):
+        parse_policy(f"a={pipe}")
     for content in (b"", b"hello", recording(tmp_path).read_bytes()[:-20]):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="is no recording"):

@@ -9,12 +9,10 @@ import resource
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
-from lerobot.optim import save_optimizer_state
-from lerobot.utils.random_utils import save_rng_state
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -35,6 +33,7 @@ from so101_policy.train.checkpoints import (
     restore,
 )
 from so101_policy.train.trainer import Ending, Trainer
+from training_states import GROUPS, OPTIMIZER, RANDOM, saved_state, small
 
 Flags = Callable[..., list[str]]
 CALLS = ("fsync", "rename", "replace", "symlink")
@@ -205,37 +204,11 @@ def test_a_better_checkpoint_replaces_the_best_unless_it_was_due_anyway(tmp_path
 
 type Damage = Callable[[Path], object]
 
-OPTIMIZER, GROUPS, RANDOM = (
-    "optimizer_state.safetensors",
-    "optimizer_param_groups.json",
-    "rng_state.safetensors",
-)
-
-
-class Small(NamedTuple):
-    """What is restored of a run, and what is not."""
-
-    optimizer: torch.optim.Optimizer
-    scheduler: None = None
-
-
-def small() -> Any:
-    weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((4, 3), (3,), (2,))]
-    return Small(torch.optim.AdamW(weights, lr=1e-3))
-
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A checkpoint after one step, as LeRobot writes its state."""
-    run, state = small(), tmp_path / "run/checkpoints/000001/training_state"
-    state.mkdir(parents=True)
-    for parameter in run.optimizer.param_groups[0]["params"]:
-        parameter.grad = torch.ones_like(parameter)
-    run.optimizer.step()
-    save_optimizer_state(run.optimizer, state)
-    save_rng_state(state)
-    (state / "so101_training.json").write_text('{"step": 1}')
-    return state.parent
+    return saved_state(tmp_path)
 
 
 def tensors(file: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
@@ -279,6 +252,26 @@ STATES: dict[str, tuple[Damage, str, str]] = {
         OPTIMIZER,
         "NaN",
     ),
+    "moments that are halves of floats": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda v: v.half())),
+        OPTIMIZER,
+        "state/0/exp_avg is of the type torch.float16, expected torch.float32",
+    ),
+    "steps that are true": (
+        tensors(OPTIMIZER, put("state/1/step", lambda v: v.bool())),
+        OPTIMIZER,
+        "state/1/step is of the type torch.bool, expected torch.float32",
+    ),
+    "half a step": (
+        tensors(OPTIMIZER, put("state/1/step", lambda v: v / 2)),
+        OPTIMIZER,
+        "state/1/step is 0.5, expected a whole number of steps",
+    ),
+    "a mean that its square denies": (
+        tensors(OPTIMIZER, put("state/0/exp_avg", lambda v: v * 8)),
+        OPTIMIZER,
+        "state/0/exp_avg is larger than any gradients leave it beside exp_avg_sq",
+    ),
     "squares below 0": (tensors(OPTIMIZER, put("state/1/exp_avg_sq", lambda v: v - 1)), OPTIMIZER, "below 0"),
     "steps below 0": (tensors(OPTIMIZER, put("state/1/step", lambda v: v - 9)), OPTIMIZER, "below 0"),
     "of a parameter that there is not": (
@@ -301,8 +294,15 @@ STATES: dict[str, tuple[Damage, str, str]] = {
     "a rate that is a text": (of_groups("lr", "x"), GROUPS, "lr of group 0 is 'x'"),
     "a rate that is NaN": (of_groups("lr", float("nan")), GROUPS, "NaN is not a finite number"),
     "other betas": (of_groups("betas", [2, -1]), GROUPS, "betas of group 0 is [2, -1]"),
+    "another Adam": (of_groups("amsgrad", True), GROUPS, "amsgrad of group 0 is True, expected False"),
+    "fused by a number": (
+        of_groups("fused", 3),
+        GROUPS,
+        "fused of group 0 is 3, expected true, false or null",
+    ),
     "other parameters": (of_groups("params", [10**9]), GROUPS, "params of group 0 is [1000000000]"),
     "no groups": (lambda state: (state / GROUPS).write_text('{"a": 1}'), GROUPS, "expected"),
+    "groups that are numbers": (lambda state: (state / GROUPS).write_text("[3]"), GROUPS, "group 0 is 3"),
     "deep groups": (lambda state: (state / GROUPS).write_text("[" * 5000), GROUPS, "nested 5000 deep"),
     "NumPy's place": (
         tensors(RANDOM, put("np_rng_state_index", lambda v: v * 0 + 10**9)),

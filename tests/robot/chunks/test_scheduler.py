@@ -24,6 +24,7 @@ from so101_robot.chunks.scheduler import (
 )
 from so101_robot.chunks.workers import InlineWorker, ThreadWorker
 from so101_robot.clock import WallClock
+from so101_robot.errors import describe
 
 FPS = 30.0
 JOINTS = 6
@@ -252,7 +253,42 @@ def test_what_a_policy_raises_in_its_thread_is_raised_in_the_loop() -> None:
     worker.close()
 
 
-def poll_for(worker: ThreadWorker, clock: WallClock) -> Any:
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(
+    ("raised", "told"), [(SystemExit(3), r"it raised SystemExit\(3\)"), (None, "'NoneType' object has no")]
+)
+def test_a_policy_that_ends_the_program_or_answers_nothing_fails_and_no_more(
+    inline: bool, raised: SystemExit | None, told: str
+) -> None:
+    """In a thread, what raised where the answer was taken apart ended the thread: the run waited for an answer."""
+
+    def broken(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        if raised is not None:
+            raise raised
+        return None
+
+    worker = InlineWorker(broken) if inline else ThreadWorker(broken, WallClock())
+
+    def ask() -> None:
+        worker.submit(Observation(0.0, np.zeros(JOINTS), {}), tick=0)
+        poll_for(worker, WallClock())
+
+    with pytest.raises((RuntimeError, AttributeError), match=told):
+        ask()
+    worker.close()
+
+
+def test_an_exception_is_described_whatever_its_text_is() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert describe(MuteError()) == "MuteError: (it has no text)"
+    assert describe(ValueError("two\nlines")) == "ValueError: two lines"
+    assert len(describe(ValueError("x" * 10**6))) < 2100
+
+
+def poll_for(worker: InlineWorker | ThreadWorker, clock: WallClock) -> Any:
     for _ in range(500):
         if (answer := worker.poll(clock.now_s())) is not None:
             return answer

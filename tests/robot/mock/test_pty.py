@@ -189,6 +189,40 @@ def test_the_link_of_a_killed_mock_arm_is_stale_although_its_terminal_was_given_
         os.close(end)
 
 
+def test_the_link_of_an_arm_that_runs_is_not_stale_because_its_terminal_was_given_to_others(
+    tmp_path: Path,
+) -> None:
+    """`chmod` and `chown` make a terminal newer than the link to it. Locks are seen by other processes only."""
+    running = Terminal(link=(link := tmp_path / "arm"))
+    try:
+        time.sleep(0.05)  # the clock of file times is coarse
+        Path(running.server.path).chmod(0o666)
+        assert link.stat().st_ctime_ns > link.lstat().st_ctime_ns
+        if (child := os.fork()) == 0:
+            os._exit(_is_stale(link))
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        running.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder", "nothing"])
+def test_what_has_taken_the_place_of_a_link_is_left_where_it_is(tmp_path: Path, kind: str) -> None:
+    """Somebody has removed the link while the arm ran, and made something of his own there."""
+    (link := tmp_path / "folder" / "arm").parent.mkdir()
+    running = Terminal(link=link)
+    link.unlink()
+    if kind == "file":
+        link.write_text("mine")
+    elif kind == "link":
+        link.symlink_to("/dev/pts/99999")
+    elif kind == "folder":
+        link.mkdir()
+    else:
+        link.parent.rmdir()
+    running.close()
+    assert os.path.lexists(link) == (kind != "nothing")
+
+
 def test_a_second_mock_arm_takes_the_next_camera_port_and_one_that_was_asked_for_is_refused() -> None:
     """Whoever binds first has it: two that are started at once find the same port free."""
     with zmq.Context() as context, context.socket(zmq.PUB) as first, context.socket(zmq.PUB) as second:

@@ -123,6 +123,13 @@ def test_a_broadcast_write_reaches_everybody() -> None:
     assert [wire.servos.get(index, "Acceleration") for index in range(6)] == [5] * 6
 
 
+def test_a_group_write_of_nothing_turns_no_torque_on() -> None:
+    wire = make_wire()
+    for address in range(40, 48):
+        ask(wire, instruction(BROADCAST, Instruction.SYNC_WRITE, bytes((address, 0, *IDS))))
+    assert [wire.servos.get(index, "Torque_Enable") for index in range(6)] == [0] * 6
+
+
 def test_errors_come_with_every_reply_and_are_those_after_the_effect() -> None:
     wire = make_wire()
     tick(wire.servos, volts=3.5)

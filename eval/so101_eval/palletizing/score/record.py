@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 
 from so101_eval.errors import RecordError
 from so101_eval.json_lines import from_json, to_json
+from so101_policy.errors import shown
 
 SCHEMA = 1
 
@@ -41,7 +42,7 @@ class Event:
     def __post_init__(self) -> None:
         if self.kind not in FAILURES or self.phase not in PHASES:
             raise RecordError(
-                f"no event {self.kind!r} in phase {self.phase!r}; events: {', '.join(FAILURES)}; "
+                f"no event {shown(self.kind)} in phase {shown(self.phase)}; events: {', '.join(FAILURES)}; "
                 f"phases: {', '.join(PHASES)}"
             )
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from so101_policy.files.plain_data import Plain
+from so101_policy.errors import first_line, shown
+from so101_policy.files.plain_data import Plain, read_text
+from so101_policy.files.whole_files import write_text
 from so101_robot.bus import protocol
 from so101_robot.errors import ConfigError, RobotError
 from so101_robot.joints import JOINTS
@@ -166,6 +168,9 @@ class MockServer:
         """The folder for `--robot.calibration_dir`, with the file that LeRobot reads unless the arm is
         uncalibrated.
         """
+        robot_id = self.config.robot_id
+        if not robot_id or robot_id != Path(robot_id).name:
+            raise ConfigError(f"--id {shown(robot_id)}: expected the name of an arm, without a slash")
         if self.config.calibration_dir is None:
             folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="so101-mock-")))
         else:
@@ -175,11 +180,18 @@ class MockServer:
             except OSError as error:
                 raise ConfigError(f"--calibration_dir {folder}: {error.strerror}") from error
         if self.config.mock.calibrated:
-            path = folder / f"{self.config.robot_id}.json"
+            path = folder / f"{robot_id}.json"
             text = json.dumps(self.arm.calibration_fields, indent=4)
-            if path.exists() and path.read_text() != text:
+            try:
+                kept = read_text(path) if os.path.lexists(path) else None
+                if kept is None:
+                    write_text(path, text)
+            except (OSError, ValueError) as error:  # a folder, a pipe, a link that leads nowhere, no text
+                raise ConfigError(
+                    f"{path} is no calibration file: {first_line(error)}; choose another --id or folder"
+                ) from error
+            if kept not in (None, text):
                 raise ConfigError(f"{path} holds another arm's calibration; choose another --id or folder")
-            path.write_text(text)
         return folder
 
 

@@ -126,8 +126,9 @@ class PtyServer:
                 os.close(fd)
         self._master = self._slave = -1
         if self.link is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self.link.unlink()
+            with contextlib.suppress(OSError):  # whoever took its place may have removed the folder, too
+                if os.readlink(self.link) == self.path:
+                    self.link.unlink()
 
     def replug(self) -> None:
         """Put the cable back. As with a real adapter the path may be another one; only a link keeps its
@@ -150,6 +151,10 @@ class PtyServer:
     def _open(self) -> None:
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
+        with contextlib.suppress(
+            OSError
+        ):  # says that the terminal is served; a host's own locks are others (flock)
+            fcntl.lockf(self._slave, fcntl.LOCK_EX | fcntl.LOCK_NB)
         settings = termios.tcgetattr(self._slave)
         settings[4] = settings[5] = termios.B1000000  # for hosts that never set a speed
         termios.tcsetattr(self._slave, termios.TCSANOW, settings)
@@ -263,6 +268,22 @@ def _is_stale(link: Path) -> bool:
     if not link.is_symlink() or not os.readlink(link).startswith("/dev/pts/"):
         return False
     try:
-        return link.stat().st_ctime_ns > link.lstat().st_ctime_ns
+        newer = link.stat().st_ctime_ns > link.lstat().st_ctime_ns
     except FileNotFoundError:
         return True
+    return newer and not _is_served(link)  # `chmod` makes it newer, too
+
+
+def _is_served(terminal: Path) -> bool:
+    """Whether another process holds the lock that a mock arm has on its terminal."""
+    try:
+        fd = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:  # another user's
+        return False
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)  # and with it the lock, if it was to be had
+    return False

@@ -13,6 +13,9 @@ from so101_robot.mock.wire.fault_kinds import KINDS, Kind, Level, Options
 LARGEST = 1e9
 """Of any number in a plan: 30 years in seconds, and far beyond what a register holds."""
 
+MOST: Mapping[str, float] = {"bytes": 4096}
+"""Of options that are made, not only compared: noise of a gigabyte would be waited for."""
+
 _COMMON = ("fault", "at_s", "for_s", "every")
 _FIELDS = {
     Level.REQUEST: ("servo", "instruction"),
@@ -70,7 +73,7 @@ def read_fault(entry: Plain, place: int) -> Fault:
     if not (camera is None or isinstance(camera, str)):
         raise ConfigError(f"{where}: camera is a name, not {shown(camera)}")
     options = {
-        key: _number(data.get(key, default), f"{where}: {key}", -LARGEST)
+        key: _number(data.get(key, default), f"{where}: {key}", -LARGEST, MOST.get(key, LARGEST))
         for key, default in kind.options.items()
     }
     if kind.begin is not None:
@@ -88,11 +91,11 @@ def read_fault(entry: Plain, place: int) -> Fault:
     )
 
 
-def _number(value: Plain, where: str, least: float = 0.0) -> float:
+def _number(value: Plain, where: str, least: float = 0.0, most: float = LARGEST) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise ConfigError(f"{where} is a number of at least {least:g}, not {shown(value)}")
-    if value > LARGEST:
-        raise ConfigError(f"{where} is a number of at most {LARGEST:g}, not {shown(value)}")
+    if value > most:
+        raise ConfigError(f"{where} is a number of at most {most:g}, not {shown(value)}")
     return value
 
 

@@ -212,8 +212,8 @@ class Wire:
         return answers
 
     def _sync_write(self, packet: Packet) -> None:
-        if packet.servo_id != BROADCAST or len(packet.params) < 2:
-            return
+        if packet.servo_id != BROADCAST or len(packet.params) < 2 or packet.params[1] == 0:
+            return  # a write of nothing does nothing, as WRITE
         address, size = packet.params[:2]
         by_id = self._by_id(self._listening(BROADCAST))
         for start in range(2, len(packet.params) - size, size + 1):
