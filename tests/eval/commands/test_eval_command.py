@@ -347,7 +347,7 @@ def test_an_episode_that_goes_otherwise_now_is_marked_and_a_lost_policy_named(
         assert [clip.as_recorded for clip in clips.values()] == [False]
         assert len(problems) == 1
         assert "the weights in" in problems[0]
-        with pytest.raises(EvalError, match="only simulated episodes of the given runs"):
+        with pytest.raises(EvalError, match="it is of no run that was given"):
             Films([], records).film(first)
 
 
