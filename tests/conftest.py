@@ -54,8 +54,11 @@ REAL_TIME = (
 one that opens another. (A test that only opens one may run beside all others that do not wait for theirs.)"""
 
 
-def pytest_collection_finish() -> None:
-    """Half a million objects of torch and LeRobot stay to the end: they need not be looked through again and again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Half a million objects of torch and LeRobot stay to the end: they need not be looked through again and again.
+    (Tests in real time, which run alone, have Python's own settings.)"""
+    if not hasattr(session.config, "workerinput"):
+        return
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)

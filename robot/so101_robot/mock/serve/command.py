@@ -218,13 +218,14 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
     asked: int | None = options.camera_port
     if asked is not None and not 0 <= asked <= LAST_PORT:
         raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
+    default_id = LEADER_ID if options.leader else FOLLOWER_ID
     return MockServerConfig(
         mock=mock,
         port_link=options.port_link or (LEADER_LINK if options.leader else None),
         camera_port=None if options.no_cameras or options.leader else CAMERA_PORT if asked is None else asked,
         camera_ports=MOST_ARMS if asked is None else 1,  # a second mock arm does not need to be told where
         calibration_dir=options.calibration_dir,
-        robot_id=options.id or (LEADER_ID if options.leader else FOLLOWER_ID),
+        robot_id=default_id if options.id is None else options.id,
         pace=not options.no_pace,
         hand=calibrates,
         leader=options.leader,
