@@ -21,6 +21,7 @@ from so101_policy.inference.backend import Precision
 from so101_policy.inference.exported_files import opened
 from so101_policy.inference.graph import ActGraph, EngineError
 from so101_policy.inference.onnx_file import export
+from so101_policy.inference.signal_stack import kept_signal_stack
 
 DEVICE = "CPU"
 
@@ -44,29 +45,8 @@ class OpenVinoBackend:
             raise EngineError(
                 f"engine openvino runs on the cpu, the policy on {device}; possible: torch, plain"
             )
-        core: Any = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-            raise EngineError(
-                "this processor has no bf16 (lscpu would list avx512_bf16, amx_bf16 or bf16); possible: f32"
-            )
-        options = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-        }
-
-        def read(model: Path | bytes) -> Any:
-            source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
-            return core.compile_model(core.read_model(source), DEVICE, options)
-
-        try:
-            compiled = opened(graph, export, read, (RuntimeError,), folder)
-        except RuntimeError as error:
-            raise EngineError(
-                f"engine openvino cannot be made of this policy: {first_line(error)}"
-            ) from error
+        with kept_signal_stack():
+            compiled = _compiled(graph, precision, folder)
         self._request: Any = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
 
@@ -80,3 +60,27 @@ class OpenVinoBackend:
             raise EngineError(f"OpenVINO failed: {first_line(error)}") from error
         # copied: the next inference writes into the same memory
         return [torch.from_numpy(request.get_output_tensor(index).data.copy()) for index in self._outputs]
+
+
+def _compiled(graph: ActGraph, precision: Precision, folder: Path | None) -> Any:
+    core: Any = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise EngineError(
+            "this processor has no bf16 (lscpu would list avx512_bf16, amx_bf16 or bf16); possible: f32"
+        )
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+    def read(model: Path | bytes) -> Any:
+        source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
+        return core.compile_model(core.read_model(source), DEVICE, options)
+
+    try:
+        return opened(graph, export, read, (RuntimeError,), folder)
+    except RuntimeError as error:
+        raise EngineError(f"engine openvino cannot be made of this policy: {first_line(error)}") from error
