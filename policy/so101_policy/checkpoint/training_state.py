@@ -202,20 +202,20 @@ def _is_numbers(value: Plain) -> bool:
     return all(map(is_number, value)) if isinstance(value, list | tuple) else is_number(value)
 
 
-def _fits(wanted: Any, found: Plain) -> bool:
+def _fits(wanted: Plain, found: Plain) -> bool:
     """A setting as it is in this run; of what is no number nor a switch nothing is asked."""
     if isinstance(wanted, bool):
         return found is wanted
     return not _is_numbers(wanted) or _same(wanted, found)
 
 
-def _same(wanted: Any, found: Plain) -> bool:
+def _same(wanted: Plain, found: Plain) -> bool:
     """Of numbers, or of lists of them."""
     if isinstance(wanted, list | tuple):
         return (
             isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_same, wanted, found))
         )
-    return is_number(found) and math.isclose(wanted, found, rel_tol=CLOSE)
+    return is_number(wanted) and is_number(found) and math.isclose(wanted, found, rel_tol=CLOSE)
 
 
 def _between(value: Plain, least: float, most: float, name: str) -> None:

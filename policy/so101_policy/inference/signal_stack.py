@@ -25,13 +25,13 @@ DISABLED = 2
 def signal_stack() -> SignalStack:
     """The calling thread's; `flags` are `DISABLED` where there is none. Linux only."""
     found = SignalStack()
-    _sigaltstack(None, ctypes.byref(found))
+    _sigaltstack(None, found)
     return found
 
 
 def set_signal_stack(stack: SignalStack) -> None:
     """Of the calling thread. Linux only. Raises OSError where it is too small."""
-    if _sigaltstack(ctypes.byref(stack), None) != 0:
+    if _sigaltstack(stack, None) != 0:
         raise OSError(ctypes.get_errno(), "sigaltstack")
 
 
@@ -48,5 +48,6 @@ def kept_signal_stack() -> Generator[None]:
         set_signal_stack(before)
 
 
-def _sigaltstack(new: object, old: object) -> int:
-    return ctypes.CDLL(None, use_errno=True).sigaltstack(new, old)
+def _sigaltstack(new: SignalStack | None, old: SignalStack | None) -> int:
+    pointers = (None if stack is None else ctypes.byref(stack) for stack in (new, old))
+    return ctypes.CDLL(None, use_errno=True).sigaltstack(*pointers)
