@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
+
 from so101_eval.errors import ConfigError, EvalError
 from so101_eval.evaluation.loaded_policies import Loaded
 from so101_eval.evaluation.local_jobs import Play
@@ -32,6 +34,8 @@ RETRIES = 5
 LOOPBACK = "127.0.0.1"
 CONNECT_S = 10.0
 """How long an address may take to answer. Ray itself knocks without end, or ends the process after a minute."""
+LEAVE_S = 10.0
+"""How long the processes of a Ray of our own may take to end."""
 GCS_PORT = 6379
 CLIENT_PORT = 10001
 """Ray's own, of an address without one; the second for `ray://`."""
@@ -85,7 +89,26 @@ def connected(address: str | None) -> Generator[tuple[Any, str | None]]:
             first = str(error).strip().splitlines()[0]
             raise EvalError(f"the Ray cluster failed: {first}; the same command again goes on") from error
         finally:
+            ours = [] if address else _processes_of_ray()
             ray.shutdown()
+            _see_them_end(ours)
+
+
+def _processes_of_ray() -> list[psutil.Process]:
+    """Those that this process has started, and that they have started."""
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # gone meanwhile
+            if process.name().startswith(("ray", "gcs_server")):
+                found.append(process)
+    return found
+
+
+def _see_them_end(processes: list[psutil.Process]) -> None:
+    """Ray does not wait for its workers: what has not ended by itself after `LEAVE_S` is ended here."""
+    for process in psutil.wait_procs(processes, timeout=LEAVE_S)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 @contextmanager
