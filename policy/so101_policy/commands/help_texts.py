@@ -91,6 +91,28 @@ def _entry(flag: str, words: str) -> list[str]:
     return [head, *(" " * COLUMN + line for line in wrapped)]
 
 
+def by_sections(
+    flags: Mapping[str, Flag], first: Sequence[str], sections: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """All flags of a command in sections: those that matter first, then each below its heading.
+
+    Args:
+        flags: name -> flag.
+        first: names of those that matter first.
+        sections: heading -> beginnings of the names below it; a longer beginning wins.
+    """
+
+    def heading(name: str) -> str:
+        starts = ((start, title) for title, all_starts in sections.items() for start in all_starts)
+        return max((len(start), title) for start, title in starts if name.startswith(start))[1]
+
+    parts = [section("most used", (flags[name] for name in first))]
+    for title in sections:
+        rest = [flag for name, flag in flags.items() if name not in first and heading(name) == title]
+        parts.append(section(title, rest))
+    return parts
+
+
 def paragraph(text: str) -> str:
     """Of whole sentences, filled."""
     return textwrap.fill(" ".join(text.split()), HELP_COLUMNS, break_on_hyphens=False) + "\n"

@@ -1,6 +1,6 @@
 """The help of so101-run, made from the words under the fields of `RunConfig`."""
 
-from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
+from so101_policy.commands.help_texts import COMMON, Flag, by_sections, flags_of, paragraph
 from so101_robot.cli import RUN
 from so101_robot.commands.run_config import RunConfig
 
@@ -76,12 +76,10 @@ def help_text() -> str:
         paragraph(f"{RUN.name}: {RUN.about}."),
         EXAMPLES,
         paragraph(ENDING),
-        section("most used", (flags[name] for name in FIRST)),
+        *by_sections(flags, FIRST, SECTIONS),
+        COMMON,
     ]
-    for title in SECTIONS:
-        rest = [flag for name, flag in flags.items() if name not in FIRST and heading_of(name) == title]
-        parts.append(section(title, rest))
-    return "\n".join([*parts, COMMON])
+    return "\n".join(parts)
 
 
 def run_flags() -> dict[str, Flag]:
@@ -89,14 +87,3 @@ def run_flags() -> dict[str, Flag]:
     flags = flags_of(RunConfig) | NOT_FIELDS
     flags.pop("verbose")  # with `COMMON`
     return flags | {name: flags[name]._replace(words=words) for name, words in LEROBOTS.items()}
-
-
-def heading_of(name: str) -> str:
-    """The section of a flag."""
-    fitting = [
-        (len(start), title)
-        for title, starts in SECTIONS.items()
-        for start in starts
-        if name.startswith(start)
-    ]
-    return max(fitting)[1]

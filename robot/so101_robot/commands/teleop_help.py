@@ -1,6 +1,6 @@
 """The help of so101-teleop, made from the words under the fields of `TeleopConfig`."""
 
-from so101_policy.commands.help_texts import COMMON, Flag, flags_of, paragraph, section
+from so101_policy.commands.help_texts import COMMON, Flag, by_sections, flags_of, paragraph
 from so101_robot.cli import TELEOP
 from so101_robot.commands.run_help import LEROBOTS, NOT_FIELDS
 from so101_robot.commands.teleop_config import TeleopConfig
@@ -76,19 +76,7 @@ def help_text() -> str:
         EXAMPLES,
         paragraph(KEYS),
         paragraph(ENDING),
-        section("most used", (flags[name] for name in FIRST)),
+        *by_sections(flags, FIRST, SECTIONS),
+        COMMON,
     ]
-    for title in SECTIONS:
-        rest = [flag for name, flag in flags.items() if name not in FIRST and _heading_of(name) == title]
-        parts.append(section(title, rest))
-    return "\n".join([*parts, COMMON])
-
-
-def _heading_of(name: str) -> str:
-    fitting = [
-        (len(start), title)
-        for title, starts in SECTIONS.items()
-        for start in starts
-        if name.startswith(start)
-    ]
-    return max(fitting)[1]
+    return "\n".join(parts)
