@@ -25,6 +25,7 @@ from so101_robot.joints import FULL_TURN_JOINT, JOINTS
 from so101_robot.leader.leader import LeaderReading
 from so101_robot.message import Message
 from so101_robot.motion.soft_start import SoftStart
+from so101_robot.motion.tolerances import AT_FIRST_POSE
 
 if TYPE_CHECKING:
     from so101_robot.guard.guard import Guard
@@ -52,6 +53,7 @@ class LeaderSource:
         guard: the follower's.
         clock: of the loop.
         tell: what the person should know.
+        near: the follower has caught up when no joint is farther than this from the leader [deg, percent].
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class LeaderSource:
         guard: "Guard",
         clock: Clock,
         tell: Callable[[Message], None] = lambda message: None,
+        near: float = AT_FIRST_POSE,
     ) -> None:
         self._leader, self._guard, self._clock, self._tell = leader, guard, clock, tell
-        self._soft = SoftStart()
+        self._soft = SoftStart(near)
         self._told = False
         self._asked_s = -np.inf
         self._problem: Exception | None = None
@@ -82,11 +85,7 @@ class LeaderSource:
 
     def next(self, tick: int, now_s: float, observe: Callable[[], Observation]) -> Planned:
         """Raises SourceFault: the leader is silent, or far out of the follower's range."""
-        self._read(now_s)
-        reading = self.reading
-        if reading is None or now_s - reading.asked_s > MISSING_S:
-            words = "the leader did not answer" if self._problem is None else describe(self._problem)
-            raise SourceFault("leader silent", f"the leader: {words}")
+        reading = self.require(now_s)
         last = self._guard.last_command
         assert last is not None  # the loop has read the arm
         asked = self._soft.follow(self._inside(reading.position), last, now_s)
@@ -94,6 +93,19 @@ class LeaderSource:
             self._tell(Message("the follower is where the leader is, and follows it"))
         self._told = self._soft.over
         return Planned(asked, None, "chunk", 0, tick, self._clock.now_s() - reading.asked_s)
+
+    def require(self, now_s: float) -> LeaderReading:
+        """Where the leader is, asked now or a moment ago. Raises SourceFault where it is silent."""
+        self.look(now_s)
+        if not self.known(now_s):
+            words = "the leader did not answer" if self._problem is None else describe(self._problem)
+            raise SourceFault("leader silent", f"the leader: {words}")
+        assert self.reading is not None  # it is known
+        return self.reading
+
+    def known(self, now_s: float) -> bool:
+        """There is a reading that is not too old."""
+        return self.reading is not None and now_s - self.reading.asked_s <= MISSING_S
 
     def wait(self) -> None:
         """The arm holds: the leader goes on meanwhile, and `reset` follows."""
@@ -106,7 +118,8 @@ class LeaderSource:
     def close(self) -> None:
         """The leader is its owner's."""
 
-    def _read(self, now_s: float) -> None:
+    def look(self, now_s: float) -> None:
+        """Ask the leader, unless it was silent a moment ago; what there is to know is in `reading` and `fresh`."""
         self.fresh = False
         if self._problem is not None and now_s - self._asked_s < ASK_AGAIN_S:
             return
@@ -115,8 +128,7 @@ class LeaderSource:
             self.reading = self._leader.read(now_s)
         except (BusError, PortError) as problem:
             self.missed += 1
-            known = self.reading is not None and now_s - self.reading.asked_s <= MISSING_S
-            self._problem = None if known else problem
+            self._problem = None if self.known(now_s) else problem
             return
         self._problem, self.fresh = None, True
         if self.reading.spent_s > 0:  # on a simulated wire: the follower's time goes on, too

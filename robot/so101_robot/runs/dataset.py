@@ -42,14 +42,19 @@ QUEUE_TICKS = 300
 """How many ticks may wait to be stored before some are dropped: ten seconds at 30 Hz, 0.6 GB at 2x640x480."""
 
 
+INTERVENTION = "intervention"
+"""LeRobot's column of human-in-the-loop data (`lerobot-rollout --strategy.type=dagger`): a person drove."""
+
+
 def dataset_features(
-    cameras: Mapping[str, tuple[int, int]], *, with_outcome: bool = False
+    cameras: Mapping[str, tuple[int, int]], *, with_outcome: bool = False, with_intervention: bool = False
 ) -> dict[str, dict[str, Any]]:
     """LeRobot's features of an SO-101 recording.
 
     Args:
         cameras: name -> (height, width).
         with_outcome: whether episodes say if they succeeded.
+        with_intervention: whether frames say if a person drove.
     """
     joints = {"dtype": "float32", "shape": (len(JOINTS),), "names": [f"{joint}.pos" for joint in JOINTS]}
     images = {
@@ -65,6 +70,8 @@ def dataset_features(
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
     }
     features = {"action": dict(joints), "observation.state": dict(joints), **images}
+    if with_intervention:
+        features[INTERVENTION] = {"dtype": "bool", "shape": (1,), "names": None}
     return features | outcome if with_outcome else features
 
 
@@ -85,6 +92,8 @@ class DatasetRecorder:
         resume: add an episode to a dataset that exists.
         outcome: asked once, when the run is over: did it succeed? None: the dataset does not say.
         known: the dataset to resume was written by this program, and need not be looked at again.
+        intervention: frames say whether a person drove. Those on which nobody did, while the arm stands still for a
+            takeover, are left out, as LeRobot does.
 
     Raises:
         ConfigError: there is a dataset already, or (`resume`) there is none or one that does not fit.
@@ -103,18 +112,19 @@ class DatasetRecorder:
         resume: bool = False,
         outcome: Callable[[], bool] | None = None,
         known: bool = False,
+        intervention: bool = False,
     ) -> None:
         _hush_helpers()
         self._task = task
         self._created = not resume
         self._whole = True
-        self._outcome = outcome
+        self._outcome, self._intervention = outcome, intervention
         self._last: dict[str, Any] | None = None
         """The newest frame, not stored yet: it may be the one that says how the episode ended."""
         self.frames = 0
         if fps != int(fps):
             raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
-        features = dataset_features(cameras, with_outcome=outcome is not None)
+        features = dataset_features(cameras, with_outcome=outcome is not None, with_intervention=intervention)
         self._dataset = (
             _resume(repo_id, root, features, int(fps), known)
             if resume
@@ -128,6 +138,9 @@ class DatasetRecorder:
     def on_tick(self, tick: Tick) -> None:
         if tick.phase != "run" or tick.goal is None:
             return
+        driver = None if tick.planned is None else tick.planned.driver
+        if self._intervention and driver in ("hold", "handover"):
+            return
         self._whole = False
         self._store_last(success=False)
         self._last = {
@@ -136,6 +149,8 @@ class DatasetRecorder:
             **{f"observation.images.{name}": image.image for name, image in tick.frames.items()},
             "task": self._task,
         }
+        if self._intervention:
+            self._last[INTERVENTION] = np.array([driver == "human"])
         self.frames += 1
         self._whole = True
 
@@ -216,6 +231,13 @@ def _resume(
     if SUCCESS in dataset.meta.features and SUCCESS not in features:
         raise ConfigError(
             f"the episodes in {folder} say whether they succeeded; give --record.success=ask (or yes, no)"
+        )
+    if (INTERVENTION in dataset.meta.features) is not (INTERVENTION in features):
+        there = INTERVENTION in dataset.meta.features
+        raise ConfigError(
+            f"the frames in {folder} {'say' if there else 'do not say'} whether a person drove ({INTERVENTION}), and "
+            f"those of this run would{' not' if there else ''}: {'give' if there else 'leave out'} --teleop.port, or "
+            "record a new dataset"
         )
     for key in ("action", "observation.state"):
         if key in dataset.meta.features and dataset.meta.features[key]["names"] != features[key]["names"]:
