@@ -150,7 +150,7 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(
         ("--robot.port=mock", "--teleop.port=/dev/no-such", "--teleop.id=x", out): "both are mock or none is",
         ("--robot.port=/dev/no-such-arm", "--teleop.port=/dev/no-such", out): "--teleop.id is missing",
         ("--robot.port=/dev/no-such-arm", "--teleop.port=/dev/no-such", "--teleop.id=x", out): "/dev/no-such",
-        (*MOCKS, "--teleop.type=koch_leader", out): "so101-teleop takes so101_leader",
+        (*MOCKS, "--teleop.type=koch_leader", out): "expected one of so101_leader",
         (*record,): "give --record.reset_time_s",
         (*record, "--record.reset_time_s=1", "--record.success=ask"): "needs a terminal",
         (*record, "--record.reset_time_s=1", "--resume=true"): "there is no dataset to resume",

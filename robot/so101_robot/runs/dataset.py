@@ -25,6 +25,7 @@ from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
 
 from so101_policy.dataset_check.look import look, require
 from so101_policy.errors import first_line, one_line
+from so101_policy.names import INTERVENTION
 from so101_policy.units import LikelyUnits, likely_units
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -40,10 +41,6 @@ where there is no FFmpeg."""
 
 QUEUE_TICKS = 300
 """How many ticks may wait to be stored before some are dropped: ten seconds at 30 Hz, 0.6 GB at 2x640x480."""
-
-
-INTERVENTION = "intervention"
-"""LeRobot's column of human-in-the-loop data (`lerobot-rollout --strategy.type=dagger`): a person drove."""
 
 
 def dataset_features(
