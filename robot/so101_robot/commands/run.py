@@ -91,18 +91,24 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
         config.duration_s = DEMO_S
 
 
-def run(config: RunConfig, argv: Sequence[str]) -> int:
-    """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
+def run(config: RunConfig, argv: Sequence[str], taking: TakingOver | None = None) -> int:
+    """Run as configured; returns the exit code. Raises what is wrong before the arm is touched.
+
+    Args:
+        config: what was asked for.
+        argv: the command line, for the run folder.
+        taking: the leader that may take over; made from `config` unless somebody brings it.
+    """
     with ExitStack() as signals:
-        return _run(config, argv, signals)
+        if taking is None and config.teleop.port:
+            taking = TakingOver(config)
+        if taking is not None:
+            signals.callback(taking.close)
+        return _run(config, argv, signals, taking)
 
 
-def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
+def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack, taking: TakingOver | None) -> int:
     """Signals are requests until `signals` is closed, when the last word is said and written: supervisors ask again."""
-    taking = None
-    if config.teleop.port:
-        taking = TakingOver(config)
-        signals.callback(taking.close)
     robot = SO101(config.robot)
     with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
         return _driven(config, argv, robot, page, signals, taking)
