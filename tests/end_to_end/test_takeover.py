@@ -22,6 +22,7 @@ from so101_robot.commands.run import run, with_defaults
 from so101_robot.commands.taking_over import TakingOver
 from so101_robot.leader.leader import Leader
 from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.preflight.findings import PreflightError
 from so101_robot.runs.log import read_ticks
 
 pytestmark = pytest.mark.timeout(600)
@@ -131,7 +132,7 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(
     assert "possible are all, only, weighted" in capsys.readouterr().err
 
 
-def test_a_leader_that_is_not_calibrated_or_under_torque_is_met_before_anything_moves(
+def test_a_leader_under_torque_is_let_go_and_one_at_the_wrong_supply_stops_the_run_before_anything_moves(
     policy: Path, tmp_path: Path
 ) -> None:
     flags = [*MOCKS, f"--policy.path={policy}", "--duration_s=0.2", f"--output_dir={tmp_path / 'run'}"]
@@ -142,6 +143,11 @@ def test_a_leader_that_is_not_calibrated_or_under_torque_is_met_before_anything_
     assert run(config, flags, taking) == 0
     assert [arm.servos.get(index, "Torque_Enable") for index in range(6)] == [0] * 6
     assert "under torque and was let go: shoulder_lift" in (tmp_path / "run" / "ticks.jsonl").read_text()
+    config.output_dir = tmp_path / "again"
+    arm.servos.set(3, "Max_Voltage_Limit", 80)  # a 7.4 V servo, at 12 V
+    with pytest.raises(PreflightError, match="leader's supply, servo 4"):
+        run(config, flags, TakingOver(config, Leader(config.teleop, arm)))
+    assert not (tmp_path / "again" / "ticks.jsonl").exists()
 
 
 @pytest.mark.slow

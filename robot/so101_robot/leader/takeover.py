@@ -148,7 +148,6 @@ class Takeover:
         self.count += 1
         self._handover, self._soft, self._has_it = None, None, False
         self._policy.wait()
-        self._policy.reset()
         self._tell(Message(f"takeover, {why}: the arm holds, and the leader comes to its pose"))
 
     def _give_back(self, now_s: float) -> None:

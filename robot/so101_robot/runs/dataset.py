@@ -66,7 +66,11 @@ def dataset_features(
         SUCCESS: {"dtype": "bool", "shape": (1,), "names": None},
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
     }
-    features = {"action": dict(joints), "observation.state": dict(joints), **images}
+    features: dict[str, dict[str, Any]] = {
+        "action": dict(joints),
+        "observation.state": dict(joints),
+        **images,
+    }
     if with_intervention:
         features[INTERVENTION] = {"dtype": "bool", "shape": (1,), "names": None}
     return features | outcome if with_outcome else features
