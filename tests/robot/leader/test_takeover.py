@@ -187,11 +187,11 @@ class Random:
             leader.position = leader.position + np.clip(self.to - leader.position, -5, 5)
         if now_s < self.next_s:
             return
-        if stage is Stage.POLICY and self.left:
+        if stage in (Stage.POLICY, Stage.RETURNED) and self.left:
             leader.position = random.uniform(LOWER - 8, UPPER + 8)
             leader.held = bool(random.random() < 0.4)
             bench.pressed.append("t")
-            self.next_s = now_s + random.uniform(0.4, 3.0)
+            self.next_s = now_s + random.uniform(0.35, 3.0)
         elif stage is Stage.HANDOVER:
             bench.pressed.append("t")  # has it, wherever it is
             self.to = random.uniform(LOWER, UPPER)
@@ -199,7 +199,7 @@ class Random:
         elif stage is Stage.HUMAN:
             bench.pressed.append("b")
             self.left -= 1
-            self.next_s = now_s + random.uniform(0.5, 1.0)
+            self.next_s = now_s + random.uniform(0.1, 1.0)  # also at once again
 
 
 def random_handovers(count: int) -> Seen:
