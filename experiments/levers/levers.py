@@ -4,6 +4,7 @@ Everything is against `stock`: LeRobot's ACT, number for number its losses, on p
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 TASK = "palletize-1-small"
@@ -81,3 +82,25 @@ LEVERS: Mapping[str, Lever] = {
     "recovery-corrected": Lever("recoveries, moved cameras put back", of="recovery", correct=True),
 }
 """The screening. Every one of them has its own trainings unless it plays those of another."""
+
+
+def demonstration_flags(data: str, folder: Path) -> list[str]:
+    """What `so101-demos` is asked for: a dataset of DATASETS, in that folder."""
+    flags = [f"--task={TASK}", f"--episodes={DEMONSTRATIONS}", f"--fps={FPS}"]
+    return [*flags, *DATASETS[data], f"--output_dir={folder}"]
+
+
+def training_flags(lever: Lever, seed: int, data: Path, folder: Path) -> list[str]:
+    """What `so101-train` is asked for: a policy of that lever and training seed, from that dataset."""
+    return [
+        f"--dataset.root={data}",
+        "--model=small",
+        *lever.train,
+        f"--seed={seed}",
+        f"--steps={lever.steps}",
+        f"--batch_size={BATCH}",
+        "--trackers=none",
+        f"--save_freq={STEPS // 4}",
+        f"--eval_steps={STEPS // 4}",
+        f"--output_dir={folder}",
+    ]

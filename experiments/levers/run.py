@@ -53,7 +53,7 @@ class Stage:
             self._demonstrate(data)
         wanted = [(key, seed) for seed in self.seeds for key in self.levers if not self.levers[key].of]
         wanted += [(lever.of, seed) for seed in self.seeds for lever in self.levers.values() if lever.of]
-        self._train([run for run in dict.fromkeys(wanted) if not self._checkpoint(*run).exists()])
+        self._train([run for run in dict.fromkeys(wanted) if not self.checkpoint(*run).exists()])
         for key in self.levers:
             self._play(key)
             print(self.table(), flush=True)
@@ -61,9 +61,9 @@ class Stage:
     def forecast(self) -> str:
         """How many core-hours what is not there yet will take."""
         sets = {self._trained(key).data for key in self.levers}
-        made = sum((self._data(data) / "meta" / "info.json").exists() for data in sets)
+        made = sum((self.data(data) / "meta" / "info.json").exists() for data in sets)
         runs = {(lever.of or key, seed) for key, lever in self.levers.items() for seed in self.seeds}
-        steps = sum(LEVERS[key].steps for key, seed in runs if not self._checkpoint(key, seed).exists())
+        steps = sum(LEVERS[key].steps for key, seed in runs if not self.checkpoint(key, seed).exists())
         episodes = len(self.levers) * len(self.seeds) * len(self.scenes) * (1 + len(levers.SHIFTS))
         hours = {
             "demonstrations": (len(sets) - made) * SECONDS["demonstrations"],
@@ -120,10 +120,10 @@ class Stage:
                 yield from file.read_text().splitlines()
 
     def _demonstrate(self, data: str) -> None:
-        if (self._data(data) / "meta" / "info.json").exists():
+        if (self.data(data) / "meta" / "info.json").exists():
             return
-        flags = [f"--task={levers.TASK}", f"--episodes={levers.DEMONSTRATIONS}", f"--fps={levers.FPS}"]
-        flags += [*levers.DATASETS[data], f"--output_dir={self._data(data)}", f"--num_workers={self.jobs}"]
+        flags = levers.demonstration_flags(data, self.data(data))
+        flags += [f"--num_workers={self.jobs}"]
         _command("so101-demos", flags)
 
     def _train(self, wanted: list[tuple[str, int]]) -> None:
@@ -150,18 +150,7 @@ class Stage:
             flags = [f"--config_path={last}", "--resume=true"]
         else:
             shutil.rmtree(out, ignore_errors=True)
-            flags = [f"--dataset.root={self._data(lever.data)}", "--model=small", *lever.train]
-            flags += [
-                f"--seed={seed}",
-                f"--steps={lever.steps}",
-                f"--batch_size={levers.BATCH}",
-                "--trackers=none",
-            ]
-            flags += [
-                f"--save_freq={levers.STEPS // 4}",
-                f"--eval_steps={levers.STEPS // 4}",
-                f"--output_dir={out}",
-            ]
+            flags = levers.training_flags(lever, seed, self.data(lever.data), out)
         print(f"training {out.name}", flush=True)
         with out.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(
@@ -193,7 +182,7 @@ class Stage:
 
     def _as_played(self, key: str, lever: Lever, seed: int) -> Path:
         """The checkpoint, or a copy of it that is played in another way."""
-        trained = self._checkpoint(lever.of or key, seed)
+        trained = self.checkpoint(lever.of or key, seed)
         if not lever.play:
             return trained
         copy = self.folder / "played" / f"{key}-s{seed}"
@@ -207,13 +196,14 @@ class Stage:
     def _trained(self, key: str) -> Lever:
         return LEVERS[self.levers[key].of or key]
 
-    def _data(self, data: str) -> Path:
+    def data(self, data: str) -> Path:
+        """The folder of those demonstrations."""
         return self.folder / "demonstrations" / data
 
     def _evaluation(self, key: str) -> Path:
         return self.folder / "evaluation" / self.name / key
 
-    def _checkpoint(self, key: str, seed: int) -> Path:
+    def checkpoint(self, key: str, seed: int) -> Path:
         """Of the last step; before that there is none."""
         return (
             self.folder

@@ -54,7 +54,7 @@ def test_no_stage_sees_the_scenes_or_seeds_of_another():
 def test_a_lever_that_trains_nothing_plays_the_policies_of_another(
     stage: Stage, asked: list[tuple[str, list[str]]]
 ):
-    trained = stage._checkpoint(STOCK, 11)
+    trained = stage.checkpoint(STOCK, 11)
     trained.mkdir(parents=True)
     (trained / "config.json").write_text('{"n_action_steps": 5, "chunk_size": 20}')
     stage.seeds = (11,)
@@ -113,6 +113,6 @@ def test_the_table_counts_whole_rows_and_nothing_else(
 def test_the_hours_that_are_told_go_down_with_what_is_there(stage: Stage):
     before = stage.forecast()
     for seed in stage.seeds:
-        stage._checkpoint(STOCK, seed).mkdir(parents=True)
+        stage.checkpoint(STOCK, seed).mkdir(parents=True)
     assert "training 0.7" in before  # two seeds of two levers; replan-2 has none
     assert "training 0.3" in stage.forecast()
