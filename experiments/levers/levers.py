@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 TASK = "palletize-1-small"
+OTHER_TASK = "palletize-1"
+"""The one that nothing is chosen on."""
 DEMONSTRATIONS = 300
 FPS = 10
 STEPS = 9000
@@ -26,10 +28,24 @@ UNSEEN = ("pallet-moved", "camera-bumped", "pallet-yaw")
 """Shifts that no demonstration and no augmentation contains; for the confirmation only."""
 LEVEL = 2
 
-SCENES: Mapping[str, range] = {"screening": range(30_000, 30_040), "final": range(31_000, 31_100)}
-"""Of each stage; the confirmation has range(32_000, 32_100). No stage sees the scenes of another."""
-SEEDS: Mapping[str, tuple[int, ...]] = {"screening": (11, 12), "final": (21, 22, 23, 24)}
-"""Training seeds of each stage, likewise."""
+
+class Plan(NamedTuple):
+    """What a stage plays. No stage sees the scenes, or the training seeds, of another."""
+
+    scenes: range
+    seeds: tuple[int, ...]
+    """Training seeds."""
+    tasks: tuple[str, ...] = (TASK,)
+    """Demonstrations, trainings and episodes are of each of them."""
+    apart: tuple[str, ...] = ()
+    """Shifts that are played as well and counted apart."""
+
+
+STAGES: Mapping[str, Plan] = {
+    "screening": Plan(range(30_000, 30_040), (11, 12)),
+    "final": Plan(range(31_000, 31_100), (21, 22, 23, 24)),
+    "confirmation": Plan(range(32_000, 32_100), (31, 32, 33, 34), (TASK, OTHER_TASK), UNSEEN),
+}
 
 DATASETS: Mapping[str, tuple[str, ...]] = {
     "plain": (),
@@ -84,9 +100,9 @@ LEVERS: Mapping[str, Lever] = {
 """The screening. Every one of them has its own trainings unless it plays those of another."""
 
 
-def demonstration_flags(data: str, folder: Path) -> list[str]:
+def demonstration_flags(data: str, folder: Path, task: str = TASK) -> list[str]:
     """What `so101-demos` is asked for: a dataset of DATASETS, in that folder."""
-    flags = [f"--task={TASK}", f"--episodes={DEMONSTRATIONS}", f"--fps={FPS}"]
+    flags = [f"--task={task}", f"--episodes={DEMONSTRATIONS}", f"--fps={FPS}"]
     return [*flags, *DATASETS[data], f"--output_dir={folder}"]
 
 
