@@ -373,7 +373,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=("registration", "episodes"))
     parser.add_argument("--scenes", type=int, default=8, help="per scenario (8)")
     parser.add_argument("--scenarios", help="as of so101-eval run")
-    parser.add_argument("--policy", default="baseline", help="of those that are shipped (baseline)")
+    parser.add_argument("--policy", default="stock", help="of those that are shipped (stock)")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/camera_correction"))
     parser.add_argument("--num_workers", type=int, default=1)
     parser.add_argument("--stored", action="store_true", help="the table of what has been played so far")

@@ -95,7 +95,7 @@ def test_a_recording_under_two_names_leaves_the_same_traces(tmp_path: Path):
 def test_identical_weights_under_two_names_are_not_told_apart_by_sizes_and_times(tmp_path: Path):
     folder = tmp_path / "s"
     folder.mkdir()
-    texts = [f"{name}=demo:baseline" for name in ("a", LONG)]
+    texts = [f"{name}=demo:stock" for name in ("a", LONG)]
     write_study(folder, study_of(texts, 8, 2.0))
     lock(folder)
     rehearse(folder)

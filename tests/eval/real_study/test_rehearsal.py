@@ -16,7 +16,7 @@ from so101_robot.runs.log import RUN, TICKS, read_ticks
 
 LIMIT_S = 9.5
 """Of a trial: these policies succeed in 8 s, or not in the task's 15 either."""
-POLICIES = ("--policies", "base=demo:baseline", "reg=demo:regularized")
+POLICIES = ("--policies", "base=demo:stock", "rec=demo:recommended")
 
 
 @pytest.mark.timeout(600)
