@@ -112,6 +112,8 @@ class RunConfig:
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     blind: AttentionAlarmConfig = field(default_factory=AttentionAlarmConfig)
+    task: str = ""
+    """The task in words, for a policy that is told it (SmolVLA, pi0 and the like); empty: as --record.task."""
     fps: float | None = None
     """Ticks per second, up to 200: a whole multiple of the policy's actions per second; between these the arm follows
     the straight line. null: 30."""
