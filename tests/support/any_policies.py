@@ -45,8 +45,58 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "num_inference_steps": 4,
         "pretrained_backbone_weights": None,
     },
+    "smolvla": {
+        "chunk_size": 10,
+        "n_action_steps": 10,
+        "max_state_dim": 8,
+        "max_action_dim": 8,
+        "resize_imgs_with_padding": (64, 64),
+        "num_steps": 2,
+        "num_vlm_layers": 2,
+        "tokenizer_max_length": 12,
+        "load_vlm_weights": False,
+    },
 }
 """Settings by type."""
+
+
+def tokenizer_in(folder: Path) -> Path:
+    """A backbone's configuration and a tokenizer, made here: what SmolVLA's `vlm_model_name` leads to. Needs LeRobot's
+    extra smolvla."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, SmolVLMConfig, SmolVLMImageProcessor, SmolVLMProcessor
+    from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
+
+    words = [
+        "<pad>",
+        "<unk>",
+        "<image>",
+        "<fake_token_around_image>",
+        "<global-img>",
+        "put",
+        "the",
+        "box",
+        "on",
+        "pallet",
+    ]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"image_token": "<image>", "fake_image_token": "<fake_token_around_image>"}
+    special |= {"global_image_token": "<global-img>", "end_of_utterance_token": "<pad>"}
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", extra_special_tokens=special
+    )
+    SmolVLMProcessor(
+        SmolVLMImageProcessor(), fast, SmolVLMVideoProcessor(), chat_template="{{ messages }}"
+    ).save_pretrained(folder)
+    text = {"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 64, "patch_size": 16}
+    SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=2, image_token_id=2).save_pretrained(
+        folder
+    )
+    return folder
 
 
 def untrained_of(

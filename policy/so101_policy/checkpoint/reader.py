@@ -280,7 +280,10 @@ def _states(description: Description) -> dict[str, dict[str, torch.Tensor]]:
 def _without_memory(folder: Path, policy_class: Any, config: PreTrainedConfig) -> PreTrainedPolicy:
     """A model of this configuration without memory for its numbers, so without random ones that the file replaces."""
     try:
-        with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):  # some types print about themselves
+        with (
+            torch.device("meta"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # some types print about themselves
             return policy_class(config)
     except (*NO_MODEL, ImportError, OSError) as error:
         raise CheckpointError(

@@ -10,7 +10,7 @@ Shapes: B batch (one), T chunk, A action.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ class TaskError(PolicyError, ValueError):
 class AnyPolicy(LoadedPolicy):
     """A policy that is not an ACT. `load` makes one."""
 
+    fewer_cameras = True
+
     def __init__(
         self,
         policy: PreTrainedPolicy,
@@ -65,6 +67,7 @@ class AnyPolicy(LoadedPolicy):
         path: Path,
         trained_on: TrainedOn | None = None,
         task: str = "",
+        samples: int = 1,
     ):
         super().__init__(policy, preprocess, postprocess, path, trained_on)
         config: Any = policy.config
@@ -74,16 +77,18 @@ class AnyPolicy(LoadedPolicy):
         self.any_size = type_of(self.type).any_size
         self.language = type_of(self.type).language
         self.task = task
+        self.samples = samples
         self.no_shares = f"shares are of ACT's decoder; a {self.type} has none"
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu", task: str = "") -> Self:
+    def load(cls, path: str | Path, device: str = "cpu", task: str = "", samples: int = 1) -> Self:
         """Load a checkpoint of a type that is not ACT.
 
         Args:
             path: as `ActPolicy.load` takes it.
             device: torch device.
             task: in words; only a policy that is told its task needs it.
+            samples: answers that are drawn at once; the first is played, the others tell how sure the policy is.
 
         Raises:
             CheckpointError: as `ActPolicy.load`; or LeRobot's extra for this type is not installed.
@@ -95,7 +100,7 @@ class AnyPolicy(LoadedPolicy):
         config = read_any_config(folder, device)
         policy = read_any_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
-        return cls(policy, preprocess, postprocess, folder, trained_on, task)
+        return cls(policy, preprocess, postprocess, folder, trained_on, task, samples)
 
     @property
     def engine_name(self) -> str:
@@ -110,7 +115,8 @@ class AnyPolicy(LoadedPolicy):
         with torch.no_grad():
             actions_BTA = self._chunk([self._batch(moment) for moment in moments])
             actions_BTA: Any = self._postprocess(actions_BTA)
-        return Prediction(actions_BTA[0].float().cpu().numpy(), None)
+        drawn_BTA: NDArray[np.float32] = actions_BTA.float().cpu().numpy()
+        return Prediction(drawn_BTA[0], None, spread=spread_of(drawn_BTA))
 
     def _batch(self, moment: Seen) -> dict[str, Any]:
         """What LeRobot's preprocessor makes of a moment: a batch of one."""
@@ -118,7 +124,7 @@ class AnyPolicy(LoadedPolicy):
         raw: dict[str, Any] = pictures_of(observation) | observation.vectors
         batch = self._normalise(raw | {"task": self.task, "robot_type": ""})
         batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
-        return batch
+        return batch if self.samples == 1 else repeated(batch, self.samples)
 
     def _chunk(self, batches: Sequence[dict[str, Any]]) -> Tensor:
         """(B, T, A) normalised. A policy that looks back has a queue of LeRobot's, which `select_action` would fill
@@ -136,6 +142,23 @@ class AnyPolicy(LoadedPolicy):
         return self.policy.predict_action_chunk(batch)
 
 
+def spread_of(drawn_BTA: NDArray[np.float32]) -> float | None:
+    """As `Prediction.spread`, of B samples of a chunk; None of one."""
+    return float(drawn_BTA.std(axis=0).mean(axis=0).max()) if len(drawn_BTA) > 1 else None
+
+
+def repeated(batch: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """A batch of one as a batch of so many of the same. What is no tensor and no list is everybody's already."""
+    return {
+        key: value.repeat_interleave(samples, dim=0)
+        if isinstance(value, Tensor) and value.ndim
+        else cast(list[Any], value) * samples
+        if isinstance(value, list)
+        else value
+        for key, value in batch.items()
+    }
+
+
 def load_policy(
     path: str | Path,
     device: str = "cpu",
@@ -144,12 +167,13 @@ def load_policy(
     maps: bool = False,
     precision: str = "f32",
     task: str = "",
+    samples: int = 1,
 ) -> LoadedPolicy:
     """A policy of whatever type: an `ActPolicy`, or an `AnyPolicy`, for which `per_head` and `maps` mean nothing.
 
     Args:
         path, device, per_head, engine, maps, precision: as `ActPolicy.load`.
-        task: as `AnyPolicy.load`.
+        task, samples: as `AnyPolicy.load`. An ACT draws nothing: of it one answer is all that there is.
 
     Raises:
         CheckpointError, EngineError: as `ActPolicy.load`.
@@ -165,7 +189,7 @@ def load_policy(
             f"engine {engine} with {precision} computes an ACT, and {folder} is none; possible: "
             f"{', '.join(ENGINES)} with f32"
         )
-    return AnyPolicy.load(folder, device, task)
+    return AnyPolicy.load(folder, device, task, samples)
 
 
 def _check_task(folder: Path, kind: str, task: str) -> None:

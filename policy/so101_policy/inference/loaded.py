@@ -47,6 +47,9 @@ class Prediction(NamedTuple):
     """Where the decoder looked; None where that cannot be read."""
     maps: Maps | None = None
     """Where in each camera's picture, if the policy was loaded to tell."""
+    spread: float | None = None
+    """How far several samples of a policy that draws its answers are apart: the standard deviation over the samples
+    [the robot's units], mean over the chunk, of the joint where it is largest; None: one was drawn."""
 
 
 class LoadedPolicy(ABC):
@@ -74,6 +77,8 @@ class LoadedPolicy(ABC):
     temporal_ensemble_coeff: float | None = None
     any_size: bool = False
     """It takes pictures of any size, and scales them itself."""
+    fewer_cameras: bool = False
+    """It may be for fewer cameras than the robot has: some types take one picture and no more."""
     language: bool = False
     """It is told its task in words."""
     no_shares: str = ""
@@ -189,7 +194,8 @@ class LoadedPolicy(ABC):
                 f"the policy uses the cameras {asked}; the robot has {found}; {', '.join(missing)} is missing. "
                 "Add or rename a camera in --robot.cameras"
             )
-        if extra := [name for name in cameras if name not in self.cameras]:
+        extra = [name for name in cameras if name not in self.cameras]
+        if extra and (missing or not self.fewer_cameras):
             yield (
                 f"the robot has {found}; the policy was trained with {asked} and does not know "
                 f"{', '.join(extra)}. Drop {', '.join(extra)} from --robot.cameras"

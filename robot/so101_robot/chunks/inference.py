@@ -39,6 +39,8 @@ class Inference(NamedTuple):
     """What the forward pass took on this machine."""
     maps: "Maps | None" = None
     """Where the policy looked in each camera's picture, if it was loaded to tell."""
+    spread: float | None = None
+    """How far its samples are apart [deg, percent], if it drew several (`so101_policy.inference.loaded`)."""
 
 
 class Predict(Protocol):

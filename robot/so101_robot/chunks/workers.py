@@ -134,4 +134,5 @@ def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
         raise RuntimeError(f"it raised {type(problem).__name__}({problem})") from problem
     actions = np.asarray(prediction.actions, dtype=np.float64)
     computing_s = time.perf_counter() - started
-    return Inference(actions, prediction.shares, tick, observation.time_s, 0.0, computing_s, prediction.maps)
+    shares, maps, spread = prediction.shares, prediction.maps, prediction.spread
+    return Inference(actions, shares, tick, observation.time_s, 0.0, computing_s, maps, spread)

@@ -67,7 +67,14 @@ def load_policy(config: RunConfig) -> "LoadedPolicy":
     leave_a_core()
     flags, maps = config.policy, config.display != "off"
     return load(
-        path, device, config.per_head, flags.engine, maps, flags.precision, config.task or config.record.task
+        path,
+        device,
+        config.per_head,
+        flags.engine,
+        maps,
+        flags.precision,
+        config.task or config.record.task,
+        flags.samples,
     )
 
 
@@ -312,6 +319,7 @@ def title(config: RunConfig, robot: SO101, policy: "LoadedPolicy") -> Title:
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
         answers_s=playing(config, policy).latency_s if on_mock else None,
+        no_shares=policy.no_shares,
     )
 
 
@@ -354,6 +362,8 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "LoadedP
             "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
             "engine": policy.engine_name,
+            "n_obs_steps": policy.n_obs_steps,
+            "task": (config.task or config.record.task) if policy.language else None,
             "precision": config.policy.precision,
         },
         calibration=calibration_of(config, robot),

@@ -136,6 +136,8 @@ def _driven(
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         result = TaskResult.of(robot, run_log.known)
         title = compose.title(config, robot, policy)
+        if title.no_shares:
+            run_log.known["no_shares"] = title.no_shares
         if title.answers_s is not None:
             run_log.known["answers_take_s"] = title.answers_s  # simulated: not measured
         if page is not None:
