@@ -253,7 +253,7 @@ def _reason(error: BaseException) -> str:
     return printable(": ".join(lines))
 
 
-def _sides(config: PreTrainedConfig) -> dict[str, Any]:
+def _sides(config: Any) -> dict[str, Any]:
     """A configuration's features and scaling as its file has them."""
     return {
         "normalization_mapping": {

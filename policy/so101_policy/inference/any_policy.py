@@ -121,8 +121,8 @@ class AnyPolicy(LoadedPolicy):
     def _batch(self, moment: Seen) -> dict[str, Any]:
         """What LeRobot's preprocessor makes of a moment: a batch of one."""
         observation = self._observation(moment.state, moment.images)
-        raw: dict[str, Any] = pictures_of(observation) | observation.vectors
-        batch = self._normalise(raw | {"task": self.task, "robot_type": ""})
+        words: Any = {"task": self.task, "robot_type": ""}
+        batch: dict[str, Any] = self._normalise(pictures_of(observation) | observation.vectors | words)
         batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
         return batch if self.samples == 1 else repeated(batch, self.samples)
 
