@@ -231,7 +231,8 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
 
 
 def _inference_record(inference: Inference) -> dict[str, Any]:
-    return {
+    spread = {} if inference.spread is None else {"spread": _number(inference.spread, 3)}
+    return spread | {
         "observed_tick": inference.observed_tick,
         "latency_ms": _number(inference.latency_s * 1e3, 3),
         "compute_ms": _number(inference.compute_s * 1e3, 3),
