@@ -58,6 +58,8 @@ class Planned(NamedTuple):
     """Age of the observation behind the action; NaN while holding."""
     end: NDArray[np.float64] | None = None
     """(6,) the policy's own action, where it is slower than the loop and `action` is a point on the way there."""
+    wanted: NDArray[np.float64] | None = None
+    """(6,) what the person asked for, where `action` is that with a disturbance: the way back, which is recorded."""
 
 
 NOTHING = Planned(None, None, "hold", -1, -1, math.nan)
