@@ -24,6 +24,10 @@ class StepKind(StrEnum):
     """Two arms folded, against their stops."""
     ASIDE = "aside"
     """Two arms turned to one side and their hands up, against their stops."""
+    LET_GO = "let go"
+    """The arm holds itself."""
+    TAKE = "take"
+    """The arm goes limp next, where it is."""
     SHAKE = "shake"
     """One of several arms, to and fro."""
 
@@ -37,6 +41,14 @@ class Step(NamedTuple):
 
 
 HOLD = Step(StepKind.HOLD, None, "Hold the arm: it goes limp next")
+
+LET_GO = Step(
+    StepKind.LET_GO,
+    None,
+    "The arm holds itself now: let go of it, step back, and keep a finger on Ctrl-C, which stops it at any time",
+)
+
+TAKE = Step(StepKind.TAKE, None, "Take hold of the arm where it is: it goes limp next")
 
 MIDDLE = Step(
     StepKind.MIDDLE,
