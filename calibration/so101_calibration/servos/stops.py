@@ -35,7 +35,7 @@ POSE_DEG_S, SEEK_DEG_S, AGAIN_DEG_S = 30.0, 30.0, 12.0
 
 HOLD_PERMILLE = 600
 """Torque limit of the joints that hold: the stretched arm needs a third of it."""
-SEEK_PERMILLE = dict(zip(JOINTS, (250, 450, 400, 250, 200, 200), strict=True))
+SEEK_PERMILLE: Mapping[str, int] = dict(zip(JOINTS, (250, 450, 400, 250, 200, 200), strict=True))
 """Torque limit of the joint that seeks; the shoulder's lift and the elbow carry the arm."""
 AGAIN_SHARE = 0.7
 """Of it, the second time."""
