@@ -4,9 +4,12 @@ Everything is against `stock`: LeRobot's ACT, number for number its losses, on p
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 TASK = "palletize-1-small"
+OTHER_TASK = "palletize-1"
+"""The one that nothing is chosen on."""
 DEMONSTRATIONS = 300
 FPS = 10
 STEPS = 9000
@@ -25,10 +28,24 @@ UNSEEN = ("pallet-moved", "camera-bumped", "pallet-yaw")
 """Shifts that no demonstration and no augmentation contains; for the confirmation only."""
 LEVEL = 2
 
-SCENES: Mapping[str, range] = {"screening": range(30_000, 30_040), "final": range(31_000, 31_100)}
-"""Of each stage; the confirmation has range(32_000, 32_100). No stage sees the scenes of another."""
-SEEDS: Mapping[str, tuple[int, ...]] = {"screening": (11, 12), "final": (21, 22, 23, 24)}
-"""Training seeds of each stage, likewise."""
+
+class Plan(NamedTuple):
+    """What a stage plays. No stage sees the scenes, or the training seeds, of another."""
+
+    scenes: range
+    seeds: tuple[int, ...]
+    """Training seeds."""
+    tasks: tuple[str, ...] = (TASK,)
+    """Demonstrations, trainings and episodes are of each of them."""
+    apart: tuple[str, ...] = ()
+    """Shifts that are played as well and counted apart."""
+
+
+STAGES: Mapping[str, Plan] = {
+    "screening": Plan(range(30_000, 30_040), (11, 12)),
+    "final": Plan(range(31_000, 31_100), (21, 22, 23, 24)),
+    "confirmation": Plan(range(32_000, 32_100), (31, 32, 33, 34), (TASK, OTHER_TASK), UNSEEN),
+}
 
 DATASETS: Mapping[str, tuple[str, ...]] = {
     "plain": (),
@@ -70,6 +87,7 @@ LEVERS: Mapping[str, Lever] = {
     "light": Lever("augmentation: light", train=("--augmentation.preset=light",)),
     "camera": Lever("augmentation: bumped camera", train=("--augmentation.preset=camera",)),
     "desk": Lever("augmentation: both, something in view", train=("--augmentation.preset=desk",)),
+    "fine": Lever("finer tokens (a 16th)", train=("--policy.replace_final_stride_with_dilation=true",)),
     "recovery": Lever("half of the demonstrations recoveries", data="recovery"),
     "recovery-long": Lever("recoveries, twice the steps", data="recovery", steps=2 * STEPS),
     "moved": Lever("and in a third something moves", data="moved"),
@@ -81,3 +99,25 @@ LEVERS: Mapping[str, Lever] = {
     "recovery-corrected": Lever("recoveries, moved cameras put back", of="recovery", correct=True),
 }
 """The screening. Every one of them has its own trainings unless it plays those of another."""
+
+
+def demonstration_flags(data: str, folder: Path, task: str = TASK) -> list[str]:
+    """What `so101-demos` is asked for: a dataset of DATASETS, in that folder."""
+    flags = [f"--task={task}", f"--episodes={DEMONSTRATIONS}", f"--fps={FPS}"]
+    return [*flags, *DATASETS[data], f"--output_dir={folder}"]
+
+
+def training_flags(lever: Lever, seed: int, data: Path, folder: Path) -> list[str]:
+    """What `so101-train` is asked for: a policy of that lever and training seed, from that dataset."""
+    return [
+        f"--dataset.root={data}",
+        "--model=small",
+        *lever.train,
+        f"--seed={seed}",
+        f"--steps={lever.steps}",
+        f"--batch_size={BATCH}",
+        "--trackers=none",
+        f"--save_freq={STEPS // 4}",
+        f"--eval_steps={STEPS // 4}",
+        f"--output_dir={folder}",
+    ]

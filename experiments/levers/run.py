@@ -36,15 +36,20 @@ class Stage:
     """One stage in one folder.
 
     Args:
-        name: of `levers.SCENES`.
+        name: of `levers.STAGES`.
         only: names of levers; `stock` is always among them.
         jobs: trainings at a time, and processes of an evaluation.
+        task: one of the stage's.
     """
 
-    def __init__(self, name: str, folder: Path, only: Sequence[str], jobs: int):
-        self.name, self.folder, self.jobs = name, folder.resolve(), jobs
+    def __init__(
+        self, name: str, folder: Path, only: Sequence[str], jobs: int, task: str = levers.TASK
+    ) -> None:
+        self.name, self.jobs, self.task = name, jobs, task
+        self.folder = folder.resolve() if task == levers.TASK else folder.resolve() / task
         self.levers = {key: lever for key, lever in LEVERS.items() if key == STOCK or key in (only or LEVERS)}
-        self.scenes, self.seeds = levers.SCENES[name], levers.SEEDS[name]
+        self.scenes, self.seeds, _, apart = levers.STAGES[name]
+        self.cells = (NOMINAL, *levers.SHIFTS, *apart)
 
     def run(self) -> None:
         """All of it."""
@@ -53,7 +58,7 @@ class Stage:
             self._demonstrate(data)
         wanted = [(key, seed) for seed in self.seeds for key in self.levers if not self.levers[key].of]
         wanted += [(lever.of, seed) for seed in self.seeds for lever in self.levers.values() if lever.of]
-        self._train([run for run in dict.fromkeys(wanted) if not self._checkpoint(*run).exists()])
+        self._train([run for run in dict.fromkeys(wanted) if not self.checkpoint(*run).exists()])
         for key in self.levers:
             self._play(key)
             print(self.table(), flush=True)
@@ -61,42 +66,51 @@ class Stage:
     def forecast(self) -> str:
         """How many core-hours what is not there yet will take."""
         sets = {self._trained(key).data for key in self.levers}
-        made = sum((self._data(data) / "meta" / "info.json").exists() for data in sets)
+        made = sum((self.data(data) / "meta" / "info.json").exists() for data in sets)
         runs = {(lever.of or key, seed) for key, lever in self.levers.items() for seed in self.seeds}
-        steps = sum(LEVERS[key].steps for key, seed in runs if not self._checkpoint(key, seed).exists())
-        episodes = len(self.levers) * len(self.seeds) * len(self.scenes) * (1 + len(levers.SHIFTS))
+        steps = sum(LEVERS[key].steps for key, seed in runs if not self.checkpoint(key, seed).exists())
+        episodes = len(self.levers) * len(self.seeds) * len(self.scenes) * len(self.cells)
         hours = {
             "demonstrations": (len(sets) - made) * SECONDS["demonstrations"],
             "training": steps / levers.STEPS * SECONDS["training"],
             "episodes": (episodes - sum(1 for _ in self._records())) * SECONDS["episode"],
         }
         told = ", ".join(f"{stage} {seconds / 3600:.1f}" for stage, seconds in hours.items())
-        return f"{self.name}: core-hours left: {told}; {self.jobs} at a time"
+        return f"{self.name}, {self.task}: core-hours left: {told}; {self.jobs} at a time"
 
     def table(self) -> str:
-        """Markdown: successes by cell, the mean over the shifts, and its difference to stock."""
-        cells = (NOMINAL, *levers.SHIFTS)
-        lines = [f"| lever | {' | '.join(cells)} | mean of the shifts | against stock |"]
-        lines += ["|---|" + "---:|" * (len(cells) + 2)]
+        """Markdown: successes by cell, the mean over the shifts, and the differences to stock."""
+        apart = self.cells[1 + len(levers.SHIFTS) :]
+        means = [f"mean of the {len(levers.SHIFTS)} shifts", "against stock", "nominal against stock"]
+        means += ["mean of the unseen", "against stock"] if apart else []
+        lines = [f"| lever | {' | '.join((*self.cells, *means))} |"]
+        lines += ["|---|" + "---:|" * (len(self.cells) + len(means))]
         found = {key: self._successes(key) for key in self.levers}
+        stock_CSN = found[STOCK]
         for key, cell_CSN in found.items():
             if cell_CSN is None:
                 continue
-            counts = [f"{int(cell_SN.sum())}/{cell_SN.size}" for cell_SN in cell_CSN]
-            mean = 100 * cell_CSN[1:].mean()
-            lines.append(
-                f"| **{key}**: {self.levers[key].says} | {' | '.join(counts)} | {mean:.0f} "
-                f"| {self._gap(cell_CSN, found[STOCK])} |"
-            )
+            figures = [f"{int(cell_SN.sum())}/{cell_SN.size}" for cell_SN in cell_CSN]
+            nominal, shifts, unseen = np.split(np.arange(len(self.cells)), [1, 1 + len(levers.SHIFTS)])
+            figures += [f"{100 * cell_CSN[shifts].mean():.0f}", self._gap(cell_CSN, stock_CSN, shifts)]
+            figures += [self._gap(cell_CSN, stock_CSN, nominal)]
+            if apart:
+                figures += [f"{100 * cell_CSN[unseen].mean():.0f}", self._gap(cell_CSN, stock_CSN, unseen)]
+            lines.append(f"| **{key}**: {self.levers[key].says} | {' | '.join(figures)} |")
         text = "\n".join(lines) + "\n"
         write_text(self.folder / f"{self.name}.md", text)
         return text
 
-    def _gap(self, cell_CSN: NDArray[np.float64], stock_CSN: NDArray[np.float64] | None) -> str:
-        """Points over stock, in the mean over the shifts, with the interval over training seeds and scenes."""
-        if stock_CSN is None or stock_CSN is cell_CSN or len(self.seeds) < 2:
+    def _gap(
+        self,
+        cell_CSN: NDArray[np.float64],
+        stock_CSN: NDArray[np.float64] | None,
+        cells: NDArray[np.intp],
+    ) -> str:
+        """Points over stock, in the mean over those cells, with the interval over training seeds and scenes."""
+        if stock_CSN is None or np.array_equal(stock_CSN, cell_CSN) or len(self.seeds) < 2:
             return ""
-        gap = cluster_bootstrap(cell_CSN[1:].mean(axis=0), stock_CSN[1:].mean(axis=0))
+        gap = cluster_bootstrap(cell_CSN[cells].mean(axis=0), stock_CSN[cells].mean(axis=0))
         return f"{100 * gap.difference:+.0f} [{100 * gap.interval.low:+.0f}, {100 * gap.interval.high:+.0f}]"
 
     def _successes(self, key: str) -> NDArray[np.float64] | None:
@@ -108,9 +122,8 @@ class Stage:
             (r.scenario, int(r.policy.partition(":")[2]), r.seed): float(bool(r.success))
             for r in read_episodes(file)
         }
-        cells = (NOMINAL, *levers.SHIFTS)
         try:
-            return np.array([[[won[c, s, n] for n in self.scenes] for s in self.seeds] for c in cells])
+            return np.array([[[won[c, s, n] for n in self.scenes] for s in self.seeds] for c in self.cells])
         except KeyError:
             return None
 
@@ -120,10 +133,10 @@ class Stage:
                 yield from file.read_text().splitlines()
 
     def _demonstrate(self, data: str) -> None:
-        if (self._data(data) / "meta" / "info.json").exists():
+        if (self.data(data) / "meta" / "info.json").exists():
             return
-        flags = [f"--task={levers.TASK}", f"--episodes={levers.DEMONSTRATIONS}", f"--fps={levers.FPS}"]
-        flags += [*levers.DATASETS[data], f"--output_dir={self._data(data)}", f"--num_workers={self.jobs}"]
+        flags = levers.demonstration_flags(data, self.data(data), self.task)
+        flags += [f"--num_workers={self.jobs}"]
         _command("so101-demos", flags)
 
     def _train(self, wanted: list[tuple[str, int]]) -> None:
@@ -150,18 +163,7 @@ class Stage:
             flags = [f"--config_path={last}", "--resume=true"]
         else:
             shutil.rmtree(out, ignore_errors=True)
-            flags = [f"--dataset.root={self._data(lever.data)}", "--model=small", *lever.train]
-            flags += [
-                f"--seed={seed}",
-                f"--steps={lever.steps}",
-                f"--batch_size={levers.BATCH}",
-                "--trackers=none",
-            ]
-            flags += [
-                f"--save_freq={levers.STEPS // 4}",
-                f"--eval_steps={levers.STEPS // 4}",
-                f"--output_dir={out}",
-            ]
+            flags = levers.training_flags(lever, seed, self.data(lever.data), out)
         print(f"training {out.name}", flush=True)
         with out.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(
@@ -172,12 +174,11 @@ class Stage:
         lever, policies = self.levers[key], []
         for seed in self.seeds:
             policies.append(f"{key}:{seed}={self._as_played(key, lever, seed)}")
-        scenarios = ",".join((NOMINAL, *levers.SHIFTS))
         flags = [
             "--policies",
             *policies,
-            f"--task={levers.TASK}",
-            f"--scenarios={scenarios}",
+            f"--task={self.task}",
+            f"--scenarios={','.join(self.cells)}",
             f"--level={levers.LEVEL}",
         ]
         flags += [
@@ -193,7 +194,7 @@ class Stage:
 
     def _as_played(self, key: str, lever: Lever, seed: int) -> Path:
         """The checkpoint, or a copy of it that is played in another way."""
-        trained = self._checkpoint(lever.of or key, seed)
+        trained = self.checkpoint(lever.of or key, seed)
         if not lever.play:
             return trained
         copy = self.folder / "played" / f"{key}-s{seed}"
@@ -207,13 +208,14 @@ class Stage:
     def _trained(self, key: str) -> Lever:
         return LEVERS[self.levers[key].of or key]
 
-    def _data(self, data: str) -> Path:
+    def data(self, data: str) -> Path:
+        """The folder of those demonstrations."""
         return self.folder / "demonstrations" / data
 
     def _evaluation(self, key: str) -> Path:
         return self.folder / "evaluation" / self.name / key
 
-    def _checkpoint(self, key: str, seed: int) -> Path:
+    def checkpoint(self, key: str, seed: int) -> Path:
         """Of the last step; before that there is none."""
         return (
             self.folder
@@ -242,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=sorted(levers.SCENES))
+    parser.add_argument("stage", choices=list(levers.STAGES))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument(
         "--only", nargs="*", default=[], choices=sorted(LEVERS), help="these and stock (default: all)"
@@ -250,11 +252,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="of what is there, and nothing else")
     options = parser.parse_args()
-    stage = Stage(options.stage, options.folder, options.only, options.jobs)
-    if options.table:
-        print(stage.forecast(), stage.table(), sep="\n")
-        return
-    stage.run()
+    stages = [
+        Stage(options.stage, options.folder, options.only, options.jobs, task)
+        for task in levers.STAGES[options.stage].tasks
+    ]
+    if not options.table:
+        print(*(stage.forecast() for stage in stages), sep="\n", flush=True)
+    for stage in stages:
+        if options.table:
+            print(stage.forecast(), stage.table(), sep="\n")
+        else:
+            stage.run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from so101_policy.train.settings.flags import FLAGS
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setitem(levers.SCENES, "screening", range(30_000, 30_003))
+    monkeypatch.setitem(levers.STAGES, "screening", levers.Plan(range(30_000, 30_003), (11, 12)))
     return Stage("screening", tmp_path, ["recovery", "replan-2"], jobs=1)
 
 
@@ -44,17 +44,18 @@ def test_every_flag_is_one_of_its_command(stage: Stage, asked: list[tuple[str, l
 
 
 def test_no_stage_sees_the_scenes_or_seeds_of_another():
-    scenes = [set(scenes) for scenes in levers.SCENES.values()]
-    assert not set.intersection(*scenes)
+    scenes = [set(plan.scenes) for plan in levers.STAGES.values()]
     for seed in set.union(*scenes):
         check_seed(seed, "eval")
-    assert not set.intersection(*(set(seeds) for seeds in levers.SEEDS.values()))
+    assert len(set.union(*scenes)) == sum(map(len, scenes))
+    seeds = [seed for plan in levers.STAGES.values() for seed in plan.seeds]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_a_lever_that_trains_nothing_plays_the_policies_of_another(
     stage: Stage, asked: list[tuple[str, list[str]]]
 ):
-    trained = stage._checkpoint(STOCK, 11)
+    trained = stage.checkpoint(STOCK, 11)
     trained.mkdir(parents=True)
     (trained / "config.json").write_text('{"n_action_steps": 5, "chunk_size": 20}')
     stage.seeds = (11,)
@@ -103,7 +104,7 @@ def test_the_table_counts_whole_rows_and_nothing_else(
     monkeypatch.setattr(run, "read_episodes", records)
     rows = {line.split("**")[1]: line.split("|")[2:-1] for line in stage.table().splitlines()[2:]}
     assert set(rows) == {STOCK, "recovery"}  # one episode of the third is missing
-    assert [cell.strip() for cell in rows[STOCK]] == ["6/6", *["0/6"] * 6, "0", ""]
+    assert [cell.strip() for cell in rows[STOCK]] == ["6/6", *["0/6"] * 6, "0", "", ""]
     assert [cell.strip() for cell in rows["recovery"]][:3] == ["6/6", "6/6", "3/6"]
     mean = 100 * np.mean([1, 0.5, 1, 1, 1, 1])
     assert rows["recovery"][7].strip() == f"{mean:.0f}"
@@ -113,6 +114,21 @@ def test_the_table_counts_whole_rows_and_nothing_else(
 def test_the_hours_that_are_told_go_down_with_what_is_there(stage: Stage):
     before = stage.forecast()
     for seed in stage.seeds:
-        stage._checkpoint(STOCK, seed).mkdir(parents=True)
+        stage.checkpoint(STOCK, seed).mkdir(parents=True)
     assert "training 0.7" in before  # two seeds of two levers; replan-2 has none
     assert "training 0.3" in stage.forecast()
+
+
+def test_another_task_has_demonstrations_trainings_and_episodes_of_its_own(
+    tmp_path: Path, asked: list[tuple[str, list[str]]]
+):
+    stages = [Stage("confirmation", tmp_path, ["recovery"], 1, task) for task in (levers.TASK, "palletize-1")]
+    for stage in stages:
+        stage._demonstrate("recovery")
+        stage._play(STOCK)
+    tasks = [flag for _, flags in asked for flag in flags if flag.startswith("--task=")]
+    assert tasks == ["--task=palletize-1-small"] * 2 + ["--task=palletize-1"] * 2
+    outputs = [flag for _, flags in asked for flag in flags if flag.startswith("--output_dir=")]
+    assert len(set(outputs)) == 4
+    [scenarios] = {flag for _, flags in asked for flag in flags if flag.startswith("--scenarios=")}
+    assert scenarios.endswith(",".join(levers.UNSEEN))

@@ -40,12 +40,12 @@ def test_without_a_word_the_first_of_them_is_shown_in_its_scene():
 
 
 def test_what_is_asked_for_beats_the_demonstrations_defaults():
-    flags = {"--policy.path": "demo:baseline", "--robot.mock.scene": "table", "--duration_s": "3"}
+    flags = {"--policy.path": "demo:stock", "--robot.mock.scene": "table", "--duration_s": "3"}
     config = with_defaults(flags)
-    assert (config.policy.path, config.robot.mock.scene, config.duration_s) == ("demo:baseline", "table", 3.0)
+    assert (config.policy.path, config.robot.mock.scene, config.duration_s) == ("demo:stock", "table", 3.0)
 
 
-@pytest.mark.parametrize("flags", [{}, {"--policy.path": "demo:baseline"}])
+@pytest.mark.parametrize("flags", [{}, {"--policy.path": "demo:stock"}])
 def test_none_of_them_drives_a_real_arm(flags: dict[str, str]):
     with pytest.raises(ConfigError, match="have only seen the mock arm"):
         with_defaults({**flags, "--robot.port": "/dev/ttyACM0"})
@@ -53,7 +53,7 @@ def test_none_of_them_drives_a_real_arm(flags: dict[str, str]):
 
 def test_one_that_does_not_exist_is_one_message(capsys: pytest.CaptureFixture[str]):
     assert RUN.main(["--policy.path=demo:perfect", "--robot.port=mock"]) == 2
-    assert "expected one of demo:regularized, demo:baseline" in capsys.readouterr().err
+    assert "expected one of demo:recommended, demo:stock" in capsys.readouterr().err
 
 
 def test_the_demonstration_goes_to_its_start_and_looks(tmp_path: Path):

@@ -16,7 +16,7 @@ from so101_robot.state import ArmState, Frame, Health
 POSE = np.array([-12.3, -61.2, 48.9, 71.0, -3.1, 42.0])
 LIMITS = (np.array([-110.0, -100, -97, -95, -170, 0]), np.array([110.0, 100, 97, 95, 170, 100]))
 TITLE = Title(
-    policy="demo:regularized · act, 1.1 M parameters",
+    policy="demo:recommended · act, 1.1 M parameters",
     arm="mock arm, scene palletize-1-small",
     cameras="front 96x96, wrist 96x96",
     chunks="asynchronous",

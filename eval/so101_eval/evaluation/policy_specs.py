@@ -7,6 +7,7 @@
     expert                               the scripted expert
     hold                                 stays where it starts
     replay                               repeats one demonstration whatever it sees
+    mine=demo:recommended                one that comes with the package; `demo:recommended` alone has its own name
     other=actions.npy                    repeats that recording: an array (n, 6), joint targets at 30 ticks a second
 
 A name is what the tables show, so built-in policies may have others too: `lazy=hold`. What is written into a run is a
@@ -39,8 +40,9 @@ from so101_policy.files.typed_data import typed
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.registration.files import camera_of
 from so101_policy.units import LikelyUnits, Units, likely_units
+from so101_robot import demo
 from so101_robot.commands import compose
-from so101_robot.errors import ConfigError as RateError
+from so101_robot.errors import ConfigError as RunError
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.mock.config import CAMERAS
 from so101_robot.preflight.findings import Level
@@ -142,7 +144,9 @@ def parse_policy(text: str, fps: float | None = None, use_degrees: bool | None =
     """One of `--policies`. Raises as `parse_policies`."""
     name, equals, value = text.partition("=")
     value = value if equals else name
-    if not equals and value not in BUILT_IN:
+    if not equals and value.startswith(demo.PREFIX):
+        name = value.removeprefix(demo.PREFIX).partition("@")[0]
+    elif not equals and value not in BUILT_IN:
         raise ConfigError(
             f"--policies {text}: a checkpoint needs a name, NAME=PATH; without are {', '.join(BUILT_IN)}"
         )
@@ -164,7 +168,17 @@ def parse_policy(text: str, fps: float | None = None, use_degrees: bool | None =
         raise ConfigError(f"--policies {text}: expected {what}, NAME=PATH; {path or 'nothing'!r} is none")
     if path.endswith(".npy"):
         return _recording(name, Path(path).expanduser())
+    if path.startswith(demo.PREFIX):
+        path = str(_shipped(path.removeprefix(demo.PREFIX)))
     return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps, use_degrees)
+
+
+def _shipped(name: str) -> Path:
+    """A checkpoint that comes with the package."""
+    try:
+        return demo.demo_policy(name)
+    except RunError as problem:
+        raise ConfigError(str(problem).replace("--policy.path=", "--policies ")) from problem
 
 
 def _built_in(name: str, kind: Kind) -> PolicySpec:
@@ -184,7 +198,7 @@ def _checkpoint(
     units = policy.trained_on.units or compose.units_of(policy, use_degrees, "--use_degrees")
     try:
         rate = compose.rate_of(policy, fps, None, "--fps")
-    except RateError as problem:
+    except RunError as problem:
         raise ConfigError(str(problem)) from problem
     spec = PolicySpec(
         name,

@@ -6,10 +6,12 @@ runs -> records -> data -> report.json -> episodes played again -> report.html
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from so101_eval.errors import ConfigError
+from so101_eval.errors import ConfigError, EvalError
+from so101_eval.evaluation.another_run import another_run
 from so101_eval.evaluation.records import EpisodeRecord, read_runs
 from so101_eval.evaluation.run_folder import plan_of
 from so101_eval.json_lines import read_figures
@@ -70,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     reliance = [read_reliance(path) for path in options.reliance]
     training = dict(last_figures(text) for text in options.training)
     baseline = options.baseline or first_variant(records, options.folders[0])
-    data = report_data(records, reliance, training, baseline)
+    again = partial(_again, options.folders[-1], records)
+    data = report_data(records, reliance, training, baseline, again)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / DATA, json.dumps(data, indent=1) + "\n")
     clips, problems = _media(data, records, options, out, console) if options.videos else ({}, [])
@@ -79,6 +82,15 @@ def run(options: argparse.Namespace) -> int:
     output.print(data["sentence"]["headline"], style="bold", soft_wrap=True)
     output.print(f"page: {out / PAGE}", soft_wrap=True)
     return 0
+
+
+def _again(folder: Path, records: Sequence[EpisodeRecord], scenes: int) -> str:
+    """The command that plays so many scenes which none of the records has; of a run without a plan, in words."""
+    first = max(record.seed for record in records) + 1
+    try:
+        return another_run(plan_of(folder), scenes, first, folder.with_name(f"{folder.name}-next"))
+    except EvalError:
+        return f"so101-eval run with --episodes={scenes} and --first_seed={first}"
 
 
 def first_variant(records: Sequence[EpisodeRecord], folder: Path) -> str | None:

@@ -7,6 +7,7 @@ or cannot write ends with its state saved: one message, exit code 1. Ctrl-C save
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,8 +15,9 @@ from contextlib import ExitStack
 from so101_policy.cli import TRAIN
 from so101_policy.train import stages as training_run
 from so101_policy.train.settings.config import SO101TrainConfig
-from so101_policy.train.settings.flags import parse
+from so101_policy.train.settings.flags import pairs, parse
 from so101_policy.train.settings.lerobot_settings import given_on, without_effect
+from so101_policy.train.settings.recipes import nearest_of_lerobot
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(words)
     for sentence in without_effect(given_on(words)):
         _log.warning(sentence)
+    if (flags := dict(pairs(words))).get("--recipe") and os.environ.get("RANK", "0") == "0":
+        print(nearest_of_lerobot(flags), file=sys.stderr)
     return run(config)
 
 

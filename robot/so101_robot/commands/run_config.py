@@ -35,7 +35,7 @@ class PolicyFlags:
 
     path: str = ""
     """Folder of a LeRobot checkpoint, output folder of lerobot-train, a hub id, or (on the mock arm only)
-    demo:regularized or demo:baseline; empty: demo:regularized."""
+    demo:recommended or demo:stock; empty: demo:recommended."""
     device: str = "auto"
     """A torch device; auto: the first GPU, else the processor."""
     engine: str = "auto"

@@ -8,7 +8,7 @@ EXAMPLES = """\
 Examples:
   so101-run
       The mock arm and a small policy that comes with the package: nothing to
-      plug in. --policy.path=demo:baseline shows the one it is compared with.
+      plug in. --policy.path=demo:stock shows the one it is compared with.
 
   so101-run --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
       --robot.port=/dev/ttyACM0 --robot.id=my_arm --robot.cameras="{

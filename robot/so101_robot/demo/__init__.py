@@ -1,7 +1,8 @@
 """Two small policies that come with the package, so that there is something to see on a fresh machine.
 
-They were trained in simulation to put one box onto a pallet (`so101-study`); what each was trained on, and how often it
-succeeds, stands on its card, README.md beside its weights.
+They were trained in simulation to put one box onto a pallet (`docs/studies/levers.md`): one by
+the recipe that this project recommends, one by stock ACT on plain demonstrations. What each was trained on, and how
+often it succeeds, stands on its card, README.md beside its weights.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ SCENE = "palletize-1-small"
 """Where they know their way about."""
 
 PREFIX = "demo:"
-NAMES = ("regularized", "baseline")
+NAMES = ("recommended", "stock")
 """Of the policies; the first one is the default."""
 
 

@@ -1,6 +1,8 @@
 """so101-eval as a person meets it: wrong input, a run, the same run again, its report, Ctrl-C."""
 
+import dataclasses
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +16,9 @@ from numpy.typing import NDArray
 
 from short_attempts import hurry
 from so101_eval.cli import EVAL
+from so101_eval.commands.run import make_plan, parser
 from so101_eval.errors import EvalError
+from so101_eval.evaluation.another_run import another_run
 from so101_eval.evaluation.plan import Player
 from so101_eval.evaluation.policy_specs import EPISODES as SCENES
 from so101_eval.evaluation.records import EPISODES, EVAL_INFO, RUN, TABLE, EpisodeRecord, Key, read_episodes
@@ -307,6 +311,11 @@ def test_the_report_of_a_run_without_videos(
     assert "data:video" not in page
     data = json.loads((tmp_path / "report" / "report.json").read_text())
     assert data["sentence"]["headline"] in capsys.readouterr().out.replace("\n", " ")
+    lines = [
+        line for line in data["sentence"]["reach"] if "Next: so101-eval run --policies expert hold" in line
+    ]
+    assert lines, "two scenes decide nothing, and what would is a line to type"
+    assert "--first_seed=2" in lines[0]
 
 
 def test_films_repeat_the_episodes_of_a_real_run(finished: Path, tmp_path: Path, played: list[Key]):
@@ -370,3 +379,30 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "is no run of so101-eval: it has no episodes.jsonl" in refused(
         [command, str(tmp_path), *more], capsys
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--policies", "expert", "mine:2={act}@no-state,no-images", "lazy=hold"],
+        [
+            "--policies",
+            "expert",
+            "hold",
+            "--latency=0.2",
+            "--chunks=synchronous",
+            "--width=48",
+            "--height=48",
+        ],
+    ],
+)
+def test_the_line_for_another_run_asks_for_the_same_in_other_scenes(
+    act: Path, tmp_path: Path, words: list[str]
+):
+    words = [word.format(act=act) for word in words]
+    asked = make_plan(parser().parse_args([*words, *ASKED, "--scenarios=nominal,box-moved:3"]))
+    line = another_run(asked, 40, 700, tmp_path / "next")
+    assert line.startswith("so101-eval run --policies expert ")
+    options = parser().parse_args(shlex.split(line)[2:])
+    assert options.output_dir == tmp_path / "next"
+    assert make_plan(options) == dataclasses.replace(asked, episodes=40, first_seed=700)

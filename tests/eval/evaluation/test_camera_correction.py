@@ -92,15 +92,9 @@ def test_cameras_as_far_off_as_on_a_desk_are_put_back_to_less_than_a_pixel() -> 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped baseline, with the background of its scene."""
-    folder = tmp_path_factory.mktemp("policy") / "baseline"
-    shutil.copytree(demo_policy("baseline"), folder)
-    mock = MockConfig(width=PX, height=PX, realtime_factor=0.0)
-    with Stage(TASK, mock) as stage:
-        scene = Scene(stage)
-        stage.lay_out(draw(TASK, seed=0))
-        write_background(folder / name_of("front"), scene.background(), "demonstrations")
-        scene.close()
+    """One that comes with the package, with the background of its recordings."""
+    folder = tmp_path_factory.mktemp("policy") / "base"
+    shutil.copytree(demo_policy("recommended"), folder)
     return folder
 
 
@@ -165,7 +159,9 @@ def test_off_is_bit_equal_and_a_checkpoint_without_background_is_refused(
     assert corrected.correction is not None
     assert corrected.state_hash == plain.state_hash, "a camera that stands is left alone"
     capsys.readouterr()
-    bare = demo_policy("baseline")
+    bare = tmp_path / "bare checkpoint"
+    shutil.copytree(checkpoint, bare)
+    (bare / name_of("front")).unlink()
     assert evaluate(tmp_path / "bare", bare, "--camera_correction=auto") == WRONG_INPUT
     said = capsys.readouterr().err
     assert "base has no background of a camera that stands; `so101-data background DATASET" in said

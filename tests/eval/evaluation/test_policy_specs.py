@@ -30,6 +30,7 @@ from so101_policy.errors import CheckpointError
 from so101_policy.inference import engine
 from so101_policy.inference.act_policy import ActPolicy, Prediction
 from so101_policy.inference.graph import EngineError
+from so101_robot import demo
 from so101_robot.chunks.inference import Observation
 from so101_robot.mock.config import MockConfig
 
@@ -61,6 +62,16 @@ def test_a_checkpoint_says_what_it_sees_and_how_often_it_acts(act: Path):
     assert spec.sha256 == ActPolicy.load(act).sha256
     assert spec.train_seed is None
     assert spec.dataset is None
+
+
+def test_what_comes_with_the_package_is_named_by_its_prefix():
+    first, second = demo.NAMES[:2]
+    specs = parse_policies([f"demo:{first}", f"mine=demo:{second}@no-state"])
+    assert [spec.name for spec in specs] == [first, "mine"]
+    assert [spec.path for spec in specs] == [str(demo.demo_policy(name)) for name in (first, second)]
+    assert [spec.without for spec in specs] == [(), ("state",)]
+    with pytest.raises(ConfigError, match="--policies demo:perfect: expected one of demo:"):
+        parse_policy("demo:perfect")
 
 
 def test_a_rate_from_the_command_line_is_for_checkpoints_that_do_not_say_theirs(

@@ -313,7 +313,7 @@ LEAVES = (
     ("so101_policy/regularizer/modality_dropout.py", b" = "),
     ("so101_robot/mock/physics/motor.py", b" = "),
     ("so101_eval/palletizing/score/smoothness.py", b" = "),
-    ("so101_robot/demo/policies/baseline/config.json", b": "),
+    ("so101_robot/demo/policies/stock/config.json", b": "),
     ("lerobot_policy_so101/__init__.py", b"import"),
 )
 """Files at the ends of the packages, data among them, and something in each that can be changed."""

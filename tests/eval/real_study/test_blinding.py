@@ -10,7 +10,6 @@ import pytest
 
 from real_studies import POSE
 from so101_eval.evaluation.policy_specs import parse_policies
-from so101_eval.real_study.commands.init import _shipped
 from so101_eval.real_study.commands.rehearse import rehearse
 from so101_eval.real_study.design.lock import lock, read_locked
 from so101_eval.real_study.design.sealing import unseal
@@ -96,7 +95,7 @@ def test_a_recording_under_two_names_leaves_the_same_traces(tmp_path: Path):
 def test_identical_weights_under_two_names_are_not_told_apart_by_sizes_and_times(tmp_path: Path):
     folder = tmp_path / "s"
     folder.mkdir()
-    texts = [_shipped(f"{name}=demo:baseline") for name in ("a", LONG)]
+    texts = [f"{name}=demo:stock" for name in ("a", LONG)]
     write_study(folder, study_of(texts, 8, 2.0))
     lock(folder)
     rehearse(folder)

@@ -16,7 +16,7 @@ from so101_robot.runs.log import RUN, TICKS, read_ticks
 
 LIMIT_S = 9.5
 """Of a trial: these policies succeed in 8 s, or not in the task's 15 either."""
-POLICIES = ("--policies", "base=demo:baseline", "reg=demo:regularized")
+POLICIES = ("--policies", "base=demo:stock", "rec=demo:recommended")
 
 
 @pytest.mark.timeout(600)
@@ -34,7 +34,7 @@ def test_three_blocks_from_init_to_report(tmp_path: Path, capsys: pytest.Capture
     rehearsal = folder / "rehearsal"
     records = read_runs([rehearsal])
     assert [record.kind for record in records] == ["rehearsal"] * 6
-    assert {record.policy for record in records} == {"base", "reg"}
+    assert {record.policy for record in records} == {"base", "rec"}
     study, state = read_locked(rehearsal)
     assert {record.scene_sha256 is not None and record.seed for record in records} == {0, 1, 2}
     for code in state.trials:

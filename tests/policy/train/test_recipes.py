@@ -8,7 +8,7 @@ import pytest
 from so101_policy.cli import TRAIN
 from so101_policy.errors import TrainError
 from so101_policy.train.settings.flags import FLAGS, for_lerobot, parse
-from so101_policy.train.settings.recipes import RECIPES
+from so101_policy.train.settings.recipes import RECIPES, nearest_of_lerobot
 
 RECOMMENDED = "--recipe=recommended"
 
@@ -26,6 +26,17 @@ def test_a_recipe_is_nothing_but_flags(name: str, dataset: Path, tmp_path: Path)
         if flag in ("--steps", "--batch_size"):
             assert getattr(config, flag.removeprefix("--")) == int(value)
     assert config.act.dim_model == (128 if name == "recommended" else 512)
+
+
+def test_what_comes_nearest_with_lerobots_command_has_only_its_flags():
+    given = {"--recipe": "recommended", "--dataset.root": "my demos", "--steps": "7", "--trackers": "none"}
+    said, _, line = nearest_of_lerobot(given).partition(": ")
+    assert "51.6 M" in said
+    assert line == (
+        "lerobot-train --policy.type=act --policy.push_to_hub=false "
+        "--dataset.repo_id='local/my demos' --batch_size=16 --steps=7 --dataset.root='my demos'"
+    )
+    assert "51.6" not in nearest_of_lerobot({"--recipe": "stock"})
 
 
 def test_single_flags_win():
@@ -65,5 +76,6 @@ def test_stock_goes_with_lerobots_own_act():
 def test_the_command_takes_it(train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = train(tmp_path / "run", "--recipe=stock", "--steps=1")
     assert (run / "checkpoints" / "last").exists()
+    assert "this comes nearest: lerobot-train --policy.type=act" in capsys.readouterr().err
     assert TRAIN.main(["--recipe=best", "--dataset.root=x"]) == 2
     assert "--recipe=best: possible are" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """so101-run and cameras that have moved: put back for the policy, or nothing is driven. Asked of the command."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from so101_policy.registration.files import (
     write_painted,
 )
 from so101_robot.cli import RUN
+from so101_robot.demo import demo_policy
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
 
@@ -30,11 +32,19 @@ pytestmark = pytest.mark.timeout(600)
 SHIFT_PX = 3
 SEED = 4
 QUICK = [
-    "--policy.path=demo:baseline", "--policy.engine=plain", "--robot.port=mock",
+    "--policy.engine=plain", "--robot.port=mock",
     "--robot.mock.scene=palletize-1-small", f"--robot.mock.seed={SEED}", "--robot.mock.width=96",
     "--robot.mock.height=96", "--robot.mock.realtime_factor=0", "--dashboard=off", "--duration_s=0.4",
     "--ending.home=false", "--approach_speed=0",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A short run of a policy that knows no background."""
+    folder = tmp_path_factory.mktemp("policy") / "stock"
+    shutil.copytree(demo_policy("stock"), folder, ignore=shutil.ignore_patterns(name_of("*")))
+    return [f"--policy.path={folder}", *QUICK]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +80,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, NDArray[np.uint8]]]
 
 
 def test_the_policy_sees_a_moved_cameras_pictures_put_back_and_the_run_says_so(
+    quick: list[str],
     view: NDArray[np.uint8],
     shown: list[dict[str, NDArray[np.uint8]]],
     tmp_path: Path,
@@ -77,7 +88,7 @@ def test_the_policy_sees_a_moved_cameras_pictures_put_back_and_the_run_says_so(
     background = background_of(view, SHIFT_PX)
     write_background(tmp_path / "known" / name_of("front"), background, "me/boxes")
     out = tmp_path / "run"
-    assert RUN.main([*QUICK, f"--camera.background={tmp_path / 'known'}", f"--output_dir={out}"]) == 0
+    assert RUN.main([*quick, f"--camera.background={tmp_path / 'known'}", f"--output_dir={out}"]) == 0
     picture = shown[0]["front"]
     where = background.static.copy()
     where[:, -2 * SHIFT_PX :] = False
@@ -101,11 +112,11 @@ def test_the_policy_sees_a_moved_cameras_pictures_put_back_and_the_run_says_so(
 
 
 def test_a_camera_that_cannot_be_put_back_stops_before_anything_moves(
-    touched: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    quick: list[str], touched: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_background(tmp_path / name_of("front"), TextureBench().background(), "another bench")
     words = [
-        *QUICK,
+        *quick,
         "--preflight.skip=all",
         f"--camera.background={tmp_path}",
         f"--output_dir={tmp_path / 'run'}",
@@ -120,9 +131,13 @@ def test_a_camera_that_cannot_be_put_back_stops_before_anything_moves(
 
 @pytest.mark.parametrize("case", ["off", "nothing known", "not moved"])
 def test_pictures_stay_as_they_come(
-    case: str, view: NDArray[np.uint8], shown: list[dict[str, NDArray[np.uint8]]], tmp_path: Path
+    case: str,
+    quick: list[str],
+    view: NDArray[np.uint8],
+    shown: list[dict[str, NDArray[np.uint8]]],
+    tmp_path: Path,
 ) -> None:
-    words = [*QUICK, f"--output_dir={tmp_path / 'run'}", f"--robot.calibration_dir={tmp_path}"]
+    words = [*quick, f"--output_dir={tmp_path / 'run'}", f"--robot.calibration_dir={tmp_path}"]
     if case != "nothing known":
         background = TextureBench().background() if case == "off" else background_of(view, 0)
         write_background(tmp_path / name_of("front"), background, "")
@@ -136,14 +151,14 @@ def test_pictures_stay_as_they_come(
 
 
 def test_what_the_drift_check_remembers_is_put_back_too_and_then_is_no_drift(
-    view: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    quick: list[str], view: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     about = {"version": 1, "dataset": "me/boxes", "date": "2026-03-01", "frames": 48, "gamma": 1.0,
              "focal_px": None, "limits": {}}  # fmt: skip
     far = background_of(view, 6)
     path = remembered_path(tmp_path / "rig.json", "front")
     write_painted(path, far, REMEMBERED, about | {"sharpness": far.sharpness})
-    words = [*QUICK, "--robot.id=rig", f"--robot.calibration_dir={tmp_path}"]
+    words = [*quick, "--robot.id=rig", f"--robot.calibration_dir={tmp_path}"]
     assert RUN.main([*words, "--camera.correct=off", f"--output_dir={tmp_path / 'off'}"]) == 2
     assert "has moved by 6.0 px" in " ".join(capsys.readouterr().err.split())
     assert RUN.main([*words, f"--output_dir={tmp_path / 'auto'}"]) == 0
@@ -151,7 +166,9 @@ def test_what_the_drift_check_remembers_is_put_back_too_and_then_is_no_drift(
     assert [row["level"] for row in findings if row["check"] == "drift"] == ["ok"]
 
 
-def test_mistakes_get_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_get_one_message(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / name_of("front")).write_bytes(b"no picture")
     for words, message in (
         (["--camera.correct=yes_please"], "--camera.correct=yes_please: expected one of auto, off"),
@@ -161,7 +178,7 @@ def test_mistakes_get_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[
         ),
         ([f"--camera.background={tmp_path}"], "so101_background.front.png is not a background"),
     ):
-        assert RUN.main([*QUICK, *words, f"--output_dir={tmp_path / 'run'}"]) == 2
+        assert RUN.main([*quick, *words, f"--output_dir={tmp_path / 'run'}"]) == 2
         said = " ".join(capsys.readouterr().err.split())
         assert message in said
         assert "Traceback" not in said

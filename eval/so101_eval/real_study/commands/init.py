@@ -18,7 +18,6 @@ from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK
 from so101_policy.command_line.console import Console
 from so101_policy.inference.act_policy import ActPolicy
-from so101_robot import demo
 from so101_robot.joints import JOINTS
 
 EXAMPLES = """
@@ -78,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     own, tolerances = read_task(Path(options.task)) if is_file(options.task) else (None, Tolerances())
     task = options.task if own is None else own.name
-    specs = parse_policies([_shipped(text) for text in options.policies], options.fps)
+    specs = parse_policies(options.policies, options.fps)
     check_policies(specs)
     picture_size(specs, task, None)
     difference = options.difference / 100
@@ -124,14 +123,6 @@ def sentence(planned: Planned, difference: float, primary: str, policies: int) -
         f"in {planned.power:.0%} of such studies (simulated from 50 %, with common scenes), and take "
         f"{planned.mean_blocks:.0f} blocks on average.{enough}"
     )
-
-
-def _shipped(text: str) -> str:
-    """`NAME=demo:baseline` -> the folder of the checkpoint that comes with the package."""
-    name, equals, value = text.partition("=")
-    if equals and value.startswith(demo.PREFIX):
-        return f"{name}={demo.demo_policy(value.removeprefix(demo.PREFIX))}"
-    return text
 
 
 def _start_pose(specs: Sequence[PolicySpec]) -> list[float]:

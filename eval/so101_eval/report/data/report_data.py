@@ -5,7 +5,7 @@ for variants change nothing but these names. Nothing that depends on the evening
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -44,8 +44,16 @@ def report_data(
     reliance: Sequence[Mapping[str, Any]] = (),
     training: Mapping[str, Mapping[str, float]] | None = None,
     baseline: str | None = None,
+    again: Callable[[int], str] | None = None,
 ) -> dict[str, Any]:
     """What `page.render` draws; ready for JSON.
+
+    Args:
+        records: of runs that belong together.
+        reliance: what so101-reliance wrote.
+        training: policy -> the last figures of its training.
+        baseline: the variant that the others are compared with; None: the usual one.
+        again: number of scenes -> the command that plays so many new ones.
 
     Raises:
         ConfigError: there are no episodes, or no such baseline.
@@ -73,7 +81,8 @@ def report_data(
         "power": POWER,
         "enough_seeds": ENOUGH_SEEDS,
         "sentence": _said(
-            table.main, first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main])
+            table.main,
+            first_sentence(main, table.baseline.name, rates[table.baseline.name, table.main], again),
         ),
         "task": _task(table),
         "main": labels[table.main],

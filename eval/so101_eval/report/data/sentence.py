@@ -7,7 +7,7 @@ a way to train needs training seeds: with one checkpoint the sentence speaks of 
 are Holm's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from so101_eval.report.data.contrasts import ENOUGH_SEEDS, Contrast, Rate
@@ -34,14 +34,23 @@ def _verdict(found: Contrast, adjusted: float) -> str:
     return BETTER if found.difference > 0 else WORSE
 
 
-def first_sentence(contrasts: Sequence[Contrast], baseline: str, rate: Rate | None) -> dict[str, Any]:
-    """`headline`, then `finding` with its numbers, then `reach`: what it does not say."""
+def first_sentence(
+    contrasts: Sequence[Contrast], baseline: str, rate: Rate | None, again: Callable[[int], str] | None = None
+) -> dict[str, Any]:
+    """`headline`, then `finding` with its numbers, then `reach`: what it does not say.
+
+    Args:
+        contrasts: of the main cell, each against the baseline.
+        baseline: its name.
+        rate: of the baseline, for where there is nothing to compare it with.
+        again: number of scenes -> the command that plays so many new ones.
+    """
     if not contrasts:
         return _alone(baseline, rate)
     found = verdicts(contrasts)
     head = _one(contrasts[0], found[0]) if len(contrasts) == 1 else _many(contrasts, found, baseline)
     finding = [_capital(contrast.text) for contrast in contrasts] if len(contrasts) == 1 else []
-    return {"headline": head, "finding": finding, "reach": _reach(contrasts)}
+    return {"headline": head, "finding": finding, "reach": _reach(contrasts, again)}
 
 
 def _alone(name: str, rate: Rate | None) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def _reached(unclear: Sequence[Contrast]) -> str:
     return f" Differences of {100 * max(filter(None, known)):.0f} points or more would probably have been."
 
 
-def _reach(contrasts: Sequence[Contrast]) -> list[str]:
+def _reach(contrasts: Sequence[Contrast], again: Callable[[int], str] | None) -> list[str]:
     fewest = min(min(found.seeds) for found in contrasts)
     said: list[str] = []
     if fewest == 1:
@@ -128,10 +137,10 @@ def _reach(contrasts: Sequence[Contrast]) -> list[str]:
             f"“Probably” is with {100 * POWER:g} % probability by as many episodes"
             + (" and in one comparison alone; Holm's for several takes more." if len(contrasts) > 1 else ".")
         )
-    return said + _next(contrasts)
+    return said + _next(contrasts, again)
 
 
-def _next(contrasts: Sequence[Contrast]) -> list[str]:
+def _next(contrasts: Sequence[Contrast], again: Callable[[int], str] | None) -> list[str]:
     """How many scenes a new run needs for `WANTED`, where a checkpoint met another and too few were played.
 
     In the power of McNemar's exact test the share of scenes on which only one succeeds is this run's, by the rule of
@@ -146,9 +155,10 @@ def _next(contrasts: Sequence[Contrast]) -> list[str]:
     needed = pairs_needed_exactly(*shares, alpha=ALPHA / len(contrasts))
     if needed <= min(each.total for each in pairs):
         return []
+    anew = f"so101-eval run with --episodes={needed} and a --first_seed that makes all scenes new."
     return [
-        f"For {100 * WANTED:.0f} points about {needed} scenes per scenario are needed. Next: so101-eval run with "
-        f"--episodes={needed} and a --first_seed that makes all scenes new."
+        f"For {100 * WANTED:.0f} points about {needed} scenes per scenario are needed. Next: "
+        f"{again(needed) if again else anew}"
     ]
 
 

@@ -72,7 +72,7 @@ def for_lerobot(arguments: Sequence[str]) -> list[str]:
     Raises:
         TrainError: a value without a flag, or a flag without a value.
     """
-    flags = {_spelled_out(flag): value for flag, value in expanded(dict(_pairs(arguments))).items()}
+    flags = {_spelled_out(flag): value for flag, value in expanded(dict(pairs(arguments))).items()}
     if not {"--policy.path", "--policy.type", "--config_path"} & flags.keys():
         flags["--policy.type"] = DEFAULT_POLICY
     regularized = [flag for flag in flags if flag.startswith("--policy.regularizer.")]
@@ -85,7 +85,8 @@ def for_lerobot(arguments: Sequence[str]) -> list[str]:
     return [f"{flag}={value}" for flag, value in flags.items()]
 
 
-def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+def pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Flags with their values, as typed. Raises as `for_lerobot`."""
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")

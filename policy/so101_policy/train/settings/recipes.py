@@ -4,7 +4,9 @@ A recipe is nothing but flags. Single flags win over it, and a checkpoint's sett
 so a changed recipe changes no run that was begun.
 """
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from so101_policy.errors import TrainError
 
@@ -22,8 +24,20 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
         "--steps": "9000",
     },
 }
-"""Name -> flags. `stock`: ACT as LeRobot trains it, every extra off. `recommended`: what the package's baseline was
+"""Name -> flags. `stock`: ACT as LeRobot trains it, every extra off. `recommended`: what the package's policies were
 trained with; no other way to train was shown to be better (docs/study.md)."""
+
+OURS = (
+    "--recipe",
+    "--model",
+    "--regularizer.",
+    "--augmentation.",
+    "--trackers",
+    "--cache.",
+    "--shifted.",
+    "--fused",
+)
+"""How the names of flags begin that LeRobot's command does not have."""
 
 
 def expanded(flags: Mapping[str, str]) -> dict[str, str]:
@@ -50,3 +64,23 @@ def expanded(flags: Mapping[str, str]) -> dict[str, str]:
                 "drop --policy.type, or give --model=default"
             )
     return recipe | given
+
+
+def nearest_of_lerobot(flags: Mapping[str, str]) -> str:
+    """What comes nearest with LeRobot's own command, in words and as a line to type.
+
+    Args:
+        flags: as given, `--recipe` among them.
+    """
+    whole = expanded(flags)
+    kept = {flag: value for flag, value in whole.items() if not flag.startswith(OURS)}
+    if root := kept.get("--dataset.root"):
+        kept = {"--dataset.repo_id": f"local/{Path(root).name}"} | kept
+    kept = {"--policy.type": "act", "--policy.push_to_hub": "false"} | kept
+    line = " ".join(f"{flag}={shlex.quote(value)}" for flag, value in kept.items())
+    size = (
+        " (LeRobot's ACT has one size, 51.6 M parameters)"
+        if whole.get("--model", "default") != "default"
+        else ""
+    )
+    return f"with LeRobot's own command this comes nearest{size}: lerobot-train {line}"
