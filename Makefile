@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-newest test-matrix check format mutants bench faults help-texts pictures constraints clean
+.PHONY: help run test test-slow test-newest test-matrix check format mutants bench faults help-texts messages pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -83,6 +83,9 @@ faults: .venv/.dev ## every fault, 20 times, ours and LeRobot's; two simulated h
 help-texts: .venv/.dev ## write the commands' help again, from their flags and the words about them
 	$(BIN)/python -m so101_policy.commands.help_texts so101_robot.cli so101_policy.cli \
 	  so101_eval.cli so101_calibration.cli
+
+messages: .venv/.dev ## write docs/reference/messages.md again: every message that a command can print, from the sources
+	$(BIN)/python docs/reference/make_messages.py
 
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py

@@ -1,5 +1,6 @@
 """What the documents promise about themselves: links that lead somewhere, names that exist, a README of one page."""
 
+import importlib
 import re
 import runpy
 import subprocess
@@ -105,6 +106,74 @@ def test_the_version_is_the_same_everywhere():
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
     log = (ROOT / "CHANGELOG.md").read_text()
     assert re.findall(r"^## ([\w.]+)", log, re.MULTILINE)[:2] == ["Unreleased", version]
+
+
+# what the pages say about the commands -----
+
+HELP = {
+    path.stem: path.read_text()
+    for folder in ("robot", "policy", "eval", "calibration")
+    for path in sorted(ROOT.glob(f"{folder}/**/help/so101-*.txt"))
+}
+"""Name of a command, `so101-eval-run`, -> its help."""
+
+AS_ELSEWHERE = {"so101-replay": "so101-run", "so101-bench-run": "so101-run"}
+"""Commands whose help says that they have another one's flags too."""
+
+
+def commands_in(text: str) -> list[str]:
+    """Command lines in the code of a page: spans, and blocks with their continued lines."""
+    spans = re.findall(r"(?<!`)`(so101-[^`]+)`(?!`)", text)
+    blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.partition(" # ")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return spans + [
+        line.removeprefix("$ ").strip() for line in lines if line.startswith(("$ so101-", "so101-"))
+    ]
+
+
+def unknown_flags(line: str) -> list[str]:
+    """Flags of a command line that the command's help does not have."""
+    words = re.sub(r"\s+(?:\||&&)\s.*", "", line.replace("\n", " ")).split()
+    name, rest = words[0], words[1:]
+    while rest and f"{name}-{rest[0]}" in HELP:
+        name, rest = f"{name}-{rest[0]}", rest[1:]
+    known = HELP[name] + HELP.get(AS_ELSEWHERE.get(name, ""), "") if name in HELP else ""
+    flags = [flag for word in rest if (flag := re.match(r"--[\w.]+", word)) is not None]
+    return [f"{line}: {flag[0]}" for flag in flags if not re.search(rf"{re.escape(flag[0])}(?![\w])", known)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flags_that_are_named_exist(name: str):
+    """Against the help texts, which a test compares with the parsers."""
+    lines = commands_in((ROOT / name).read_text())
+    assert [flag for line in lines for flag in unknown_flags(line)] == []
+
+
+def test_a_flag_that_does_not_exist_is_noticed():
+    page = "`so101-eval run --no_such=1`\n```console\n$ so101-run \\\n  --robot.prt=mock\n```\n"
+    assert [flag.rpartition(" ")[2] for line in commands_in(page) for flag in unknown_flags(line)] == [
+        "--no_such",
+        "--robot.prt",
+    ]
+
+
+def test_the_catalogue_of_messages_is_up_to_date(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    maker = importlib.import_module("make_messages")
+    kept = (ROOT / "docs" / "reference" / "messages.md").read_text()
+    assert maker.as_markdown(maker.Catalogue()) == kept, "run: make messages"
+
+
+def test_the_catalogue_has_every_plain_message():
+    """Found in a simpler way: an error with one text and nothing to fill in."""
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text()
+    made = re.compile(r'raise \w*Error\(\s*"([^"\\{}]+)"\s*\)')
+    sources = [path for room, package in SOURCES.items() for path in (ROOT / room / package).rglob("*.py")]
+    texts = {text for path in sources for text in made.findall(path.read_text())}
+    assert len(texts) > 50
+    assert [
+        text for text in sorted(texts) if text.rpartition(" - ")[0] not in page or text[-20:] not in page
+    ] == []
 
 
 # versions and make -----
