@@ -1,22 +1,17 @@
-"""How well a camera that moved is put back, and what that is worth to a policy.
+"""How well a camera that moved is put back.
 
-python -m experiments.camera_correction registration --scenes 8
-python -m experiments.camera_correction episodes --scenes 24 --output_dir outputs/camera_correction
+python -m experiments.camera_correction --scenes 8 --first_seed 35000
 
-`registration` looks at first pictures alone, 96x96 and 640x480, and compares with the simulator's truth, which the
-correction itself never sees: how far off a point of the table is once it is put back, how far off the top of a box,
-which is above the table and so warped wrongly. `episodes` plays a shipped policy, that has no background, with one that
-is made of demonstrations by the expert; the same scenes without and with the correction. It goes on where it was
-interrupted. Both print Markdown.
+First pictures alone, 96x96 and 640x480, compared with the simulator's truth, which the correction itself never sees:
+how far off a point of the table is once it is put back, how far off the top of a box, which is above the table and so
+warped wrongly. Prints Markdown. What it is worth to a policy is played by `so101-eval run --camera_correction=auto`.
 """
 
 import argparse
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -27,21 +22,14 @@ from numpy.typing import NDArray
 from so101_eval.episode.episode import Stage
 from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import EvalError
-from so101_eval.evaluation import run_folder
-from so101_eval.evaluation.local_jobs import local_players
-from so101_eval.evaluation.plan import Plan, parse_cells
-from so101_eval.evaluation.policy_specs import parse_policies
-from so101_eval.evaluation.records import EpisodeRecord, read_episodes
+from so101_eval.evaluation.plan import parse_cells
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import DEMO_SEEDS, draw
-from so101_eval.statistics.intervals import wilson
 from so101_policy.errors import PolicyError, RegistrationError
 from so101_policy.registration.background import Background, learn
 from so101_policy.registration.correction import Correction, find_correction
-from so101_policy.registration.files import name_of, write_background
 from so101_policy.registration.homography import Homography, mapped
 from so101_policy.registration.warp import Warp
-from so101_robot.demo import demo_policy
 from so101_robot.errors import RobotError
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.cameras.render import Renderer, open_renderer
@@ -57,17 +45,12 @@ REGISTERED = (
     "nominal,camera-pose:1,camera-pose:2,camera-pose:3,camera-moved:1,camera-moved:2,camera-moved:3,another-room:1,"
     "light-intensity:2,light-direction:2,distractors:3,table-texture:2,camera-pose-plain:2"
 )
-PLAYED = (
-    "nominal,light-intensity:2,camera-pose:1,camera-pose:2,camera-pose:3,camera-moved:1,camera-moved:2,"
-    "camera-bumped:2"
-)
 MILLIMETRE = np.array([0.001, 0.0, 0.0])
 """Along the world's x [m]."""
 BOX_TOP_M = 0.025
 """Height of what a policy reaches for."""
 PICK_AREA_M = ((0.14, 0.24), (0.02, 0.18))
 """x and y, in front of the arm, of points whose warp is looked at."""
-OFF, AUTO = "off", "auto"
 
 
 class View(NamedTuple):
@@ -163,15 +146,15 @@ def backgrounds(stage: Stage, pictures: Pictures) -> dict[tuple[int, int], Backg
 # Registration alone
 
 
-def registrations(cells: str, scenes: int) -> Iterator[Registered]:
-    """First pictures of all cells, each put back."""
+def registrations(cells: str, scenes: range) -> Iterator[Registered]:
+    """First pictures of all cells in those scenes, each put back."""
     cv2.setNumThreads(1)
     with staged() as (stage, pictures):
         known = backgrounds(stage, pictures)
-        stage.lay_out(draw(TASK, seed=FIRST_SEED))
+        stage.lay_out(draw(TASK, seed=scenes.start))
         before = pictures.view()
         for scenario, level in parse_cells(cells):
-            for seed in range(FIRST_SEED, FIRST_SEED + scenes):
+            for seed in scenes:
                 stage.lay_out(draw(TASK, scenario, level, seed))
                 now = pictures.view()
                 for size, picture in pictures.take().items():
@@ -280,86 +263,14 @@ def registration_table(rows: Sequence[Registered]) -> str:
     return "\n".join(lines)
 
 
-# Episodes
-
-
-def play(cells: str, scenes: int, out: Path, policy: str, workers: int) -> dict[str, list[EpisodeRecord]]:
-    """The same scenes without and with the correction; returns the records by mode."""
-    checkpoint = out / "policy"
-    if not checkpoint.is_dir():
-        shutil.copytree(demo_policy(policy), checkpoint)
-        with staged() as (stage, pictures):
-            known = backgrounds(stage, pictures)[SIZES[0]]
-        write_background(checkpoint / name_of(CAMERA), known, "demonstrations by the expert")
-    specs = parse_policies([f"{policy}={checkpoint}"])
-    width, height = SIZES[0]
-    found: dict[str, list[EpisodeRecord]] = {}
-    for mode in (AUTO, OFF):
-        plan = Plan(
-            TASK,
-            parse_cells(cells),
-            scenes,
-            specs,
-            FIRST_SEED,
-            width=width,
-            height=height,
-            camera_correction=mode,
-        )
-        found[mode] = run_folder.run(plan, out / mode, local_players(plan, workers))
-    return found
-
-
-def stored(out: Path) -> dict[str, list[EpisodeRecord]]:
-    """What has been played so far, of scenes that are whole in both modes."""
-    found = {mode: read_episodes(out / mode / "episodes.jsonl") for mode in (AUTO, OFF)}
-    counts = {
-        mode: {seed: sum(r.seed == seed for r in rows) for seed in {r.seed for r in rows}}
-        for mode, rows in found.items()
-    }
-    most = max(max(count.values(), default=0) for count in counts.values())
-    whole = {seed for seed, count in counts[AUTO].items() if count == most == counts[OFF].get(seed)}
-    return {mode: [record for record in rows if record.seed in whole] for mode, rows in found.items()}
-
-
-def episode_table(found: dict[str, list[EpisodeRecord]]) -> str:
-    """Markdown: successes with Wilson's 95 % interval."""
-    lines = [
-        "| scenario | as it comes | put back | refused (among the failures) |",
-        "|---|---|---|---|",
-    ]
-    for cell in dict.fromkeys((record.scenario, record.level) for record in found[OFF]):
-        texts: list[str] = []
-        for mode in (OFF, AUTO):
-            part = [record for record in found[mode] if (record.scenario, record.level) == cell]
-            good, count = sum(bool(record.success) for record in part), len(part)
-            low, high = wilson(good, count)
-            texts.append(f"{good}/{count} [{low:.2f}, {high:.2f}]")
-        part = [record for record in found[AUTO] if (record.scenario, record.level) == cell]
-        refused = sum(bool(record.correction and record.correction["failed"]) for record in part)
-        lines.append(f"| {cell[0]}:{cell[1]} | {' | '.join(texts)} | {refused} |")
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. One message for what cannot be done."""
     options = _parser().parse_args(arguments)
     try:
-        if options.what == "registration":
-            print(registration_table(list(registrations(options.scenarios or REGISTERED, options.scenes))))
-        elif options.stored:
-            print(episode_table(stored(options.output_dir)))
-        else:
-            print(
-                episode_table(
-                    play(
-                        options.scenarios or PLAYED,
-                        options.scenes,
-                        options.output_dir,
-                        options.policy,
-                        options.num_workers,
-                    )
-                )
-            )
+        found = registrations(
+            options.scenarios, range(options.first_seed, options.first_seed + options.scenes)
+        )
+        print(registration_table(list(found)))
     except (EvalError, RobotError, PolicyError, OSError) as error:
         print(f"camera_correction: {error}", file=sys.stderr)
         return 2
@@ -370,13 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("registration", "episodes"))
     parser.add_argument("--scenes", type=int, default=8, help="per scenario (8)")
-    parser.add_argument("--scenarios", help="as of so101-eval run")
-    parser.add_argument("--policy", default="stock", help="of those that are shipped (stock)")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/camera_correction"))
-    parser.add_argument("--num_workers", type=int, default=1)
-    parser.add_argument("--stored", action="store_true", help="the table of what has been played so far")
+    parser.add_argument("--first_seed", type=int, default=FIRST_SEED, help=f"of the scenes ({FIRST_SEED})")
+    parser.add_argument("--scenarios", default=REGISTERED, help="as of so101-eval run")
     return parser
 
 

@@ -87,6 +87,7 @@ LEVERS: Mapping[str, Lever] = {
     "light": Lever("augmentation: light", train=("--augmentation.preset=light",)),
     "camera": Lever("augmentation: bumped camera", train=("--augmentation.preset=camera",)),
     "desk": Lever("augmentation: both, something in view", train=("--augmentation.preset=desk",)),
+    "fine": Lever("finer tokens (a 16th)", train=("--policy.replace_final_stride_with_dilation=true",)),
     "recovery": Lever("half of the demonstrations recoveries", data="recovery"),
     "recovery-long": Lever("recoveries, twice the steps", data="recovery", steps=2 * STEPS),
     "moved": Lever("and in a third something moves", data="moved"),

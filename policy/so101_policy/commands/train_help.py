@@ -66,6 +66,10 @@ WORDS = {
     "policy.dim_model": ("512", "width of the transformer"),
     "policy.use_vae": ("true", "the variational encoder of ACT"),
     "policy.vision_backbone": ("resnet18", "of torchvision, or a small one of --model=small"),
+    "policy.replace_final_stride_with_dilation": (
+        "false",
+        "finer tokens: each stands for 16 pixels in place of 32. A step takes several times as long",
+    ),
     "policy.optimizer_lr": ("1e-05", "learning rate"),
     "policy.optimizer_lr_backbone": ("1e-05", "learning rate of the vision backbone"),
     "regularizer.preset": ("none", "none, phase1, phase2, phase3, adaptive, isolation, recommended, ..."),
@@ -129,6 +133,7 @@ SECTIONS = {
         "policy.dim_model",
         "policy.use_vae",
         "policy.vision_backbone",
+        "policy.replace_final_stride_with_dilation",
     ),
     "training": (
         "seed",

@@ -4,7 +4,9 @@ LeRobot builds torchvision's ResNets with *frozen* batch norm. With pretrained w
 random ones it divides by a variance of 1 that nobody measured, so it normalises nothing. GroupNorm (Wu and He, ECCV
 2018) needs no statistics of a batch and no download, and is the same in training and at inference.
 
-Each backbone divides height and width by 32, as LeRobot's do, so a 96x96 camera gives 3x3 tokens. Cost of one 96x96
+Each backbone divides height and width by 32, as LeRobot's do, so a 96x96 camera gives 3x3 tokens. With
+`replace_final_stride_with_dilation` (LeRobot's setting for torchvision's ResNets) the last stage keeps its resolution
+and is dilated by 2 instead: a 16th, 6x6 tokens, as many parameters, half as much work again or more. Cost of one 96x96
 image (a multiply and an add are two operations; the backward pass costs about twice that again):
 
 | name           | parameters | MFLOP | blocks  | widths            | stem                          |
@@ -45,9 +47,14 @@ BACKBONES = tuple(SHAPES)
 
 
 class GroupNormResNet(nn.Module):
-    """(N, 3, H, W) images -> {"feature_map": (N, out_channels, H/32, W/32)}, LeRobot's interface of a backbone."""
+    """(N, 3, H, W) images -> {"feature_map": (N, out_channels, H/32, W/32)}, LeRobot's interface of a backbone.
 
-    def __init__(self, name: str):
+    Args:
+        name: of SHAPES.
+        dilated: H/16 and W/16 instead.
+    """
+
+    def __init__(self, name: str, dilated: bool = False):
         super().__init__()
         shape = SHAPES[name]
         narrow = shape.widths[0]
@@ -61,8 +68,11 @@ class GroupNormResNet(nn.Module):
         stages: list[nn.Module] = []
         for index, (width, blocks) in enumerate(zip(shape.widths, shape.blocks, strict=True)):
             before = shape.widths[max(index - 1, 0)]
-            stages.append(_Block(before, width, stride=1 if index == 0 else 2))
-            stages += [_Block(width, width, stride=1) for _ in range(blocks - 1)]
+            dilation = 2 if dilated and index == len(shape.widths) - 1 else 1
+            stages.append(
+                _Block(before, width, stride=1 if index == 0 or dilation > 1 else 2, dilation=dilation)
+            )
+            stages += [_Block(width, width, stride=1, dilation=dilation) for _ in range(blocks - 1)]
         self.stages = nn.Sequential(*stages)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -75,15 +85,15 @@ class GroupNormResNet(nn.Module):
 class _Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut. It begins as its shortcut alone (the last scale is 0: Goyal 2017)."""
 
-    def __init__(self, before: int, width: int, stride: int):
+    def __init__(self, before: int, width: int, stride: int, dilation: int):
         super().__init__()
         last_norm = _norm(width)
         nn.init.zeros_(last_norm.weight)
         self.residual = nn.Sequential(
-            nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False),
+            nn.Conv2d(before, width, 3, stride=stride, padding=dilation, dilation=dilation, bias=False),
             _norm(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
             last_norm,
         )
         self.shortcut: nn.Module = nn.Identity()

@@ -51,7 +51,7 @@ class RegularizedACTConfig(ACTConfig):
     """`ACTConfig` with a regularizer. With its preset "none" and `fused` off, training is stock ACT's, bit for bit.
 
     Raises:
-        ModelError: an unknown backbone, or one that cannot be dilated.
+        ModelError: an unknown backbone.
         RegularizerError: a regularizer that contradicts itself.
     """
 
@@ -77,10 +77,6 @@ class RegularizedACTConfig(ACTConfig):
                 f"with pretrained weights) and {', '.join(GROUP_NORM_BACKBONES)} (GroupNorm, from scratch)"
             )
         if self.vision_backbone in GROUP_NORM_BACKBONES:
-            if self.replace_final_stride_with_dilation:
-                raise ModelError(
-                    f"{self.vision_backbone} cannot be dilated; drop replace_final_stride_with_dilation"
-                )
             self.pretrained_backbone_weights = None  # ACT's default names weights of a ResNet-18
 
     def validate_features(self) -> None:

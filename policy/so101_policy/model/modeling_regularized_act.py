@@ -51,7 +51,9 @@ class RegularizedACT(ACT):
         super().__init__(_without_cameras(config) if ours else config)
         self.config = config
         if ours:  # under ACT's names
-            self.backbone = GroupNormResNet(config.vision_backbone)
+            self.backbone = GroupNormResNet(
+                config.vision_backbone, bool(config.replace_final_stride_with_dilation)
+            )
             width = config.dim_model
             self.encoder_img_feat_input_proj = nn.Conv2d(self.backbone.out_channels, width, kernel_size=1)
             self.encoder_cam_feat_pos_embed = ACTSinusoidalPositionEmbedding2d(width // 2)

@@ -311,7 +311,9 @@ def test_the_report_of_a_run_without_videos(
     assert "data:video" not in page
     data = json.loads((tmp_path / "report" / "report.json").read_text())
     assert data["sentence"]["headline"] in capsys.readouterr().out.replace("\n", " ")
-    lines = [line for line in data["sentence"]["reach"] if "Next: so101-eval run --policies expert hold" in line]
+    lines = [
+        line for line in data["sentence"]["reach"] if "Next: so101-eval run --policies expert hold" in line
+    ]
     assert lines, "two scenes decide nothing, and what would is a line to type"
     assert "--first_seed=2" in lines[0]
 
@@ -383,7 +385,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     "words",
     [
         ["--policies", "expert", "mine:2={act}@no-state,no-images", "lazy=hold"],
-        ["--policies", "expert", "hold", "--latency=0.2", "--chunks=synchronous", "--width=48", "--height=48"],
+        [
+            "--policies",
+            "expert",
+            "hold",
+            "--latency=0.2",
+            "--chunks=synchronous",
+            "--width=48",
+            "--height=48",
+        ],
     ],
 )
 def test_the_line_for_another_run_asks_for_the_same_in_other_scenes(

@@ -34,7 +34,7 @@ def test_three_blocks_from_init_to_report(tmp_path: Path, capsys: pytest.Capture
     rehearsal = folder / "rehearsal"
     records = read_runs([rehearsal])
     assert [record.kind for record in records] == ["rehearsal"] * 6
-    assert {record.policy for record in records} == {"base", "reg"}
+    assert {record.policy for record in records} == {"base", "rec"}
     study, state = read_locked(rehearsal)
     assert {record.scene_sha256 is not None and record.seed for record in records} == {0, 1, 2}
     for code in state.trials:

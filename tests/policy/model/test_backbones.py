@@ -50,6 +50,26 @@ def test_a_token_stands_for_32_pixels_as_with_torchvisions(height: int, width: i
     assert maps_NCHW.shape == (2, thin.out_channels, -(-height // 32), -(-width // 32))
 
 
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (32, 64), (100, 130)])
+def test_dilated_a_token_stands_for_16_pixels_and_weights_stay_the_same(height: int, width: int):
+    dilated, thin = GroupNormResNet("resnet_thin_gn", dilated=True), GroupNormResNet("resnet_thin_gn")
+    dilated.load_state_dict(thin.state_dict())
+    with torch.no_grad():
+        maps_NCHW = dilated(torch.zeros(2, 3, height, width))["feature_map"]
+    assert maps_NCHW.shape == (2, thin.out_channels, -(-height // 16), -(-width // 16))
+
+
+def test_a_policy_has_four_times_the_tokens_of_its_cameras_where_it_asks_for_it(
+    make_config: MakeConfig, make_batch: MakeBatch
+):
+    config = make_config(
+        size=(96, 96), state=6, **MODEL_SIZES["small"], fused=True, replace_final_stride_with_dilation=True
+    )
+    policy = RegularizedACTPolicy(config).train()
+    done = policy._training_forward(make_batch(config, samples=1), figures=False)  # pyright: ignore
+    assert done.layout.total == 2 * 36 + 2
+
+
 def test_a_sample_is_not_changed_by_its_neighbours_in_the_batch():
     torch.manual_seed(0)
     backbone = GroupNormResNet("resnet_thin_gn").train()
@@ -74,8 +94,6 @@ def test_the_configuration_and_the_module_know_the_same_names():
 def test_an_unknown_backbone_is_refused_with_what_is_possible(make_config: MakeConfig):
     with pytest.raises(ModelError, match=r"no backbone 'resnet_thick'.*resnet18.*resnet_thin_gn"):
         make_config(vision_backbone="resnet_thick")
-    with pytest.raises(ModelError, match="cannot be dilated"):
-        make_config(replace_final_stride_with_dilation=True)
 
 
 def test_frozen_batch_norm_with_random_weights_is_refused_with_a_reason(make_config: MakeConfig):
