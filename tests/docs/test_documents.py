@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -37,8 +38,8 @@ def test_links_lead_somewhere(name: str):
     targets = [target.partition("#") for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     local = [(file, anchor) for file, _, anchor in targets if not file.startswith(("http:", "https:"))]
     assert [file for file, _ in local if file and not (document.parent / file).exists()] == []
-    anchors = headings(text)
-    assert [anchor for file, anchor in local if not file and anchor not in anchors] == []
+    pages = [(document.parent / file if file else document, anchor) for file, anchor in local if anchor]
+    assert [(page.name, anchor) for page, anchor in pages if anchor not in headings(page.read_text())] == []
 
 
 def headings(text: str) -> set[str]:
@@ -176,6 +177,89 @@ def test_the_catalogue_has_every_plain_message():
     ] == []
 
 
+def test_every_kind_of_fault_is_on_the_page_of_fault_plans():
+    kinds = re.findall(
+        r'\bKind\(\s*"(\w+)"', (ROOT / "robot/so101_robot/mock/wire/fault_kinds.py").read_text()
+    )
+    page = (ROOT / "docs" / "guides" / "fault_plans.md").read_text()
+    assert len(kinds) > 30
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+
+
+def test_the_words_of_the_dashboard_are_explained():
+    page = (ROOT / "docs" / "guides" / "words_of_the_dashboard.md").read_text()
+    source = (ROOT / "robot/so101_robot/display/view.py").read_text()
+    rows = re.findall(r'add_row\("(\w+)"', source)
+    rates = re.findall(r'^        \("(\w+)", view\.', source, re.MULTILINE)
+    columns = re.findall(r'for name in \(("position".*?)\):', source)[0].replace('"', "").split(", ")
+    counts = re.findall(r'\("(\w+)", view\.\w+\)', source)
+    assert {"policy", "jitter", "load", "starved"} <= {*rows, *rates, *columns, *counts}
+    assert [word for word in {*rows, *rates, *columns, *counts} if f"**{word}**" not in page] == []
+
+
+# the site -----
+
+MADE = {"index.md", *(f"reference/api/{package}.md" for package in SOURCES.values())}
+"""Pages that the site has and docs/ has not: docs/reference/site_hooks.py makes them."""
+
+
+def pages_in(navigation: Any) -> list[str]:
+    """All of mkdocs.yml's `nav`."""
+    if isinstance(navigation, str):
+        return [navigation]
+    below = navigation.values() if isinstance(navigation, dict) else navigation
+    return [page for part in below for page in pages_in(part)]
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once():
+    named = pages_in(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    kept = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+    assert sorted(named) == sorted(kept | MADE)
+
+
+def test_the_python_api_has_every_name_that_is_exported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    pages = importlib.import_module("make_api").pages()
+    arm = pages["so101_robot"]
+    assert "## SO101\n" in arm
+    assert "### SO101.command\n" in arm
+    assert "command(self" in arm
+    for room, package in SOURCES.items():
+        exported = re.findall(
+            r"^__all__ = \[(.*?)\]", (ROOT / room / package / "__init__.py").read_text(), re.M | re.S
+        )
+        names = re.findall(r'"([A-Za-z]\w*)"', exported[0])
+        assert names
+        assert [name for name in names if f"\n## {name}\n" not in pages[package]] == []
+
+
+def test_a_site_that_is_not_whole_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    check = importlib.import_module("check_site")
+    page = '<h1 id="top"><a href="{}">x</a><script src="{}"></script><a href="https://example.org">out</a>'
+    (tmp_path / "own.js").write_text("")
+    (tmp_path / "other.html").write_text('<p id="there">')
+    (tmp_path / "whole.html").write_text(page.format("other.html#there", "own.js"))
+    assert check.main(str(tmp_path)) == 0
+    (tmp_path / "a.html").write_text(page.format("other.html#gone", "own.js"))
+    (tmp_path / "b.html").write_text(page.format("gone.html", "https://example.org/x.js"))
+    assert [complaint.partition(": ")[2] for complaint in sorted(check.complaints(tmp_path))] == [
+        "other.html#gone: there is no such anchor",
+        "<script> is fetched from https://example.org/x.js",
+        "gone.html leads nowhere",
+    ]
+    assert check.main(str(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_the_site_is_built():
+    """Strictly, and then looked at as a browser would. The first time it installs what builds it."""
+    make("-s", "docs")
+    search = (ROOT / "site" / "search" / "search_index.js").read_text()
+    assert "brltty" in search
+    assert "unpkg" not in (ROOT / "site" / "troubleshooting.html").read_text()
+
+
 # versions and make -----
 
 
@@ -193,7 +277,7 @@ def test_constraints_pin_every_dependency_within_its_range():
     data = project()
     groups = [
         data["project"]["dependencies"],
-        data["dependency-groups"]["dev"],
+        *data["dependency-groups"].values(),
         *data["project"]["optional-dependencies"].values(),
     ]
     versions = pinned()
