@@ -114,6 +114,8 @@ def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
         engine.run(stop.asked, every_second=status)
         if status is not None:
             sys.stdout.write("\n")
+        if words := engine.server.starved_in_words():
+            console.print(f"{words}. A host that waits for 50 ms, as LeRobot does, may have had no answer")
     console.print("the mock arm is switched off", style="dim")
 
 
@@ -373,6 +375,8 @@ class _StatusLine:
             f"torque on {len(engine.arm.driven_joints())} of {len(JOINTS)}",
             engine.arm.complaints() if engine.server.plugged else "unplugged",
         ]
+        if engine.server.starved:
+            parts.append(f"STARVED {engine.server.starved} times")
         if hits := len(engine.arm.fault_log()):
             parts.append(f"{hits} injected faults")
         self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests
