@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ from so101_robot.message import Message
 if TYPE_CHECKING:
     from so101_policy.attention.maps import Maps
     from so101_policy.attention.shares import AttentionShares
+    from so101_robot.chunks.scheduler import Driver
     from so101_robot.loop.tick import AttentionWarning, Tick
     from so101_robot.state import Health
 
@@ -77,6 +79,8 @@ class Title:
     """What plays, where no policy is asked."""
     answers_s: float | None = None
     """In simulated time: how long an answer takes by setting; None: time is real."""
+    no_shares: str = ""
+    """Why the policy's answers have no attention shares; empty: they have."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,13 @@ class View:
     changed: int = 0
     """Ticks on which the guard changed the action."""
     shares: "AttentionShares | None" = None
+    spread: float | None = None
+    """Of the newest inference's samples [deg, percent]."""
     maps: "Maps | None" = None
     """Where the policy looked last, if it was loaded to tell."""
     chunk_length: int = 0
+    driver: "Driver | None" = None
+    """Who drives, where a person may take over."""
     messages: Sequence[tuple[float, Message]] = field(default=())
     """(seconds since the start, text), oldest first."""
 
@@ -155,6 +163,8 @@ def export_svg(view: View, path: Path, width: int = 100) -> None:
 def plain_line(view: View) -> str:
     """The run as one line, for a log file or a pipe."""
     parts = [f"{view.elapsed_s:7.1f} s", view.phase]
+    if view.phase == "run" and view.driver not in (None, "policy"):
+        parts.append(f"driven by {view.driver}")
     if view.mode not in (Mode.RUNNING, Mode.PARKING):
         parts.append(view.mode)
     parts += list(view.faults)
@@ -212,7 +222,7 @@ def _heading(view: View) -> RenderableType:
     grid.add_column(style=QUIET, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    words, style = headline(view.phase, view.mode)
+    words, style = headline(view.phase, view.mode, view.driver)
     minutes, seconds = divmod(view.elapsed_s, 60)
     grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {words}", style=style))
     grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))
@@ -264,7 +274,7 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     bar_width = max(10, width - 7 - 8 - 2)
     if view.shares is None:
-        grid.add_row("", Text(waiting(view.title), style=QUIET), "")
+        grid.add_row("", Text(instead(view), style=QUIET), "")
     else:
         for name, share, base_rate, style in share_rows(view.shares):
             grid.add_row(name, bar(share, base_rate, bar_width, style), Text(f"{share:.1%}", style=style))
@@ -274,6 +284,19 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
             grid.add_row("spread", shown, Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
     return grid if low and view.blind is None else Group(grid, _legend(view.blind))
+
+
+def instead(view: View) -> str:
+    """Instead of shares, in one line."""
+    if view.latency_ms is None or not view.title.no_shares:
+        return waiting(view.title)
+    planned = None if view.tick is None else view.tick.planned
+    known = [f"answered in {view.latency_ms:.0f} ms"]
+    if planned is not None and isfinite(planned.age_s):
+        known.append(f"acts on what it saw {planned.age_s:.2f} s ago")
+    if view.spread is not None:
+        known.append(f"samples {view.spread:.1f} deg apart")
+    return f"{', '.join(known)} ({view.title.no_shares})"
 
 
 def waiting(title: Title) -> str:

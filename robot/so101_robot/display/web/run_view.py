@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from so101_robot.display.following import SMOOTHING
 from so101_robot.display.style import BAD, GOOD, QUIET, WARN, fault_style, headline
-from so101_robot.display.view import LAGGING, View, error_texts, figures, share_rows
+from so101_robot.display.view import LAGGING, View, error_texts, figures, instead, share_rows
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.message import Severity
 
@@ -39,7 +39,7 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
         view: of the run.
         limits: of the joints, for their bars; None: there are no bars.
     """
-    words, style = headline(view.phase, view.mode)
+    words, style = headline(view.phase, view.mode, view.driver)
     counts = (("starved", view.starved), ("missed", view.missed), ("held", view.held))
     return {
         "title": {"policy": view.title.policy, "arm": view.title.arm, "cameras": view.title.cameras},
@@ -48,6 +48,7 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
         "figures": [*figures(view), ("chunks", view.title.chunks)],
         "counters": [[name, count] for name, count in counts if count],
         "shares": _shares(view),
+        "instead": instead(view) if view.shares is None else "",
         "spread": None if view.shares is None else number(view.shares.entropy, 3),
         "blind": None if view.blind is None else [view.blind.share, view.blind.for_s, view.blind.uniform],
         "chunk": _chunk(view),
