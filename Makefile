@@ -94,6 +94,7 @@ messages: .venv/.dev ## write docs/reference/messages.md again: every message th
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
+	$(BIN)/python docs/pictures/draw_poses.py
 
 constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now: run it after the tests passed with newer ones
 	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs; do \
