@@ -111,7 +111,7 @@ def run(plan: Plan, resume: bool) -> None:
     guard, clock = robot.guard, robot.clock
     assert guard is not None  # since connect
 
-    def predict(state: Any, images: Any) -> Any:
+    def predict(state: Any, images: Any, before: Any = ()) -> Any:
         times_s = clock.now_s() + np.arange(30) / FPS
         return as_prediction(RAISED + SWING * np.sin(2 * np.pi / PERIOD_S * times_s)[:, None])
 

@@ -261,7 +261,9 @@ def _one_run(stage: Stage, until_s: float, folder: Path, result: Result, show: A
     guard, clock, stop = robot.guard, robot.clock, StopRequests()
     assert guard is not None  # since connect
     saboteur = Saboteur(stage, stop, until_s, result)
-    worker = InlineWorker(lambda state, images: as_prediction(stage.answer(stage.now_s())), LATENCY_S)
+    worker = InlineWorker(
+        lambda state, images, before=(): as_prediction(stage.answer(stage.now_s())), LATENCY_S
+    )
     log = RunLog(folder / f"run_{result.runs}", {})
     outcome = ControlLoop(
         robot,

@@ -15,7 +15,9 @@ from so101_policy.errors import CheckpointError, PolicyError, RegularizerError, 
 
 if TYPE_CHECKING:
     from so101_policy.attention.shares import AttentionProbe, AttentionShares, TokenLayout
-    from so101_policy.inference.act_policy import ActPolicy, Prediction
+    from so101_policy.inference.act_policy import ActPolicy
+    from so101_policy.inference.any_policy import load_policy
+    from so101_policy.inference.loaded import LoadedPolicy, Prediction
     from so101_policy.model.configuration_regularized_act import RegularizedACTConfig
     from so101_policy.model.export import export_as_act
     from so101_policy.model.modeling_regularized_act import RegularizedACTPolicy, from_act
@@ -26,6 +28,7 @@ __all__ = [
     "AttentionProbe",
     "AttentionShares",
     "CheckpointError",
+    "LoadedPolicy",
     "PolicyError",
     "Prediction",
     "RegularizedACTConfig",
@@ -36,19 +39,22 @@ __all__ = [
     "TrainError",
     "export_as_act",
     "from_act",
+    "load_policy",
 ]
 
 _HOMES = {
     "ActPolicy": "so101_policy.inference.act_policy",
     "AttentionProbe": "so101_policy.attention.shares",
     "AttentionShares": "so101_policy.attention.shares",
-    "Prediction": "so101_policy.inference.act_policy",
+    "LoadedPolicy": "so101_policy.inference.loaded",
+    "Prediction": "so101_policy.inference.loaded",
     "RegularizedACTConfig": "so101_policy.model.configuration_regularized_act",
     "RegularizedACTPolicy": "so101_policy.model.modeling_regularized_act",
     "RegularizerConfig": "so101_policy.regularizer.config",
     "TokenLayout": "so101_policy.attention.shares",
     "export_as_act": "so101_policy.model.export",
     "from_act": "so101_policy.model.modeling_regularized_act",
+    "load_policy": "so101_policy.inference.any_policy",
 }
 
 

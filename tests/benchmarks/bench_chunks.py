@@ -30,7 +30,7 @@ from rich.table import Table
 
 from experiments.faults.theirs import Asked, follower, rollout, signals, simulated
 from experiments.faults.traced import TracedArm
-from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.loaded import Prediction
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.interpolation import Interpolated

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from so101_policy.attention.shares import AttentionProbe
-from so101_policy.inference.act_policy import Prediction
 from so101_policy.inference.engine import PolicyInputs, PolicyOutputs, make_engine
+from so101_policy.inference.loaded import Prediction
 from so101_robot.chunks import workers
 from so101_robot.chunks.scheduler import make_scheduler
 from so101_robot.chunks.workers import ThreadWorker

@@ -89,6 +89,11 @@ def parser() -> Parser:
         help="false: checkpoints that do not say their units are of joints in LeRobot's -100..100 (default: degrees)",
     )
     add(
+        "--task_text",
+        default="",
+        help="the task in words, for policies that are told it (SmolVLA, pi0 and the like)",
+    )
+    add(
         "--width",
         type=Whole(0, 4096),
         help="of both cameras [pixels] (default: as the policies were trained)",
@@ -152,7 +157,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     load_task(options.task)
     cells = parse_cells(options.scenarios, options.level)
     said = {None: None, "true": True, "false": False}[options.use_degrees]
-    specs = parse_policies(options.policies, options.fps, said)
+    specs = parse_policies(options.policies, options.fps, said, options.task_text)
     if options.camera_correction != OFF:
         check_backgrounds(specs)
     height, width = picture_size(specs, options.task, _size(options))

@@ -121,7 +121,8 @@ def known_of_checkpoint(path: str) -> TrainedOn:
 
     An ACT is looked at as everywhere here, before LeRobot builds anything of it. Raises CheckpointError.
     """
-    from so101_policy.checkpoint.reader import find_checkpoint, look_at  # with LeRobot's models, 1 s
+    from so101_policy.checkpoint.find import find_checkpoint
+    from so101_policy.checkpoint.reader import look_at  # with LeRobot's models, 1 s
 
     folder = find_checkpoint(path)
     fields = read_json(file_in(folder, CONFIG))

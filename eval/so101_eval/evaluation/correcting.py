@@ -5,14 +5,15 @@ so the loop ends the attempt before the arm has moved, as `so101-run` refuses to
 and such attempts are counted apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from so101_policy.errors import RegistrationError
-from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.loaded import Prediction
+from so101_policy.inference.seen import Seen
 from so101_policy.registration.background import Background
 from so101_policy.registration.correction import Correction
 from so101_policy.registration.corrector import CameraMovedError, Corrector
@@ -35,7 +36,9 @@ class Corrected:
         self._failed: RegistrationError | None = None
         self._moved = 0
 
-    def __call__(self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
+    def __call__(
+        self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]], before: Sequence[Seen] = ()
+    ) -> Prediction:
         """As the policy. Raises RegistrationError."""
         if self._failed is not None:
             raise self._failed
@@ -48,7 +51,8 @@ class Corrected:
             self._failed = problem
             raise
         self._first = self._first or self._corrector.corrections
-        return self._predict(state, put_back)
+        earlier = [seen._replace(images=self._corrector(seen.images)) for seen in before]
+        return self._predict(state, put_back, *([earlier] if earlier else []))
 
     def as_dict(self) -> dict[str, Any]:
         """For the record: how each camera was put back first, how often one moved after that, and why it failed."""

@@ -22,8 +22,10 @@ from so101_eval.evaluation.policy_specs import REPLAYED_SEED, PolicySpec, read_r
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import Reset, draw
 from so101_policy.checkpoint.reader import read_processors, steps_of
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.any_policy import load_policy
 from so101_policy.inference.graph import EngineError
+from so101_policy.inference.loaded import LoadedPolicy, Prediction
+from so101_policy.inference.seen import Seen
 from so101_policy.units import Units
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks import planning
@@ -84,7 +86,7 @@ class Acting:
         camera_correction: str = OFF,
     ) -> None:
         assert spec.path is not None
-        self.policy = _load(spec.path, engine)
+        self.policy = _load(spec.path, engine, spec.task)
         if self.policy.sha256 != spec.sha256:
             raise ConfigError(
                 f"{spec.name}: the weights in {spec.path} are others than when the run was begun "
@@ -110,12 +112,12 @@ class Acting:
         return None if self._corrected is None else self._corrected.as_dict()
 
 
-def _load(path: str, engine: str) -> ActPolicy:
+def _load(path: str, engine: str, task: str) -> LoadedPolicy:
     try:
-        return ActPolicy.load(path, engine=engine)
+        return load_policy(path, engine=engine, task=task)
     except EngineError as error:
         logger.warning("%s is played by LeRobot's own forward: %s", path, error)
-        return ActPolicy.load(path)
+        return load_policy(path, task=task)
 
 
 def run_config(spec: PolicySpec, latency_s: float, chunks: str) -> RunConfig:
@@ -136,7 +138,7 @@ def scheduler(stage: Stage, predict: Predict, playing: planning.Playing) -> Sche
     return planning.make_scheduler(playing, worker, lambda: compose.last_command(robot))
 
 
-def hiding(policy: ActPolicy, without: Sequence[str]) -> Predict:
+def hiding(policy: LoadedPolicy, without: Sequence[str]) -> Predict:
     """`policy.predict` with its mean pose in place of the joints, its mean picture in place of the cameras, or both:
     what its own normalisation turns into nothing."""
     if not without:
@@ -144,13 +146,19 @@ def hiding(policy: ActPolicy, without: Sequence[str]) -> Predict:
     pose = mean_of(policy, "observation.state", len(JOINTS)) if "state" in without else None
     pictures = mean_pictures(policy) if "images" in without else None
 
-    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
-        return policy.predict(state if pose is None else pose, images if pictures is None else pictures)
+    def predict(
+        state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]], before: Sequence[Seen] = ()
+    ) -> Prediction:
+        earlier = [hidden(*seen) for seen in before]
+        return policy.predict(*hidden(state, images), earlier)
+
+    def hidden(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Seen:
+        return Seen(state if pose is None else pose, images if pictures is None else pictures)
 
     return predict
 
 
-def mean_pictures(policy: ActPolicy) -> dict[str, NDArray[np.uint8]]:
+def mean_pictures(policy: LoadedPolicy) -> dict[str, NDArray[np.uint8]]:
     """Camera -> (height, width, 3) of one colour: the mean in the training data. Raises as `mean_of`."""
     config: Any = policy.policy.config
     # statistics have the policy's own names, cameras those before its preprocessor renames them
@@ -160,7 +168,7 @@ def mean_pictures(policy: ActPolicy) -> dict[str, NDArray[np.uint8]]:
     }
 
 
-def mean_of(policy: ActPolicy, feature: str, size: int) -> NDArray[np.float64]:
+def mean_of(policy: LoadedPolicy, feature: str, size: int) -> NDArray[np.float64]:
     """(size,) the feature's mean in the training data. Raises `ConfigError` where the checkpoint has none."""
     config: Any = policy.policy.config
     for step in steps_of(read_processors(policy.path, config, "cpu")[0], NormalizerProcessorStep):

@@ -1,6 +1,6 @@
 """Policies by name: what `--policies` says, checked and hashed, and what drives an attempt in its place.
 
-    baseline=outputs/baseline            a checkpoint of LeRobot's ACT or of a plugin's subclass of it
+    baseline=outputs/baseline            a checkpoint of a policy of LeRobot (`checkpoint/types.py`)
     baseline:2=outputs/baseline-seed2    the same variant of a study with another training seed
     blind=outputs/baseline@no-images     a control: the checkpoint, shown its mean picture in place of what there is
     deaf=outputs/baseline@no-state       a control: told its mean pose in place of where the arm is
@@ -37,7 +37,8 @@ from so101_policy.dataset_check.numbers import MOST_JOINT
 from so101_policy.errors import CheckpointError, first_line
 from so101_policy.files.plain_data import parse_json
 from so101_policy.files.typed_data import typed
-from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.any_policy import load_policy
+from so101_policy.inference.loaded import LoadedPolicy
 from so101_policy.registration.files import camera_of
 from so101_policy.units import LikelyUnits, Units, likely_units
 from so101_robot import demo
@@ -85,6 +86,8 @@ class PolicySpec:
     """The same of the recordings, where its pictures are scaled from these."""
     units: str = Units.DEGREES
     """Of its joints."""
+    task: str = ""
+    """In words, as it is told."""
 
     @property
     def variant(self) -> str:
@@ -95,6 +98,7 @@ class PolicySpec:
     def identity(self) -> dict[str, Any]:
         """What must stay the same from one sitting to the next; paths may change."""
         units = {} if self.units == Units.DEGREES else {"units": self.units}  # runs of before know no others
+        task = {"task": self.task} if self.task else {}
         return {
             "kind": self.kind,
             "sha256": self.sha256,
@@ -102,6 +106,7 @@ class PolicySpec:
             "without": list(self.without),
             "fps": self.fps,
             **units,
+            **task,
         }
 
     @staticmethod
@@ -114,7 +119,7 @@ class PolicySpec:
 
 
 def parse_policies(
-    texts: Sequence[str], fps: float | None = None, use_degrees: bool | None = None
+    texts: Sequence[str], fps: float | None = None, use_degrees: bool | None = None, task: str = ""
 ) -> tuple[PolicySpec, ...]:
     """All of `--policies`.
 
@@ -122,12 +127,13 @@ def parse_policies(
         texts: see above.
         fps: rate of checkpoints that do not say theirs; None: looked up, or refused.
         use_degrees: units of checkpoints that do not say theirs; None: degrees, unless statistics speak against it.
+        task: in words, for policies that are told theirs.
 
     Raises:
         ConfigError: no policy, a name that is no name, or two of one name.
         CheckpointError: a checkpoint that cannot be used.
     """
-    specs = tuple(parse_policy(text, fps, use_degrees) for text in texts)
+    specs = tuple(parse_policy(text, fps, use_degrees, task) for text in texts)
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -140,7 +146,9 @@ def parse_policies(
     return specs
 
 
-def parse_policy(text: str, fps: float | None = None, use_degrees: bool | None = None) -> PolicySpec:
+def parse_policy(
+    text: str, fps: float | None = None, use_degrees: bool | None = None, task: str = ""
+) -> PolicySpec:
     """One of `--policies`. Raises as `parse_policies`."""
     name, equals, value = text.partition("=")
     value = value if equals else name
@@ -170,7 +178,7 @@ def parse_policy(text: str, fps: float | None = None, use_degrees: bool | None =
         return _recording(name, Path(path).expanduser())
     if path.startswith(demo.PREFIX):
         path = str(_shipped(path.removeprefix(demo.PREFIX)))
-    return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps, use_degrees)
+    return _checkpoint(name, path, tuple(WITHOUT[word] for word in hidden), fps, use_degrees, task)
 
 
 def _shipped(name: str) -> Path:
@@ -192,9 +200,9 @@ def _recording(name: str, path: Path) -> PolicySpec:
 
 
 def _checkpoint(
-    name: str, path: str, without: tuple[str, ...], fps: float | None, use_degrees: bool | None
+    name: str, path: str, without: tuple[str, ...], fps: float | None, use_degrees: bool | None, task: str
 ) -> PolicySpec:
-    policy = ActPolicy.load(path)
+    policy = load_policy(path, task=task)
     units = policy.trained_on.units or compose.units_of(policy, use_degrees, "--use_degrees")
     try:
         rate = compose.rate_of(policy, fps, None, "--fps")
@@ -213,6 +221,7 @@ def _checkpoint(
         policy.cameras,
         policy.recorded,
         units or Units.DEGREES,
+        task if policy.language else "",
     )
     check_rate(spec.fps)
     if misfits := [*_misfits(policy)] or [*_doubts(policy, units)]:
@@ -220,14 +229,14 @@ def _checkpoint(
     return spec
 
 
-def _doubts(policy: ActPolicy, units: Units | None) -> Iterator[str]:
+def _doubts(policy: LoadedPolicy, units: Units | None) -> Iterator[str]:
     """Statistics with which `so101-run` would not drive an arm."""
     for finding in check_statistics(read_statistics(policy.path), units):
         if finding.level is Level.STOP:
             yield finding.text.replace(FLAG, "--use_degrees")
 
 
-def _misfits(policy: ActPolicy) -> Iterator[str]:
+def _misfits(policy: LoadedPolicy) -> Iterator[str]:
     config: Any = policy.policy.config
     sizes = {len(policy.joints)} | (
         {config.robot_state_feature.shape[0]} if config.robot_state_feature else set()

@@ -8,22 +8,25 @@ only to overwrite them, and answers a damaged file with a stack trace.
 
 import contextlib
 import io
-import os
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import draccus
 import torch
 from draccus.utils import DraccusException
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import get_policy_class
-from lerobot.processor import PolicyAction, PolicyProcessorPipeline, ProcessorStep
+from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.processor import (
+    AbsoluteActionsProcessorStep,
+    PolicyAction,
+    PolicyProcessorPipeline,
+    ProcessorStep,
+    RelativeActionsProcessorStep,
+)
 from lerobot.processor.converters import (
     batch_to_transition,
     policy_action_to_transition,
@@ -35,6 +38,7 @@ from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from so101_policy.checkpoint import types
 from so101_policy.checkpoint.backgrounds import read_backgrounds
 from so101_policy.checkpoint.fields import objections
 from so101_policy.checkpoint.folder import (
@@ -53,7 +57,6 @@ from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, r
 from so101_policy.checkpoint.trained_on import read_trained_on
 from so101_policy.errors import CheckpointError, first_line, printable, shown
 from so101_policy.files.plain_data import Plain
-from so101_policy.registration.files import name_of
 
 Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 """LeRobot's: a raw observation -> normalised, a batch of one, on the policy's device."""
@@ -61,37 +64,11 @@ Preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]]
 Postprocessor = PolicyProcessorPipeline[PolicyAction, PolicyAction]
 """LeRobot's: normalised actions -> the robot's units, on the processor."""
 
-LAST = "last"
-"""LeRobot's link to the newest checkpoint."""
-PLACES_IN_FOLDER = (
-    "",
-    "pretrained_model",
-    f"{LAST}/pretrained_model",
-    f"checkpoints/{LAST}/pretrained_model",
-)
-"""Where in a folder a checkpoint may be: itself, a step's, checkpoints/, what `lerobot-train` writes."""
-
 SCHEDULES = "attention_regularizer."
 """Of the names of what the regularizer keeps between steps of training."""
 
 NO_MODEL = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
 """What building a model ends in where its configuration contradicts itself. (NotImplementedError is a RuntimeError.)"""
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The folder with config.json that `path` means: that folder, one inside it, or a hub id `user/name`.
-
-    Raises:
-        CheckpointError: nothing is there; names what is nearest.
-    """
-    given = Path(path).expanduser()
-    if given.is_file():
-        given = given.parent
-    if given.is_dir():
-        return _checkpoint_inside(given)
-    if _may_be_hub_id(path):
-        return _from_hub(str(path))
-    raise CheckpointError(f"there is no checkpoint {given}{_nearest(given)}")
 
 
 def check_device(device: str) -> None:
@@ -105,16 +82,20 @@ def check_device(device: str) -> None:
         raise CheckpointError(f"device {device!r} is not available; {_devices()}")
 
 
-def look_at(folder: Path) -> dict[str, Any]:
+def look_at(folder: Path, act_only: bool = True) -> dict[str, Any]:
     """All that can be found out about a checkpoint without loading it; returns the fields of its configuration.
 
     For callers that hand the folder to LeRobot. What this module reads, it has looked at.
+
+    Args:
+        folder: of the checkpoint.
+        act_only: whether another type than ACT is refused.
 
     Raises:
         CheckpointError: see `fields`, `steps`, `scaling`, `trained_on` and `backgrounds`.
     """
     look_at_files(folder)
-    fields = read_fields(folder)
+    fields = read_fields(folder, act_only)
     read_trained_on(folder, fields)
     read_backgrounds(folder)
     for name in PROCESSORS:
@@ -122,8 +103,9 @@ def look_at(folder: Path) -> dict[str, Any]:
     return fields
 
 
-def read_fields(folder: Path) -> dict[str, Any]:
-    """config.json, of an ACT or of a plugin's subclass of it, every field found right by itself.
+def read_fields(folder: Path, act_only: bool = True) -> dict[str, Any]:
+    """config.json, every field found right by itself: of an ACT or of a plugin's subclass of it or, unless `act_only`,
+    of another type (`types.py`).
 
     Raises:
         CheckpointError: names the fields that are not, and what is expected.
@@ -131,19 +113,40 @@ def read_fields(folder: Path) -> dict[str, Any]:
     path = file_in(folder, CONFIG)
     fields = read_json(path)
     kind = fields.get("type")
-    _check_type(folder, kind)
-    if found := objections(fields):
+    is_act = _check_type(folder, kind, act_only)
+    if found := objections(fields) if is_act else types.objections(fields):
         more = f" (and {len(found) - MOST_NAMED} more)" if len(found) > MOST_NAMED else ""
         raise CheckpointError(f"{path}: {'; '.join(found[:MOST_NAMED])}{more}")
     return fields
 
 
+def is_act(folder: Path) -> bool:
+    """Whether it is a checkpoint of ACT or of a subclass of it. Raises CheckpointError for what cannot be played."""
+    return _check_type(folder, read_json(file_in(folder, CONFIG)).get("type"), act_only=False)
+
+
 def read_config(folder: Path, device: str) -> ACTConfig:
     """The policy's configuration, of ACT or of a plugin's subclass of it, set to `device`."""
-    fields = read_fields(folder)
+    return cast(ACTConfig, _decoded(folder, read_fields(folder), device))
+
+
+def read_any_config(folder: Path, device: str) -> PreTrainedConfig:
+    """The same of a policy of any type that is played."""
+    fields = read_fields(folder, act_only=False)
+    if fields.get("use_peft"):
+        raise CheckpointError(
+            f"{folder} is an adapter (use_peft), not a whole policy: expected one whose adapter was merged into it"
+        )
+    config: Any = _decoded(folder, fields, device)
+    if hasattr(config, "load_vlm_weights"):
+        config.load_vlm_weights = False  # as above
+    return config
+
+
+def _decoded(folder: Path, fields: dict[str, Any], device: str) -> PreTrainedConfig:
     kind = fields.pop("type")
     fields["device"] = device
-    config_class = cast(type[ACTConfig], PreTrainedConfig.get_choice_class(kind))
+    config_class = PreTrainedConfig.get_choice_class(kind)
     try:
         config: Any = draccus.decode(config_class, fields)
         config.validate_features()
@@ -153,22 +156,28 @@ def read_config(folder: Path, device: str) -> ACTConfig:
         ) from error
     if config.action_feature is None:
         raise CheckpointError(f"{folder / CONFIG} has no output {ACTION!r}")
-    config.pretrained_backbone_weights = None  # they are in the file; LeRobot would download them first
+    if hasattr(config, "pretrained_backbone_weights"):
+        config.pretrained_backbone_weights = None  # they are in the file; LeRobot would download them first
     return config
 
 
 def read_weights(folder: Path, config: ACTConfig) -> ACTPolicy:
+    """As `read_any_weights`, of an ACT."""
+    return cast(ACTPolicy, read_any_weights(folder, config))
+
+
+def read_any_weights(folder: Path, config: PreTrainedConfig) -> PreTrainedPolicy:
     """The policy with its weights, every one of them from the file and finite, in eval mode.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, of another size, or not finite; or no model can be built.
     """
     path = file_in(folder, WEIGHTS)
-    policy_class = cast(type[ACTPolicy], get_policy_class(config.type))
+    policy_class = cast(Any, get_policy_class(config.type))
     policy = _without_memory(folder, policy_class, config)
-    check_tensors(path, read_tensors(path), _tensors_of(policy))
+    check_tensors(path, found := read_tensors(path), _expected(policy, found))
     try:
-        if _has_only_weights(policy):
+        if _has_only_weights(policy) and policy.state_dict().keys() == found.keys():
             policy.to_empty(device="cpu")
             policy.load_state_dict(load_file(path))
             policy.to(str(config.device)).eval()
@@ -185,7 +194,9 @@ def read_weights(folder: Path, config: ACTConfig) -> ACTPolicy:
     return policy
 
 
-def read_processors(folder: Path, config: ACTConfig, device: str) -> tuple[Preprocessor, Postprocessor]:
+def read_processors(
+    folder: Path, config: PreTrainedConfig, device: str
+) -> tuple[Preprocessor, Postprocessor]:
     """LeRobot's pre- and postprocessor with the statistics of the dataset, all of them there.
 
     They are built from descriptions that were looked at (`steps.py`), in memory: LeRobot opens no file and looks
@@ -226,6 +237,9 @@ def read_processors(folder: Path, config: ACTConfig, device: str) -> tuple[Prepr
         raise CheckpointError(
             f"the processors of {folder} cannot be read: {printable(first_line(error))}"
         ) from error
+    for relative in steps_of(preprocess, RelativeActionsProcessorStep):
+        for absolute in steps_of(postprocess, AbsoluteActionsProcessorStep):
+            absolute.relative_step = relative  # their files cannot say that they belong together
     return preprocess, postprocess
 
 
@@ -239,7 +253,7 @@ def _reason(error: BaseException) -> str:
     return printable(": ".join(lines))
 
 
-def _sides(config: ACTConfig) -> dict[str, Any]:
+def _sides(config: Any) -> dict[str, Any]:
     """A configuration's features and scaling as its file has them."""
     return {
         "normalization_mapping": {
@@ -263,22 +277,32 @@ def _states(description: Description) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def _without_memory(folder: Path, policy_class: type[ACTPolicy], config: ACTConfig) -> ACTPolicy:
+def _without_memory(folder: Path, policy_class: Any, config: PreTrainedConfig) -> PreTrainedPolicy:
     """A model of this configuration without memory for its numbers, so without random ones that the file replaces."""
     try:
-        with torch.device("meta"):
+        with (
+            torch.device("meta"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # some types print about themselves
             return policy_class(config)
-    except NO_MODEL as error:
+    except (*NO_MODEL, ImportError, OSError) as error:
         raise CheckpointError(
             f"no model can be built from {folder / CONFIG}: {printable(first_line(error))}"
         ) from error
 
 
-def _tensors_of(policy: ACTPolicy) -> dict[str, Tensor]:
-    return {n: Tensor(tuple(x.shape), x.dtype.is_floating_point) for n, x in policy.state_dict().items()}
+def _expected(policy: PreTrainedPolicy, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the file has to hold. A tensor that a model has under two names is saved under one of them."""
+    state = policy.state_dict(keep_vars=True)
+    saved = {id(weight) for name, weight in state.items() if name in found}
+    return {
+        name: Tensor(tuple(weight.shape), weight.dtype.is_floating_point)
+        for name, weight in state.items()
+        if name in found or id(weight) not in saved
+    }
 
 
-def _has_only_weights(policy: ACTPolicy) -> bool:
+def _has_only_weights(policy: PreTrainedPolicy) -> bool:
     """Whether the file fills all of a model that was built without memory. It does not where numbers are kept aside:
     in a buffer that is not saved, or in an attribute, as LeRobot's temporal ensembling does."""
     saved = policy.state_dict().keys()
@@ -289,7 +313,7 @@ def _has_only_weights(policy: ACTPolicy) -> bool:
     return not any(isinstance(value, torch.Tensor) and value.is_meta for value in kept)
 
 
-def _acting(policy: ACTPolicy) -> dict[str, torch.Tensor]:
+def _acting(policy: PreTrainedPolicy) -> dict[str, torch.Tensor]:
     """The weights that decide about actions. (A schedule of training begins at infinity.)"""
     return {name: weight for name, weight in policy.state_dict().items() if not name.startswith(SCHEDULES)}
 
@@ -307,64 +331,6 @@ def steps_of[S: ProcessorStep](pipeline: Preprocessor | Postprocessor, kind: typ
     return [step for step in pipeline.steps if isinstance(step, kind)]
 
 
-def _checkpoint_inside(given: Path) -> Path:
-    candidates = [given / place for place in PLACES_IN_FOLDER]
-    for steps in (given, given / "checkpoints"):  # without `last`: the highest step, 000500/pretrained_model
-        numbered = sorted((p for p in _children(steps) if p.name.isdecimal()), key=lambda p: -int(p.name))
-        candidates += [p / "pretrained_model" for p in numbered]
-    for link in (given / LAST, given / "checkpoints" / LAST):
-        if (
-            link.is_symlink() and not (link / "pretrained_model" / CONFIG).is_file()
-        ):  # another one would be a guess
-            raise CheckpointError(
-                f"{link} leads to {printable(os.readlink(link))}, where there is no checkpoint; name one by its step, "
-                f"{link.parent} holds {_list(_children(link.parent))}"
-            )
-    for folder in candidates:
-        if (folder / CONFIG).is_file():
-            return folder
-    raise CheckpointError(
-        f"no checkpoint in {given}: looked for {CONFIG} there, in pretrained_model and in checkpoints/last; "
-        f"the folder holds {_list(_children(given))}"
-    )
-
-
-def _children(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _list(paths: Sequence[Path], most: int = 8) -> str:
-    names = sorted(path.name for path in paths)
-    return ", ".join(names[:most] + ["..."] * (len(names) > most)) or "nothing"
-
-
-def _nearest(path: Path) -> str:
-    """What a person may have meant: like-named neighbours in the last folder of `path` that exists."""
-    missing = path.absolute()
-    while not missing.parent.is_dir():
-        missing = missing.parent
-    neighbours = [p for p in _children(missing.parent) if not p.name.startswith(".")]
-    if close := get_close_matches(missing.name, [p.name for p in neighbours], n=3, cutoff=0.5):
-        return "; did you mean " + " or ".join(str(missing.parent / name) for name in close) + "?"
-    return f"; {missing.parent} holds {_list(neighbours)}"
-
-
-def _may_be_hub_id(path: str | Path) -> bool:
-    """`user/name`, where no local folder `user` suggests a slip in a path instead."""
-    user, _, name = str(path).partition("/")
-    return bool(user and name) and "/" not in name and user[0] not in ".~" and not Path(user).exists()
-
-
-def _from_hub(repo_id: str) -> Path:
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors", name_of("*")]))
-    except (OSError, HFValidationError) as error:  # the hub's other errors derive from OSError
-        raise CheckpointError(
-            f"there is no folder {repo_id}, and the hub id {repo_id} is not in the local cache and could not be "
-            f"downloaded: {first_line(error)}"
-        ) from error
-
-
 def _devices() -> str:
     found = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     found += ["mps"] if torch.backends.mps.is_available() else []
@@ -372,24 +338,30 @@ def _devices() -> str:
     return f"this machine has {', '.join(found)}"
 
 
-def _check_type(folder: Path, kind: Plain) -> None:
+def _check_type(folder: Path, kind: Plain, act_only: bool) -> bool:
+    """Whether it is an ACT; raises CheckpointError for a type that cannot be played here, or is none."""
     if kind is not None and not isinstance(kind, str):
         raise CheckpointError(
             f"{folder / CONFIG}: type is {shown(kind)}, expected the name of a policy's type"
         )
+    about, what = types.type_of(kind), f"{folder} is a checkpoint of type {shown(kind)}"
     if kind not in PreTrainedConfig.get_known_choices():
         register_third_party_plugins()
     if kind is None or kind not in PreTrainedConfig.get_known_choices():
         raise CheckpointError(
-            f"{folder} is a checkpoint of type {shown(kind)}, which neither LeRobot nor an installed plugin knows"
+            f"{what}, which neither LeRobot nor an installed plugin knows; known are {', '.join(types.played())}"
+        )
+    if not act_only and about.refused:
+        raise CheckpointError(f"{what}, which is not played: {about.refused}")
+    if not act_only and (missing := about.missing):
+        raise CheckpointError(
+            f"{what}, which needs {', '.join(about.packages)}; missing: {', '.join(missing)}. "
+            f"pip install 'lerobot[{about.extra}]'"
         )
     try:
         is_act = issubclass(get_policy_class(kind), ACTPolicy)
     except (ImportError, ValueError) as error:  # its own dependencies are not installed: then it is not ACT
-        raise CheckpointError(
-            f"{folder} is a checkpoint of type {shown(kind)}: {first_line(error)}"
-        ) from error
-    if not is_act:
-        raise CheckpointError(
-            f"{folder} is a checkpoint of type {shown(kind)}, not of ACT or a subclass of it"
-        )
+        raise CheckpointError(f"{what}: {first_line(error)}") from error
+    if act_only and not is_act:
+        raise CheckpointError(f"{what}, not of ACT or a subclass of it")
+    return is_act

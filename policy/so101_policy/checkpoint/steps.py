@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from so101_policy.checkpoint.fields import features, is_number, modes
-from so101_policy.checkpoint.folder import POSTPROCESSOR, PREPROCESSOR, file_in
+from so101_policy.checkpoint.folder import CONFIG, POSTPROCESSOR, PREPROCESSOR, file_in
 from so101_policy.checkpoint.plain_json import read_json
+from so101_policy.checkpoint.types import setting_is_plain, type_of
 from so101_policy.errors import CheckpointError, shown
 from so101_policy.files.plain_data import Plain
 
@@ -27,7 +28,8 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     PREPROCESSOR: (RENAME, BATCH, DEVICE, NORMALIZE),
     POSTPROCESSOR: (UNNORMALIZE, DEVICE),
 }
-"""LeRobot's registered names of the steps that its processors of an ACT have. (`regularized_act` has the same.)"""
+"""LeRobot's registered names of the steps that its processors of an ACT have. (`regularized_act` has the same; what
+other types have beside them is in `types.py`.)"""
 
 MOST_EPS = 1e-2
 """Of the normaliser: more would change how an input is scaled."""
@@ -71,14 +73,21 @@ def read_description(folder: Path, file: str) -> Description:
         raise CheckpointError(f"{path} is damaged: its steps are {shown(listed)}, expected a list of steps")
     if not isinstance(data.get("name", ""), str):
         raise CheckpointError(f"{path} is damaged: its name is {shown(data['name'])}, expected a name")
-    steps = tuple(_step(folder, file, step) for step in cast(list[Any], listed))
+    allowed = (*ALLOWED[file], *_more(folder, file))
+    steps = tuple(_step(folder, file, step, allowed) for step in cast(list[Any], listed))
     _check_order(path, [step.name for step in steps], steps)
     raw = {"name": data.get("name", "processor"), "steps": [_as_lerobot_takes_it(step) for step in steps]}
     return Description(raw, steps)
 
 
-def _step(folder: Path, file: str, entry: Plain) -> Step:
-    path, allowed = folder / file, ALLOWED[file]
+def _more(folder: Path, file: str) -> tuple[str, ...]:
+    """Steps that a processor of this type may have beside those of an ACT."""
+    about = type_of(read_json(file_in(folder, CONFIG)).get("type"))
+    return about.before if file == PREPROCESSOR else about.after
+
+
+def _step(folder: Path, file: str, entry: Plain, allowed: Sequence[str]) -> Step:
+    path = folder / file
     if not isinstance(entry, dict):
         raise CheckpointError(f"{path} has a step {shown(entry)}, expected a registry_name and a config")
     step = cast(dict[str, Any], entry)
@@ -114,7 +123,11 @@ def _step(folder: Path, file: str, entry: Plain) -> Step:
 
 
 def _objections(name: str, config: Mapping[str, Any]) -> Iterator[str]:
-    rules = _SETTINGS[name]
+    if (rules := _SETTINGS.get(name)) is None:  # of a type that is no ACT: LeRobot says what it takes
+        for key, value in config.items():
+            if not setting_is_plain(value):
+                yield f"{shown(key)} is {shown(value)}, expected plain words and numbers"
+        return
     for key in config.keys() - rules.keys():
         yield f"the setting {shown(key)} is not known here; possible: {', '.join(rules) or 'none'}"
     for key, rule in rules.items():

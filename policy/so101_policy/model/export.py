@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from so101_policy.checkpoint.backgrounds import background_files
+from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS, READ, TRAINED_ON, WEIGHTS
-from so101_policy.checkpoint.reader import find_checkpoint, look_at, read_config, read_fields
+from so101_policy.checkpoint.reader import look_at, read_config, read_fields
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.trained_on import find_trained_on, to_json
 from so101_policy.model.configuration_regularized_act import (

@@ -29,7 +29,8 @@ from lerobot.utils.constants import OBS_IMAGES
 from torch import Tensor, nn
 
 from so101_policy.attention.isolation import count_isolated, isolate
-from so101_policy.checkpoint.reader import find_checkpoint, read_config, read_weights
+from so101_policy.checkpoint.find import find_checkpoint
+from so101_policy.checkpoint.reader import read_config, read_weights
 from so101_policy.errors import first_line
 from so101_policy.model.backbones import BACKBONES, GroupNormResNet
 from so101_policy.model.configuration_regularized_act import ModelError, RegularizedACTConfig

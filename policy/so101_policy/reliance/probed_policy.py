@@ -16,7 +16,8 @@ from so101_policy.attention.shares import AttentionProbe
 from so101_policy.checkpoint.reader import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
 from so101_policy.frames.resizing import resize
-from so101_policy.inference.act_policy import ENVIRONMENT, ActPolicy
+from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.loaded import ENVIRONMENT
 from so101_policy.reliance.probes import BATCH, Views, batch_of
 
 

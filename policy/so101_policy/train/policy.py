@@ -17,13 +17,8 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.policies.factory import get_policy_class
 from lerobot.processor import RenameObservationsProcessorStep
 
-from so101_policy.checkpoint.reader import (
-    find_checkpoint,
-    read_config,
-    read_processors,
-    read_weights,
-    steps_of,
-)
+from so101_policy.checkpoint.find import find_checkpoint
+from so101_policy.checkpoint.reader import read_config, read_processors, read_weights, steps_of
 from so101_policy.errors import TrainError
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_fresh_backbone
 from so101_policy.model.modeling_regularized_act import from_act

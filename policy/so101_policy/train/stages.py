@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.reader import find_checkpoint
+from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.look import announce

@@ -1,6 +1,6 @@
 """What a policy is asked and what it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from so101_policy.attention.maps import Maps
     from so101_policy.attention.shares import AttentionShares
-    from so101_policy.inference.act_policy import Prediction
+    from so101_policy.inference.loaded import Prediction
+    from so101_policy.inference.seen import Seen
 
 
 class Observation(NamedTuple):
@@ -20,6 +21,8 @@ class Observation(NamedTuple):
     """(6,) LeRobot units."""
     images: Mapping[str, NDArray[np.uint8]]
     """(h, w, 3) RGB per camera."""
+    before: "Sequence[Seen]" = ()
+    """What was seen before, one action apart, oldest first, for a policy that looks back."""
 
 
 class Inference(NamedTuple):
@@ -36,14 +39,21 @@ class Inference(NamedTuple):
     """What the forward pass took on this machine."""
     maps: "Maps | None" = None
     """Where the policy looked in each camera's picture, if it was loaded to tell."""
+    spread: float | None = None
+    """How far its samples are apart [deg, percent], if it drew several (`so101_policy.inference.loaded`)."""
 
 
 class Predict(Protocol):
-    """`so101_policy.inference.act_policy.ActPolicy.predict`, or anything like it."""
+    """`so101_policy.inference.loaded.LoadedPolicy.predict`, or anything like it."""
 
     def __call__(
-        self, state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]
-    ) -> "Prediction": ...
+        self,
+        state: NDArray[np.float64],
+        images: Mapping[str, NDArray[np.uint8]],
+        before: "Sequence[Seen]" = (),
+    ) -> "Prediction":
+        """`before` is given only where there is something in it."""
+        ...
 
 
 class Worker(Protocol):

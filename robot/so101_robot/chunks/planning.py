@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_robot.chunks.history import LookingBack
 from so101_robot.chunks.inference import Worker
 from so101_robot.chunks.interpolation import Interpolated, ticks_per_action
 from so101_robot.chunks.scheduler import CROSSFADE_S, ChunkMode, Scheduler
@@ -33,6 +34,8 @@ class Playing(NamedTuple):
     ensemble_coefficient: float | None = None
     """Of temporal ensembling; None: the original work's."""
     crossfade_s: float = CROSSFADE_S
+    n_obs_steps: int = 1
+    """Moments that the policy is shown, one action apart."""
 
     @property
     def every(self) -> int:
@@ -62,4 +65,6 @@ def make_scheduler(
         crossfade_s=playing.crossfade_s,
         **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
     )
+    if playing.n_obs_steps > 1:
+        scheduler = LookingBack(scheduler, playing.n_obs_steps)
     return scheduler if every == 1 else Interpolated(scheduler, every, standing)

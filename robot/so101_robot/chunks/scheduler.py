@@ -65,6 +65,8 @@ class Planned(NamedTuple):
     """(6,) the policy's own action, where it is slower than the loop and `action` is a point on the way there."""
     driver: Driver | None = None
     """Who drives; None: nobody can take over, so it is what plays."""
+    wanted: NDArray[np.float64] | None = None
+    """(6,) what the person asked for, where `action` is that with a disturbance: the way back, which is recorded."""
 
     @property
     def by_policy(self) -> bool:

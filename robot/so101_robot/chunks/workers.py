@@ -7,16 +7,12 @@ scheduler in `scheduler.py` decides when to submit.
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from so101_robot.chunks.inference import Inference, Observation, Predict
 from so101_robot.clock import Clock
 from so101_robot.process.realtime import lower_priority
-
-if TYPE_CHECKING:
-    pass
 
 SAME_TIME_S = 1e-6
 """Two instants of a simulated clock closer than this are the same: its ticks are sums of floating-point
@@ -130,11 +126,13 @@ def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
     """
     started = time.perf_counter()
     try:
-        prediction = predict(observation.state, observation.images)
+        before = [observation.before] if observation.before else []
+        prediction = predict(observation.state, observation.images, *before)
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as problem:  # SystemExit, and what generators and tasks are ended by
         raise RuntimeError(f"it raised {type(problem).__name__}({problem})") from problem
     actions = np.asarray(prediction.actions, dtype=np.float64)
     computing_s = time.perf_counter() - started
-    return Inference(actions, prediction.shares, tick, observation.time_s, 0.0, computing_s, prediction.maps)
+    shares, maps, spread = prediction.shares, prediction.maps, prediction.spread
+    return Inference(actions, shares, tick, observation.time_s, 0.0, computing_s, maps, spread)

@@ -5,7 +5,7 @@ as findings of the pre-flight, in the run's log, and as pictures in the run fold
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,8 @@ from so101_robot.preflight.findings import Finding, Level
 from so101_robot.runs.log import CORRECTION
 
 if TYPE_CHECKING:
-    from so101_policy.inference.act_policy import ActPolicy, Prediction
+    from so101_policy.inference.loaded import LoadedPolicy, Prediction
+    from so101_policy.inference.seen import Seen
 
 CHECK = "camera correction"
 """Name of the findings."""
@@ -59,7 +60,7 @@ class Registered(NamedTuple):
 
 
 def register(
-    config: RunConfig, robot: SO101, policy: "ActPolicy", tell: Callable[[str], None] | None = None
+    config: RunConfig, robot: SO101, policy: "LoadedPolicy", tell: Callable[[str], None] | None = None
 ) -> Registered:
     """Look through every camera whose background is known. The drift check of the pre-flight is told what was found.
 
@@ -97,7 +98,7 @@ def register(
     return Registered(corrector, findings, pictures)
 
 
-def find_backgrounds(folder: Path | None, robot: SO101, policy: "ActPolicy") -> dict[str, Background]:
+def find_backgrounds(folder: Path | None, robot: SO101, policy: "LoadedPolicy") -> dict[str, Background]:
     """Camera of the policy -> its background: of the folder, else the checkpoint's, else what is remembered beside the
     servos' calibration. Raises ConfigError."""
     cameras = [name for name in policy.cameras if name in robot.observation_features]
@@ -151,8 +152,11 @@ def corrected(predict: Predict, corrector: Corrector | None) -> Predict:
     if corrector is None:
         return predict
 
-    def put_back(state: NDArray[np.float64], images: Mapping[str, Picture]) -> "Prediction":
-        return predict(state, corrector(images))
+    def put_back(
+        state: NDArray[np.float64], images: Mapping[str, Picture], before: "Sequence[Seen]" = ()
+    ) -> "Prediction":
+        earlier = [seen._replace(images=corrector(seen.images)) for seen in before]
+        return predict(state, corrector(images), *([earlier] if earlier else []))
 
     return put_back
 

@@ -44,7 +44,8 @@ from so101_robot.process.compute_threads import leave_a_core
 from so101_robot.runs.provenance import about_run, sha256_of_file
 
 if TYPE_CHECKING:
-    from so101_policy.inference.act_policy import ActPolicy, Prediction
+    from so101_policy.inference.loaded import LoadedPolicy, Prediction
+    from so101_policy.inference.seen import Seen
 
 MOCK = "mock"
 
@@ -52,9 +53,9 @@ RERUN = Extra("so101_robot.display.rerun", ("rerun",), "'lerobot_policy_so101[vi
 """The viewer; `make_display` alone loads it."""
 
 
-def load_policy(config: RunConfig) -> "ActPolicy":
+def load_policy(config: RunConfig) -> "LoadedPolicy":
     """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
-    from so101_policy.inference.act_policy import ActPolicy  # 2 s, and so101-replay needs no policy
+    from so101_policy.inference.any_policy import load_policy as load  # 2 s, and so101-replay needs no policy
 
     path = config.policy.path
     if path.startswith(demo.PREFIX):
@@ -65,7 +66,16 @@ def load_policy(config: RunConfig) -> "ActPolicy":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     leave_a_core()
     flags, maps = config.policy, config.display != "off"
-    return ActPolicy.load(path, device, config.per_head, flags.engine, maps, flags.precision)
+    return load(
+        path,
+        device,
+        config.per_head,
+        flags.engine,
+        maps,
+        flags.precision,
+        config.task or config.record.task,
+        flags.samples,
+    )
 
 
 def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
@@ -75,7 +85,7 @@ def camera_sizes(robot: SO101) -> dict[str, tuple[int, int]]:
 
 
 def make_scheduler(
-    config: RunConfig, robot: SO101, policy: "ActPolicy", corrector: Corrector | None = None
+    config: RunConfig, robot: SO101, policy: "LoadedPolicy", corrector: Corrector | None = None
 ) -> Scheduler:
     """Scheduler and worker: inline with a stated latency on simulated time, a thread on real time.
 
@@ -97,7 +107,7 @@ def make_scheduler(
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
 
 
-def playing(config: RunConfig, policy: "ActPolicy") -> Playing:
+def playing(config: RunConfig, policy: "LoadedPolicy") -> Playing:
     """How the policy is played. Raises as `policy_fps`."""
     stated_s = config.inference_latency_s
     return Playing(
@@ -108,6 +118,7 @@ def playing(config: RunConfig, policy: "ActPolicy") -> Playing:
         latency_s=MOCK_LATENCY_S if stated_s is None else stated_s,
         ensemble_coefficient=policy.temporal_ensemble_coeff,
         crossfade_s=config.chunks.crossfade_s,
+        n_obs_steps=policy.n_obs_steps,
     )
 
 
@@ -118,7 +129,7 @@ def last_command(robot: SO101) -> NDArray[np.float64]:
     return command
 
 
-def policy_fps(config: RunConfig, policy: "ActPolicy") -> float:
+def policy_fps(config: RunConfig, policy: "LoadedPolicy") -> float:
     """Actions per second: as the checkpoint says, else as the user says, else as the dataset that it names, else as
     many as the ticks that the user asked for.
 
@@ -134,7 +145,7 @@ def policy_fps(config: RunConfig, policy: "ActPolicy") -> float:
     return rate_of(policy, said, config.fps, "--policy.fps")
 
 
-def rate_of(policy: "ActPolicy", said: float | None, instead: float | None, flag: str) -> float:
+def rate_of(policy: "LoadedPolicy", said: float | None, instead: float | None, flag: str) -> float:
     """Actions per second, without a guess.
 
     Args:
@@ -156,7 +167,7 @@ def rate_of(policy: "ActPolicy", said: float | None, instead: float | None, flag
     return rate
 
 
-def units(config: RunConfig, policy: "ActPolicy") -> Units | None:
+def units(config: RunConfig, policy: "LoadedPolicy") -> Units | None:
     """Of the policy's joints: as the checkpoint says, else as the user says; None: not known.
 
     Raises:
@@ -171,7 +182,7 @@ def units(config: RunConfig, policy: "ActPolicy") -> Units | None:
     return found
 
 
-def units_of(policy: "ActPolicy", use_degrees: bool | None, flag: str) -> Units | None:
+def units_of(policy: "LoadedPolicy", use_degrees: bool | None, flag: str) -> Units | None:
     """As `units`, for a flag of that name."""
     known = policy.trained_on.units
     said = None if use_degrees is None else Units.DEGREES if use_degrees else Units.RANGE
@@ -188,21 +199,24 @@ def in_degrees(predict: Predict, units: Units | None, scale: Scale) -> Predict:
     if units is not Units.RANGE:
         return predict
 
-    def converted(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> "Prediction":
-        prediction = predict(scale.to_range(state), images)
+    def converted(
+        state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]], before: "Sequence[Seen]" = ()
+    ) -> "Prediction":
+        earlier = [seen._replace(state=scale.to_range(seen.state)) for seen in before]
+        prediction = predict(scale.to_range(state), images, *([earlier] if earlier else []))
         return prediction._replace(actions=scale.from_range(prediction.actions).astype(np.float32))
 
     return converted
 
 
-def start_pose(policy: "ActPolicy", units: Units | None, scale: Scale) -> list[float] | None:
+def start_pose(policy: "LoadedPolicy", units: Units | None, scale: Scale) -> list[float] | None:
     """Where the policy's demonstrations began, in this arm's degrees, if it says so."""
     if policy.start_pose is None or units is not Units.RANGE:
         return policy.start_pose
     return scale.from_range(policy.start_pose).tolist()
 
 
-def chunk_mode(config: RunConfig, policy: "ActPolicy") -> ChunkMode:
+def chunk_mode(config: RunConfig, policy: "LoadedPolicy") -> ChunkMode:
     """What `--chunks.mode=auto` means for this checkpoint."""
     if config.chunks.mode != "auto":
         return cast(ChunkMode, config.chunks.mode)  # checked by RunConfig
@@ -294,7 +308,7 @@ def with_alarm(config: RunConfig, observers: Sequence[Observer]) -> Observer:
     return WithAttentionAlarm(observers, config.blind)
 
 
-def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
+def title(config: RunConfig, robot: SO101, policy: "LoadedPolicy") -> Title:
     """What the dashboard says of a run of a policy."""
     on_mock = config.robot.port == MOCK
     cameras = ", ".join(f"{name} {width}x{height}" for name, (height, width) in camera_sizes(robot).items())
@@ -306,6 +320,7 @@ def title(config: RunConfig, robot: SO101, policy: "ActPolicy") -> Title:
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
         answers_s=playing(config, policy).latency_s if on_mock else None,
+        no_shares=policy.no_shares,
     )
 
 
@@ -327,7 +342,7 @@ def dashboard(config: RunConfig, title: Title) -> list[Observer]:
     return [Dashboard(title, live=style == "live", picture=config.picture)]
 
 
-def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPolicy") -> dict[str, Any]:
+def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "LoadedPolicy") -> dict[str, Any]:
     """What goes into run.json. Raises ConfigError for a policy whose rate does not go with the loop's."""
     on_mock = config.robot.port == MOCK
     return about_run(
@@ -348,6 +363,8 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "ActPoli
             "scaled_from": {name: [width, height] for name, (height, width) in policy.recorded.items()},
             "device": str(policy.device),
             "engine": policy.engine_name,
+            "n_obs_steps": policy.n_obs_steps,
+            "task": (config.task or config.record.task) if policy.language else None,
             "precision": config.policy.precision,
         },
         calibration=calibration_of(config, robot),

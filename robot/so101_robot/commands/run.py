@@ -162,6 +162,8 @@ def _driven(
         if taking is not None:
             scheduler = taking.scheduler(scheduler, robot, watching.tell_all(shown), stack)
             title = replace(title, chunks=f"{title.chunks} · {taking.hint()}")
+        if title.no_shares:
+            run_log.known["no_shares"] = title.no_shares
         if title.answers_s is not None:
             run_log.known["answers_take_s"] = title.answers_s  # simulated: not measured
         if page is not None:

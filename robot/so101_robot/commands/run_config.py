@@ -48,6 +48,9 @@ class PolicyFlags:
     off is measured and said, and refused above 1."""
     n_action_steps: int | None = None
     """Actions of a chunk that are played; null: as the checkpoint says."""
+    samples: int = 1
+    """Answers that a policy which draws them (diffusion, SmolVLA and the like) draws at once; the first is played, and
+    the dashboard shows how far they are apart."""
     fps: float | None = None
     """Actions per second: the fps of the recordings that it was trained on; null: as the checkpoint says or its
     dataset, else as --fps says, else it is not played."""
@@ -116,6 +119,8 @@ class RunConfig:
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     blind: AttentionAlarmConfig = field(default_factory=AttentionAlarmConfig)
+    task: str = ""
+    """The task in words, for a policy that is told it (SmolVLA, pi0 and the like); empty: as --record.task."""
     fps: float | None = None
     """Ticks per second, up to 200: a whole multiple of the policy's actions per second; between these the arm follows
     the straight line. null: 30."""
@@ -187,6 +192,7 @@ class RunConfig:
             )
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
+        _in_range("--policy.samples", self.policy.samples, 1, 256)
         if self.policy.fps is not None:
             _in_range("--policy.fps", self.policy.fps, 0.1, MOST_HZ)
 

@@ -9,6 +9,7 @@ ordinary end.
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,13 +30,15 @@ from so101_robot.commands.teleop_config import ASK, AUTO, UNKNOWN, YES, TeleopCo
 from so101_robot.display.view import Title
 from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError
-from so101_robot.leader import lag, ports
+from so101_robot.guard.guard import Guard
+from so101_robot.leader import lag, ports, stage
+from so101_robot.leader.disturbance import Disturbance
 from so101_robot.leader.leader import MOCK_PORT, Leader
 from so101_robot.leader.source import LeaderSource
 from so101_robot.loop.observers import Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Observer
-from so101_robot.message import Message
+from so101_robot.message import Message, Severity
 from so101_robot.preflight import cameras as preflight_cameras
 from so101_robot.preflight.checks import run_checks, servo_checks
 from so101_robot.preflight.findings import Finding
@@ -110,11 +113,16 @@ def _driven(
         look_first(findings(config, robot, leader), folder)
         assert robot.guard is not None  # since connect
         let_go = leader.free()
-        source = LeaderSource(leader, robot.guard, robot.clock, told)
+        disturbance = Disturbance(robot.guard, seed_of(config)) if config.record.disturb else None
+        source = LeaderSource(leader, robot.guard, robot.clock, told, disturbance)
         caught_up.append(lambda: source.caught_up)
         shown += [run_log, *_displays(config, run, robot, folder, page)]
         if let_go:
             told(Message(f"the leader was under torque and was let go: {', '.join(let_go)}"))
+        if recorder is not None:
+            recorder.stage = stage_of(config, source, robot.guard, told, disturbance)
+        if disturbance is not None:
+            told(Message(stage.in_words(config.record.disturb), Severity.WARNING))
         if recorder is not None and keys.available:
             told(Message(KEYS_IN_WORDS))
         stack.enter_context(keys)
@@ -208,6 +216,33 @@ def make_recorder(
         stop.finish,
         known,
     )
+
+
+def stage_of(
+    config: TeleopConfig,
+    source: LeaderSource,
+    guard: Guard,
+    tell: Callable[[Message], None],
+    disturbance: Disturbance | None,
+) -> stage.Stage | None:
+    """Where episodes begin and whether they are disturbed; None: where the arm is, and they are not."""
+    wanted = config.record
+    if disturbance is None and not wanted.random_start:
+        return None
+    return stage.Stage(
+        source,
+        guard,
+        tell,
+        disturbance=disturbance,
+        disturb=wanted.disturb,
+        random_start=wanted.random_start,
+        seed=seed_of(config),
+    )
+
+
+def seed_of(config: TeleopConfig) -> int:
+    """Of wobbles and random starts: another one each time, but of a simulated arm."""
+    return config.robot.mock.seed if config.robot.port == MOCK_PORT else time.time_ns()
 
 
 def _closed(recorder: EpisodeRecorder) -> None:

@@ -123,6 +123,7 @@ class Following:
             view,
             latency_ms=inference.latency_s * 1e3,
             shares=inference.shares,
+            spread=inference.spread,
             maps=view.maps if inference.maps is None else inference.maps,
             chunk_length=len(inference.actions),
         )

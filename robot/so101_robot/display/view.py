@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,8 @@ class Title:
     """What plays, where no policy is asked."""
     answers_s: float | None = None
     """In simulated time: how long an answer takes by setting; None: time is real."""
+    no_shares: str = ""
+    """Why the policy's answers have no attention shares; empty: they have."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class View:
     changed: int = 0
     """Ticks on which the guard changed the action."""
     shares: "AttentionShares | None" = None
+    spread: float | None = None
+    """Of the newest inference's samples [deg, percent]."""
     maps: "Maps | None" = None
     """Where the policy looked last, if it was loaded to tell."""
     chunk_length: int = 0
@@ -269,7 +274,7 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     bar_width = max(10, width - 7 - 8 - 2)
     if view.shares is None:
-        grid.add_row("", Text(waiting(view.title), style=QUIET), "")
+        grid.add_row("", Text(instead(view), style=QUIET), "")
     else:
         for name, share, base_rate, style in share_rows(view.shares):
             grid.add_row(name, bar(share, base_rate, bar_width, style), Text(f"{share:.1%}", style=style))
@@ -279,6 +284,19 @@ def _attention(view: View, width: int, low: bool = False) -> RenderableType:
             grid.add_row("spread", shown, Text(spread, style=QUIET))
     grid.add_row("chunk", _chunk_bar(view, bar_width), Text(_chunk_text(view), style=QUIET))
     return grid if low and view.blind is None else Group(grid, _legend(view.blind))
+
+
+def instead(view: View) -> str:
+    """Instead of shares, in one line."""
+    if view.latency_ms is None or not view.title.no_shares:
+        return waiting(view.title)
+    planned = None if view.tick is None else view.tick.planned
+    known = [f"answered in {view.latency_ms:.0f} ms"]
+    if planned is not None and isfinite(planned.age_s):
+        known.append(f"acts on what it saw {planned.age_s:.2f} s ago")
+    if view.spread is not None:
+        known.append(f"samples {view.spread:.1f} deg apart")
+    return f"{', '.join(known)} ({view.title.no_shares})"
 
 
 def waiting(title: Title) -> str:

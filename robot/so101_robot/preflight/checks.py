@@ -87,7 +87,7 @@ def preflight(
 
     Args:
         robot: connected.
-        policy: `so101_policy.inference.act_policy.ActPolicy`, or what looks like one.
+        policy: `so101_policy.inference.loaded.LoadedPolicy`, or what looks like one.
         skip: see `PreflightConfig`.
         units: of the policy's joints; None: not known, so taken for degrees.
         colours: camera -> mean colour of the pictures that the policy was trained on, as far as it is known.

@@ -39,7 +39,7 @@ ROUNDING = 1e-3
 
 
 class Policy(Protocol):
-    """What is asked of a policy; `so101_policy.inference.act_policy.ActPolicy` is one."""
+    """What is asked of a policy; `so101_policy.inference.loaded.LoadedPolicy` is one."""
 
     @property
     def path(self) -> Path: ...

@@ -2,7 +2,8 @@
 sent.
 
 An action here is the goal that the servos were following on that tick: after scheduler and guard, rounded to
-encoder steps. (LeRobot stores what the policy wanted.) Names, order and units are those of LeRobot's SO-101
+encoder steps. (LeRobot stores what the policy wanted.) Where a follower is disturbed on purpose, it is what the person
+asked for instead, which is the way back (`leader.disturbance`). Names, order and units are those of LeRobot's SO-101
 recordings, so the dataset trains and merges like one of them. LeRobot's time stamps are tick / fps by
 definition; when the ticks really were is in the run's `ticks.jsonl`. Where somebody says whether the episode
 succeeded, its last frame says so in LeRobot's columns `next.success` and `next.reward`.
@@ -22,6 +23,7 @@ import numpy as np
 from datasets.utils.logging import disable_progress_bar
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
+from numpy.typing import NDArray
 
 from so101_policy.dataset_check.look import look, require
 from so101_policy.errors import first_line, one_line
@@ -145,7 +147,7 @@ class DatasetRecorder:
         self._whole = False
         self._store_last(success=False)
         self._last = {
-            "action": tick.goal.astype(np.float32),
+            "action": _action(tick, tick.goal).astype(np.float32),
             "observation.state": np.asarray(tick.state.position, np.float32),
             **{f"observation.images.{name}": image.image for name, image in tick.frames.items()},
             "task": self._task,
@@ -191,6 +193,13 @@ class DatasetRecorder:
             self._dataset.finalize()
         if self._created:
             shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _action(tick: Tick, goal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(6,) what is stored as the tick's action."""
+    if tick.sent is None or tick.planned is None or tick.planned.wanted is None:
+        return goal
+    return tick.planned.wanted
 
 
 def _hush_helpers() -> None:

@@ -213,6 +213,8 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
         record["chunk"] = chunk
         if tick.planned.driver is not None:
             record["driver"] = tick.planned.driver
+        if tick.planned.wanted is not None:
+            record["wanted"] = _numbers(tick.planned.wanted, 3)
         if tick.planned.inference is not None:
             record["inference"] = _inference_record(tick.planned.inference)
     if not tick.state.answered.all():
@@ -231,7 +233,8 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
 
 
 def _inference_record(inference: Inference) -> dict[str, Any]:
-    return {
+    spread = {} if inference.spread is None else {"spread": _number(inference.spread, 3)}
+    return spread | {
         "observed_tick": inference.observed_tick,
         "latency_ms": _number(inference.latency_s * 1e3, 3),
         "compute_ms": _number(inference.compute_s * 1e3, 3),

@@ -58,6 +58,7 @@ class _Driving:
         self._stages: dict[str, list[float]] = {}
         self._latencies: list[float] = []
         self._shares: list[Record] = []
+        self._spreads: list[float] = []
         self._counts: Counter[str] = Counter()
         self._stops: Counter[str] = Counter()
         self._changes: dict[str, Counter[str]] = {}
@@ -85,6 +86,8 @@ class _Driving:
         self._counts["faults"] += "fault" in record
         if (inference := record.get("inference")) is not None:
             self._latencies.append(inference["latency_ms"])
+            if "spread" in inference:
+                self._spreads.append(inference["spread"])
             if inference["shares"] is not None:
                 self._shares.append(inference["shares"])
         if isinstance(guard := record["guard"], Mapping):
@@ -100,7 +103,8 @@ class _Driving:
 
     def figures(self) -> dict[str, Any]:
         duration_s = self._duration_s
-        return {
+        spread = {"spread": percentiles(self._spreads)} if self._spreads else {}
+        return spread | {
             "ticks": len(self.times),
             "duration_s": _round(duration_s, 3),
             "wall_s": _round(self._wall_s, 3),
@@ -277,6 +281,10 @@ def _work(summary: Summary) -> Iterator[str]:
 
 def _attention(summary: Summary) -> Iterator[str]:
     """Where the policy looked, altogether and in parts of the run."""
+    if (why := summary.get("no_shares")) is not None:
+        yield f"no shares of attention: {why}"
+    if (spread := summary.get("spread")) is not None:
+        yield f"spread over samples {spread['p50']:.1f} (p99 {spread['p99']:.1f}) degrees"
     if (shares := summary["shares_mean"]) is not None:
         base = shares["uniform"]
         yield "looked at " + ", ".join(

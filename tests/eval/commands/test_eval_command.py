@@ -26,7 +26,8 @@ from so101_eval.evaluation.run_folder import SESSIONS
 from so101_eval.report.media import Films, clip_key, make_media
 from so101_policy.command_line import command_shell
 from so101_policy.command_line.command_shell import INTERRUPTED, WRONG_INPUT
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.loaded import Prediction
 
 MakeAct = Callable[..., Path]
 ASKED = ["--task", "palletize-1", "--episodes", "2", "--num_workers", "1"]

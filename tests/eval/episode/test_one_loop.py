@@ -16,7 +16,8 @@ from so101_eval.evaluation.policy_specs import parse_policy
 from so101_eval.expert.expert import Expert
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.checkpoint.trained_on import TrainedOn
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.loaded import Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands import compose
 from so101_robot.commands.drive import drive, loop_config

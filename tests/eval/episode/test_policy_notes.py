@@ -13,7 +13,7 @@ from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import scheduler
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.attention.shares import AttentionShares
-from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.loaded import Prediction
 from so101_robot.chunks.planning import Playing
 from so101_robot.loop.tick import Tick
 from so101_robot.mock.config import MockConfig

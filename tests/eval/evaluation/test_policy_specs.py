@@ -28,8 +28,9 @@ from so101_eval.evaluation.policy_specs import (
 from so101_eval.palletizing.scene.draw import draw
 from so101_policy.errors import CheckpointError
 from so101_policy.inference import engine
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.inference.graph import EngineError
+from so101_policy.inference.loaded import Prediction
 from so101_robot import demo
 from so101_robot.chunks.inference import Observation
 from so101_robot.mock.config import MockConfig

@@ -15,7 +15,7 @@ from so101_eval.errors import ConfigError
 from so101_eval.real_study.session.contenders import Blinded, Playing, held_back, load
 from so101_eval.real_study.session.control import Control, Controlled
 from so101_eval.real_study.session.sitting import of_study
-from so101_policy.inference.act_policy import Prediction
+from so101_policy.inference.loaded import Prediction
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.chunks.inference import Inference, Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned

@@ -20,7 +20,7 @@ from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
 from safetensors.torch import load_file, save_file
 
 from so101_policy import ActPolicy, CheckpointError, PolicyError
-from so101_policy.inference.act_policy import SO101_JOINTS
+from so101_policy.names import SO101_JOINTS
 
 CAMERAS = {"front": (32, 64), "wrist": (64, 64)}
 CHUNK = 5

@@ -16,7 +16,7 @@ from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
 from so101_policy.cli import RELIANCE
-from so101_policy.inference.act_policy import SO101_JOINTS
+from so101_policy.names import SO101_JOINTS
 from so101_policy.reliance.command import named_paths, parser
 from so101_policy.reliance.frames import chosen_episodes, pick_frames
 from so101_policy.reliance.intervals import Estimate

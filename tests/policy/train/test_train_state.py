@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from so101_policy.checkpoint.reader import find_checkpoint
+from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.checkpoint.tensors import system_error
 from so101_policy.checkpoint.training_state import check_schedule
 from so101_policy.cli import TRAIN

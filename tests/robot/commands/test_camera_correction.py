@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moved_pictures import TextureBench
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.loaded import Prediction
 from so101_policy.registration.background import Background, sharpness
 from so101_policy.registration.files import (
     REMEMBERED,

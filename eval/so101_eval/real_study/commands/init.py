@@ -17,7 +17,7 @@ from so101_eval.real_study.rule.planning import POWER, Planned, power_of, propos
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK
 from so101_policy.command_line.console import Console
-from so101_policy.inference.act_policy import ActPolicy
+from so101_policy.inference.any_policy import load_policy
 from so101_robot.joints import JOINTS
 
 EXAMPLES = """
@@ -128,7 +128,11 @@ def sentence(planned: Planned, difference: float, primary: str, policies: int) -
 def _start_pose(specs: Sequence[PolicySpec]) -> list[float]:
     """Of the first checkpoint that says where its demonstrations began. Raises `ConfigError`."""
     for spec in specs:
-        if spec.kind == "act" and spec.path is not None and (pose := ActPolicy.load(spec.path).start_pose):
+        if (
+            spec.kind == "act"
+            and spec.path is not None
+            and (pose := load_policy(spec.path, task=spec.task).start_pose)
+        ):
             return pose
     raise ConfigError(
         "no checkpoint says where its demonstrations began: give --start_pose, five angles and the gripper's percent"

@@ -20,7 +20,9 @@ from so101_eval.episode.scripted import Scripted
 from so101_eval.errors import ConfigError
 from so101_eval.evaluation.loaded_policies import Replaying, hiding
 from so101_eval.evaluation.policy_specs import PolicySpec, read_recording
-from so101_policy.inference.act_policy import ActPolicy, Prediction
+from so101_policy.inference.any_policy import load_policy
+from so101_policy.inference.loaded import Prediction
+from so101_policy.inference.seen import Seen
 from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.chunks import planning
@@ -124,7 +126,7 @@ class Acting:
         device = config.policy.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._policy = ActPolicy.load(spec.path, device, engine=config.policy.engine)
+        self._policy = load_policy(spec.path, device, engine=config.policy.engine, task=spec.task)
         if self._policy.sha256 != spec.sha256:
             raise ConfigError(
                 f"{spec.name}: the weights in {spec.path} are others than when the study was made "
@@ -161,9 +163,11 @@ class Acting:
 def held_back(predict: Predict, least_s: float) -> Predict:
     """The same answers, none sooner than `least_s` after it was asked for."""
 
-    def waits(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Prediction:
+    def waits(
+        state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]], before: Sequence[Seen] = ()
+    ) -> Prediction:
         started = time.perf_counter()
-        prediction = predict(state, images)
+        prediction = predict(state, images, *([before] if before else []))
         left_s = least_s - (time.perf_counter() - started)
         if left_s > 0:
             time.sleep(left_s)

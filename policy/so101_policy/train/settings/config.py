@@ -17,7 +17,8 @@ from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
 from so101_policy.checkpoint.fields import objections_to_settings
-from so101_policy.checkpoint.reader import find_checkpoint, look_at
+from so101_policy.checkpoint.find import find_checkpoint
+from so101_policy.checkpoint.reader import look_at
 from so101_policy.errors import TrainError
 from so101_policy.frames.corrections import ALL, USES
 from so101_policy.frames.dataset import video_backend

@@ -19,7 +19,8 @@ from draccus.wrappers import docstring
 from lerobot.configs import parser
 from lerobot.policies.act.configuration_act import ACTConfig
 
-from so101_policy.checkpoint.reader import check_device, find_checkpoint
+from so101_policy.checkpoint.find import find_checkpoint
+from so101_policy.checkpoint.reader import check_device
 from so101_policy.cli import TRAIN
 from so101_policy.command_line.command_flags import flags_in, nearest
 from so101_policy.errors import CheckpointError, PolicyError, TrainError, printable

@@ -14,9 +14,9 @@ from typing import Any, cast
 from lerobot.configs.default import EvalConfig
 from lerobot.configs.train import TrainPipelineConfig
 
+from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.checkpoint.plain_json import read_json
-from so101_policy.checkpoint.reader import find_checkpoint
 from so101_policy.errors import TrainError, first_line
 from so101_policy.files.plain_data import parse_yaml, read_text
 from so101_policy.lerobot_compat import version

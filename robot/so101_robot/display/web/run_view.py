@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from so101_robot.display.following import SMOOTHING
 from so101_robot.display.style import BAD, GOOD, QUIET, WARN, fault_style, headline
-from so101_robot.display.view import LAGGING, View, error_texts, figures, share_rows
+from so101_robot.display.view import LAGGING, View, error_texts, figures, instead, share_rows
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.message import Severity
 
@@ -48,6 +48,7 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
         "figures": [*figures(view), ("chunks", view.title.chunks)],
         "counters": [[name, count] for name, count in counts if count],
         "shares": _shares(view),
+        "instead": instead(view) if view.shares is None else "",
         "spread": None if view.shares is None else number(view.shares.entropy, 3),
         "blind": None if view.blind is None else [view.blind.share, view.blind.for_s, view.blind.uniform],
         "chunk": _chunk(view),
