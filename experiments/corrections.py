@@ -82,7 +82,7 @@ class Sizes(NamedTuple):
 TOY = Sizes(seeds=1, demonstrations=2, steps=4, corrected=2, more_steps=2, scenes=2)
 
 SECONDS = {"demonstration": 2.5, "step": 0.067, "corrected": 15.0, "episode": 0.6}
-"""Of one core: of the study of levers (300 demonstrations 700 s, 9000 steps 600 s); corrected episodes are estimated."""
+"""Of one core: of the study of levers (300 demonstrations 700 s, 9000 steps 600 s); the corrected are estimated."""
 
 
 class Person:
