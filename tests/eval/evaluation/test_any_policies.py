@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from any_policies import untrained_of
+from any_policies import KINDS, untrained_in, untrained_of
 from short_attempts import hurry
 from so101_eval.cli import EVAL
 from so101_eval.evaluation.policy_specs import parse_policies
@@ -32,14 +32,16 @@ def test_a_policy_that_is_told_its_task_is_told_the_text_of_the_command(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_attempt_goes_the_same_way_again_although_the_policy_draws_its_actions(
-    vqbet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    checkpoint = untrained_in(tmp_path, kind)
     hurry(monkeypatch)
 
     def play(out: Path) -> list[tuple[str, str | None]]:
         asked = ["--task", "palletize-1", "--episodes", "2", "--num_workers", "1", "--output_dir", str(out)]
-        assert EVAL.main(["run", "--policies", f"mine={vqbet}", *asked]) == 0
+        assert EVAL.main(["run", "--policies", f"mine={checkpoint}", "--task_text=lift", *asked]) == 0
         records = [json.loads(line) for line in (out / EPISODES).read_text().splitlines()]
         assert all(each["inferences"] > 3 and each["shares"] is None for each in records)
         return [(each["state_hash"], each["exception"]) for each in records]
