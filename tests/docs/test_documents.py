@@ -197,6 +197,24 @@ def test_the_words_of_the_dashboard_are_explained():
     assert [word for word in {*rows, *rates, *columns, *counts} if f"**{word}**" not in page] == []
 
 
+@pytest.mark.slow
+def test_the_code_of_from_python_runs():
+    """What needs no arm: the run in lockstep, an action through the guard, and a configuration of a real arm."""
+    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    lockstep, guarded, real = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lockstep, names)
+    arm = names["arm"]
+    arm.connect()
+    try:
+        exec(guarded, names)
+    finally:
+        arm.disconnect()
+    assert names["sent"]["shoulder_pan.pos"] > 0  # it was at 0, and 10 was asked for
+    exec(real, names)
+    assert names["arm"].config.port == "/dev/ttyACM0"
+
+
 # the site -----
 
 MADE = {"index.md", *(f"reference/api/{package}.md" for package in SOURCES.values())}

@@ -380,7 +380,7 @@ class StopFinder:
         return round(self._known[joint][end] + self._shift[JOINTS.index(joint)])
 
 
-class _NotFoundError(Exception):
+class _NotFoundError(ServoError):
     """This joint has to be done by hand; the message says why."""
 
 

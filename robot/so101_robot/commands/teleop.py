@@ -115,7 +115,7 @@ def _driven(
         assert robot.guard is not None  # since connect
         let_go = leader.free()
         disturbance = Disturbance(robot.guard, seed_of(config)) if config.record.disturb else None
-        source = LeaderSource(leader, robot.guard, robot.clock, told, disturbance)
+        source = LeaderSource(leader, robot.guard, robot.clock, told, disturbance=disturbance)
         caught_up.append(lambda: source.caught_up)
         shown += [run_log, *_displays(config, run, robot, folder, page)]
         if let_go:
