@@ -101,7 +101,7 @@ def test_lerobot_calibrate_calibrates_the_leader_mock_whose_hand_does_what_it_as
         program.send("\r")
         program.expect(pexpect.EOF)
         program.close()
-        assert program.exitstatus == 0
+        assert program.exitstatus == 0, program.before
         found, truth = json.loads((tmp_path / "mine.json").read_text()), arm.call("calibration")
         for joint in JOINTS:
             assert found[joint]["range_max"] - found[joint]["range_min"] == pytest.approx(
