@@ -24,7 +24,9 @@ STEP_RAD = np.radians((2.0, 2.0, 2.0, 2.0, 3.0, 3.0))
 STEP_S = 0.12
 """How long a step takes."""
 
-KEYS_IN_WORDS = f"the hand on the leader: {' '.join(MORE)} one way, {' '.join(LESS)} the other way, for {', '.join(JOINTS)}"
+KEYS_IN_WORDS = (
+    f"the hand on the leader: {' '.join(MORE)} one way, {' '.join(LESS)} the other way, for {', '.join(JOINTS)}"
+)
 
 
 class KeyHand:
