@@ -25,7 +25,7 @@ STEP_S = 0.12
 """How long a step takes."""
 
 KEYS_IN_WORDS = (
-    f"the hand on the leader: {' '.join(MORE)} one way, {' '.join(LESS)} the other way, for {', '.join(JOINTS)}"
+    f"keys move the leader: {' '.join(MORE)} one way, {' '.join(LESS)} the other, for {', '.join(JOINTS)}"
 )
 
 
