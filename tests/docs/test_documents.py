@@ -124,7 +124,7 @@ AS_ELSEWHERE = {"so101-replay": "so101-run", "so101-bench-run": "so101-run"}
 
 def commands_in(text: str) -> list[str]:
     """Command lines in the code of a page: spans, and blocks with their continued lines."""
-    spans = re.findall(r"(?<!`)`(so101-[^`]+)`(?!`)", text)
+    spans = re.findall(r"(?<!`)`(so101-[a-z]+(?:\s[^`]+)?)`(?!`)", text)
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line.partition(" # ")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return spans + [

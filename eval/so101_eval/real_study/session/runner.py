@@ -315,7 +315,10 @@ class Session:
         while True:
             data = self._until("outcome").data
             try:
-                said = {"tags": tags_of(str(data.get("note", ""))), "of": len(self._study.stages)}
+                said: dict[str, Any] = {
+                    "tags": tags_of(str(data.get("note", ""))),
+                    "of": len(self._study.stages),
+                }
                 if trial.ended["why"] == HUMAN:
                     said["why"] = HUMAN
                 outcome = typed(Outcome, {**data, **said, "by": self._state.operator or ""})
