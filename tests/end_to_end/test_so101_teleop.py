@@ -136,6 +136,7 @@ def test_a_leader_that_is_lost_makes_the_arm_hold_and_then_go_home(
     monkeypatch.setattr(grip, "PRESSES", 0.0)  # so that jaws that hold nothing press, too
     monkeypatch.setattr(grip, "STANDS_STEPS_S", 1e9)
     monkeypatch.setattr(grip, "RESTS", 0.0)
+    monkeypatch.setattr(grip, "STEP", 0.0)
     flags = [*MOCKS, "--fps=30", "--duration_s=20", f"--output_dir={tmp_path / 'run'}"]
     config = parse_as(TeleopConfig, normalised(flags))
     arm = MockArm(MockConfig(camera_fps=1, realtime_factor=0), leader=True)
