@@ -96,8 +96,9 @@ def test_lerobot_calibrate_calibrates_the_leader_mock_whose_hand_does_what_it_as
         arm.wait_until_hand_rests()
         program.send("\r")
         program.expect("entire ranges of motion")
-        time.sleep(2.0)
-        arm.wait_until_hand_rests()
+        program.expect(pexpect.TIMEOUT, timeout=2.0)
+        while arm.call("hand_busy"):
+            program.expect(pexpect.TIMEOUT, timeout=0.1)  # read its table, or it waits for whoever reads
         program.send("\r")
         program.expect(pexpect.EOF)
         program.close()
