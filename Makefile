@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-newest test-matrix check format mutants bench faults help-texts docs messages pictures constraints clean
+.PHONY: help run test test-slow test-policies test-newest test-matrix check format mutants bench faults help-texts docs messages pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,6 +25,14 @@ test: .venv/.dev ## the tests, without hardware: most side by side, then those t
 
 test-slow: .venv/.dev ## the tests that take minutes
 	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)
+
+# An environment of its own, because every process that imports LeRobot then starts 15 s later.
+TEST_POLICIES = tests/policy/inference/test_any_policy.py tests/policy/train/test_delegated.py tests/end_to_end/test_any_policy_run.py \
+  tests/eval/evaluation/test_any_policies.py
+
+test-policies: pyproject.toml | $(UV) ## the tests of policies that need LeRobot's extras (diffusion, SmolVLA), in .venv-policies
+	@$(call install,.venv-policies,--constraint constraints.txt --editable ".[policies]" --group dev)
+	.venv-policies/bin/pytest -q --timeout 1800 $(or $(ARGS),$(TEST_POLICIES))
 
 test-newest: pyproject.toml | $(UV) ## the tests again, with the newest versions that pyproject.toml allows, in .venv-newest
 	@$(call install,.venv-newest,--upgrade --editable . --group dev)
@@ -94,15 +102,16 @@ messages: .venv/.dev ## write docs/reference/messages.md again: every message th
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
+	$(BIN)/python docs/pictures/draw_poses.py
 
 constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now: run it after the tests passed with newer ones
-	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs; do \
-	  $(UV) pip freeze --quiet --python $$folder --exclude-editable; done | LC_ALL=C sort -s -u -t= -k1,1; } > .venv/constraints.txt
+	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs .venv-policies; do \
+	  test ! -d $$folder || $(UV) pip freeze --quiet --python $$folder --exclude-editable; done | LC_ALL=C sort -s -u -t= -k1,1; } > .venv/constraints.txt
 	@mv .venv/constraints.txt constraints.txt
 	@touch .venv/.run .venv/.dev
 
 clean: ## remove the environments and the caches; outputs/ (recordings, trainings, reports) stays
-	rm -rf .venv .venv-newest .venv-lerobot .venv-docs site .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-docs .venv-policies .venv-newest .venv-lerobot site .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	@test ! -d outputs || echo "outputs/ is left as it is: it holds what you recorded and trained"
 
 # $(call install,FOLDER,WHAT): an environment in FOLDER, with WHAT installed into it

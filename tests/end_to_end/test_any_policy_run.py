@@ -1,6 +1,8 @@
 """so101-run with a policy that is not an ACT, on the mock arm: 30 ticks a second, a guard that holds, one message."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from any_policies import PX, untrained_of
+from any_policies import KINDS, PX, untrained_in, untrained_of
+from so101_policy.checkpoint.types import TYPES
+from so101_policy.cli import TRAIN
 from so101_policy.inference.any_policy import AnyPolicy
 from so101_policy.inference.loaded import Prediction
 from so101_robot.cli import RUN
@@ -35,9 +39,12 @@ def running(out: Path) -> list[dict[str, Any]]:
     return [tick for tick in read_ticks(out / "ticks.jsonl") if tick.get("phase") == "run"]
 
 
-def test_a_policy_that_looks_back_is_played_at_thirty_ticks_a_second(
-    vqbet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_policy_of_any_type_is_played_at_thirty_ticks_a_second(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    checkpoint = untrained_in(tmp_path, kind)
+    back = {"vqbet": 2, "diffusion": 1, "smolvla": 0}[kind]
     looked: list[int] = []
     real: Callable[..., Prediction] = AnyPolicy.predict
 
@@ -48,7 +55,8 @@ def test_a_policy_that_looks_back_is_played_at_thirty_ticks_a_second(
     monkeypatch.setattr(AnyPolicy, "predict", predict)
     out = tmp_path / "run"
     # slower than a tick, and than the chunk's part that is played
-    assert RUN.main(arguments(vqbet, out, "--inference_latency_s=0.15", "--policy.samples=3")) == 0
+    more = ["--inference_latency_s=0.15", "--policy.samples=3", "--task=put the box on the pallet"]
+    assert RUN.main(arguments(checkpoint, out, *more)) == 0
     printed = capsys.readouterr().out
     assert "no shares of attention: shares are of ACT's decoder" in printed
     assert "spread over samples" in printed
@@ -56,14 +64,15 @@ def test_a_policy_that_looks_back_is_played_at_thirty_ticks_a_second(
     ticks, about = running(out), json.loads((out / "run.json").read_text())["policy"]
     assert [tick["tick"] for tick in ticks] == list(range(60))
     assert all(tick["guard"] for tick in ticks)
-    assert (about["type"], about["n_obs_steps"], about["task"]) == ("vqbet", 3, None)
+    task = "put the box on the pallet" if kind == "smolvla" else None
+    assert (about["type"], about["n_obs_steps"], about["task"]) == (kind, back + 1, task)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["rate_hz"] == pytest.approx(30, abs=0.01)
     assert summary["shares_mean"] is None
     assert summary["spread"]["p50"] > 0
-    assert looked[0] == 1  # the first moment stands for those before it
-    assert looked[1:]
-    assert set(looked[1:]) == {2}
+    assert looked[0] == min(back, 1)  # the first moment stands for those before it
+    assert len(looked) > 3
+    assert set(looked[1:]) == {back}
 
 
 @pytest.mark.parametrize("nonsense", [np.nan, 1e9])
@@ -103,3 +112,38 @@ def test_what_cannot_be_played_is_one_message(
         assert "Traceback" not in captured
         assert expected in captured
     assert not (tmp_path / "run").exists()
+
+
+# the page -----
+
+PAGE = Path(__file__).parents[2] / "docs" / "policies.md"
+OF_THE_PAGE = {command.name: command for command in (RUN, TRAIN)}
+
+
+def on_the_page() -> list[list[str]]:
+    """The commands of docs/policies.md, in order."""
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return [shlex.split(line[2:]) for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def test_the_page_knows_every_type_and_every_flag_on_it_exists():
+    for words in on_the_page():
+        OF_THE_PAGE[words[0]].check_flags([word for word in words[1:] if word.startswith("-")])
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    named = {name: "refused" in row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named.pop("regularized_act") is False
+    assert named == {name: bool(about.refused) for name, about in TYPES.items()}
+
+
+@pytest.mark.slow
+def test_the_page_can_be_followed(vqbet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    quick = [f"--robot.mock.width={PX}", f"--robot.mock.height={PX}", "--robot.mock.realtime_factor=0"]
+    quick += ["--dashboard=off", "--approach_speed=0", "--clip=false", "--preflight.skip=[ranges]"]
+    followed = 0
+    for words in on_the_page():
+        words = [word.replace("CHECKPOINT", str(vqbet)) for word in words]
+        if words[0] == RUN.name:
+            assert RUN.main([*words[1:], *quick]) == 0
+            followed += 1
+    assert followed == 3

@@ -1,9 +1,11 @@
 """Untrained policies of LeRobot's other types on disk, small enough for a test."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lerobot.configs import FeatureType, PolicyFeature, PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
@@ -97,6 +99,27 @@ def tokenizer_in(folder: Path) -> Path:
         folder
     )
     return folder
+
+
+def needs(package: str, extra: str) -> Sequence[pytest.MarkDecorator]:
+    """Slow, and skipped where LeRobot's extra is not installed."""
+    missing = find_spec(package) is None
+    reason = f"LeRobot's extra {extra} is not installed: make test-policies"
+    return [pytest.mark.slow, pytest.mark.skipif(missing, reason=reason)]
+
+
+KINDS = [
+    "vqbet",
+    pytest.param("diffusion", marks=needs("diffusers", "diffusion")),
+    pytest.param("smolvla", marks=needs("transformers", "smolvla")),
+]
+"""VQ-BeT needs nothing beyond what is installed for all tests."""
+
+
+def untrained_in(folder: Path, kind: str) -> Path:
+    """As `untrained_of`, with a backbone and a tokenizer beside it, where the type needs these."""
+    more = {"vlm_model_name": str(tokenizer_in(folder / "backbone"))} if kind == "smolvla" else {}
+    return untrained_of(kind, folder / "policy", **more)
 
 
 def untrained_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from lerobot.processor import NormalizerProcessorStep
 from numpy.typing import ArrayLike, NDArray
 
@@ -100,6 +101,7 @@ class Acting:
         """Of the attempt that was begun last; None: its pictures are as they come."""
 
     def __call__(self, stage: Stage, reset: Reset) -> Scheduler:
+        torch.manual_seed(reset.seed)  # a policy that draws its actions draws the same in the same attempt
         predict = self._predict
         if self._backgrounds:
             self._corrected = predict = Corrected(predict, self._backgrounds)
@@ -150,7 +152,7 @@ def hiding(policy: LoadedPolicy, without: Sequence[str]) -> Predict:
         state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]], before: Sequence[Seen] = ()
     ) -> Prediction:
         earlier = [hidden(*seen) for seen in before]
-        return policy.predict(*hidden(state, images), earlier)
+        return policy.predict(*hidden(state, images), *([earlier] if earlier else []))
 
     def hidden(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Seen:
         return Seen(state if pose is None else pose, images if pictures is None else pictures)

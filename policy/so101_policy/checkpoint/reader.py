@@ -175,9 +175,10 @@ def read_any_weights(folder: Path, config: PreTrainedConfig) -> PreTrainedPolicy
     path = file_in(folder, WEIGHTS)
     policy_class = cast(Any, get_policy_class(config.type))
     policy = _without_memory(folder, policy_class, config)
-    check_tensors(path, found := read_tensors(path), _expected(policy, found))
+    found = read_tensors(path)
+    check_tensors(path, found, _expected(policy, found))
     try:
-        if _has_only_weights(policy) and policy.state_dict().keys() == found.keys():
+        if _has_only_weights(policy) and found.keys() == policy.state_dict().keys():
             policy.to_empty(device="cpu")
             policy.load_state_dict(load_file(path))
             policy.to(str(config.device)).eval()

@@ -113,7 +113,7 @@ class AnyPolicy(LoadedPolicy):
         """As `LoadedPolicy.predict`, without shares of attention."""
         moments = [*before, Seen(np.asarray(state), images)][-self.n_obs_steps :]
         with torch.no_grad():
-            actions_BTA = self._chunk([self._batch(moment) for moment in moments])
+            actions_BTA = self.chunk([self._batch(moment) for moment in moments])
             actions_BTA: Any = self._postprocess(actions_BTA)
         drawn_BTA: NDArray[np.float32] = actions_BTA.float().cpu().numpy()
         return Prediction(drawn_BTA[0], None, spread=spread_of(drawn_BTA))
@@ -123,12 +123,14 @@ class AnyPolicy(LoadedPolicy):
         observation = self._observation(moment.state, moment.images)
         words: Any = {"task": self.task, "robot_type": ""}
         batch: dict[str, Any] = self._normalise(pictures_of(observation) | observation.vectors | words)
-        batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
         return batch if self.samples == 1 else repeated(batch, self.samples)
 
-    def _chunk(self, batches: Sequence[dict[str, Any]]) -> Tensor:
-        """(B, T, A) normalised. A policy that looks back has a queue of LeRobot's, which `select_action` would fill
-        one tick after the other: it is filled here, so that nothing is left in it of what was seen at other times."""
+    def chunk(self, batches: Sequence[dict[str, Any]]) -> Tensor:
+        """(B, T, A) normalised, from what LeRobot's preprocessor gave for each moment, the present one last.
+
+        A policy that looks back has a queue of LeRobot's, which `select_action` would fill one tick after the other: it
+        is filled here, so that nothing is left in it of what was seen at other times.
+        """
         self.policy.reset()
         queues: dict[str, Any] = getattr(self.policy, "_queues", None) or {}
         if not any(key.startswith(OBS_STR) for key in queues):
@@ -138,7 +140,8 @@ class AnyPolicy(LoadedPolicy):
             batch = dict(each)
             if features := self.policy.config.image_features:
                 batch[OBS_IMAGES] = torch.stack([batch[key] for key in features], dim=-4)
-            populate_queues(queues, batch, exclude_keys=[ACTION])
+            batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
+            populate_queues(queues, batch)
         return self.policy.predict_action_chunk(batch)
 
 

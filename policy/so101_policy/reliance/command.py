@@ -74,7 +74,7 @@ def parser() -> Parser:
     flags = Parser(RELIANCE.name, description=DESCRIPTION, examples=EXAMPLES, epilog=HOW_TO_READ)
     add = flags.add_argument
     add("--policy.path", dest="policies", action="append", required=True, metavar="[NAME=]CKPT",
-        help="an ACT checkpoint, folder or hub id; again for each policy to compare")  # fmt: skip
+        help="a checkpoint, folder or hub id; again for each policy to compare")  # fmt: skip
     add("--dataset.root", dest="root", type=Path, metavar="DIR", help="folder of a LeRobotDataset v3")
     add("--dataset.repo_id", dest="repo_id", metavar="ID", help="hub id; with --dataset.root just a name")
     add(
@@ -86,6 +86,7 @@ def parser() -> Parser:
     add("--tolerance_s", type=Number(0, 1000), default=TOLERANCE_S, metavar="S",
         help="how far times of frames may be from 1/fps [s] (1e-4)")  # fmt: skip
     add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
+    add("--task", default="", metavar="TEXT", help="the task in words, for policies that are told it")
     add("--output_dir", type=Path, default=Path("outputs/reliance"), metavar="DIR",
         help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
     add("--frames", type=_positive, default=320, metavar="N", help="how many frames are probed (320)")
@@ -105,7 +106,7 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     recordings = open_recordings(asked.repo_id, asked.root, asked.episodes, asked.tolerance_s)
     announce(recordings.doubtful, recordings.dataset.root, console)
     named = named_paths(asked.policies)
-    policies = [ProbedPolicy.load(name, path, asked.device) for name, path in named.items()]
+    policies = [ProbedPolicy.load(name, path, asked.device, asked.task) for name, path in named.items()]
     for policy in policies:
         policy.check_dataset(recordings.joints, recordings.cameras)
     asked.output_dir.mkdir(parents=True, exist_ok=True)
@@ -122,6 +123,9 @@ def run(asked: argparse.Namespace, console: Console) -> None:
     width = None if sys.stdout.isatty() else PIPED_WIDTH + COLUMN_WIDTH * len(found)
     for sentence in sentences(found):
         say(sentence)
+    for policy in policies:
+        if policy.act.no_shares:
+            say(f"{policy.name}: no shares of attention ({policy.act.no_shares}); the probes need none")
     Console(width=width).print(table(study, found))
     write_json(asked.output_dir / "reliance.json", as_data(study, found))
     if asked.picture:

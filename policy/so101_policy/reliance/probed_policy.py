@@ -16,24 +16,28 @@ from so101_policy.attention.shares import AttentionProbe
 from so101_policy.checkpoint.reader import Preprocessor, read_processors
 from so101_policy.errors import PolicyError
 from so101_policy.frames.resizing import resize
-from so101_policy.inference.act_policy import ActPolicy
-from so101_policy.inference.loaded import ENVIRONMENT
+from so101_policy.inference.any_policy import AnyPolicy, load_policy
+from so101_policy.inference.loaded import ENVIRONMENT, LoadedPolicy
 from so101_policy.reliance.probes import BATCH, Views, batch_of
+
+SEED = 0
+"""Of what a policy draws."""
 
 
 class ProbedPolicy:
-    """A LeRobot ACT checkpoint under a name. `load` makes one."""
+    """A LeRobot checkpoint under a name. `load` makes one."""
 
-    def __init__(self, name: str, policy: ActPolicy, preprocess: Preprocessor):
+    def __init__(self, name: str, policy: LoadedPolicy, preprocess: Preprocessor):
         self.name = name
         self.act = policy
         self._preprocess = preprocess
         self._sizes = {f"{OBS_IMAGES}.{camera}": size for camera, size in policy.cameras.items()}
 
     @classmethod
-    def load(cls, name: str, path: str | Path, device: str = "cpu") -> Self:
-        """Raises CheckpointError where `path` is no whole ACT checkpoint, PolicyError where it wants other inputs."""
-        policy = ActPolicy.load(path, device)
+    def load(cls, name: str, path: str | Path, device: str = "cpu", task: str = "") -> Self:
+        """Raises CheckpointError where `path` is no whole checkpoint, TaskError where it needs a `task` in words,
+        PolicyError where it wants other inputs."""
+        policy = load_policy(path, device, task=task)
         config: Any = policy.policy.config
         if config.env_state_feature:
             raise PolicyError(
@@ -65,8 +69,14 @@ class ProbedPolicy:
             raise PolicyError(f"the policy {self.name} does not fit the dataset: " + "; ".join(misfits))
 
     def predict(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B, T, A) normalised actions."""
+        """(B, T, A) normalised actions. A policy that draws them draws the same every time, so that what changes is
+        what was changed; one that looks back is shown the same moment as if the arm had stood still."""
         with torch.no_grad():
+            if isinstance(self.act, AnyPolicy):
+                torch.manual_seed(SEED)
+                return self.act.chunk(
+                    [self._preprocess(batch | {"task": [self.act.task] * len(batch[OBS_STATE])})]
+                )
             return self.act.policy.predict_action_chunk(self._preprocess(batch))
 
     def own(self, views: Views) -> Views:
@@ -84,7 +94,10 @@ class ProbedPolicy:
         return views._replace(action_FTA=self._preprocess(batch)[ACTION].float().cpu())
 
     def attention(self, views: Views, advance: Callable[[int], object] | None = None) -> dict[str, Any]:
-        """Mean attention shares on the undisturbed frames, and what they would be under uniform attention."""
+        """Mean attention shares on the undisturbed frames, and what they would be under uniform attention; empty where
+        the policy has none."""
+        if self.act.no_shares:
+            return {}
         totals: dict[str, float] = {}
         uniform: dict[str, float] = {}
         frames = np.arange(len(views.state_FS))

@@ -134,5 +134,6 @@ def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
         raise RuntimeError(f"it raised {type(problem).__name__}({problem})") from problem
     actions = np.asarray(prediction.actions, dtype=np.float64)
     computing_s = time.perf_counter() - started
-    shares, maps, spread = prediction.shares, prediction.maps, prediction.spread
+    spread = getattr(prediction, "spread", None)  # of a policy that draws its answers
+    shares, maps = prediction.shares, prediction.maps
     return Inference(actions, shares, tick, observation.time_s, 0.0, computing_s, maps, spread)

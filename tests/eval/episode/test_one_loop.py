@@ -45,6 +45,7 @@ class Hostile:
     wants to know."""
 
     trained_on, temporal_ensemble_coeff, n_action_steps = TrainedOn(fps=30.0, stated=True), None, 8
+    n_obs_steps = 1
 
     def __init__(self, wrong: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self.wrong, self.asked, self.path = wrong, 0, Path()

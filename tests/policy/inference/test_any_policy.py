@@ -18,7 +18,7 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.policies.utils import prepare_observation_for_inference
 
-from any_policies import PX, tokenizer_in, untrained_of
+from any_policies import KINDS, PX, untrained_in, untrained_of
 from checkpoints import thin
 from so101_policy import CheckpointError, PolicyError, load_policy
 from so101_policy.checkpoint.folder import CONFIG, PROCESSORS
@@ -30,24 +30,9 @@ from so101_policy.inference.seen import Seen
 TASK = "put the box on the pallet"
 
 
-def needs(package: str, extra: str) -> pytest.MarkDecorator:
-    """Skips where LeRobot's extra is not installed."""
-    missing = find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"LeRobot's extra {extra} is not installed: make test-policies")
-
-
-KINDS = [
-    "vqbet",
-    pytest.param("diffusion", marks=[pytest.mark.slow, needs("diffusers", "diffusion")]),
-    pytest.param("smolvla", marks=[pytest.mark.slow, needs("transformers", "smolvla")]),
-]
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    more = {"vlm_model_name": str(tokenizer_in(folder / "backbone"))} if request.param == "smolvla" else {}
-    return untrained_of(request.param, folder / "policy", **more)
+    return untrained_in(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture(scope="module")

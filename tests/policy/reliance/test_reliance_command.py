@@ -15,6 +15,7 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
+from any_policies import untrained_of
 from so101_policy.cli import RELIANCE
 from so101_policy.names import SO101_JOINTS
 from so101_policy.reliance.command import named_paths, parser
@@ -240,3 +241,16 @@ def test_the_answer_comes_first_in_a_sentence_that_its_interval_bears(
     policy: Any = SimpleNamespace(name="stock", figures={RELIANCE_ROWS[0].path: figure})
     (line,) = sentences([policy])
     assert line.startswith(said)
+
+
+def test_a_policy_without_attention_is_probed_all_the_same(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    vqbet = untrained_of("vqbet", tmp_path / "vqbet")
+    out = tmp_path / "o"
+    asked = ["--policy.path", f"vqbet={vqbet}", "--dataset.root", str(recordings), "--frames=8"]
+    assert RELIANCE.main([*asked, f"--output_dir={out}"]) == 0
+    report = json.loads((out / "reliance.json").read_text())["policies"][0]
+    assert 0 <= report["reliance"]["any"]["executed"]["value"] <= 1
+    assert "shares" not in report["attention"]
+    assert "no shares of attention" in capsys.readouterr().out

@@ -84,7 +84,7 @@ def test_a_rate_that_cannot_be_is_one_message_and_leaves_no_run_folder(
 def policy_of(fps: float | None, *, stated: bool = True, units: Units | None = None) -> Any:
     """A policy as far as its rate and units matter."""
     known = TrainedOn(fps=fps, stated=stated and fps is not None, units=units, unknown="nothing is there")
-    more = {"n_action_steps": 50, "temporal_ensemble_coeff": 0.2, "start_pose": [10.0] * 6}
+    more = {"n_action_steps": 50, "temporal_ensemble_coeff": 0.2, "start_pose": [10.0] * 6, "n_obs_steps": 3}
     return cast(Any, SimpleNamespace(trained_on=known, path=Path("p"), **more))
 
 

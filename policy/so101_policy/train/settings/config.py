@@ -254,8 +254,8 @@ class SO101TrainConfig(TrainPipelineConfig):
         if not isinstance(self.policy, ACTConfig):
             kind = self.policy.type if self.policy is not None else "nothing"
             raise TrainError(
-                f"so101-train trains ACT: --policy.type=regularized_act or act; asked for {kind}, "
-                "which lerobot-train may train"
+                f"so101-train's own trainer trains ACT: --policy.type=regularized_act or act. The settings ask for a "
+                f"{kind}: give the same flags to lerobot-train"
             )
         if found := objections_to_settings(draccus.encode(self.policy)):
             raise TrainError("; ".join(f"--policy.{objection}" for objection in found))
