@@ -323,9 +323,12 @@ def _gap(won_SN: NDArray[np.float64], than_SN: NDArray[np.float64], seeds: int) 
 
 
 def _store(film: Corrected, file: Path) -> None:
-    pictures = {f"{camera}_{k}": png for camera, pngs in film.pictures.items() for k, png in enumerate(pngs)}
-    making = file.with_suffix(".making.npz")
-    np.savez(making, **{name: np.array(rows) for name, rows in film.rows.items()}, **pictures)
+    arrays: dict[str, Any] = {name: np.array(rows) for name, rows in film.rows.items()}
+    for camera, pngs in film.pictures.items():
+        arrays |= {f"{camera}_{k}": png for k, png in enumerate(pngs)}
+    making = file.with_suffix(".making")
+    with making.open("wb") as whole:
+        np.savez(whole, **arrays)
     making.rename(file)
 
 
