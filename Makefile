@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-policies test-newest test-matrix check format mutants bench faults help-texts pictures constraints clean
+.PHONY: help run test test-slow test-policies test-newest test-matrix check format mutants bench faults help-texts docs messages pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -92,18 +92,25 @@ help-texts: .venv/.dev ## write the commands' help again, from their flags and t
 	$(BIN)/python -m so101_policy.commands.help_texts so101_robot.cli so101_policy.cli \
 	  so101_eval.cli so101_calibration.cli
 
+docs: .venv-docs/.docs ## build the pages as a site to be read without network, site/index.html; every doubt is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/python docs/reference/check_site.py site
+
+messages: .venv/.dev ## write docs/reference/messages.md again: every message that a command can print, from the sources
+	$(BIN)/python docs/reference/make_messages.py
+
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
 
-constraints: .venv/.dev ## pin the versions that .venv has now: run it after the tests passed with newer ones
-	@{ sed '/^[^#]/d' constraints.txt; for at in .venv .venv-policies; do \
-	  test ! -d $$at || $(UV) pip freeze --quiet --python $$at --exclude-editable; done | sort -fu; } > .venv/constraints.txt
+constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now: run it after the tests passed with newer ones
+	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs .venv-policies; do \
+	  test ! -d $$folder || $(UV) pip freeze --quiet --python $$folder --exclude-editable; done | LC_ALL=C sort -s -u -t= -k1,1; } > .venv/constraints.txt
 	@mv .venv/constraints.txt constraints.txt
 	@touch .venv/.run .venv/.dev
 
 clean: ## remove the environments and the caches; outputs/ (recordings, trainings, reports) stays
-	rm -rf .venv .venv-policies .venv-newest .venv-lerobot .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-policies .venv-newest .venv-lerobot .venv-docs site .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	@test ! -d outputs || echo "outputs/ is left as it is: it holds what you recorded and trained"
 
 # $(call install,FOLDER,WHAT): an environment in FOLDER, with WHAT installed into it
@@ -118,6 +125,10 @@ install = { test -x $(1)/bin/python || $(UV) venv --quiet $(1); } && $(UV) pip i
 	@echo "installing into .venv (about a minute on first use; 7 GB, most of it PyTorch with CUDA)"
 	@$(call install,.venv,--constraint constraints.txt --editable . --group dev)
 	@touch $@ .venv/.run
+
+.venv-docs/.docs: pyproject.toml constraints.txt | $(UV)
+	@$(call install,.venv-docs,--constraint constraints.txt --group docs)
+	@touch $@
 
 .tools/bin/uv:
 	@echo "installing uv into .tools"

@@ -51,6 +51,8 @@ CALIBRATE = Command(
             "servos.command",
         ),
         _part("ids", "set or repair servo ids and baud rates", "servos.ids"),
+        _part("ports", "find out which arm is at which port", "two_arms.ports"),
+        _part("pair", "compare leader and follower in three poses", "two_arms.pair"),
         _part("check", "a one-minute self-test with a report", "check"),
         _part("cameras", "intrinsics and poses of the cameras", "cameras.command"),
         _part(

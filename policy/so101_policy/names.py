@@ -8,3 +8,7 @@ GRIPPER = "gripper"
 def camera_name(key: str) -> str:
     """`observation.images.front` -> `front`."""
     return key.removeprefix("observation.images.")
+
+
+INTERVENTION = "intervention"
+"""LeRobot's column of human-in-the-loop data (`lerobot-rollout --strategy.type=dagger`): a person drove."""

@@ -21,13 +21,10 @@ OF_LEROBOT = {
 NOT_TAKEN = {
     "--robot.max_relative_target": "the guard bounds how far a goal moves in one tick; its flags are "
     "--robot.limits.joint_step_deg and --robot.limits.gripper_step_percent",
-    "--strategy.type": "there is one way to drive; see --chunks.mode",
+    "--strategy.type": "there is one way to drive, see --chunks.mode; a leader at --teleop.port takes over",
     "--dataset.num_episodes": "a run is one episode; --record.resume=true adds it to a dataset",
     "--dataset.episode_time_s": "use --duration_s",
     "--dataset.fps": "use --fps",
-    "--teleop.type": "so101-run drives with a policy; so101-teleop takes a leader arm",
-    "--teleop.port": "so101-run drives with a policy; so101-teleop takes a leader arm",
-    "--teleop.id": "so101-run drives with a policy; so101-teleop takes a leader arm",
 }
 
 RUN = Command(
@@ -59,7 +56,11 @@ REPLAY = Command(
     interrupted=BEFORE_THE_ARM,
     old_names=RUN.old_names,
     other_names=OF_LEROBOT,
-    not_taken=NOT_TAKEN,
+    not_taken=NOT_TAKEN
+    | dict.fromkeys(
+        ("--teleop.type", "--teleop.port", "--teleop.id"),
+        "a replay drives by itself; so101-teleop takes a leader arm",
+    ),
     flags_of=(RUN,),
 )
 

@@ -122,7 +122,7 @@ def test_a_file_with_lerobots_half_turn_is_refused_with_the_way_out(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("fly", "no command 'fly'; possible: servos, ids, check, cameras, drift"),
+        ("fly", "no command 'fly'; possible: servos, ids, ports, pair, check, cameras"),
         ("servos --robot.port=/dev/nowhere --robot.id=a", "port /dev/nowhere does not exist"),
         ("servos --robot.port=/dev/nowhere", "--robot.id is missing"),
         ("servos --robot.port=mock --allow=nonsense", "possible: model, firmware"),

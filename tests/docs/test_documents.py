@@ -1,5 +1,6 @@
 """What the documents promise about themselves: links that lead somewhere, names that exist, a README of one page."""
 
+import importlib
 import re
 import runpy
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -36,8 +38,8 @@ def test_links_lead_somewhere(name: str):
     targets = [target.partition("#") for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     local = [(file, anchor) for file, _, anchor in targets if not file.startswith(("http:", "https:"))]
     assert [file for file, _ in local if file and not (document.parent / file).exists()] == []
-    anchors = headings(text)
-    assert [anchor for file, anchor in local if not file and anchor not in anchors] == []
+    pages = [(document.parent / file if file else document, anchor) for file, anchor in local if anchor]
+    assert [(page.name, anchor) for page, anchor in pages if anchor not in headings(page.read_text())] == []
 
 
 def headings(text: str) -> set[str]:
@@ -107,6 +109,157 @@ def test_the_version_is_the_same_everywhere():
     assert re.findall(r"^## ([\w.]+)", log, re.MULTILINE)[:2] == ["Unreleased", version]
 
 
+# what the pages say about the commands -----
+
+HELP = {
+    path.stem: path.read_text()
+    for folder in ("robot", "policy", "eval", "calibration")
+    for path in sorted(ROOT.glob(f"{folder}/**/help/so101-*.txt"))
+}
+"""Name of a command, `so101-eval-run`, -> its help."""
+
+AS_ELSEWHERE = {"so101-replay": "so101-run", "so101-bench-run": "so101-run"}
+"""Commands whose help says that they have another one's flags too."""
+
+
+def commands_in(text: str) -> list[str]:
+    """Command lines in the code of a page: spans, and blocks with their continued lines."""
+    spans = re.findall(r"(?<!`)`(so101-[^`]+)`(?!`)", text)
+    blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.partition(" # ")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return spans + [
+        line.removeprefix("$ ").strip() for line in lines if line.startswith(("$ so101-", "so101-"))
+    ]
+
+
+def unknown_flags(line: str) -> list[str]:
+    """Flags of a command line that the command's help does not have."""
+    words = re.sub(r"\s+(?:\||&&)\s.*", "", line.replace("\n", " ")).split()
+    name, rest = words[0], words[1:]
+    while rest and f"{name}-{rest[0]}" in HELP:
+        name, rest = f"{name}-{rest[0]}", rest[1:]
+    known = HELP[name] + HELP.get(AS_ELSEWHERE.get(name, ""), "") if name in HELP else ""
+    flags = [flag for word in rest if (flag := re.match(r"--[\w.]+", word)) is not None]
+    return [f"{line}: {flag[0]}" for flag in flags if not re.search(rf"{re.escape(flag[0])}(?![\w])", known)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flags_that_are_named_exist(name: str):
+    """Against the help texts, which a test compares with the parsers."""
+    lines = commands_in((ROOT / name).read_text())
+    assert [flag for line in lines for flag in unknown_flags(line)] == []
+
+
+def test_a_flag_that_does_not_exist_is_noticed():
+    page = "`so101-eval run --no_such=1`\n```console\n$ so101-run \\\n  --robot.prt=mock\n```\n"
+    assert [flag.rpartition(" ")[2] for line in commands_in(page) for flag in unknown_flags(line)] == [
+        "--no_such",
+        "--robot.prt",
+    ]
+
+
+def test_the_catalogue_of_messages_is_up_to_date(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    maker = importlib.import_module("make_messages")
+    kept = (ROOT / "docs" / "reference" / "messages.md").read_text()
+    assert maker.as_markdown(maker.Catalogue()) == kept, "run: make messages"
+
+
+def test_the_catalogue_has_every_plain_message():
+    """Found in a simpler way: an error with one text and nothing to fill in."""
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text()
+    made = re.compile(r'raise \w*Error\(\s*"([^"\\{}]+)"\s*\)')
+    sources = [path for room, package in SOURCES.items() for path in (ROOT / room / package).rglob("*.py")]
+    texts = {text for path in sources for text in made.findall(path.read_text())}
+    assert len(texts) > 50
+    assert [
+        text for text in sorted(texts) if text.rpartition(" - ")[0] not in page or text[-20:] not in page
+    ] == []
+
+
+def test_every_kind_of_fault_is_on_the_page_of_fault_plans():
+    kinds = re.findall(
+        r'\bKind\(\s*"(\w+)"', (ROOT / "robot/so101_robot/mock/wire/fault_kinds.py").read_text()
+    )
+    page = (ROOT / "docs" / "guides" / "fault_plans.md").read_text()
+    assert len(kinds) > 30
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+
+
+def test_the_words_of_the_dashboard_are_explained():
+    page = (ROOT / "docs" / "guides" / "words_of_the_dashboard.md").read_text()
+    source = (ROOT / "robot/so101_robot/display/view.py").read_text()
+    rows = re.findall(r'add_row\("(\w+)"', source)
+    rates = re.findall(r'^        \("(\w+)", view\.', source, re.MULTILINE)
+    columns = re.findall(r'for name in \(("position".*?)\):', source)[0].replace('"', "").split(", ")
+    counts = re.findall(r'\("(\w+)", view\.\w+\)', source)
+    assert {"policy", "jitter", "load", "starved"} <= {*rows, *rates, *columns, *counts}
+    assert [word for word in {*rows, *rates, *columns, *counts} if f"**{word}**" not in page] == []
+
+
+# the site -----
+
+MADE = {"index.md", *(f"reference/api/{package}.md" for package in SOURCES.values())}
+"""Pages that the site has and docs/ has not: docs/reference/site_hooks.py makes them."""
+
+
+def pages_in(navigation: Any) -> list[str]:
+    """All of mkdocs.yml's `nav`."""
+    if isinstance(navigation, str):
+        return [navigation]
+    below = navigation.values() if isinstance(navigation, dict) else navigation
+    return [page for part in below for page in pages_in(part)]
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once():
+    named = pages_in(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    kept = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+    assert sorted(named) == sorted(kept | MADE)
+
+
+def test_the_python_api_has_every_name_that_is_exported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    pages = importlib.import_module("make_api").pages()
+    arm = pages["so101_robot"]
+    assert "## SO101\n" in arm
+    assert "### SO101.command\n" in arm
+    assert "command(self" in arm
+    for room, package in SOURCES.items():
+        exported = re.findall(
+            r"^__all__ = \[(.*?)\]", (ROOT / room / package / "__init__.py").read_text(), re.M | re.S
+        )
+        names = re.findall(r'"([A-Za-z]\w*)"', exported[0])
+        assert names
+        assert [name for name in names if f"\n## {name}\n" not in pages[package]] == []
+
+
+def test_a_site_that_is_not_whole_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    check = importlib.import_module("check_site")
+    page = '<h1 id="top"><a href="{}">x</a><script src="{}"></script><a href="https://example.org">out</a>'
+    (tmp_path / "own.js").write_text("")
+    (tmp_path / "other.html").write_text('<p id="there">')
+    (tmp_path / "whole.html").write_text(page.format("other.html#there", "own.js"))
+    assert check.main(str(tmp_path)) == 0
+    (tmp_path / "a.html").write_text(page.format("other.html#gone", "own.js"))
+    (tmp_path / "b.html").write_text(page.format("gone.html", "https://example.org/x.js"))
+    assert [complaint.partition(": ")[2] for complaint in sorted(check.complaints(tmp_path))] == [
+        "other.html#gone: there is no such anchor",
+        "<script> is fetched from https://example.org/x.js",
+        "gone.html leads nowhere",
+    ]
+    assert check.main(str(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_the_site_is_built():
+    """Strictly, and then looked at as a browser would. The first time it installs what builds it."""
+    make("-s", "docs")
+    search = (ROOT / "site" / "search" / "search_index.js").read_text()
+    assert "brltty" in search
+    assert "unpkg" not in (ROOT / "site" / "troubleshooting.html").read_text()
+
+
 # versions and make -----
 
 
@@ -124,7 +277,7 @@ def test_constraints_pin_every_dependency_within_its_range():
     data = project()
     groups = [
         data["project"]["dependencies"],
-        data["dependency-groups"]["dev"],
+        *data["dependency-groups"].values(),
         *data["project"]["optional-dependencies"].values(),
     ]
     versions = pinned()

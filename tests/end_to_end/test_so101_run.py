@@ -53,7 +53,13 @@ def test_the_help_names_every_flag_and_no_other() -> None:
             found |= flags_of(nested, f"{prefix}{item.name}.") if nested else {f"{prefix}{item.name}"}
         return found
 
-    named = flags_in(RUN.help_text()) - {"--robot.type", "--config_path", "--help", "--version"}
+    named = flags_in(RUN.help_text()) - {
+        "--robot.type",
+        "--teleop.type",
+        "--config_path",
+        "--help",
+        "--version",
+    }
     assert named == flags_of(RunConfig)
 
 
@@ -63,7 +69,7 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
     shown = re.findall(r"^  --([a-z][\w.]*\w)=([a-z0-9.]+)(?=\s)", RUN.help_text(), re.MULTILINE)
     assert len(shown) > 50
     for flag, value in shown:
-        if flag == "robot.type":
+        if flag in ("robot.type", "teleop.type"):
             continue
         found: Any = defaults
         for part in flag.split("."):

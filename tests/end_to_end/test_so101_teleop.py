@@ -36,9 +36,9 @@ SMALL = ["--robot.mock.width=32", "--robot.mock.height=32"]
 
 HAND = """
 poses:
-  - {at_s: 1.0, shoulder_pan: 30, shoulder_lift: -60, elbow_flex: 50, wrist_flex: 60, gripper: 40}
-  - {at_s: 2.5, shoulder_pan: -20, gripper: 10}
-  - {at_s: 4.0, shoulder_pan: 30, elbow_flex: 60, gripper: 70}
+  - {at_s: 1.0, shoulder_pan: 30, shoulder_lift: -75, elbow_flex: 50, wrist_flex: 60, gripper: 40}
+  - {at_s: 2.5, shoulder_pan: -20}
+  - {at_s: 4.0, shoulder_pan: 30, elbow_flex: 60}
 """
 
 
@@ -56,6 +56,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--teleop.mock.hand={folder / 'hand.yaml'}", f"--output_dir={folder / 'run'}",
         "--dataset.repo_id=me/two", f"--dataset.root={folder / 'set'}", "--dataset.single_task=wave",
         "--dataset.num_episodes=2", "--dataset.episode_time_s=2", "--dataset.reset_time_s=0.2", "--record.success=yes",
+        "--record.disturb=0.5",
     ]  # fmt: skip
     assert TELEOP.main(asked) == 0
     return folder
@@ -81,6 +82,7 @@ def test_the_follower_is_led_slowly_to_the_leader_then_follows_and_the_summary_h
         "episodes": 2,
         "thrown_away": 0,
         "dropped_ticks": 0,
+        "disturbed": [1],
     }
 
 
@@ -96,6 +98,24 @@ def test_the_demonstrations_are_a_dataset_that_the_check_passes_and_nothing_else
     assert np.flatnonzero(success).tolist() == ends
     assert dataset[0]["task"] == "wave"
     assert sorted(path.name for path in recorded.iterdir()) == ["hand.yaml", "run", "set"]
+
+
+def test_in_a_disturbed_episode_the_follower_is_off_and_what_the_leader_asked_for_is_recorded(
+    recorded: Path,
+) -> None:
+    ticks = ticks_of(recorded / "run")
+    assert "in 50 % of the episodes the follower WOBBLES on purpose" in str(ticks[0]["messages"])
+    assert "episode 2 of 2 is being recorded; DISTURBED" in str([t.get("messages") for t in ticks])
+    off = [tick for tick in ticks if "wanted" in tick]
+    assert len(off) > 20
+    wanted, sent = (np.array([tick[key] for tick in off]) for key in ("wanted", "sent"))
+    assert 1.0 < np.abs(wanted - sent).max() < 9.0
+    dataset = LeRobotDataset("me/two", root=recorded / "set")
+    action = np.array([dataset[i]["action"].numpy() for i in range(60, dataset.num_frames)])
+    distance = np.abs(action[:, None] - wanted[None]).max(axis=2).min(axis=0)
+    assert (distance < 0.01).mean() > 0.8, (
+        "of the ticks off the way, those of the episode have the way back as action"
+    )
 
 
 @pytest.mark.slow
@@ -150,11 +170,13 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(
         ("--robot.port=mock", "--teleop.port=/dev/no-such", "--teleop.id=x", out): "both are mock or none is",
         ("--robot.port=/dev/no-such-arm", "--teleop.port=/dev/no-such", out): "--teleop.id is missing",
         ("--robot.port=/dev/no-such-arm", "--teleop.port=/dev/no-such", "--teleop.id=x", out): "/dev/no-such",
-        (*MOCKS, "--teleop.type=koch_leader", out): "so101-teleop takes so101_leader",
+        (*MOCKS, "--teleop.type=koch_leader", out): "expected one of so101_leader",
         (*record,): "give --record.reset_time_s",
         (*record, "--record.reset_time_s=1", "--record.success=ask"): "needs a terminal",
         (*record, "--record.reset_time_s=1", "--resume=true"): "there is no dataset to resume",
         (*record, "--record.reset_time_s=1", "--record.success=perhaps"): "expected one of auto, ask",
+        (*record, "--record.disturb=2"): "--record.disturb=2: expected 0 to 1",
+        (*MOCKS, "--record.random_start=true"): "is for demonstrations; give --record.repo_id",
         (*record, "--dataset.push_to_hub=false"): "nothing is uploaded",
         (*MOCKS, "--teleop.mock.hand=/no/such.yaml", out): "--hand=/no/such.yaml",
     }
@@ -188,7 +210,7 @@ def chosen(words: list[str]) -> tuple[Command, list[str]]:
 
 def test_every_flag_on_the_page_exists_and_every_name_of_lerobots_is_taken() -> None:
     commands = on_the_page()
-    assert len(commands) >= 7
+    assert len(commands) >= 8
     for words in commands:
         command, arguments = chosen(words)
         command.check_flags([argument for argument in arguments if argument.startswith("-")])

@@ -10,6 +10,7 @@ class Prediction(NamedTuple):
     actions: NDArray[np.floating]
     shares: None = None
     maps: None = None
+    spread: None = None
 
 
 class SimulatedClock:

@@ -16,7 +16,7 @@ from typing import Any
 from so101_calibration import files
 from so101_calibration.errors import FileError, ImplausibleError, InterruptedWriteError, UsageError
 from so101_calibration.robot_options import MOCK_PORT
-from so101_calibration.servos import compare, guided, journal, plausible
+from so101_calibration.servos import auto, compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
 from so101_calibration.servos.terminal import Operator, Terminal
@@ -47,6 +47,8 @@ EXAMPLES = """
   so101-calibrate servos --leader --robot.port=/dev/ttyACM1 \\
       --robot.id=my_leader
       the arm that a person moves; its file goes where LeRobot looks for it
+  so101-calibrate servos --robot.port=/dev/ttyACM0 --robot.id=my_arm --auto
+      the arm finds its own stops, you watch with a finger on Ctrl-C
   so101-calibrate servos --robot.port=mock
       see it on a simulated arm
 """
@@ -88,6 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--leader", action="store_true",
         help="the arm that a person moves: LeRobot's folder for teleoperators",
     )  # fmt: skip
+    parser.add_argument(
+        "--auto", action="store_true",
+        help="the follower finds its own stops, slowly and weakly; you confirm that the space around it is free",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="compare only; exit code 1 if anything differs")
     parser.add_argument(
         "--from", dest="source", metavar="FILE", default=None,
@@ -122,6 +128,9 @@ def run(options: argparse.Namespace) -> int:
     allowed = _allowed(options.allow)
     if options.check and options.source is not None:
         raise UsageError("--check only compares and --from writes; use one of them")
+    if options.auto and (options.leader or options.check or options.source is not None):
+        other = "--leader" if options.leader else "--check" if options.check else "--from"
+        raise UsageError(f"--auto moves a follower to its stops and does not go with {other}")
     if options.json and not options.check:
         raise UsageError("--json goes with --check")
     leader: bool = options.leader
@@ -136,14 +145,27 @@ def run(options: argparse.Namespace) -> int:
             say(message, sys.stderr)
         if options.source is not None:
             return restore(line, options.source, path, operator, allowed, leader)
-        return calibrate(line, path, operator, allowed, leader)
+        return calibrate(line, path, operator, allowed, leader, options.auto)
 
 
-def calibrate(line: Line, path: Path, operator: Operator, allowed: set[str], leader: bool = False) -> int:
+def calibrate(
+    line: Line,
+    path: Path,
+    operator: Operator,
+    allowed: set[str],
+    leader: bool = False,
+    by_itself: bool = False,
+) -> int:
     """The guided flow, then the question, then the write."""
     if not path.exists() and (older := older_file(path)) is not None:
         operator.say(f"Note: {take_over(older, line.name, path, leader)}")
-    found = guided.guide(line, line.rows(), operator, allowed, leader=leader)
+    search = auto.seek if by_itself else None
+    if by_itself and not operator.confirm(auto.FREE_SPACE):
+        operator.say(
+            "The arm was not moved, nothing was written. Without --auto you move every joint yourself."
+        )
+        return 1
+    found = guided.guide(line, line.rows(), operator, allowed, leader=leader, search=search)
     code = _propose(line, found.calibration, path, operator, allowed, leader)
     if code == 0 and not leader:  # nothing drives a leader to its stops
         _keep_roll_ends(found.roll_ends, path, operator)

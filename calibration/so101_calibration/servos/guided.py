@@ -5,8 +5,8 @@ thing that changes on the way is that the torque goes off. Every reading of the 
 that a person should move by hand is free, or this stops.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -28,6 +28,8 @@ from so101_robot.bus.setup import Registers, stored_calibration, value_of
 from so101_robot.guard.measured_ends import MeasuredEnds
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN
 from so101_robot.preflight.findings import Finding
+
+QUARTER = STEPS_PER_TURN // 4
 
 TRIES = 3
 """How often a joint may be moved before the flow gives up."""
@@ -79,6 +81,14 @@ class Recorder:
         return position
 
 
+class Search(Protocol):
+    """Finds ends without a hand: `auto.seek`."""
+
+    def __call__(
+        self, line: Line, middles: Mapping[str, int], operator: Operator, /
+    ) -> Mapping[str, tuple[int, int]]: ...
+
+
 class Measured(NamedTuple):
     """What the guided flow found."""
 
@@ -88,7 +98,13 @@ class Measured(NamedTuple):
 
 
 def guide(
-    line: Line, rows: Registers, operator: Operator, allowed: Iterable[str] = (), *, leader: bool = False
+    line: Line,
+    rows: Registers,
+    operator: Operator,
+    allowed: Iterable[str] = (),
+    *,
+    leader: bool = False,
+    search: Search | None = None,
 ) -> Measured:
     """Lead a person through the calibration. Nothing is written.
 
@@ -98,6 +114,7 @@ def guide(
         operator: the person.
         allowed: kinds of finding (`plausible.KINDS`) that are reported, but not refused.
         leader: the arm has a trigger in the place of jaws.
+        search: finds ends without a hand; what it does not find the person does.
 
     Raises:
         ImplausibleError: something is impossible, also in the third try.
@@ -111,7 +128,14 @@ def guide(
     recorder.look()
     _do(MIDDLE, recorder, operator)
     roll_zero = recorder.count(FULL_TURN_JOINT)
-    ends = {joint: _sweep(joint, recorder, operator, allowed, leader) for joint in JOINTS}
+    ends: dict[str, tuple[int, int]] = {}
+    if search is not None:
+        ends |= search(line, {joint: recorder.count(joint) for joint in JOINTS}, operator)
+        recorder = Recorder(line, rows)  # nobody has followed the arm meanwhile
+        recorder.look()
+    for joint in JOINTS:
+        if joint not in ends:
+            ends[joint] = _sweep(joint, recorder, operator, allowed, leader)
     drive_mode = _closed(recorder, operator, *ends[JOINTS[GRIPPER]], SQUEEZE if leader else CLOSE)
     calibration = {
         joint: full_turn_joint(SERVO_IDS[i], roll_zero % STEPS_PER_TURN)
@@ -154,7 +178,8 @@ def _closed(recorder: Recorder, operator: Operator, low: int, high: int, step: S
     found = ""
     for _ in range(TRIES):
         _do(step, recorder, operator)
-        share = (recorder.count(JOINTS[GRIPPER]) - low) / (high - low)
+        above = (recorder.count(JOINTS[GRIPPER]) - low + QUARTER) % STEPS_PER_TURN - QUARTER
+        share = above / (high - low)
         drive_mode = plausible.closed_at(share)
         if drive_mode is not None:
             if drive_mode:

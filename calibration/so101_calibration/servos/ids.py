@@ -6,6 +6,8 @@ What was found and what will be written is shown before anything is written.
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
+
 from so101_calibration.errors import ImplausibleError, UsageError
 from so101_calibration.homing import Track
 from so101_calibration.servos import bus_scan
@@ -14,13 +16,14 @@ from so101_calibration.servos.bus_scan import FoundServo, Write
 from so101_calibration.servos.line import POSITION, TORQUE, Line, open_line
 from so101_calibration.servos.plausible import NOMINAL_DEG
 from so101_calibration.servos.simulated_person import as_from_the_factory
-from so101_calibration.servos.steps import CONNECTS, HOLD, MIDDLE, WIGGLES
+from so101_calibration.servos.steps import CONNECTS, HOLD, LEADER_CONNECTS, MIDDLE, WIGGLES
 from so101_calibration.servos.terminal import Operator
 from so101_policy.command_line.command_flags import Parser
 from so101_robot.bus.link import BAUD
 from so101_robot.bus.registers import MODEL_NUMBER
 from so101_robot.bus.setup import value_of
 from so101_robot.joints import JOINTS, SERVO_IDS
+from so101_robot.leader.ports import like_a_follower
 
 SMALLEST_MOVE = 0.25
 """Share of a joint's nominal range by which it must move to be identified."""
@@ -36,6 +39,8 @@ EXAMPLES = """
       the one motor that is connected becomes the gripper's
   so101-calibrate ids --robot.port=/dev/ttyACM0 --identify
       move each joint once: finds ids that were swapped
+  so101-calibrate ids --robot.port=/dev/ttyACM1 --leader --all
+      a leader's new motors: says which gear belongs where
   so101-calibrate ids --robot.port=mock --all
       see it on a simulated arm with motors as from the factory
 """
@@ -44,6 +49,11 @@ EXAMPLES = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
     servos.add_port(parser)
+    parser.add_argument(
+        "--leader",
+        action="store_true",
+        help="the arm that a person moves: its motors have three kinds of gears",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--motor", metavar="JOINT", help="the one motor that is connected becomes this joint's")
     how.add_argument("--all", action="store_true", help="one motor after the other")
@@ -68,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     """Do it. Returns the exit code: 0, or 1 if the person said no or must do something first."""
     if options.motor is not None and options.motor not in JOINTS:
         raise UsageError(f"--motor {options.motor}: there is no such joint; possible: {', '.join(JOINTS)}")
-    mock = servos.new_mock(options, calibrated=False)
+    mock = servos.new_mock(options, calibrated=False, leader=options.leader)
     if mock is not None and (options.all or options.motor):
         as_from_the_factory(mock, options.motor)
     with open_line(options.port, mock) as line:
@@ -76,8 +86,10 @@ def run(options: argparse.Namespace) -> int:
         if options.motor:
             return set_up(line, options.motor, operator)
         if options.all:
-            return set_up_all(line, operator)
+            return set_up_all(line, operator, options.leader)
         found = report(line, operator)
+        if options.leader:
+            _note_a_follower(found, operator)
         wanted = identify(line, found, operator) if options.identify else bus_scan.assign(found)
         return repair(line, wanted, found, operator)
 
@@ -141,10 +153,10 @@ def repair_one(line: Line, servo: FoundServo, joint: str, operator: Operator) ->
     return 0 if _write(line, writes, operator) else 1
 
 
-def set_up_all(line: Line, operator: Operator) -> int:
+def set_up_all(line: Line, operator: Operator, leader: bool = False) -> int:
     """One motor after the other, the gripper's first, so that the cable grows towards the base."""
     for joint in reversed(JOINTS):
-        operator.until_done(CONNECTS[joint], lambda: "")
+        operator.until_done((LEADER_CONNECTS if leader else CONNECTS)[joint], lambda: "")
         if set_up(line, joint, operator):
             return 1
     return 0
@@ -200,6 +212,16 @@ def _which_moves(line: Line, ids: list[int], joint: str, operator: Operator) -> 
             "not clear which it is - hold the other joints still; nothing was written"
         )
     return order[0]
+
+
+def _note_a_follower(found: Sequence[FoundServo], operator: Operator) -> None:
+    """Say so where the arm is no leader, as far as that can be told: by its gripper's torque limits."""
+    rows = {servo.servo_id: servo.row for servo in found if servo.row is not None}
+    if set(SERVO_IDS) <= rows.keys() and like_a_follower(np.array([rows[number] for number in SERVO_IDS])):
+        operator.say(
+            "Note: the gripper has the torque limits that LeRobot gives to followers - is this the leader's port "
+            "(so101-calibrate ports)?"
+        )
 
 
 def _hold(found: Sequence[FoundServo], operator: Operator) -> None:

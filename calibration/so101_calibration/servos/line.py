@@ -50,6 +50,8 @@ class Sample(NamedTuple):
     voltage_v: NDArray[np.float64]
     temperature_c: NDArray[np.float64]
     errors: NDArray[np.int64]
+    current_ma: NDArray[np.float64]
+    """Winding current; its sign is that of the load."""
 
 
 class SerialHandle(Protocol):
@@ -229,6 +231,7 @@ def _sample(time_s: float, replies: list[Status]) -> Sample:
         np.asarray(column("Present_Voltage") * registers.VOLTAGE_UNIT_V, dtype=np.float64),
         column("Present_Temperature").astype(np.float64),
         np.array([int(reply.error) for reply in replies]),
+        np.asarray(column("Present_Current") * registers.CURRENT_UNIT_A * 1e3, dtype=np.float64),
     )
 
 

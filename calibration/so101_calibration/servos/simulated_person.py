@@ -80,6 +80,10 @@ class SimulatedPerson:
         if step.kind in (StepKind.HOLD, StepKind.MIDDLE):
             hand.middle(2 * self._move_s)
             hand.middle(REST_S)
+        elif step.kind is StepKind.LET_GO:
+            hand.release()
+        elif step.kind is StepKind.TAKE:
+            pass  # it is folded, and sinks a little
         elif step.kind is StepKind.CONNECT and step.joint is not None and self._connect is not None:
             self._connect(step.joint)
             self._clock.sleep_until(self._clock.now_s() + BOOT_S)

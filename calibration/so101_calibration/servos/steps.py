@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS
+from so101_robot.mock.physics.gears import LEADER_GEARS
 
 
 class StepKind(StrEnum):
@@ -19,6 +20,16 @@ class StepKind(StrEnum):
     """One joint alone, to and fro."""
     CONNECT = "connect"
     """One motor alone."""
+    FOLD = "fold"
+    """Two arms folded, against their stops."""
+    ASIDE = "aside"
+    """Two arms turned to one side and their hands up, against their stops."""
+    LET_GO = "let go"
+    """The arm holds itself."""
+    TAKE = "take"
+    """The arm goes limp next, where it is."""
+    SHAKE = "shake"
+    """One of several arms, to and fro."""
 
 
 class Step(NamedTuple):
@@ -30,6 +41,14 @@ class Step(NamedTuple):
 
 
 HOLD = Step(StepKind.HOLD, None, "Hold the arm: it goes limp next")
+
+LET_GO = Step(
+    StepKind.LET_GO,
+    None,
+    "The arm holds itself now: let go of it, step back, and keep a finger on Ctrl-C, which stops it at any time",
+)
+
+TAKE = Step(StepKind.TAKE, None, "Take hold of the arm where it is: it goes limp next")
 
 MIDDLE = Step(
     StepKind.MIDDLE,
@@ -67,4 +86,14 @@ WIGGLES = {
 
 CONNECTS = {
     joint: Step(StepKind.CONNECT, joint, f"Connect the motor of {joint}, and no other") for joint in JOINTS
+}
+
+LEADER_CONNECTS = {
+    joint: Step(
+        StepKind.CONNECT,
+        joint,
+        f"Connect the motor of {joint}, and no other: the one with the gear 1:{gear:.0f}. No message can ask a motor "
+        "for its gear; turn the horn with the hand: the larger the number, the harder it turns",
+    )
+    for joint, gear in LEADER_GEARS.items()
 }

@@ -119,6 +119,8 @@ SECTIONS = {
         "dataset.image_transforms.enable",
         "use_degrees",
         "held_out",
+        "corrections.use",
+        "corrections.weight",
         "shifted.root",
         "shifted.repo_id",
         "cache.size",

@@ -8,7 +8,7 @@ Shapes: N frames of the dataset, B batch, T chunk, A action, C colours.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -74,6 +74,20 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def columns(self) -> Mapping[str, Tensor]:
+        """Every numeric column of the dataset, (N, ...)."""
+        return self._columns
+
+    @property
+    def last_N(self) -> NDArray[np.int64]:  # noqa: N802 (a shape)
+        """(N,) the frame with which each frame's chunk ends at the latest: the last of its episode."""
+        return self._last_N.cpu().numpy()
+
+    def end_at(self, last_N: NDArray[np.int64]) -> None:
+        """Let the chunk of every frame end at `last_N` (N,) at the latest, in place of its episode's end."""
+        self._last_N = torch.from_numpy(np.array(last_N)).to(self.device)
 
     def to(self, device: str | torch.device) -> Self:
         """Batches on `device` from now on. Frames are kept there too where they fit, shared by all samples of one

@@ -26,6 +26,7 @@ from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import TrainError
 from so101_policy.findings import Finding
+from so101_policy.frames import corrections
 from so101_policy.frames.cache import open_cache
 from so101_policy.frames.dataset import INFO, camera_shapes, open_checked
 from so101_policy.frames.samples import Samples
@@ -282,7 +283,15 @@ def load(
     ours = samples(data, train + held_out)
     is_held_out = np.isin(ours.episode_of[ours.indices], held_out)
     of_shifted = samples(shifted, None) if shifted else None
-    return TrainingData(ours, ours.indices[~is_held_out], ours.indices[is_held_out], of_shifted)
+    ours_train, ours_held_out = ours.indices[~is_held_out], ours.indices[is_held_out]
+    use = config.corrections.use
+    if use != corrections.ALL:
+        is_N = corrections.is_correction(ours)
+        ours_train = corrections.drawn(ours_train, is_N, use, config.corrections.weight)
+        if use == corrections.ONLY:
+            ours_held_out = corrections.drawn(ours_held_out, is_N, use, 1)
+            ours.end_at(corrections.ends_of(is_N, ours.last_N))
+    return TrainingData(ours, ours_train, ours_held_out, of_shifted)
 
 
 def _input_misfits(policy: ACTConfig, there: Mapping[str, PolicyFeature]) -> Iterator[str]:

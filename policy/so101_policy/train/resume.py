@@ -15,7 +15,7 @@ from so101_policy.checkpoint.folder import TRAIN_CONFIG, file_in
 from so101_policy.errors import TrainError
 from so101_policy.train.augmentation import AugmentationConfig
 from so101_policy.train.checkpoints import Progress
-from so101_policy.train.settings.config import CacheConfig, SO101TrainConfig
+from so101_policy.train.settings.config import CacheConfig, CorrectionsConfig, SO101TrainConfig
 from so101_policy.train.settings.settings_file import read_settings
 
 MAY_DIFFER = (
@@ -38,6 +38,7 @@ OWN_DEFAULTS: Mapping[str, Any] = {
     "precision": "fp32",
     "compile": False,
     "cache": draccus.encode(CacheConfig()),
+    "corrections": draccus.encode(CorrectionsConfig()),
     "augmentation": draccus.encode(AugmentationConfig()),
 }
 """Of settings that a run of lerobot-train does not have."""

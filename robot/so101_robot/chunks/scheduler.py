@@ -42,6 +42,11 @@ LATENCY_FORGETTING = 0.1
 It goes up at once."""
 
 
+Driver = Literal["policy", "human", "handover", "hold"]
+"""Who drives where a person may take over: the policy, the person's leader; nobody, while the leader is brought to the
+follower; nobody, before and after."""
+
+
 class Planned(NamedTuple):
     """What the scheduler wants on one tick."""
 
@@ -58,6 +63,15 @@ class Planned(NamedTuple):
     """Age of the observation behind the action; NaN while holding."""
     end: NDArray[np.float64] | None = None
     """(6,) the policy's own action, where it is slower than the loop and `action` is a point on the way there."""
+    driver: Driver | None = None
+    """Who drives; None: nobody can take over, so it is what plays."""
+    wanted: NDArray[np.float64] | None = None
+    """(6,) what the person asked for, where `action` is that with a disturbance: the way back, which is recorded."""
+
+    @property
+    def by_policy(self) -> bool:
+        """It is the policy's plan, or that of what plays in its place."""
+        return self.driver in (None, "policy")
 
 
 NOTHING = Planned(None, None, "hold", -1, -1, math.nan)

@@ -280,6 +280,7 @@ def make_recorder(config: RunConfig, cameras: Mapping[str, tuple[int, int]]) -> 
         cameras=cameras,
         resume=wanted.resume,
         outcome=outcomes[wanted.success],
+        intervention=bool(config.teleop.port),
     )
     if wanted.success == "unknown":
         say(

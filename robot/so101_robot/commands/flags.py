@@ -76,7 +76,7 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
             continue
         if flag == "--teleop.type":
             if value not in LEADER_TYPES:
-                raise ConfigError(f"--teleop.type={value}: so101-teleop takes {', '.join(LEADER_TYPES)}")
+                raise ConfigError(f"--teleop.type={value}: expected one of {', '.join(LEADER_TYPES)}")
             continue
         bare = flag in LISTS and not value.startswith("[") and value not in ("", "null")
         found[flag] = f"[{value}]" if bare else value

@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from so101_robot.commands.after_run import steps_after
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.commands.taking_over import TakingOver
 from so101_robot.commands.task_result import TaskResult
 from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError, describe
 from so101_robot.loop.loop import Outcome
 from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
+from so101_robot.loop.tick import Observer
 from so101_robot.message import Message
 from so101_robot.preflight.checks import preflight
 from so101_robot.runs.clip import CLIP
@@ -88,21 +91,36 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
         config.duration_s = DEMO_S
 
 
-def run(config: RunConfig, argv: Sequence[str]) -> int:
-    """Run as configured; returns the exit code. Raises what is wrong before the arm is touched."""
+def run(config: RunConfig, argv: Sequence[str], taking: TakingOver | None = None) -> int:
+    """Run as configured; returns the exit code. Raises what is wrong before the arm is touched.
+
+    Args:
+        config: what was asked for.
+        argv: the command line, for the run folder.
+        taking: the leader that may take over; made from `config` unless somebody brings it.
+    """
     with ExitStack() as signals:
-        return _run(config, argv, signals)
+        if taking is None and config.teleop.port:
+            taking = TakingOver(config)
+        if taking is not None:
+            signals.callback(taking.close)
+        return _run(config, argv, signals, taking)
 
 
-def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack) -> int:
+def _run(config: RunConfig, argv: Sequence[str], signals: ExitStack, taking: TakingOver | None) -> int:
     """Signals are requests until `signals` is closed, when the last word is said and written: supervisors ask again."""
     robot = SO101(config.robot)
     with watching.page(config, tuple(compose.camera_sizes(robot))) as page:
-        return _driven(config, argv, robot, page, signals)
+        return _driven(config, argv, robot, page, signals, taking)
 
 
 def _driven(
-    config: RunConfig, argv: Sequence[str], robot: SO101, page: RunPage | None, signals: ExitStack
+    config: RunConfig,
+    argv: Sequence[str],
+    robot: SO101,
+    page: RunPage | None,
+    signals: ExitStack,
+    taking: TakingOver | None,
 ) -> int:
     policy = compose.load_policy(config)
     cameras = compose.camera_sizes(robot)
@@ -119,7 +137,10 @@ def _driven(
         if page is not None:
             page.wait()
             page.say("The arm and its cameras are being looked at ...")
-        robot.connect()
+        if taking is None:
+            robot.connect()
+        else:
+            taking.connect(robot)
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         registered = camera_correction.register(
             config, robot, policy, lambda text: run_log.on_message(Message(text))
@@ -130,20 +151,30 @@ def _driven(
             return pose if config.approach_speed > 0 else None
 
         findings = preflight(robot, policy, config.preflight.skip, units, policy.trained_on.colours, begins)
+        findings += [] if taking is None else taking.findings()
         look_first([*registered.findings, *findings], folder)
         run_log.known |= camera_correction.keep(registered, folder)
         config.start_pose = config.start_pose or compose.start_pose(policy, units, robot.bus.scale)
         scheduler = compose.make_scheduler(config, robot, policy, registered.corrector)
         result = TaskResult.of(robot, run_log.known)
         title = compose.title(config, robot, policy)
+        shown: list[Observer] = [run_log]
+        if taking is not None:
+            scheduler = taking.scheduler(scheduler, robot, watching.tell_all(shown), stack)
+            title = replace(title, chunks=f"{title.chunks} · {taking.hint()}")
         if title.no_shares:
             run_log.known["no_shares"] = title.no_shares
         if title.answers_s is not None:
             run_log.known["answers_take_s"] = title.answers_s  # simulated: not measured
         if page is not None:
             page.begin(title, robot.joint_limits())
-        shown = [*watching.film(config, folder), *compose.dashboard(config, title), *([page] if page else [])]
-        looking = [result, run_log, *shown, *side]
+        shown += [
+            *watching.film(config, folder),
+            *compose.dashboard(config, title),
+            *([page] if page else []),
+        ]
+        ends = [] if taking is None else [taking.until_the_end()]
+        looking = [*ends, result, *shown, *side]
         outcome = drive(config, robot, scheduler, [compose.with_alarm(config, looking)], folder, stop)
         summary = run_log.summary()
     result.tell()

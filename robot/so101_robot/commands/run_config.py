@@ -13,6 +13,8 @@ from so101_robot.chunks.scheduler import CHUNK_MODES, CROSSFADE_S
 from so101_robot.display.dashboard import STYLES
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
+from so101_robot.leader.config_leader import LeaderConfig
+from so101_robot.leader.config_takeover import TakeoverConfig
 from so101_robot.loop.attention_alarm import AttentionAlarmConfig
 from so101_robot.loop.ending import EndingConfig
 from so101_robot.preflight.checks import PreflightConfig
@@ -111,6 +113,8 @@ class RunConfig:
     chunks: ChunkFlags = field(default_factory=ChunkFlags)
     camera: CameraFlags = field(default_factory=CameraFlags)
     record: RecordFlags = field(default_factory=RecordFlags)
+    teleop: LeaderConfig = field(default_factory=LeaderConfig)
+    takeover: TakeoverConfig = field(default_factory=TakeoverConfig)
     ending: EndingConfig = field(default_factory=EndingConfig)
     preflight: PreflightConfig = field(default_factory=PreflightConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)

@@ -25,6 +25,9 @@ Examples:
 """
 
 ENDING = """
+With --teleop.port a person takes over: press t, or move the leader. The arm holds, the leader comes to its pose, and a
+hand that takes it drives; b gives back. See docs/takeover.md.
+
 Ctrl-C: hold, go home slowly, release. Twice: release at once. The run folder keeps run.json, ticks.jsonl (a line for
 every tick) and summary.json.
 """
@@ -38,6 +41,8 @@ FIRST = (
     "policy.device",
     "record.repo_id",
     "record.task",
+    "teleop.port",
+    "teleop.id",
     "output_dir",
     "display",
 )
@@ -46,6 +51,9 @@ FIRST = (
 NOT_FIELDS = {
     "robot.type": Flag(
         "--robot.type", "so101_follower", "accepted as in LeRobot's commands; there is only this arm"
+    ),
+    "teleop.type": Flag(
+        "--teleop.type", "so101_leader", "accepted as in LeRobot's commands; there is only this leader"
     ),
     "config_path": Flag("--config_path", "FILE", "read all of this from a YAML file; flags win"),
 }
@@ -62,7 +70,8 @@ SECTIONS = {
     "arm": ("robot.",),
     "guard": ("robot.rig", "robot.limits.", "max_stop_s"),
     "safety": ("preflight.", "watchdog.", "blind."),
-    "mock arm": ("robot.mock.",),
+    "takeover by a leader": ("teleop.", "takeover."),
+    "mock arm": ("robot.mock.", "teleop.mock."),
     "run": ("fps", "duration_s", "approach_speed", "start_pose", "ending.", "config_path"),
     "output": ("",),
 }

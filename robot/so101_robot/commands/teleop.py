@@ -9,6 +9,7 @@ ordinary end.
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,9 +20,8 @@ from lerobot.utils.constants import HF_LEROBOT_HOME
 
 from so101_policy.command_line.command_shell import FAILED, complain, in_words, say
 from so101_robot.arm.arm import SO101
-from so101_robot.bus import calibration as calibrations
 from so101_robot.cli import TELEOP
-from so101_robot.commands import compose, watching
+from so101_robot.commands import both_arms, compose, watching
 from so101_robot.commands.drive import drive, look_first
 from so101_robot.commands.flags import normalised, parse_as
 from so101_robot.commands.run import conclude, exit_code, note_losses
@@ -29,18 +29,19 @@ from so101_robot.commands.run_config import RunConfig
 from so101_robot.commands.teleop_config import ASK, AUTO, UNKNOWN, YES, TeleopConfig
 from so101_robot.display.view import Title
 from so101_robot.display.web.run_page import Result, RunPage
-from so101_robot.errors import CalibrationError, ConfigError
-from so101_robot.leader import lag, ports
+from so101_robot.errors import ConfigError
+from so101_robot.guard.guard import Guard
+from so101_robot.leader import lag, ports, stage
+from so101_robot.leader.disturbance import Disturbance
 from so101_robot.leader.leader import MOCK_PORT, Leader
 from so101_robot.leader.source import LeaderSource
 from so101_robot.loop.observers import Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Observer
-from so101_robot.message import Message
+from so101_robot.message import Message, Severity
 from so101_robot.preflight import cameras as preflight_cameras
 from so101_robot.preflight.checks import run_checks, servo_checks
-from so101_robot.preflight.findings import Finding, Level
-from so101_robot.preflight.judgement import servo_judgements
+from so101_robot.preflight.findings import Finding
 from so101_robot.process.keys import Keys
 from so101_robot.runs.episodes import EpisodeRecorder, EpisodesConfig
 from so101_robot.runs.log import RunLog, new_folder
@@ -102,21 +103,26 @@ def _driven(
         if page is not None:
             page.wait()
         shown: list[Observer] = []
-        told = _tell_all(shown)
+        told = watching.tell_all(shown)
         caught_up: list[Callable[[], bool]] = []
         recorder = make_recorder(config, robot, keys, lambda: caught_up[0](), told, stop, run_log.known)
         if recorder is not None:
             stack.callback(_closed, recorder)
-        connect(robot, leader, config.teleop.was_follower)
+        both_arms.connect(robot, leader, config.teleop.was_follower)
         stack.callback(robot.disconnect, release=False)  # that is the ending's business
         look_first(findings(config, robot, leader), folder)
         assert robot.guard is not None  # since connect
         let_go = leader.free()
-        source = LeaderSource(leader, robot.guard, robot.clock, told)
+        disturbance = Disturbance(robot.guard, seed_of(config)) if config.record.disturb else None
+        source = LeaderSource(leader, robot.guard, robot.clock, told, disturbance=disturbance)
         caught_up.append(lambda: source.caught_up)
         shown += [run_log, *_displays(config, run, robot, folder, page)]
         if let_go:
             told(Message(f"the leader was under torque and was let go: {', '.join(let_go)}"))
+        if recorder is not None:
+            recorder.stage = stage_of(config, source, robot.guard, told, disturbance)
+        if disturbance is not None:
+            told(Message(stage.in_words(config.record.disturb), Severity.WARNING))
         if recorder is not None and keys.available:
             told(Message(KEYS_IN_WORDS))
         stack.enter_context(keys)
@@ -154,33 +160,9 @@ def _displays(
     return shown
 
 
-def connect(robot: SO101, leader: Leader, was_follower: bool) -> None:
-    """Both arms, read before anything is written and told apart before anything is under torque.
-
-    Raises:
-        RobotError: an arm is not there, not calibrated, or at the other one's port.
-    """
-    leader.open()
-    follower = calibrations.of(robot.calibration)
-    ports.require_leader(leader.rows, leader.config.port, leader.calibration, follower, was_follower)
-    leader.require_calibrated()
-    try:
-        robot.connect()
-    except CalibrationError as problem:
-        if words := ports.swapped(robot.registers_at_start, robot.config.port, leader.calibration):
-            raise CalibrationError(words) from problem
-        raise
-
-
 def findings(config: TeleopConfig, robot: SO101, leader: Leader) -> list[Finding]:
     """The pre-flight of both connected arms, and of the cameras."""
     skip = config.preflight.skip
-    judged = servo_judgements(leader.rows, leader.calibration, leader.calibration_path, leader=True)
-    of_leader = [
-        finding._replace(check=f"leader's {finding.check}")
-        for finding in run_checks(judged, skip)
-        if finding.level is not Level.OK
-    ]
     sizes = compose.camera_sizes(robot)
 
     def cameras() -> list[Finding]:
@@ -188,7 +170,7 @@ def findings(config: TeleopConfig, robot: SO101, leader: Leader) -> list[Finding
         return preflight_cameras.check_cameras(robot.frames, sizes, robot.clock, limit_s, robot.camera_rates)
 
     checks = servo_checks(robot) | ({"cameras": cameras} if sizes else {})
-    return [*run_checks(checks, skip), *of_leader]
+    return [*run_checks(checks, skip), *both_arms.leader_findings(leader, skip)]
 
 
 def make_recorder(
@@ -236,6 +218,33 @@ def make_recorder(
     )
 
 
+def stage_of(
+    config: TeleopConfig,
+    source: LeaderSource,
+    guard: Guard,
+    tell: Callable[[Message], None],
+    disturbance: Disturbance | None,
+) -> stage.Stage | None:
+    """Where episodes begin and whether they are disturbed; None: where the arm is, and they are not."""
+    wanted = config.record
+    if disturbance is None and not wanted.random_start:
+        return None
+    return stage.Stage(
+        source,
+        guard,
+        tell,
+        disturbance=disturbance,
+        disturb=wanted.disturb,
+        random_start=wanted.random_start,
+        seed=seed_of(config),
+    )
+
+
+def seed_of(config: TeleopConfig) -> int:
+    """Of wobbles and random starts: another one each time, but of a simulated arm."""
+    return config.robot.mock.seed if config.robot.port == MOCK_PORT else time.time_ns()
+
+
 def _closed(recorder: EpisodeRecorder) -> None:
     """Closed, whatever happened before; what went wrong is told by `tell_recording`."""
     with contextlib.suppress(Exception):
@@ -276,17 +285,6 @@ def about(
 def _cameras(robot: SO101) -> str:
     sizes = compose.camera_sizes(robot).items()
     return ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes) or "none"
-
-
-def _tell_all(observers: Sequence[Observer]) -> Callable[[Message], None]:
-    """A word to all that are in the list when it is said. One that fails is dropped by the loop, with its next tick."""
-
-    def tell(message: Message) -> None:
-        for observer in observers:
-            with contextlib.suppress(Exception):
-                observer.on_message(message)
-
-    return tell
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class DemonstrationFlags:
     """After so long the next episode begins by itself [s]; null: when a key says so."""
     resume: bool = False
     """Add episodes to a dataset that exists (lerobot-record: --resume)."""
+    disturb: float = 0.0
+    """In this share of the episodes the follower wobbles slowly, by a few degrees (1: in all; a good share is 0.5), not
+    near the table and not while the jaws move or hold something. Recorded is what the leader asked for: the way
+    back."""
+    random_start: bool = False
+    """Every episode begins in a random pose well above the table, to which the follower is led first."""
     success: str = AUTO
     """Whether an episode succeeded, for LeRobot's columns next.success and next.reward: ask (a key, after each), yes,
     no; unknown: without these columns; auto: ask in a terminal, else unknown."""
@@ -51,6 +57,10 @@ class DemonstrationFlags:
         self.success = {"True": YES, "False": NO}.get(self.success, self.success)
         if self.success not in SUCCESS:
             raise ConfigError(f"--record.success={self.success}: expected one of {', '.join(SUCCESS)}")
+        _in_range("--record.disturb", self.disturb, 0.0, 1.0)
+        for flag, given in (("disturb", self.disturb), ("random_start", self.random_start)):
+            if given and not self.repo_id:
+                raise ConfigError(f"--record.{flag} is for demonstrations; give --record.repo_id")
         _in_range("--record.num_episodes", self.num_episodes, 1, MOST_EPISODES)
         _in_range("--record.episode_time_s", self.episode_time_s, 0.1, LONGEST_S)
         if self.reset_time_s is not None:

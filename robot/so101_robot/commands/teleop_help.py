@@ -1,6 +1,6 @@
 """The help of so101-teleop, made from the words under the fields of `TeleopConfig`."""
 
-from so101_policy.commands.help_texts import COMMON, Flag, by_sections, flags_of, paragraph
+from so101_policy.commands.help_texts import COMMON, by_sections, flags_of, paragraph
 from so101_robot.cli import TELEOP
 from so101_robot.commands.run_help import LEROBOTS, NOT_FIELDS
 from so101_robot.commands.teleop_config import TeleopConfig
@@ -49,10 +49,6 @@ FIRST = (
     "record.num_episodes",
 )
 
-TELEOP_TYPE = Flag(
-    "--teleop.type", "so101_leader", "accepted as in LeRobot's commands; there is only this leader"
-)
-
 SECTIONS = {
     "leader": ("teleop.",),
     "recording": ("record.",),
@@ -68,7 +64,7 @@ SECTIONS = {
 
 def help_text() -> str:
     """The whole of it."""
-    flags = flags_of(TeleopConfig) | NOT_FIELDS | {"teleop.type": TELEOP_TYPE}
+    flags = flags_of(TeleopConfig) | NOT_FIELDS
     flags.pop("verbose")  # with `COMMON`
     flags |= {name: flags[name]._replace(words=words) for name, words in LEROBOTS.items()}
     parts = [

@@ -1,7 +1,7 @@
 """What a person watches, and keeps to watch again: the page of a run and its film."""
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from so101_policy.command_line.command_shell import say
@@ -10,6 +10,7 @@ from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.web.run_page import Result, RunPage
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Observer
+from so101_robot.message import Message
 from so101_robot.runs.clip import CLIP, HEIGHTS, LONGEST_S, Film
 
 WEB = Extra("so101_robot.display.web.process", ("starlette", "uvicorn"), "'lerobot_policy_so101[web]'")
@@ -43,3 +44,14 @@ def film(config: RunConfig, folder: Path) -> list[Observer]:
     if not config.clip:
         return []
     return [Film(folder / CLIP, config.ticks_per_s, longest_s=LONGEST_S, heights=HEIGHTS)]
+
+
+def tell_all(observers: Sequence[Observer]) -> Callable[[Message], None]:
+    """A word to all that are in the list when it is said. One that fails is dropped by the loop, with its next tick."""
+
+    def tell(message: Message) -> None:
+        for observer in observers:
+            with contextlib.suppress(Exception):
+                observer.on_message(message)
+
+    return tell

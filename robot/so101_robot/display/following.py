@@ -112,6 +112,9 @@ class Following:
         )
         if tick.planned is None:
             return view
+        view = replace(view, driver=tick.planned.driver)
+        if not tick.planned.by_policy:
+            return view
         if tick.planned.action is None:
             return replace(view, starved=view.starved + (view.chunk_length > 0))
         if (inference := tick.planned.inference) is None:

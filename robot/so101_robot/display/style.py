@@ -1,12 +1,16 @@
 """Colours of the dashboard, in a terminal and in its exported picture."""
 
 from math import inf
+from typing import TYPE_CHECKING
 
 from rich.terminal_theme import TerminalTheme
 
 from so101_robot.faults.fault import Mode
 from so101_robot.faults.supervisor import FAULT_RULES
 from so101_robot.message import Severity
+
+if TYPE_CHECKING:
+    from so101_robot.chunks.scheduler import Driver
 
 ACCENT, QUIET, GOOD, WARN, BAD = "cyan", "grey50", "green", "yellow", "bold red"
 SHARE_STYLES = {"latent": "grey62", "state": "yellow3", "environment": "orange3"}
@@ -57,12 +61,23 @@ MESSAGE_STYLES = {
 PHASES = {"run": "running", "approach": "going to the first pose", "home": "going home", "over": "over"}
 
 
-def headline(phase: str, mode: Mode) -> tuple[str, str]:
-    """(words, style) of what the arm is doing: the mode, or the phase where the mode is nothing to speak of."""
+DRIVERS: "dict[Driver, str]" = {
+    "human": "a person drives",
+    "handover": "handover",
+    "hold": "takeover: holding",
+}
+"""Where somebody else than the policy drives."""
+
+
+def headline(phase: str, mode: Mode, driver: "Driver | None" = None) -> tuple[str, str]:
+    """(words, style) of what the arm is doing: the mode, or the phase where the mode is nothing to speak of, or who
+    drives."""
     if phase == "over":
         return PHASES[phase], QUIET
     if mode in (Mode.DEGRADED, Mode.HOLDING) or (mode is Mode.PARKING and phase == "run"):
         return mode, MODE_STYLES[mode]
+    if phase == "run" and driver in DRIVERS:
+        return DRIVERS[driver], WARN
     style = {"run": GOOD, "home": WARN}.get(phase, QUIET)
     return PHASES.get(phase, phase), style
 

@@ -37,6 +37,7 @@ from so101_robot.message import Message
 if TYPE_CHECKING:
     from so101_policy.attention.maps import Maps
     from so101_policy.attention.shares import AttentionShares
+    from so101_robot.chunks.scheduler import Driver
     from so101_robot.loop.tick import AttentionWarning, Tick
     from so101_robot.state import Health
 
@@ -116,6 +117,8 @@ class View:
     maps: "Maps | None" = None
     """Where the policy looked last, if it was loaded to tell."""
     chunk_length: int = 0
+    driver: "Driver | None" = None
+    """Who drives, where a person may take over."""
     messages: Sequence[tuple[float, Message]] = field(default=())
     """(seconds since the start, text), oldest first."""
 
@@ -160,6 +163,8 @@ def export_svg(view: View, path: Path, width: int = 100) -> None:
 def plain_line(view: View) -> str:
     """The run as one line, for a log file or a pipe."""
     parts = [f"{view.elapsed_s:7.1f} s", view.phase]
+    if view.phase == "run" and view.driver not in (None, "policy"):
+        parts.append(f"driven by {view.driver}")
     if view.mode not in (Mode.RUNNING, Mode.PARKING):
         parts.append(view.mode)
     parts += list(view.faults)
@@ -217,7 +222,7 @@ def _heading(view: View) -> RenderableType:
     grid.add_column(style=QUIET, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    words, style = headline(view.phase, view.mode)
+    words, style = headline(view.phase, view.mode, view.driver)
     minutes, seconds = divmod(view.elapsed_s, 60)
     grid.add_row("policy", Text(view.title.policy, style="bold"), Text(f"● {words}", style=style))
     grid.add_row("arm", Text(view.title.arm), Text(f"{int(minutes):02d}:{seconds:04.1f}", style="bold"))

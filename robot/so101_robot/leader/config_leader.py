@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from so101_robot.errors import ConfigError
+
 
 @dataclass
 class LeaderMockConfig:
@@ -12,6 +14,10 @@ class LeaderMockConfig:
     """Which one: how its servos are mounted."""
     hand: Path | None = None
     """What its hand does: poses over time (YAML; see so101-mock --help); null: slowly to and fro."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"--teleop.mock.seed={self.seed}: expected 0 or more, below 2^63")
 
 
 @dataclass

@@ -58,7 +58,8 @@ class LagMeter:
             return
         if tick.sent is not None:
             self._to_servos_s.append(self._now_s() - source.reading.asked_s)
-        if tick.mode is Mode.RUNNING and source.caught_up:
+        disturbed = tick.planned is not None and tick.planned.wanted is not None
+        if tick.mode is Mode.RUNNING and source.caught_up and not disturbed:
             asked_s, _, position = source.reading
             self._samples.append(Sample(asked_s, position, tick.state.time_s, tick.state.position))
 

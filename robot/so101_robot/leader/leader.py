@@ -1,10 +1,12 @@
 """A leader at the wire: six servos without torque, read once a tick.
 
-`open` only reads, so that everything can be judged before anything is written; `free` takes the torque off, which is
-all that is ever written to it. What is wrong with a leader is one message (CalibrationError, BusError, PortError), what
-goes wrong with it while it leads is a `SourceFault` (see `source`).
+`open` only reads, so that everything can be judged before anything is written; `free` takes the torque off. Under
+torque it is only between `take` and `let_go`, when a takeover brings it to the follower (`handover`), and then weakly.
+What is wrong with a leader is one message (CalibrationError, BusError, PortError), what goes wrong with it while it
+leads is a `SourceFault` (see `source`).
 """
 
+import contextlib
 import math
 import shlex
 from pathlib import Path
@@ -20,14 +22,22 @@ from so101_robot import mock
 from so101_robot.bus import calibration as calibrations
 from so101_robot.bus import setup as startup
 from so101_robot.bus.calibration import Calibration
+from so101_robot.bus.registers import BY_NAME
 from so101_robot.bus.sdk import Opener
 from so101_robot.bus.setup import Registers
-from so101_robot.bus.so101_bus import BusState, SO101Bus
-from so101_robot.errors import BusError, BusTimeoutError, CalibrationError, ConfigError, PortError
+from so101_robot.bus.so101_bus import READ_TIMEOUT_S, BusState, SO101Bus
+from so101_robot.errors import (
+    BusError,
+    BusTimeoutError,
+    CalibrationError,
+    ConfigError,
+    PortError,
+    RobotError,
+)
 from so101_robot.joints import FULL_TURN_JOINT, JOINTS, SERVO_IDS, named_servo
 from so101_robot.leader.config_leader import LeaderConfig
 from so101_robot.mock.config import MockConfig
-from so101_robot.mock.physics.hand_script import PLAY, ScriptedHand, read_script
+from so101_robot.mock.physics.hand_script import PLAY, TAKES_OVER, ScriptedHand, read_script
 
 MOCK_PORT = "mock"
 
@@ -37,6 +47,8 @@ FOLDER = "so_leader"
 ROLL = JOINTS.index(FULL_TURN_JOINT)
 
 TURN_DEG = 360.0
+
+TORQUE_LIMIT = BY_NAME["Torque_Limit"]
 
 
 class LeaderReading(NamedTuple):
@@ -56,23 +68,31 @@ class Leader:
     Args:
         config: which one.
         arm: for port `mock`, a simulated leader that exists already, and stays the caller's.
+        takes_over: what the hand of a simulated one is for: it rests at first, and takes a leader that was brought to
+            the follower; false: it leads from the start.
 
     Raises:
         ConfigError: no port or no id is named, or a hand's file cannot be read.
         CalibrationError: the calibration file cannot be read.
     """
 
-    def __init__(self, config: LeaderConfig, arm: "mock.MockArm | None" = None) -> None:
+    def __init__(
+        self, config: LeaderConfig, arm: "mock.MockArm | None" = None, takes_over: bool = False
+    ) -> None:
         self.config = config
         self._require_names()
         self._hand: ScriptedHand | None = None
         self.mock = arm
         self._owns_mock = arm is None
         if config.port == MOCK_PORT and arm is None:
-            script = PLAY if config.mock.hand is None else read_script(config.mock.hand)
+            own = None if config.mock.hand is None else read_script(config.mock.hand)
             arm = self.mock = mock.MockArm(MockConfig(seed=config.mock.seed, camera_fps=1.0), leader=True)
             assert arm.hand is not None  # it has a world
-            self._hand = ScriptedHand(arm.hand, arm.bridge, script)
+            if takes_over:
+                first = own or TAKES_OVER
+                self._hand = ScriptedHand(arm.hand, arm.bridge, first, own or PLAY)
+            else:
+                self._hand = ScriptedHand(arm.hand, arm.bridge, own or PLAY)
         folder = config.calibration_dir or HF_LEROBOT_CALIBRATION / TELEOPERATORS / FOLDER
         self.calibration_path = folder / f"{config.id}.json"
         self.calibration: Calibration = self._calibration()
@@ -80,7 +100,7 @@ class Leader:
         """(6, 87) the registers that `open` has read."""
         self._bus = SO101Bus(config.port, _lerobots(self.calibration))
         self._roll_deg = math.nan
-        self._away = False
+        self._away = self._driven = False
 
     def _require_names(self) -> None:
         config = self.config
@@ -185,8 +205,64 @@ class Leader:
         spent_s = 0.0 if self.mock is None else (self.mock.now_us - before_us) * 1e-6
         return LeaderReading(now_s, spent_s, position)
 
+    # while it is brought to the follower -----
+
+    def take(self, torque: float, now_s: float) -> NDArray[np.float64]:
+        """Under torque where it is.
+
+        Args:
+            torque: at most this share of what the servos have, 0..1.
+            now_s: on the loop's clock.
+
+        Returns:
+            (6,) that pose, whose roll is counted from the middle of its turn again.
+
+        Raises:
+            BusError: a servo does not take the limit; none is under torque.
+            PortError: the port is gone.
+        """
+        state = self._bus.read_state(False, now_s)
+        if not state.answered.all():
+            raise BusTimeoutError(self._bus.describe_silence(state.answered.tolist()))
+        for servo_id, row in zip(SERVO_IDS, self.rows, strict=True):
+            limit = min(round(1000 * torque), startup.value_of(row, TORQUE_LIMIT.name))
+            self._bus.write_register(servo_id, TORQUE_LIMIT, limit, READ_TIMEOUT_S)
+        self._driven = True
+        self._roll_deg = math.nan
+        self._bus.write_goals(state.position_steps)  # which turns the torque on
+        return self._bus.to_joint(state.position_steps)
+
+    def bring(self, pose: NDArray[np.float64]) -> None:
+        """The next goal (6,) of a leader that was taken. Raises PortError."""
+        self._bus.write_goals(self._bus.to_steps(pose))
+
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(6,) lower and upper end of its calibrated range: goals are within it."""
+        scale = self._bus.scale
+        ends = np.array([scale.to_joint(scale.lower_steps), scale.to_joint(scale.upper_steps)])
+        return ends.min(0), ends.max(0)
+
+    def let_go(self) -> None:
+        """Torque off again, and the limit of the torque as it was.
+
+        Raises:
+            BusError: a servo does not let go; to be tried again.
+            PortError: the port is gone.
+        """
+        if not self._driven:
+            return
+        stuck = [problem for problem in self._bus.release().values() if problem is not None]
+        if stuck:
+            raise BusError(f"the leader does not let go: {stuck[0]}")
+        for servo_id, row in zip(SERVO_IDS, self.rows, strict=True):
+            before = startup.value_of(row, TORQUE_LIMIT.name)
+            self._bus.write_register(servo_id, TORQUE_LIMIT, before, READ_TIMEOUT_S)
+        self._driven = False
+
     def close(self) -> None:
-        """Give the port back; the torque stays off. May be called twice."""
+        """Let it go if it was taken, and give the port back. May be called twice."""
+        with contextlib.suppress(RobotError):  # the port may be gone
+            self.let_go()
         self._bus.disconnect(disable_torque=False)
         if self.mock is not None and self._owns_mock:
             self.mock.close()
@@ -208,7 +284,7 @@ class Leader:
         if calibrations.differences(self.calibration, calibrations.of(startup.stored_calibration(self.rows))):
             raise BusError(f"another arm is at {self.config.port} now")
         self.free()
-        self._away = False
+        self._away = self._driven = False
 
     def _calibration(self) -> Calibration:
         if self.mock is not None:

@@ -47,7 +47,7 @@ class AttentionAlarmConfig:
 
 class AttentionAlarm:
     """Follows the shares of one run. An answer counts from the tick that it arrives on until the next one, while the
-    policy drives: not on the way to its first pose, nor on the way home."""
+    policy drives: not on the way to its first pose, nor on the way home, nor while a person has taken over."""
 
     def __init__(self, config: AttentionAlarmConfig) -> None:
         self._config = config
@@ -55,7 +55,7 @@ class AttentionAlarm:
 
     def see(self, tick: Tick) -> tuple[AttentionWarning | None, Message | None]:
         """The alarm on this tick, None while it is off; and what there is to say about it, once."""
-        if tick.phase != "run":
+        if tick.phase != "run" or (tick.planned is not None and not tick.planned.by_policy):
             self._forget()
             return None, None
         inference = None if tick.planned is None else tick.planned.inference

@@ -386,7 +386,7 @@ class ControlLoop:
         except SourceFault as problem:
             readings.raised[problem.fault] = problem
             self._scheduler.reset()
-            return NOTHING, None, [Symptom(problem.fault, "", str(problem))]
+            return NOTHING._replace(driver="hold"), None, [Symptom(problem.fault, "", str(problem))]
         except Exception as problem:  # whatever a policy raises, the arm holds first
             readings.raised["policy raises"] = problem
             self._scheduler.reset()
@@ -408,6 +408,9 @@ class ControlLoop:
         self, planned: Planned, verdict: "Verdict", now_s: float, wrong: bool
     ) -> list[Symptom]:
         """What is wrong with a plan that the guard lets pass, or with there being none."""
+        if not planned.by_policy:  # it is not asked, so what it said last is over, and it is not late
+            self._playing_s, self._answer_symptoms = now_s, []
+            return []
         if planned.action is not None:
             self._playing_s = now_s
             if self._approach.under_way or verdict.stop is not None:
@@ -430,6 +433,8 @@ class ControlLoop:
     def _unknown(self, planned: Planned | None, verdict: "Verdict") -> Collection[Fault]:
         """The faults about which this tick says nothing."""
         unseen = self._readings.unseen
+        if planned is not None and not planned.by_policy:
+            return unseen
         if planned is None or planned.action is None:
             return (*POLICY_FAULTS, "policy late", *unseen)
         return (*POLICY_FAULTS, *unseen) if verdict.stop is not None else unseen

@@ -24,9 +24,14 @@ TICK_S = 1 / 30
 
 
 class SoftStart:
-    """One arm's; begun anew by `begin` and by a pause."""
+    """One arm's; begun anew by `begin` and by a pause.
 
-    def __init__(self) -> None:
+    Args:
+        near: the arm has caught up when no joint is farther than this from where it is asked to be [deg, percent].
+    """
+
+    def __init__(self, near: float = AT_FIRST_POSE) -> None:
+        self._near = near
         self.begin()
 
     def begin(self) -> None:
@@ -50,7 +55,7 @@ class SoftStart:
         self._begin_s = now_s if self._begin_s is None else self._begin_s
         self._now_s = now_s
         seconds = (now_s - self._begin_s) / SOFT_S
-        self._over = self._over or bool(seconds >= 1 and (np.abs(asked - last) <= AT_FIRST_POSE).all())
+        self._over = self._over or bool(seconds >= 1 and (np.abs(asked - last) <= self._near).all())
         if self._over:
             return asked
         reach = SOFT_SPEED * max(1.0, seconds) * elapsed_s

@@ -2,7 +2,8 @@
 sent.
 
 An action here is the goal that the servos were following on that tick: after scheduler and guard, rounded to
-encoder steps. (LeRobot stores what the policy wanted.) Names, order and units are those of LeRobot's SO-101
+encoder steps. (LeRobot stores what the policy wanted.) Where a follower is disturbed on purpose, it is what the person
+asked for instead, which is the way back (`leader.disturbance`). Names, order and units are those of LeRobot's SO-101
 recordings, so the dataset trains and merges like one of them. LeRobot's time stamps are tick / fps by
 definition; when the ticks really were is in the run's `ticks.jsonl`. Where somebody says whether the episode
 succeeded, its last frame says so in LeRobot's columns `next.success` and `next.reward`.
@@ -22,9 +23,11 @@ import numpy as np
 from datasets.utils.logging import disable_progress_bar
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import HF_LEROBOT_HOME, REWARD, SUCCESS
+from numpy.typing import NDArray
 
 from so101_policy.dataset_check.look import look, require
 from so101_policy.errors import first_line, one_line
+from so101_policy.names import INTERVENTION
 from so101_policy.units import LikelyUnits, likely_units
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER, JOINTS
@@ -43,13 +46,14 @@ QUEUE_TICKS = 300
 
 
 def dataset_features(
-    cameras: Mapping[str, tuple[int, int]], *, with_outcome: bool = False
+    cameras: Mapping[str, tuple[int, int]], *, with_outcome: bool = False, with_intervention: bool = False
 ) -> dict[str, dict[str, Any]]:
     """LeRobot's features of an SO-101 recording.
 
     Args:
         cameras: name -> (height, width).
         with_outcome: whether episodes say if they succeeded.
+        with_intervention: whether frames say if a person drove.
     """
     joints = {"dtype": "float32", "shape": (len(JOINTS),), "names": [f"{joint}.pos" for joint in JOINTS]}
     images = {
@@ -64,7 +68,13 @@ def dataset_features(
         SUCCESS: {"dtype": "bool", "shape": (1,), "names": None},
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
     }
-    features = {"action": dict(joints), "observation.state": dict(joints), **images}
+    features: dict[str, dict[str, Any]] = {
+        "action": dict(joints),
+        "observation.state": dict(joints),
+        **images,
+    }
+    if with_intervention:
+        features[INTERVENTION] = {"dtype": "bool", "shape": (1,), "names": None}
     return features | outcome if with_outcome else features
 
 
@@ -85,6 +95,8 @@ class DatasetRecorder:
         resume: add an episode to a dataset that exists.
         outcome: asked once, when the run is over: did it succeed? None: the dataset does not say.
         known: the dataset to resume was written by this program, and need not be looked at again.
+        intervention: frames say whether a person drove. Those on which nobody did, while the arm stands still for a
+            takeover, are left out, as LeRobot does.
 
     Raises:
         ConfigError: there is a dataset already, or (`resume`) there is none or one that does not fit.
@@ -103,18 +115,19 @@ class DatasetRecorder:
         resume: bool = False,
         outcome: Callable[[], bool] | None = None,
         known: bool = False,
+        intervention: bool = False,
     ) -> None:
         _hush_helpers()
         self._task = task
         self._created = not resume
         self._whole = True
-        self._outcome = outcome
+        self._outcome, self._intervention = outcome, intervention
         self._last: dict[str, Any] | None = None
         """The newest frame, not stored yet: it may be the one that says how the episode ended."""
         self.frames = 0
         if fps != int(fps):
             raise ConfigError(f"LeRobot's datasets have a whole number of frames per second, not {fps}")
-        features = dataset_features(cameras, with_outcome=outcome is not None)
+        features = dataset_features(cameras, with_outcome=outcome is not None, with_intervention=intervention)
         self._dataset = (
             _resume(repo_id, root, features, int(fps), known)
             if resume
@@ -128,14 +141,19 @@ class DatasetRecorder:
     def on_tick(self, tick: Tick) -> None:
         if tick.phase != "run" or tick.goal is None:
             return
+        driver = None if tick.planned is None else tick.planned.driver
+        if self._intervention and driver in ("hold", "handover"):
+            return
         self._whole = False
         self._store_last(success=False)
         self._last = {
-            "action": tick.goal.astype(np.float32),
+            "action": _action(tick, tick.goal).astype(np.float32),
             "observation.state": np.asarray(tick.state.position, np.float32),
             **{f"observation.images.{name}": image.image for name, image in tick.frames.items()},
             "task": self._task,
         }
+        if self._intervention:
+            self._last[INTERVENTION] = np.array([driver == "human"])
         self.frames += 1
         self._whole = True
 
@@ -177,6 +195,13 @@ class DatasetRecorder:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
+def _action(tick: Tick, goal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(6,) what is stored as the tick's action."""
+    if tick.sent is None or tick.planned is None or tick.planned.wanted is None:
+        return goal
+    return tick.planned.wanted
+
+
 def _hush_helpers() -> None:
     """Keep LeRobot's helpers from writing over the dashboard: progress bars, the video encoder's banner."""
     disable_progress_bar()
@@ -216,6 +241,13 @@ def _resume(
     if SUCCESS in dataset.meta.features and SUCCESS not in features:
         raise ConfigError(
             f"the episodes in {folder} say whether they succeeded; give --record.success=ask (or yes, no)"
+        )
+    if (INTERVENTION in dataset.meta.features) is not (INTERVENTION in features):
+        there = INTERVENTION in dataset.meta.features
+        raise ConfigError(
+            f"the frames in {folder} {'say' if there else 'do not say'} whether a person drove ({INTERVENTION}), and "
+            f"those of this run would{' not' if there else ''}: {'give' if there else 'leave out'} --teleop.port, or "
+            "record a new dataset"
         )
     for key in ("action", "observation.state"):
         if key in dataset.meta.features and dataset.meta.features[key]["names"] != features[key]["names"]:

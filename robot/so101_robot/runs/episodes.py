@@ -1,6 +1,6 @@
 """Observer that records one episode after the other into a LeRobotDataset, as a person says.
 
-    waiting -> recording -> (did it succeed?) -> saving -> waiting ... -> done
+    waiting -> (on the way to a random start) -> recording -> (did it succeed?) -> saving -> waiting ... -> done
 
 Keys are LeRobot's: right or n ends an episode and keeps it, left or r throws it away (it is recorded again), esc or q
 keeps it and ends the recording; right, n, space or enter begins the next one. Where a time is given, an episode also
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from so101_robot.errors import ConfigError
 from so101_robot.loop.tick import Tick
@@ -39,6 +39,8 @@ class State(StrEnum):
     """What happens now."""
 
     WAITING = "waiting"
+    SETTING_OUT = "setting out"
+    """The follower is led to where the episode begins."""
     RECORDING = "recording"
     ASKING = "asking"
     """Whether the episode succeeded."""
@@ -66,6 +68,27 @@ class EpisodesConfig:
     """What each episode says of itself; None: nothing, unless `ask`."""
     ask: bool = False
     """A key says after each episode whether it succeeded."""
+
+
+class Stage(Protocol):
+    """Where episodes begin and what happens in them: `leader.stage.Stage`, or anything like it."""
+
+    @property
+    def may_set_out(self) -> bool: ...
+
+    @property
+    def under_way(self) -> bool: ...
+
+    @property
+    def arrived(self) -> bool: ...
+
+    def set_out(self) -> bool: ...
+
+    def give_up(self) -> None: ...
+
+    def begin(self, number: int) -> str: ...
+
+    def end(self) -> None: ...
 
 
 class _Keep(NamedTuple):
@@ -126,6 +149,12 @@ class EpisodeRecorder:
         """Episodes that are in the dataset, that were thrown away; ticks for which the disk was too slow."""
         self.failure: Exception | None = None
         """Why nothing more is recorded."""
+        self.stage: Stage | None = None
+        """Who leads the arm to where episodes begin; None: they begin where it is."""
+        self.begun = 0
+        """Episodes that were begun, those that were thrown away excepted."""
+        self.disturbed: list[int] = []
+        """Those of this run, counted from 0, in which the stage did something on purpose."""
         self._since_s: float | None = None
         self._last_one = False
         self._told_full = False
@@ -155,6 +184,8 @@ class EpisodeRecorder:
         config = self._config
         if self.state is State.WAITING and config.reset_time_s is not None and for_s >= config.reset_time_s:
             self._begin(now_s)
+        elif self.state is State.SETTING_OUT:
+            self._follow_the_way(now_s)
         elif self.state is State.RECORDING and for_s >= config.episode_time_s:
             self._end(now_s)
         if self.state is State.RECORDING:
@@ -172,6 +203,7 @@ class EpisodeRecorder:
         elif self.state is State.RECORDING:
             self._items.put(_Discard())
             self.discarded += 1
+            self._not_begun()
             self._tell(
                 Message("the episode that was under way is not kept: q would have kept it", Severity.WARNING)
             )
@@ -192,6 +224,7 @@ class EpisodeRecorder:
             "episodes": self.saved,
             "thrown_away": self.discarded,
             "dropped_ticks": self.dropped,
+            **({"disturbed": self.disturbed} if self.disturbed else {}),
         }
 
     def _press(self, key: str, now_s: float) -> None:
@@ -209,8 +242,10 @@ class EpisodeRecorder:
                 self._end(now_s)
         elif key in STOP:
             self._last_one = True
-            if self.state is State.WAITING:
+            if self.state in (State.WAITING, State.SETTING_OUT):
                 self._done("the recording was ended by a key")
+        elif self.state is State.SETTING_OUT and key in AGAIN and self.stage is not None:
+            self.stage.give_up()
         elif self.state is State.WAITING and key in END:
             if not self._ready():
                 self._tell(
@@ -221,12 +256,38 @@ class EpisodeRecorder:
     def _begin(self, now_s: float) -> None:
         if not self._ready():
             return
+        if self.stage is not None and not self.stage.may_set_out:
+            self._enter(State.WAITING, now_s)
+        elif self.stage is not None and self.stage.set_out():
+            self._enter(State.SETTING_OUT, now_s)
+            self._tell(
+                Message("to a random start; then the episode begins, and the follower comes back to you")
+            )
+        else:
+            self._record(now_s)
+
+    def _follow_the_way(self, now_s: float) -> None:
+        assert self.stage is not None  # it was set out by it
+        if self.stage.arrived:
+            self._record(now_s)
+        elif not self.stage.under_way:
+            self._enter(State.WAITING, now_s)
+            self._tell(Message("the follower did not get to its start; begin again", Severity.WARNING))
+
+    def _record(self, now_s: float) -> None:
         self._enter(State.RECORDING, now_s)
         self._items.put(_Begin())
-        self._tell(Message(f"episode {self.saved + 1} of {self._config.num_episodes} is being recorded"))
+        about = self.stage.begin(self.begun) if self.stage is not None else ""
+        if about:
+            self.disturbed.append(self.begun)
+        self.begun += 1
+        words = f"episode {self.saved + 1} of {self._config.num_episodes} is being recorded"
+        self._tell(Message(f"{words}; {about}" if about else words))
 
     def _end(self, now_s: float) -> None:
         config = self._config
+        if self.stage is not None:
+            self.stage.end()
         if config.ask:
             self._enter(State.ASKING, now_s)
             self._tell(Message("did the episode succeed? y or n (r: throw it away)"))
@@ -239,11 +300,19 @@ class EpisodeRecorder:
 
     def _discard(self, now_s: float) -> None:
         self.discarded += 1
+        if self.stage is not None:
+            self.stage.end()
+        self._not_begun()
         self._items.put(_Discard())
         self._enter(State.WAITING, now_s)
         self._tell(Message("thrown away; it is recorded again"))
         if self._last_one:
             self._done("the recording was ended by a key")
+
+    def _not_begun(self) -> None:
+        self.begun -= 1
+        if self.begun in self.disturbed:
+            self.disturbed.remove(self.begun)
 
     def _enter(self, state: State, now_s: float) -> None:
         self.state, self._since_s = state, now_s

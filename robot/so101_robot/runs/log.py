@@ -211,6 +211,10 @@ def tick_record(tick: Tick, begin_s: float) -> dict[str, Any]:
             "age_ms": _number(tick.planned.age_s * 1e3, 1),
         }
         record["chunk"] = chunk
+        if tick.planned.driver is not None:
+            record["driver"] = tick.planned.driver
+        if tick.planned.wanted is not None:
+            record["wanted"] = _numbers(tick.planned.wanted, 3)
         if tick.planned.inference is not None:
             record["inference"] = _inference_record(tick.planned.inference)
     if not tick.state.answered.all():

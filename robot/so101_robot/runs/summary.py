@@ -81,7 +81,8 @@ class _Driving:
         for stage, value in {**record["stages_ms"], "late": record["late_ms"]}.items():
             self._stages.setdefault(stage, []).append(value)
         self._playing = self._playing or record["chunk"]["source"] == "chunk"
-        self._counts["starved"] += self._playing and record["chunk"]["source"] == "hold"
+        by_policy = record.get("driver", "policy") == "policy"
+        self._counts["starved"] += self._playing and by_policy and record["chunk"]["source"] == "hold"
         self._counts["faults"] += "fault" in record
         if (inference := record.get("inference")) is not None:
             self._latencies.append(inference["latency_ms"])
@@ -131,6 +132,8 @@ class _Course:
         self._before: Record | None = None
         self._ticks: Counter[str] = Counter()
         self._phases_s: defaultdict[str, float] = defaultdict(float)
+        self._drivers_s: defaultdict[str, float] = defaultdict(float)
+        self._takeovers = 0
         self._modes_s: defaultdict[str, float] = defaultdict(float)
         self._faults: Counter[str] = Counter()
         self._faults_s: defaultdict[str, float] = defaultdict(float)
@@ -145,6 +148,9 @@ class _Course:
         self._phases_s[before.get("phase", record["phase"])] += lasted_s
         if (mode := before.get("mode", record.get("mode"))) is not None:
             self._modes_s[mode] += lasted_s
+        if (driver := before.get("driver")) is not None:
+            self._drivers_s[driver] += lasted_s
+        self._takeovers += record.get("driver") == "human" != before.get("driver")
         for fault in before.get("faults", ()):
             self._faults_s[fault] += lasted_s
         self._faults.update(set(record.get("faults", ())) - set(before.get("faults", ())))
@@ -162,6 +168,8 @@ class _Course:
                 for phase, count in self._ticks.items()
             },
             "modes_s": {mode: _round(value, 3) for mode, value in self._modes_s.items()},
+            "drivers_s": {driver: _round(value, 3) for driver, value in self._drivers_s.items()},
+            "takeovers": self._takeovers,
             "faults": {
                 fault: {"times": times, "lasted_s": _round(self._faults_s[fault], 3)}
                 for fault, times in self._faults.most_common()
@@ -243,6 +251,9 @@ def _course(summary: Summary) -> Iterator[str]:
         parts += [f"{mode} {time_s:.1f} s" for mode, time_s in modes.items()]
     if parts:
         yield "of all the time: " + ", ".join(parts)
+    if takeovers := summary["takeovers"]:
+        drove = ", ".join(f"{driver} {time_s:.1f} s" for driver, time_s in summary["drivers_s"].items())
+        yield f"a person took over {_times(takeovers)}: {drove}"
     for fault, at in summary["faults"].items():
         yield f"fault {fault}: {_times(at['times'])}, {at['lasted_s']:.1f} s in all"
     for rule, ticks in summary["ticks_with_interventions"].items():

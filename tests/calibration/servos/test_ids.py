@@ -154,3 +154,33 @@ def test_a_swap_with_a_stranger_on_the_line_leaves_the_stranger_alone() -> None:
     for a, b in permutations((0, 1)):
         writes = bus_scan.plan({1: found[a], 2: found[b]}, found)
         assert simulate(found, writes)[2] == bus_scan.TEMPORARY_ID
+
+
+def test_of_a_leader_each_motor_is_named_with_its_gear_and_a_followers_limits_are_noted(
+    arm: MockArm, line: Line, operator: Scripted
+) -> None:
+    assert ids.parser().parse_args(["--robot.port=mock", "--leader", "--all"]).leader
+    connected: list[str] = []
+
+    def act(step: Step, look: int) -> None:
+        if look == 0 and step.joint is not None:
+            connected.append(step.text)
+            for index, joint in enumerate(JOINTS):
+                arm.servos.reboot(index, *(() if joint == step.joint else (10**9,)))
+            arm.advance_to(arm.now_us + 1_000_000)
+
+    operator.act = act
+    for index in range(6):
+        arm.servos.set(index, "ID", 1)
+    assert ids.set_up_all(line, operator, leader=True) == 0
+    gears = [text.partition("gear 1:")[2].partition(".")[0] for text in connected]
+    assert gears == ["147", "147", "147", "191", "345", "191"], "the trigger's first"
+    for index in range(6):
+        arm.servos.boot(index)
+    arm.advance_to(arm.now_us + 1_000_000)
+    ids._note_a_follower(bus_scan.scan(line), operator)
+    assert "limits that LeRobot gives to followers" not in operator.text
+    for register, value in (("Max_Torque_Limit", 500), ("Protection_Current", 250), ("Overload_Torque", 25)):
+        arm.servos.set(5, register, value)
+    ids._note_a_follower(bus_scan.scan(line), operator)
+    assert "limits that LeRobot gives to followers" in operator.text

@@ -32,8 +32,10 @@ def record(
     joints: Sequence[str] = JOINTS,
     cameras: Mapping[str, tuple[int, int]] = CAMERAS,
     seed: int = 0,
+    corrected: bool = False,
 ) -> Path:
-    """Episodes in which the action follows state and picture, a little."""
+    """Episodes in which the action follows state and picture, a little; `corrected`: a person drove on the third and
+    fourth frame of each."""
     numbers = {"dtype": "float32", "shape": (len(joints),), "names": list(joints)}
     features: dict[str, Any] = {"observation.state": numbers, "action": numbers} | {
         f"observation.images.{name}": {
@@ -43,17 +45,20 @@ def record(
         }
         for name, size in cameras.items()
     }
+    if corrected:
+        features["intervention"] = {"dtype": "bool", "shape": (1,), "names": None}
     dataset: Any = LeRobotDataset.create("local/tiny", 10, features, root=root, use_videos=False)
     rng = np.random.default_rng(seed)
     for length in lengths:
-        for _ in range(length):
+        for k in range(length):
+            drove = {"intervention": np.array([k in (2, 3)])} if corrected else {}
             pictures = {
                 f"observation.images.{name}": rng.integers(0, 256, (*size, 3), dtype=np.uint8)
                 for name, size in cameras.items()
             }
             state = rng.normal(size=len(joints)).astype(np.float32)
             dataset.add_frame(
-                pictures | {"observation.state": state, "action": 30 * state + 5, "task": "wave"}
+                pictures | drove | {"observation.state": state, "action": 30 * state + 5, "task": "wave"}
             )
         dataset.save_episode()
     dataset.finalize()

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from so101_policy.cli import TRAIN
+from so101_policy.frames.samples import Samples
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.train.trainer import Trainer
 
@@ -51,6 +52,46 @@ def test_a_run_leaves_metrics_and_lerobots_checkpoints(tmp_path: Path, train: Tr
     policy = ActPolicy.load(out)
     assert policy.type == "regularized_act"
     assert set(policy.cameras) == {"front", "wrist"}
+
+
+@pytest.mark.parametrize(("use", "samples"), [("only", 2 * 2), ("weighted", 8 + 7 + 2 * 2 * 2)])
+def test_corrections_are_drawn_alone_or_more_often_and_their_chunks_end_with_them(
+    use: str,
+    samples: int,
+    tmp_path: Path,
+    recorded: Callable[..., Path],
+    flags: Flags,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    padded: list[int] = []
+
+    def batch(self: Samples, indices: Any) -> dict[str, torch.Tensor]:
+        found = taken(self, indices)
+        padded.extend((~found["action_is_pad"]).sum(1).tolist())
+        return found
+
+    taken = Samples.batch
+    monkeypatch.setattr(Samples, "batch", batch)
+    root = recorded(tmp_path / "corrected", lengths=(8, 7), corrected=True)
+    asked = [
+        "--held_out=0",
+        "--steps=1",
+        "--batch_size=4",
+        f"--corrections.use={use}",
+        "--corrections.weight=3",
+    ]
+    assert TRAIN.main(flags(tmp_path / "run", *asked, root=root)) == 0
+    assert f"{samples} samples of 2 episodes" in capsys.readouterr().out
+    if use == "only":
+        assert sorted(padded) == [1, 1, 2, 2]
+
+
+def test_corrections_of_a_dataset_without_any_are_refused(
+    tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TRAIN.main(flags(tmp_path / "run", "--corrections.use=only")) == 2
+    assert "the dataset has no column intervention" in capsys.readouterr().err
 
 
 def test_a_policy_knows_where_its_demonstrations_began(tmp_path: Path, train: Train, dataset: Path):

@@ -22,6 +22,7 @@ class Prediction(NamedTuple):
     actions: NDArray[np.float64]
     shares: None = None
     maps: None = None
+    spread: None = None
 
 
 class Loop:

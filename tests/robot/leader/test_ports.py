@@ -9,7 +9,7 @@ import pytest
 
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
-from so101_robot.commands.teleop import connect
+from so101_robot.commands.both_arms import connect
 from so101_robot.errors import BusError, CalibrationError, ConfigError, PortError, RobotError
 from so101_robot.joints import GRIPPER
 from so101_robot.leader.config_leader import LeaderConfig

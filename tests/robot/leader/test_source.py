@@ -7,14 +7,20 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from so101_robot.chunks.inference import Observation
+from so101_robot.commands.flags import parse_as
+from so101_robot.commands.teleop import stage_of
+from so101_robot.commands.teleop_config import TeleopConfig
 from so101_robot.errors import BusTimeoutError
 from so101_robot.faults.fault import SourceFault
 from so101_robot.guard.guard import Guard
+from so101_robot.guard.height import Height
 from so101_robot.guard.limits import GuardLimits
-from so101_robot.joints import JOINTS
+from so101_robot.joints import GRIPPER, JOINTS
+from so101_robot.leader.disturbance import BOUND_DEG, FULL_M, JAWS_REST_S, OFF_M, PERIODS_S, Disturbance
 from so101_robot.leader.lag import FEWEST, Sample, delay_s
 from so101_robot.leader.leader import LeaderReading, unrolled
-from so101_robot.leader.source import ASK_AGAIN_S, MISSING_S, LeaderSource
+from so101_robot.leader.source import ASK_AGAIN_S, LED_SPEED, MISSING_S, LeaderSource
+from so101_robot.leader.stage import ABOVE_TABLE_M, Stage, is_disturbed
 from so101_robot.message import Message
 from so101_robot.motion.soft_start import SOFT_SPEED
 
@@ -168,3 +174,128 @@ def test_no_delay_is_named_of_a_leader_that_stands_or_of_a_moment() -> None:
     assert delay_s(still) is None
     assert delay_s(still[: FEWEST - 1]) is None
     assert len(JOINTS) == still[0].leader.size
+
+
+# disturbed on purpose -----
+
+ABOVE = np.array([0.0, -75, 46, 63, 0, 30])
+"""The hand well above the table."""
+HEIGHT = Height(Guard(GuardLimits(), LOWER, UPPER).rig)
+
+
+def wobbling(
+    pose: NDArray[np.float64], seconds: float, asked_jaws: float | None = None
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64] | None]]:
+    """What a follower in `pose` got beside what was asked, (ticks, 6), and what it was said that the person wanted."""
+    guard = Guard(GuardLimits(), LOWER, UPPER)
+    guard.reset(pose)
+    asked = pose.copy()
+    leader, clock = Fake(*asked), Clock()
+    disturbance = Disturbance(guard, seed=3)
+    source = LeaderSource(leader, guard, clock, disturbance=disturbance)
+    offsets, wanted = [], []
+    disturbance.begin()
+    for i in range(int(seconds * FPS)):
+        if asked_jaws is not None and i == int(3 * FPS):
+            leader.pose[GRIPPER] = asked_jaws
+        clock.time_s += 1 / FPS
+        planned = source.next(0, clock.time_s, lambda: Observation(clock.time_s, pose, {}))
+        assert planned.action is not None
+        offsets.append(planned.action - leader.pose)
+        wanted.append(planned.wanted)
+        guard.reset(planned.action)
+    return np.array(offsets), wanted
+
+
+def test_a_disturbed_follower_wobbles_slowly_within_bounds_and_what_the_person_asked_for_goes_along() -> None:
+    assert HEIGHT.m(ABOVE) > FULL_M
+    offsets, wanted = wobbling(ABOVE, 30.0)
+    assert (np.abs(offsets) <= BOUND_DEG + 1e-9).all()
+    assert (np.abs(offsets).max(axis=0)[:5] > 0.5 * BOUND_DEG[:5]).all()
+    assert np.abs(np.diff(offsets, axis=0)).max() * FPS <= 2 * np.pi / PERIODS_S[0] * BOUND_DEG.max() + 20
+    assert not offsets[: int(FPS)].any(), "it has to catch up first"
+    for offset, asked in zip(offsets, wanted, strict=True):
+        assert (asked is not None) == bool(offset.any())
+        assert asked is None or (asked == ABOVE).all()
+
+
+def test_there_is_no_wobble_near_the_table_and_none_that_leads_there() -> None:
+    low = ABOVE + np.array([0.0, 60, 0, 0, 0, 0])
+    while HEIGHT.m(low) < OFF_M:
+        low[1] -= 1.0
+    assert OFF_M <= HEIGHT.m(low) < OFF_M + 0.01
+    offsets, _ = wobbling(low, 20.0)
+    assert min(HEIGHT.m(low + offset) for offset in offsets) > OFF_M - 0.003
+    below = low + np.array([0.0, 3, 0, 0, 0, 0])
+    assert HEIGHT.m(below) < OFF_M
+    assert not wobbling(below, 10.0)[0].any()
+
+
+def test_there_is_no_wobble_while_the_jaws_move_or_hold_something() -> None:
+    offsets, wanted = wobbling(ABOVE, 8.0, asked_jaws=ABOVE[GRIPPER] + 20.0)
+    rest = int((3 + 0.4) * FPS), int((3 + JAWS_REST_S) * FPS) - 1
+    assert not offsets[rest[0] : rest[1]].any()
+    assert offsets[int(6 * FPS)].any(), "they rest again"
+    assert wanted[int(3.45 * FPS)] is None
+    held, _ = wobbling(ABOVE, 8.0, asked_jaws=ABOVE[GRIPPER] - 20.0)
+    assert held[int(2.9 * FPS)].any()
+    assert not held[int(3.5 * FPS) :].any(), "the jaws stay more open than asked: something is in them"
+
+
+def test_an_episode_begins_in_a_random_pose_above_the_table_to_which_the_way_is_slow_and_clear() -> None:
+    b = bench(*ABOVE, stands=ABOVE)
+    b.tick_often(int(2 * FPS))
+    stage = Stage(b.source, b.guard, lambda message: b.said.append(message.text), random_start=True, seed=1)
+    ends = []
+    for _ in range(6):
+        assert stage.ready
+        assert stage.may_set_out
+        assert stage.set_out()
+        path = [b.tick()]
+        while stage.under_way:
+            assert not stage.ready
+            path.append(b.tick())
+        assert stage.arrived
+        assert min(HEIGHT.m(pose) for pose in path) >= ABOVE_TABLE_M - 0.005
+        assert np.abs(np.diff(path, axis=0)).max() <= LED_SPEED / FPS + 1e-6
+        assert path[-1][GRIPPER] == ABOVE[GRIPPER]
+        ends.append(path[-1])
+        back = [b.tick() for _ in range(int(6 * FPS))]
+        np.testing.assert_allclose(back[-1], ABOVE)
+        assert np.abs(np.diff(back[: int(FPS)], axis=0)).max() <= SOFT_SPEED / FPS + 1e-6
+    assert np.std(ends, axis=0)[:5].min() > 10
+    assert stage.set_out()
+    b.tick()
+    b.source.reset()  # a fault: the arm was held
+    assert not stage.under_way
+    assert not stage.arrived
+
+
+def test_the_flag_for_a_random_start_makes_a_stage_that_sets_out_and_without_flags_there_is_none() -> None:
+    b = bench(*ABOVE, stands=ABOVE)
+    named = {"--robot.port": "mock", "--record.repo_id": "me/set"}
+
+    def stage(flags: dict[str, str]) -> Stage | None:
+        config = parse_as(TeleopConfig, named | flags)
+        return stage_of(config, b.source, b.guard, lambda message: None, None)
+
+    assert stage({}) is None
+    random = stage({"--record.random_start": "true"})
+    assert random is not None
+    assert random.set_out()
+    assert b.source.led
+
+
+def test_from_near_the_table_it_does_not_set_out_and_says_why() -> None:
+    low = ABOVE + np.array([0.0, 40, 0, 0, 0, 0])
+    b = bench(*low, stands=low)
+    stage = Stage(b.source, b.guard, lambda message: b.said.append(message.text), random_start=True)
+    assert not stage.may_set_out
+    assert "first lift the leader, to 60 mm above the table" in b.said[-1]
+
+
+def test_every_second_episode_is_disturbed_where_half_of_them_shall_be() -> None:
+    assert [is_disturbed(i, 0.5) for i in range(4)] == [False, True, False, True]
+    assert all(is_disturbed(i, 1.0) for i in range(9))
+    assert sum(is_disturbed(i, 0.3) for i in range(100)) == 30
+    assert not any(is_disturbed(i, 0.0) for i in range(9))

@@ -282,3 +282,54 @@ def test_a_program_killed_between_two_renames_is_put_right(tree: Callable[[str],
     shutil.copytree(root, whole_dataset.before_of(root))
     whole_dataset.recover(root)
     assert [path.name for path in root.parent.iterdir()] == ["set"]
+
+
+class FakeStage:
+    """A way of three ticks to where an episode begins."""
+
+    may_set_out = True
+
+    def __init__(self) -> None:
+        self.left, self.arrived = 0, False
+        self.log: list[str] = []
+
+    @property
+    def under_way(self) -> bool:
+        self.left -= 1
+        self.arrived = self.left == 0
+        return self.left >= 0
+
+    def set_out(self) -> bool:
+        self.left, self.arrived = 3, False
+        return True
+
+    def give_up(self) -> None:
+        self.left = 0
+
+    def begin(self, number: int) -> str:
+        self.log.append(f"begin {number}")
+        return "DISTURBED" if number == 1 else ""
+
+    def end(self) -> None:
+        self.log.append("end")
+
+
+def test_an_episode_begins_where_the_stage_has_led_the_arm_and_the_stage_hears_of_it(tmp_path: Path) -> None:
+    session = Session(tmp_path / "set", num_episodes=2)
+    stage = session.recorder.stage = FakeStage()
+    assert session.run(1, "n") is State.SETTING_OUT
+    assert session.run(1, "n") is State.SETTING_OUT
+    assert session.run(1, "r") is State.WAITING
+    assert "did not get to its start" in session.said[-1]
+    assert session.run(5, "n") is State.RECORDING
+    assert session.run(2, "r") is State.WAITING
+    session.run(5, "n")
+    session.run(2, "n")
+    assert session.saved() is State.WAITING
+    session.run(5, "n")
+    assert "DISTURBED" in session.said[-1]
+    session.run(2, "n")
+    assert session.saved() is State.DONE
+    assert stage.log == ["begin 0", "end", "begin 0", "end", "begin 1", "end"], "as many as are kept"
+    assert session.recorder.figures()["disturbed"] == [1]
+    session.recorder.close()

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.guard.collision import Geometry
+from so101_robot.guard.height import clear_way
 from so101_robot.guard.kinematics import RAD_PER_UNIT, ZERO_RAD
 from so101_robot.joints import GRIPPER
 from so101_robot.mock.physics.model import load_kinematics
@@ -17,8 +18,6 @@ INSIDE_ENDS_RAD = np.radians(10.0)
 """Distance from the joints' ends."""
 MOST_PAN_RAD = np.radians(70.0)
 """To either side: what the front camera sees of the table."""
-LINE_STEPS = 12
-"""Poses that are looked at on the way from home."""
 
 
 def safe_pose_rad(rng: np.random.Generator, share: float) -> tuple[float, ...]:
@@ -28,13 +27,15 @@ def safe_pose_rad(rng: np.random.Generator, share: float) -> tuple[float, ...]:
     range_rad = load_kinematics().range_rad
     low_rad, high_rad = range_rad[:, 0] + INSIDE_ENDS_RAD, range_rad[:, 1] - INSIDE_ENDS_RAD
     low_rad[0], high_rad[0] = -MOST_PAN_RAD, MOST_PAN_RAD
-    while True:
+
+    def draw(rng: np.random.Generator) -> NDArray[np.float64]:
         there_rad = rng.uniform(low_rad, high_rad)
         there_rad[GRIPPER] = home_rad[GRIPPER]
-        way_rad = there_rad - home_rad
-        shares = np.linspace(0.0, 1.0, LINE_STEPS + 1)[1:]
-        if all(_clear(home_rad + part * way_rad) for part in shares):
-            return tuple((home_rad + share * way_rad).tolist())
+        return there_rad
+
+    way_rad = clear_way(rng, home_rad, draw, _clear)
+    assert way_rad is not None  # it goes on until there is one
+    return tuple((home_rad + share * way_rad).tolist())
 
 
 def _clear(joint_rad: NDArray[np.float64]) -> bool:

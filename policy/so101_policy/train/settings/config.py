@@ -20,6 +20,7 @@ from so101_policy.checkpoint.fields import objections_to_settings
 from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.checkpoint.reader import look_at
 from so101_policy.errors import TrainError
+from so101_policy.frames.corrections import ALL, USES
 from so101_policy.frames.dataset import video_backend
 from so101_policy.model.configuration_regularized_act import RegularizedACTConfig, check_backbone
 from so101_policy.regularizer.config import RegularizerConfig
@@ -84,6 +85,17 @@ class ShiftedConfig:
 
 
 @dataclass
+class CorrectionsConfig:
+    """A dataset with takeovers, whose column `intervention` says where a person drove."""
+
+    use: str = ALL
+    """What is trained on: all: every frame alike; only: frames on which a person drove; weighted: every frame, those
+    corrections.weight times as often."""
+    weight: int = 4
+    """With corrections.use=weighted: how often a correction is drawn in an epoch."""
+
+
+@dataclass
 class SO101TrainConfig(TrainPipelineConfig):
     """`lerobot-train`'s settings, with other defaults where a fast trainer wants others, and a few more."""
 
@@ -117,6 +129,8 @@ class SO101TrainConfig(TrainPipelineConfig):
     """A second dataset, where something has moved: its L1 is reported too."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     """Where decoded frames are kept, and at which size."""
+    corrections: CorrectionsConfig = field(default_factory=CorrectionsConfig)
+    """Which frames of a dataset with takeovers are trained on."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     """How far pictures are varied, a batch at a time."""
     device_cache: bool | None = None
@@ -222,6 +236,7 @@ class SO101TrainConfig(TrainPipelineConfig):
     def _check_choices(self) -> None:
         _one_of("--precision", self.precision, PRECISIONS)
         _one_of("--export", self.export, (None, *EXPORTS))
+        _one_of("--corrections.use", self.corrections.use, USES)
         _one_of("--dataset.video_backend", self.dataset.video_backend, VIDEO_BACKENDS)
         if self.optimizer is not None:
             _one_of("--optimizer.type", self.optimizer.type, OPTIMIZERS)

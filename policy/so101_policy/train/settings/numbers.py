@@ -42,6 +42,7 @@ NUMBERS: Mapping[str, Rule] = {
     "held_out": SHARE_OR_NULL,
     "dataset.eval_split": SHARE,
     "dataset.image_transforms.max_num_transforms": whole(0, 1000),
+    "corrections.weight": whole(1, 1000),
     "cache.jobs": whole(1, MOST_THREADS, null=True),
     "optimizer.lr": RATE,
     "optimizer.weight_decay": RATE,

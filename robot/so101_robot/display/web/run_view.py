@@ -39,7 +39,7 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
         view: of the run.
         limits: of the joints, for their bars; None: there are no bars.
     """
-    words, style = headline(view.phase, view.mode)
+    words, style = headline(view.phase, view.mode, view.driver)
     counts = (("starved", view.starved), ("missed", view.missed), ("held", view.held))
     return {
         "title": {"policy": view.title.policy, "arm": view.title.arm, "cameras": view.title.cameras},

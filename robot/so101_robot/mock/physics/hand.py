@@ -69,6 +69,11 @@ class Hand:
         self.active = False
 
     @property
+    def joint_rad(self) -> NDArray[np.float64]:
+        """(6,) true angles of the joints [rad], as they are now: a view."""
+        return self._joint_rad
+
+    @property
     def busy(self) -> bool:
         """True until the last queued move has ended. A hand that only holds is not busy."""
         return bool(self._moves) or self._elapsed_s < self._duration_s

@@ -29,6 +29,12 @@ from so101_robot.mock.servo.servo import Bridge
 SHORTEST_S = 0.1
 """Between two poses: a hand is not faster."""
 
+STILL_S, STILL_RAD = 1.0, 0.05
+"""A leader under torque that has moved by less for so long waits for a hand."""
+
+PULL_RAD, PULL_S = 0.2, 0.4
+"""What a hand does that takes it then."""
+
 OVER_DEG = 1.0
 """So far beyond the end of a range a pose may be: ends are rounded [deg, percent]."""
 
@@ -62,6 +68,11 @@ PLAY = Script(
     )
 )
 """Without a file: from the folded pose up, and slowly to and fro well above the table, every joint, for ever."""
+
+
+TAKES_OVER = Script((Pose(10.0, {}), Pose(11.0, {"shoulder_lift": -80.0, "elbow_flex": 75.0})), repeat=False)
+"""Without a file, where a policy drives: at rest, and ten seconds after the start the hand lifts it a little. By then a
+policy is at its first pose."""
 
 
 def read_script(path: Path) -> Script:
@@ -131,23 +142,35 @@ class ScriptedHand:
         hand: of the mock arm.
         bridge: (6,) of its motors, kept up to date by the servos.
         script: what to do.
+        taken: what to do after it has taken a leader that was brought to it and waits; None: it lets it wait.
     """
 
-    def __init__(self, hand: Hand, bridge: NDArray[np.int8], script: Script = PLAY) -> None:
-        self._hand, self._bridge, self._script = hand, bridge, script
-        self._played = False
+    def __init__(
+        self,
+        hand: Hand,
+        bridge: NDArray[np.int8],
+        script: Script = PLAY,
+        taken: Script | None = None,
+    ) -> None:
+        self._hand, self._bridge, self._script, self._taken = hand, bridge, script, taken
+        self._still: tuple[float, NDArray[np.float64]] | None = None
+        self._played = self._pulls = False
 
     def watch(self, now_s: float) -> None:
         """Look at the arm, and queue what comes next; call it every few milliseconds of simulated time.
 
         Args:
-            now_s: not needed: the script begins when the hand takes hold. Every hand is watched alike.
+            now_s: on the arm's clock. The script begins when the hand takes hold.
         """
         if not bool((self._bridge == Bridge.FREE).all()):
-            if self._hand.active:
+            if self._hand.active and not self._pulls:
                 self._hand.release()
             self._played = False
+            self._take(now_s)
             return
+        if self._pulls:
+            self._pulls, self._still, self._script = False, None, self._taken or self._script
+            self._hand.release()
         if self._hand.busy or (self._played and not self._script.repeat):
             return
         self._played = True
@@ -156,6 +179,17 @@ class ScriptedHand:
             targets = {joint: joint_rad(joint, value) for joint, value in pose.joints.items()}
             self._hand.move(targets, pose.at_s - before_s)
             before_s = pose.at_s
+
+    def _take(self, now_s: float) -> None:
+        """Turn a joint of a leader that waits."""
+        if self._taken is None or self._pulls:
+            return
+        joint_rad = self._hand.joint_rad
+        if self._still is None or np.abs(joint_rad - self._still[1]).max() > STILL_RAD:
+            self._still = now_s, joint_rad.copy()
+        elif now_s - self._still[0] >= STILL_S:
+            self._pulls = True
+            self._hand.move({JOINTS[0]: float(joint_rad[0]) + PULL_RAD}, PULL_S)
 
 
 def _is_number(value: Any) -> bool:
