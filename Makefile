@@ -102,6 +102,7 @@ messages: .venv/.dev ## write docs/reference/messages.md again: every message th
 pictures: .venv/.dev ## draw the README's pictures again
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
+	$(BIN)/python docs/pictures/draw_poses.py
 
 constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now: run it after the tests passed with newer ones
 	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs .venv-policies; do \
@@ -110,7 +111,7 @@ constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now:
 	@touch .venv/.run .venv/.dev
 
 clean: ## remove the environments and the caches; outputs/ (recordings, trainings, reports) stays
-	rm -rf .venv .venv-policies .venv-newest .venv-lerobot .venv-docs site .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-docs .venv-policies .venv-newest .venv-lerobot site .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	@test ! -d outputs || echo "outputs/ is left as it is: it holds what you recorded and trained"
 
 # $(call install,FOLDER,WHAT): an environment in FOLDER, with WHAT installed into it

@@ -134,6 +134,7 @@ def _copy_halved(policy: Trained, folder: Path) -> None:
     if broken := [name for name, x in halved.items() if not x.isfinite().all()]:
         raise ConfigError(f"{broken[0]} of {source} does not fit into half precision")
     save_file(halved, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # it comes as its owner's alone
     config = json.loads((source / CONFIG).read_text()) | {"start_pose": _start(policy), "device": "cpu"}
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     for file in sorted(source.iterdir()):

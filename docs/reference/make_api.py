@@ -74,7 +74,8 @@ def _described(node: Definition) -> Iterator[str]:
         yield from ["", "Fields:", "", *fields]
     for part in node.body:
         if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and _is_public(part):
-            yield from ["", f"### {node.name}.{part.name}", "", "```python", _signature(part), "```", ""]
+            called = f"{node.name}()" if part.name == "__init__" else f"{node.name}.{part.name}"
+            yield from ["", f"### {called}", "", "```python", _signature(part), "```", ""]
             yield _prose(ast.get_docstring(part) or "")
 
 

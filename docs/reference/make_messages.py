@@ -36,8 +36,17 @@ WORDS = {
     "so101_calibration": "Calibration of servos and cameras; `so101-calibrate`, `so101-doctor`.",
 }
 
-STANDARD = ("ValueError", "OSError", "RuntimeError", "TypeError", "FileNotFoundError", "ArgumentTypeError")
-"""Exceptions of Python that carry a message of ours; a command prints most of them inside a longer one."""
+STANDARD = (
+    "Exception",
+    "ValueError",
+    "OSError",
+    "RuntimeError",
+    "TypeError",
+    "FileNotFoundError",
+    "ArgumentTypeError",
+)
+"""Exceptions of Python that carry a message of ours, or that one of ours stands on; a command prints most of these
+inside a longer message."""
 
 FINDING = ("level", "check", "subject", "found", "asked", "possible")
 """The first fields of a `Finding`."""
@@ -90,7 +99,7 @@ class Catalogue:
         for node, function in module.calls:
             owner, last = dotted(node.func)
             scope = Scope(module, function, {})
-            if last in self.exit_codes or (last in STANDARD and function is not None):
+            if last in self.exit_codes:
                 yield from self._made(module, last, self._error(node, scope))
             elif last == "Finding":
                 yield from self._findings(module, node, function)
@@ -154,9 +163,9 @@ class Catalogue:
 
 
 def error_classes(modules: Sequence[Module]) -> dict[str, int]:
-    """Our exceptions -> exit code of a command that ends with one."""
+    """Exceptions -> exit code of a command that ends with one."""
     bases: dict[str, list[str]] = {}
-    codes: dict[str, int] = {"SO101Error": 2}
+    codes: dict[str, int] = {"SO101Error": 2, **dict.fromkeys(STANDARD, 2)}
     for module in modules:
         for node in module.classes:
             bases[node.name] = [dotted(base)[1] for base in node.bases]

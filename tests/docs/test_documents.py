@@ -124,7 +124,7 @@ AS_ELSEWHERE = {"so101-replay": "so101-run", "so101-bench-run": "so101-run"}
 
 def commands_in(text: str) -> list[str]:
     """Command lines in the code of a page: spans, and blocks with their continued lines."""
-    spans = re.findall(r"(?<!`)`(so101-[^`]+)`(?!`)", text)
+    spans = re.findall(r"(?<!`)`(so101-[a-z]+(?:\s[^`]+)?)`(?!`)", text)
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line.partition(" # ")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return spans + [
@@ -195,6 +195,24 @@ def test_the_words_of_the_dashboard_are_explained():
     counts = re.findall(r'\("(\w+)", view\.\w+\)', source)
     assert {"policy", "jitter", "load", "starved"} <= {*rows, *rates, *columns, *counts}
     assert [word for word in {*rows, *rates, *columns, *counts} if f"**{word}**" not in page] == []
+
+
+@pytest.mark.slow
+def test_the_code_of_from_python_runs():
+    """What needs no arm: the run in lockstep, an action through the guard, and a configuration of a real arm."""
+    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    lockstep, guarded, real = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lockstep, names)
+    arm = names["arm"]
+    arm.connect()
+    try:
+        exec(guarded, names)
+    finally:
+        arm.disconnect()
+    assert names["sent"]["shoulder_pan.pos"] > 0  # it was at 0, and 10 was asked for
+    exec(real, names)
+    assert names["arm"].config.port == "/dev/ttyACM0"
 
 
 # the site -----

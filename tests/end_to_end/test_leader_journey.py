@@ -13,7 +13,7 @@ import pexpect
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from lerobot_tools import run_lerobot
+from lerobot_tools import BIN, run_lerobot
 from so101_eval.cli import DATA
 from so101_robot.joints import JOINTS
 from so101_robot.mock.serve.mock_process import MockProcess
@@ -58,9 +58,7 @@ def test_lerobot_teleoperate_moves_one_mock_by_the_other(
     arms: tuple[MockProcess, MockProcess], tmp_path: Path
 ) -> None:
     before = arms[0].call("joints")
-    run_lerobot(
-        ["lerobot-teleoperate", *flags_of(arms), "--fps=30", "--teleop_time_s=5"], tmp_path, patient=True
-    )
+    run_lerobot(["lerobot-teleoperate", *flags_of(arms), "--fps=30", "--teleop_time_s=5"], tmp_path)
     after = arms[0].call("joints")
     assert max(abs(after[joint] - before[joint]) for joint in JOINTS) > 0.3
     assert torque(arms[1]) == [0] * 6
@@ -74,9 +72,42 @@ def test_lerobot_record_makes_a_dataset_that_the_check_passes(
         "--dataset.single_task=wave", "--dataset.num_episodes=2", "--dataset.episode_time_s=4",
         "--dataset.reset_time_s=1", "--dataset.fps=15", "--dataset.push_to_hub=false", "--play_sounds=false",
     ]  # fmt: skip
-    run_lerobot(asked, tmp_path, patient=True)
+    run_lerobot(asked, tmp_path)
     assert LeRobotDataset("me/theirs", root=tmp_path / "theirs").num_episodes == 2
     assert DATA.main(["check", str(tmp_path / "theirs")]) == 0
+
+
+def test_lerobot_calibrate_calibrates_the_leader_mock_whose_hand_does_what_it_asks(tmp_path: Path) -> None:
+    with MockProcess(leader=True, uncalibrated=True, hand=True, seed=4, port_link=tmp_path / "leader") as arm:
+        asked = [
+            "--teleop.type=so101_leader", f"--teleop.port={arm.port}", "--teleop.id=mine",
+            f"--teleop.calibration_dir={tmp_path}",
+        ]  # fmt: skip
+        program = pexpect.spawn(
+            str(BIN / "lerobot-calibrate"),
+            asked,
+            encoding="utf-8",
+            timeout=240,
+            dimensions=(40, 200),
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+        program.expect("middle of its range of motion")
+        time.sleep(1.0)
+        arm.wait_until_hand_rests()
+        program.send("\r")
+        program.expect("entire ranges of motion")
+        time.sleep(2.0)
+        arm.wait_until_hand_rests()
+        program.send("\r")
+        program.expect(pexpect.EOF)
+        program.close()
+        assert program.exitstatus == 0
+        found, truth = json.loads((tmp_path / "mine.json").read_text()), arm.call("calibration")
+        for joint in JOINTS:
+            assert found[joint]["range_max"] - found[joint]["range_min"] == pytest.approx(
+                truth[joint]["range_max"] - truth[joint]["range_min"], abs=60
+            ), joint
+        assert arm.call("register", joint="shoulder_lift", name="Torque_Enable") == 0
 
 
 def episodes_in(root: Path) -> int:

@@ -212,6 +212,7 @@ def picture(message: dict[str, Any], name: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def with_cameras() -> Iterator[MockProcess]:
     with MockProcess(width=64, height=48) as mock:
+        assert os.getsid(mock.pid) == mock.pid, "or its priority says nothing to other sessions"
         yield mock
 
 

@@ -17,8 +17,9 @@ from running import SO101_RUN, wait_for
 from so101_policy.command_line.command_flags import flags_in, spelled_now
 from so101_robot.cli import RUN
 from so101_robot.commands import run as run_command
-from so101_robot.commands.flags import normalised, parse
+from so101_robot.commands.flags import normalised, parse, parse_as
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.commands.teleop_config import TeleopConfig
 from so101_robot.errors import ConfigError
 from so101_robot.runs.log import read_ticks
 
@@ -202,6 +203,16 @@ def test_a_configuration_file_with_a_field_of_before_is_read(tmp_path: Path) -> 
             parse(normalised([f"--config_path={file}"]))
     with pytest.raises(ConfigError, match="No such file"):
         parse(normalised([f"--config_path={tmp_path / 'none.yaml'}"]))
+
+
+def test_the_file_of_the_first_hour_is_read_by_run_and_teleop(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "first_hour.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "my_arm.yaml").write_text(block)
+    given = normalised([f"--config_path={tmp_path / 'my_arm.yaml'}"])
+    for config in (parse(given), parse_as(TeleopConfig, given)):
+        assert (config.robot.port, config.robot.id) == ("/dev/ttyACM0", "my_arm")
+        assert list(config.robot.cameras) == ["front", "wrist"]
 
 
 @pytest.mark.parametrize(

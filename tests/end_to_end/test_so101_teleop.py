@@ -17,6 +17,7 @@ from so101_robot.cli import REPLAY, TELEOP
 from so101_robot.commands.flags import normalised, parse_as
 from so101_robot.commands.teleop import teleoperate
 from so101_robot.commands.teleop_config import TeleopConfig
+from so101_robot.leader import grip
 from so101_robot.leader.leader import Leader
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.motion.soft_start import SOFT_SPEED
@@ -130,8 +131,11 @@ def test_a_run_of_a_leader_is_played_again_by_so101_replay(recorded: Path, tmp_p
 
 
 def test_a_leader_that_is_lost_makes_the_arm_hold_and_then_go_home(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(grip, "PRESSES", 0.0)  # so that jaws that hold nothing press, too
+    monkeypatch.setattr(grip, "STANDS_STEPS_S", 1e9)
+    monkeypatch.setattr(grip, "RESTS", 0.0)
     flags = [*MOCKS, "--fps=30", "--duration_s=20", f"--output_dir={tmp_path / 'run'}"]
     config = parse_as(TeleopConfig, normalised(flags))
     arm = MockArm(MockConfig(camera_fps=1, realtime_factor=0), leader=True)
@@ -148,6 +152,7 @@ def test_a_leader_that_is_lost_makes_the_arm_hold_and_then_go_home(
     assert ticks[-1]["phase"] == "home"
     assert [arm.servos.get(index, "Torque_Enable") for index in range(6)] == [0] * 6, "a hand has to move it"
     assert "the leader was under torque and was let go: shoulder_lift" in str(ticks[0]["messages"])
+    assert "% of the gripper's motor" in str([tick.get("messages") for tick in ticks])
 
 
 def test_a_leader_at_the_wrong_supply_stops_the_run_before_anything_moves(tmp_path: Path) -> None:

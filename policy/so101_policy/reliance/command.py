@@ -86,7 +86,7 @@ def parser() -> Parser:
     add("--tolerance_s", type=Number(0, 1000), default=TOLERANCE_S, metavar="S",
         help="how far times of frames may be from 1/fps [s] (1e-4)")  # fmt: skip
     add("--policy.device", dest="device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps")
-    add("--task", default="", help="the task in words, for policies that are told it")
+    add("--task", default="", metavar="TEXT", help="the task in words, for policies that are told it")
     add("--output_dir", type=Path, default=Path("outputs/reliance"), metavar="DIR",
         help="where reliance.json and reliance.png go (outputs/reliance)")  # fmt: skip
     add("--frames", type=_positive, default=320, metavar="N", help="how many frames are probed (320)")

@@ -1,6 +1,6 @@
 """The parts of a run that a person can take over: leader, keys, and the scheduler that both drive through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from so101_robot.arm.arm import SO101
@@ -24,18 +24,18 @@ class TakingOver:
     Args:
         config: of the run, with a leader's port.
         leader: not open yet; made from `config` unless somebody brings it.
-        keys: of the terminal, likewise.
+        keyed: keys come from elsewhere than this terminal.
 
     Raises:
         ConfigError: the two ports do not go together, or nobody could take over.
         CalibrationError: the leader's file cannot be read.
     """
 
-    def __init__(self, config: RunConfig, leader: Leader | None = None, keys: Keys | None = None) -> None:
+    def __init__(self, config: RunConfig, leader: Leader | None = None, keyed: bool = False) -> None:
         ports.require_two_ports(config.robot.port, config.teleop.port)
         self._config = config
-        self._keys = Keys() if keys is None else keys
-        if not self._keys.available and not config.takeover.moved_deg:
+        self._keys = Keys()
+        if not keyed and not self._keys.available and not config.takeover.moved_deg:
             raise ConfigError(
                 "without a terminal no key can take over, and --takeover.moved_deg=0 says that moving the leader does "
                 "not; leave one of them"
@@ -51,17 +51,30 @@ class TakingOver:
         return both_arms.leader_findings(self._leader, self._config.preflight.skip)
 
     def scheduler(
-        self, policy: Scheduler, robot: SO101, tell: Callable[[Message], None], stack: ExitStack
+        self,
+        policy: Scheduler,
+        robot: SO101,
+        tell: Callable[[Message], None],
+        stack: ExitStack,
+        pressed: Callable[[], Sequence[str]] | None = None,
     ) -> Takeover:
-        """What plays: the policy until a person takes over. The leader is let go, and keys are read until `stack` is
-        left."""
+        """What plays: the policy until a person takes over. The leader is let go.
+
+        Args:
+            policy: plays until then.
+            robot: connected.
+            tell: what the person should know.
+            stack: keys of the terminal are read until it is left.
+            pressed: the keys since it was asked last, where they come from elsewhere; None: of the terminal.
+        """
         assert robot.guard is not None  # since connect
         if let_go := self._leader.free():
             tell(Message(f"the leader was under torque and was let go: {', '.join(let_go)}"))
-        stack.enter_context(self._keys)
+        if pressed is None:
+            pressed = stack.enter_context(self._keys).pressed
         source = LeaderSource(self._leader, robot.guard, robot.clock, tell, NEAR)
         flags = self._config.takeover
-        return Takeover(policy, source, self._leader, robot.guard, flags, self._keys.pressed, tell)
+        return Takeover(policy, source, self._leader, robot.guard, flags, pressed, tell)
 
     def hint(self) -> str:
         """How a person takes over, for dashboard and page."""

@@ -33,6 +33,7 @@ from so101_robot.errors import ConfigError
 from so101_robot.guard.guard import Guard
 from so101_robot.leader import lag, ports, stage
 from so101_robot.leader.disturbance import Disturbance
+from so101_robot.leader.grip import GripHint
 from so101_robot.leader.leader import MOCK_PORT, Leader
 from so101_robot.leader.source import LeaderSource
 from so101_robot.loop.observers import Observers
@@ -128,7 +129,8 @@ def _driven(
         stack.enter_context(keys)
         meter = lag.LagMeter(source, robot.clock.now_s, run_log.known)
         recording: list[Observer] = [] if recorder is None else [recorder]
-        outcome = drive(run, robot, source, [meter, *recording, *shown, *side], folder, stop)
+        watching_on: list[Observer] = [meter, GripHint(told), *recording, *shown, *side]
+        outcome = drive(run, robot, source, watching_on, folder, stop)
         summary = run_log.summary()
     lost = note_losses(run_log, side, summary, NAME)
     conclude(outcome, summary, run_log.folder, side, NAME)

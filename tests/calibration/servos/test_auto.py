@@ -203,6 +203,7 @@ def test_fifty_arms_find_their_own_stops(tmp_path: Path, monkeypatch: pytest.Mon
             outcome = calibrated(seed, tmp_path / f"{seed}.json", patch)
         agrees(outcome)
         worst, lowest_m = np.maximum(worst, outcome.errors_deg), min(lowest_m, outcome.lowest_m)
+        print(f"arm {seed}: {outcome.errors_deg.max():.3f} deg, {outcome.lowest_m:.3f} m", flush=True)
     print(
         f"worst errors [deg] {dict(zip(JOINTS, worst.round(3).tolist(), strict=True))}, lowest {lowest_m:.3f} m"
     )

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,19 @@ from real_studies import POSE, mock_bench, small_study
 from so101_calibration.cameras.lock_settings import Lock
 from so101_calibration.cameras.rig_file import path_of, update
 from so101_eval.palletizing.scene.scene import rearrange
+from so101_eval.real_study.console.remote import act
 from so101_eval.real_study.design.faults import VOIDING, void_reason
 from so101_eval.real_study.session.bench import Bench, Ran
 from so101_eval.real_study.session.contenders import Playing
 from so101_eval.real_study.session.control import Control
 from so101_eval.real_study.session.rig import exposure
+from so101_eval.real_study.session.view import Action
+from so101_robot.commands.taking_over import TakingOver
+from so101_robot.leader.config_leader import LeaderConfig
+from so101_robot.leader.leader import Leader
 from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
+from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.preflight.findings import Level
 
 DRIVEN_S = 1.0
@@ -105,6 +112,28 @@ def test_a_hold_lets_the_time_pass_and_the_arm_stand(bench: Bench, tmp_path: Pat
     ran = drive(bench, tmp_path / "a", hold)
     assert ran.at_home
     assert all(goal == goals[0] for goal in goals)
+
+
+def test_a_person_takes_over_by_the_consoles_keys_and_the_trial_says_so(bench: Bench, tmp_path: Path):
+    config = replace(bench.config, duration_s=2.5, teleop=LeaderConfig(port="mock"))
+    arm = MockArm(MockConfig(camera_fps=1), leader=True)
+    leader = Leader(config.teleop, arm)
+    leader.open()
+    led = Bench(bench.robot, config, {}, taking=TakingOver(config, leader, keyed=True))
+    driven: list[str] = []
+
+    def person(tick: Tick, control: Control) -> None:
+        assert tick.planned is not None
+        if tick.planned.driver is not None and driven[-1:] != [tick.planned.driver]:
+            driven.append(tick.planned.driver)
+            if tick.planned.driver in ("policy", "handover", "human") and len(driven) < 5:
+                act(control, Action("give" if tick.planned.driver == "human" else "take"))
+
+    ran = drive(led, tmp_path / "a", person)
+    assert driven == ["policy", "hold", "handover", "human", "hold", "policy"]
+    assert (ran.why, ran.at_home, ran.fault) == ("human", True, None)
+    assert [arm.servos.get(index, "Torque_Enable") for index in range(6)] == [0] * 6
+    assert drive(led, tmp_path / "b", nothing).why == "time", "the next trial is the policy's again"
 
 
 def test_a_pulled_cable_is_a_reason_that_voids(bench: Bench, tmp_path: Path):

@@ -178,6 +178,8 @@ def test_a_console_that_dies_takes_nobody_with_it():
         (TRIAL, " ", Action("stop")),
         (TRIAL, "d", Action("danger")),
         (TRIAL, ESCAPE, Action("hold")),
+        (TRIAL, "t", Action("take")),
+        (TRIAL, "b", Action("give")),
         (TRIAL, "q", None),
         (RIG, "\r", Action("rig", {"reason": None})),
         (RIG, "2", Action("rig", {"reason": "camera"})),

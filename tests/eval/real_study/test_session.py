@@ -31,6 +31,7 @@ from so101_eval.real_study.events.state import Kind, State
 from so101_eval.real_study.measurement.nothing import Nothing
 from so101_eval.real_study.measurement.protocol import Offset, Placed, Placement
 from so101_eval.real_study.session.kept_pictures import save
+from so101_eval.real_study.session.outcomes import value_of
 from so101_eval.real_study.session.runner import TRIALS, Settings
 from so101_eval.real_study.session.view import Action
 from so101_eval.real_study.unblinding.real_records import counted
@@ -257,6 +258,48 @@ def test_a_study_unblinds_into_records_of_the_simulations_schema(tmp_path: Path)
         "once more gives the same"
     )
     assert kinds(folder).count(Kind.UNBLINDED) == 1
+
+
+def test_a_trial_that_a_person_took_over_is_a_failure_whatever_the_operator_and_the_camera_say(
+    tmp_path: Path,
+):
+    folder = tmp_path / "s"
+
+    def takes_over(sitting: Sitting) -> None:
+        drive = sitting.bench.drive
+
+        def driven(*what: Any) -> Any:
+            ran = drive(*what)
+            return replace(ran, why="human") if (sitting.bench.block, sitting.bench.number) == (0, 0) else ran
+
+        def answers(timeout_s: float) -> Action | None:
+            view = sitting.operator.views[-1]
+            if view.screen == "outcome" and view.suggested == "human":
+                said.append(view.text)
+                success = len(said) == 1  # refused, and asked again
+                return Action("outcome", {"stages": [7], "success": success, "why": "done"})
+            return following(timeout_s)
+
+        following = sitting.operator.next
+        sitting.bench.drive = driven  # type: ignore[method-assign]
+        sitting.operator.next = answers  # type: ignore[method-assign]
+
+    said: list[str] = []
+    state, _ = sit(folder, small_study(blocks=2), succeeds=lambda block, policy: True, prepare=takes_over)
+    assert said[0].startswith("A person took over, so the trial is a failure.")
+    assert "expected 7 of every box, and no danger, fault or human" in said[1]
+    summary = unblind(folder)
+    one = next(trial for trial in state.trials.values() if trial.outcome and trial.outcome.why == "human")
+    assert one.outcome is not None
+    assert (one.outcome.success, one.outcome.credit) == (False, 0.0)
+    by_camera = replace(read_locked(folder)[0], decided_by="camera")
+    assert value_of(by_camera, replace(one, measured={"success": True})) == 0.0
+    assert [each.successes for each in summary.of_policies] == [1, 2]
+    assert [each.taken_over for each in summary.of_policies] == [1, 0]
+    assert any("a person took over, which counts as a failure" in line for line in summary.lines())
+    records = [record for record in read_runs([folder]) if record.end == "human"]
+    assert len(records) == 1
+    assert records[0].success is False
 
 
 def test_a_rehearsal_is_never_real(tmp_path: Path):

@@ -1,6 +1,7 @@
 """The leader as what plays: it ramps, it forgives a lost read, and it says why it cannot go on."""
 
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from so101_robot.guard.height import Height
 from so101_robot.guard.limits import GuardLimits
 from so101_robot.joints import GRIPPER, JOINTS
 from so101_robot.leader.disturbance import BOUND_DEG, FULL_M, JAWS_REST_S, OFF_M, PERIODS_S, Disturbance
+from so101_robot.leader.grip import GripHint
 from so101_robot.leader.lag import FEWEST, Sample, delay_s
 from so101_robot.leader.leader import LeaderReading, unrolled
 from so101_robot.leader.source import ASK_AGAIN_S, LED_SPEED, MISSING_S, LeaderSource
 from so101_robot.leader.stage import ABOVE_TABLE_M, Stage, is_disturbed
+from so101_robot.loop.tick import Tick
 from so101_robot.message import Message
 from so101_robot.motion.soft_start import SOFT_SPEED
 
@@ -299,3 +302,24 @@ def test_every_second_episode_is_disturbed_where_half_of_them_shall_be() -> None
     assert all(is_disturbed(i, 1.0) for i in range(9))
     assert sum(is_disturbed(i, 0.3) for i in range(100)) == 30
     assert not any(is_disturbed(i, 0.0) for i in range(9))
+
+
+def test_jaws_that_press_are_told_once_and_again_when_they_press_more_and_when_they_let_go() -> None:
+    said: list[str] = []
+    hint = GripHint(lambda message: said.append(message.text))
+
+    def tick(load: float, velocity: float = 0.0, phase: str = "run") -> None:
+        health = SimpleNamespace(load_percent=np.full(6, load), velocity_steps_s=np.full(6, velocity))
+        hint.on_tick(cast("Tick", SimpleNamespace(phase=phase, state=SimpleNamespace(health=health))))
+
+    for load in (5.0, 20.0, -31.0, 33.0, 36.0, 45.0, 20.0, 10.0, 5.0, float("nan")):
+        tick(load)
+    assert said == [
+        "the jaws press: 31 % of the gripper's motor",
+        "the jaws press: 45 % of the gripper's motor",
+        "the jaws do not press any more",
+    ]
+    tick(60.0, velocity=900.0)
+    tick(60.0, phase="home")
+    hint.on_tick(cast("Tick", SimpleNamespace(phase="run", state=SimpleNamespace(health=None))))
+    assert len(said) == 3, "moving jaws, or none that were asked, press nothing"

@@ -1,5 +1,6 @@
 """Fault plans: every kind does what it says, plans replay, mistakes are named."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ CLEAN = b"".join(protocol.status(servo_id, 0, b"\x00\x08") for servo_id in IDS)
 def test_the_example_plan_is_valid_and_its_kinds_exist() -> None:
     plan = FaultPlan.from_yaml(EXAMPLE)
     assert {fault.kind.level for fault in plan.faults} == set(Level)
+
+
+def test_the_plan_on_the_page_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "fault_plans.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    plan = FaultPlan.from_yaml(block)
+    assert (plan.seed, len(plan.faults)) == (7, 5)
 
 
 def test_an_empty_plan_changes_nothing() -> None:

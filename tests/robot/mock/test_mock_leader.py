@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from so101_robot.cli import MOCK
 from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.gears import FOLLOWER_GEAR, LEADER_GEARS, geared, leader_motors
+from so101_robot.mock.physics.hand_keys import KeyHand
 from so101_robot.mock.physics.hand_script import PLAY, Pose, Script, ScriptedHand, joint_rad, read_script
 from so101_robot.mock.physics.motor import MotorParameters
 from so101_robot.mock.physics.plant import MujocoPlant
@@ -84,3 +86,44 @@ def test_a_script_that_cannot_be_played_is_refused_by_its_pose(text: str, words:
     with pytest.raises(ConfigError, match="--hand=") as refused:
         read_script(file)
     assert words in str(refused.value)
+
+
+def test_keys_move_the_leader_joint_by_joint_within_its_range_and_it_is_let_go_under_torque() -> None:
+    arm = MockArm(MockConfig(realtime_factor=0, camera_fps=1), leader=True)
+    assert arm.hand is not None
+    start = [joint_rad(joint, value) for joint, value in PLAY.poses[0].joints.items()]
+    keys: list[str] = []
+
+    def pressed() -> list[str]:
+        found = keys.copy()
+        keys.clear()
+        return found
+
+    hand = KeyHand(arm.hand, arm.bridge, pressed, start)
+
+    def press(*names: str, seconds: float = 0.5) -> None:
+        keys.extend(names)
+        end_us = arm.now_us + round(seconds * 1e6)
+        while arm.now_us < end_us:
+            hand.watch(arm.now_us * 1e-6)
+            arm.advance_to(arm.now_us + 20_000)
+
+    press(seconds=2.5)
+    np.testing.assert_allclose(arm.joint_rad, start, atol=0.03)
+    press("q", "Q", "s", "right", "esc", "x")
+    moved = np.degrees(arm.joint_rad - start)
+    np.testing.assert_allclose(moved, (4.0, -2.0, 0, 0, 0, 0), atol=1.5)
+    press(*["h"] * 60, seconds=1.0)
+    assert arm.joint_rad[GRIPPER] == pytest.approx(arm.hand.range_rad[GRIPPER][0], abs=0.03), (
+        "not beyond its end"
+    )
+    arm.servos.set(0, "Torque_Enable", 1)
+    press("q", seconds=0.1)
+    assert not arm.hand.active
+
+
+def test_keys_need_a_terminal_and_a_leader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert MOCK.main(["--leader", "--hand=keyboard", "--no_cameras"]) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+    assert MOCK.main(["--hand=keyboard", "--no_cameras"]) == 2
+    assert "for --leader" in capsys.readouterr().err

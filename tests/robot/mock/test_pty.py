@@ -151,6 +151,24 @@ def test_a_machine_that_stood_still_loses_the_time_and_says_so(running: Terminal
         time.sleep(0.01)
     assert running.server.behind_s >= 0.4
     assert running.arm.now_us - before_us < 1_000_000 * PATIENCE_S
+    assert running.server.starved >= 1
+    assert running.server.longest_pause_s >= 0.6
+    assert running.server.starved_in_words().startswith(f"starved {running.server.starved} times, for up to ")
+
+
+def test_only_an_arm_that_leads_its_session_asks_for_the_priority_of_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within the groups that Linux makes of sessions the priority of a process says nothing about other sessions."""
+    asked: list[tuple[str, object]] = []
+    monkeypatch.setattr(server.os, "nice", lambda by: asked.append(("nice", by)))
+    monkeypatch.setattr(server.Path, "write_text", lambda path, text: asked.append((str(path), text)))
+    monkeypatch.setattr(server.os, "getpid", lambda: 4711)
+    for leader, groups in ((4711, [("/proc/self/autogroup", "-10")]), (1, [])):
+        asked.clear()
+        monkeypatch.setattr(server.os, "getsid", lambda pid, leader=leader: leader)
+        server._go_first()
+        assert asked == [("nice", -10), *groups]
 
 
 def test_the_link_of_a_killed_mock_arm_is_taken_over_and_any_other_is_not(tmp_path: Path) -> None:

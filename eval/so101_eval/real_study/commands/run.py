@@ -91,6 +91,9 @@ Keys: Space starts and stops, 1 to 9 stage, s success, f failure, v rig failed,
 u undo until the next start, n note, d danger, Esc holds, o opens the hand of
 an arm that is held. Only a second Ctrl-C lets the arm go.
 
+With a leader at --teleop.port a person may take over: t, or moving it; b gives
+back. Such a trial is a failure, and says that a person drove.
+
 Examples:
   so101-bench run studies/looks --config_path=my_arm.yaml
   so101-bench run studies/looks --config_path=my_arm.yaml --lan

@@ -3,6 +3,7 @@
     Space  start, stop      1-9    stages of the box that is asked for     s  success   f  failure
     v      the rig failed   u      change the last outcome                 n  note
     d      stop, danger     Esc    hold, go on          o  open the hand of an arm that is held
+    t      take over with the leader, where there is one    b    give back
     x      begin although a box was measured to lie elsewhere
     Enter  what is written  q      leave (between trials)
 
@@ -41,7 +42,10 @@ def press(key: str, view: View, form: Form) -> Action | None:
         case "reset":
             return {SPACE: Action("start"), "u": Action("undo"), "x": Action("override")}.get(key)
         case "trial":
-            keys = {SPACE: Action("stop"), "d": Action("danger"), ESCAPE: Action("hold"), "o": Action("open")}
+            keys = {
+                SPACE: Action("stop"), "d": Action("danger"), ESCAPE: Action("hold"), "o": Action("open"),
+                "t": Action("take"), "b": Action("give"),
+            }  # fmt: skip
             return keys.get(key)
         case "rig":
             return _rig(key, view)

@@ -22,7 +22,7 @@ from so101_robot.display.web.link import PageLink
 from so101_robot.state import Frame
 
 PAGE = Path(__file__).with_name("page.html")
-AT_ONCE = ("stop", "danger", "hold", "open")
+AT_ONCE = ("stop", "danger", "hold", "open", "take", "give")
 """Actions that do not wait for the session: the control of the trial gets them in the thread that they come in."""
 KINDS = get_args(Kind)
 
@@ -115,6 +115,8 @@ def act(control: Control, action: Action) -> None:
             control.hold()
         case "open":
             control.open()
+        case "take" | "give":
+            control.take_over(action.kind == "take")
         case _:
             return
 

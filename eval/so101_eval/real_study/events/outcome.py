@@ -8,7 +8,8 @@ from so101_eval.palletizing.score.record import MILESTONES
 
 ALL = len(MILESTONES)
 """Stages of a box: reached, grasped, lifted, over the pallet, released, within tolerance, stable."""
-WHY = ("done", "time", "stopped", "danger", "fault", "human")
+HUMAN = "human"
+WHY = ("done", "time", "stopped", "danger", "fault", HUMAN)
 """Why a trial ended: the boxes stood; time was up; it would not get further; the operator stopped it because of danger;
 the supervisor; a person drove."""
 
@@ -43,7 +44,9 @@ class Outcome:
 
     @property
     def credit(self) -> float:
-        """Share of all stages, 0 to 1."""
+        """Share of all stages, 0 to 1; none of a trial in which a person drove."""
+        if self.why == HUMAN:
+            return 0.0
         return sum(self.stages) / (self.of * len(self.stages))
 
 

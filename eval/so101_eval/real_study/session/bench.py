@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from so101_eval.real_study.events.outcome import HUMAN
 from so101_eval.real_study.measurement.protocol import Pictures
 from so101_eval.real_study.session.contenders import Contender
 from so101_eval.real_study.session.control import Control, Controlled
@@ -16,6 +18,8 @@ from so101_robot.arm.arm import SO101
 from so101_robot.commands import compose
 from so101_robot.commands.drive import drive
 from so101_robot.commands.run_config import RunConfig
+from so101_robot.commands.taking_over import TakingOver
+from so101_robot.commands.watching import tell_all
 from so101_robot.errors import RobotError, describe
 from so101_robot.joints import JOINTS
 from so101_robot.loop.loop import Outcome
@@ -43,7 +47,7 @@ class Ran:
 
     cause: str
     why: str
-    """done, time, stopped, danger or fault."""
+    """done, time, stopped, danger, fault, or human: a person took over."""
     fault: str | None
     error: str | None
     lasting: tuple[str, ...]
@@ -68,6 +72,7 @@ class Bench:
         config: of a run, with the study's start pose and time limit.
         about: of every trial's `run.json`.
         record: what is measured by and kept, where that is more than the policies see; None: the cameras' pictures.
+        taking: the connected leader with which a person may take over; None: there is none.
     """
 
     def __init__(
@@ -76,8 +81,10 @@ class Bench:
         config: RunConfig,
         about: Mapping[str, Any],
         record: Callable[[], Pictures] | None = None,
+        taking: TakingOver | None = None,
     ) -> None:
         self.robot, self.config, self._about, self._record = robot, config, dict(about), record
+        self._taking = taking
 
     def frames(self) -> Mapping[str, Frame]:
         """The newest of every camera, not looked at yet; none where a camera fails."""
@@ -131,22 +138,28 @@ class Bench:
         control: Control,
     ) -> Ran:
         """One trial: to the start pose, the policy, home. Raises RobotError, ConfigError before the arm has moved."""
-        with stop_on_signals() as stop:
+        with stop_on_signals() as stop, ExitStack() as stack:
             control.attach(stop)
             log = RunLog(folder, self._about | {"trial": code})
-            scheduler = Controlled(
-                contender.scheduler(self.robot, least_s), control, lambda: compose.last_command(self.robot)
-            )
+            plays, takeover = contender.scheduler(self.robot, least_s), None
+            if self._taking is not None:
+                keys = control.keys_of(self.config.takeover)
+                plays = takeover = self._taking.scheduler(
+                    plays, self.robot, tell_all([log, *watching]), stack, keys
+                )
+            scheduler = Controlled(plays, control, lambda: compose.last_command(self.robot))
             timer = _Timer(control)
             config = replace(self.config, output_dir=folder)
             outcome = drive(config, self.robot, scheduler, [log, timer, *watching], folder, stop)
         signal = stop.reason if stop.reason in SIGNALS else None
-        return _ran(outcome, timer, control, signal)
+        return _ran(outcome, timer, control, signal, takeover is not None and takeover.count > 0)
 
 
-def _ran(outcome: Outcome, timer: "_Timer", control: Control, signal: str | None) -> Ran:
+def _ran(outcome: Outcome, timer: "_Timer", control: Control, signal: str | None, taken: bool) -> Ran:
     fault = outcome.fault
-    if fault is not None or outcome.error is not None:
+    if taken:
+        why = HUMAN  # and not what came after
+    elif fault is not None or outcome.error is not None:
         why = "fault"
     elif control.why is not None:
         why = control.why

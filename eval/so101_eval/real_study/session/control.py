@@ -1,6 +1,7 @@
 """A trial while it runs, from the operator's side: stop, hold, open the hand."""
 
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
 from so101_robot.joints import GRIPPER
+from so101_robot.leader.config_takeover import TakeoverConfig
 from so101_robot.loop.stopping import StopRequests
 
 OPEN_PERCENT = 100.0
@@ -30,6 +32,7 @@ class Control:
         """The policy's first action was sent."""
         self.held = False
         self.open_hand = False
+        self._keys: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def attach(self, stop: StopRequests) -> None:
         """The run is asked through this. A stop from before counts."""
@@ -44,6 +47,21 @@ class Control:
             if self.why is None:
                 self.why, self.asked_s = why, time.perf_counter()
                 self._stop.finish(_words(why))
+
+    def take_over(self, takes: bool) -> None:
+        """A person takes over with the leader, or gives back; where there is none, nothing happens."""
+        self._keys.put(takes)
+
+    def keys_of(self, config: TakeoverConfig) -> Callable[[], list[str]]:
+        """The same as the keys that a takeover is asked for by."""
+
+        def pressed() -> list[str]:
+            found: list[str] = []
+            while not self._keys.empty():
+                found.append(config.key if self._keys.get() else config.back_key)
+            return found
+
+        return pressed
 
     def hold(self) -> None:
         """The arm stays where it is, under torque, until it is asked again. The supervisor sends it home after half a

@@ -5,6 +5,7 @@ import math
 from so101_eval.errors import RecordError
 from so101_eval.real_study.design.sealing import Schedule
 from so101_eval.real_study.design.study import Study
+from so101_eval.real_study.events.outcome import HUMAN
 from so101_eval.real_study.events.state import Place, State, Trial
 
 
@@ -25,6 +26,8 @@ def value_of(study: Study, trial: Trial) -> float:
     """The primary outcome of a trial, 0 to 1. Raises `RecordError` for one without."""
     if trial.outcome is None:
         raise RecordError(f"trial {trial.code} has no outcome")
+    if trial.outcome.why == HUMAN:
+        return 0.0  # whatever the camera sees: it was not the policy
     success = trial.outcome.success
     if study.decided_by == "camera" and trial.measured is not None and trial.measured["success"] is not None:
         success = bool(trial.measured["success"])

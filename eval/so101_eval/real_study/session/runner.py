@@ -19,7 +19,7 @@ from so101_eval.real_study.design.faults import INTERRUPTED, void_reason
 from so101_eval.real_study.design.sealing import Schedule, draw_code
 from so101_eval.real_study.design.study import Study
 from so101_eval.real_study.events.journal import Event, Journal
-from so101_eval.real_study.events.outcome import Outcome, tags_of
+from so101_eval.real_study.events.outcome import HUMAN, Outcome, tags_of
 from so101_eval.real_study.events.state import Kind, Place, State, Trial, after, fold
 from so101_eval.real_study.measurement.protocol import Measurement, Offset, Pictures
 from so101_eval.real_study.rule.rule import look
@@ -309,11 +309,18 @@ class Session:
             if before is None
             else "Change the outcome; the first one is kept, too."
         )
+        if trial.ended["why"] == HUMAN:
+            text = f"A person took over, so the trial is a failure. {text}"
         self._operator.show(self._view("outcome", trial=trial, text=text, suggested=trial.ended["why"]))
         while True:
             data = self._until("outcome").data
             try:
-                said = {"tags": tags_of(str(data.get("note", ""))), "of": len(self._study.stages)}
+                said: dict[str, Any] = {
+                    "tags": tags_of(str(data.get("note", ""))),
+                    "of": len(self._study.stages),
+                }
+                if trial.ended["why"] == HUMAN:
+                    said["why"] = HUMAN
                 outcome = typed(Outcome, {**data, **said, "by": self._state.operator or ""})
                 if len(outcome.stages) != len(self._study.objects):
                     raise RecordError(f"{len(outcome.stages)} boxes, expected {len(self._study.objects)}")

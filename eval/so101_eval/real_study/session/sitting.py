@@ -26,6 +26,7 @@ from so101_eval.real_study.session.runner import Session, Settings
 from so101_policy.units import Units
 from so101_robot.arm.arm import SO101
 from so101_robot.commands.run_config import PolicyFlags, RunConfig
+from so101_robot.commands.taking_over import TakingOver
 from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
 from so101_robot.preflight.checks import preflight
@@ -62,12 +63,21 @@ def sit(
         refuse_what_is_over(folder, state)
         rehearsal = config.robot.port == MOCK
         config = of_study(study, config)
+        taking = None
+        if config.teleop.port:
+            taking = TakingOver(config, keyed=True)
+            stack.callback(taking.close)
         robot = _robot(study, config, scale, stack)
-        robot.connect()
+        if taking is None:
+            robot.connect()
+        else:
+            taking.connect(robot)
         stack.callback(robot.disconnect, release=False)  # after each trial it was let go at home
         measurement = make_measurement(study, robot)
         ready = make_ready(study.policies, config, robot, study.latency == "slowest")
         look_first(study, config, robot, ready)
+        if taking is not None:
+            require(taking.findings())
         hands: Hands = People()
         record: Callable[[], Pictures] | None = None
         if rehearsal:
@@ -80,7 +90,7 @@ def sit(
         stack.callback(operator.close)
         session = _session(
             study, folder, journal, robot, config, record, ready, operator, hands, measurement,
-            replace(settings, rehearsal=rehearsal),
+            replace(settings, rehearsal=rehearsal), taking,
         )  # fmt: skip
         return session.run()
 
@@ -134,11 +144,12 @@ def _session(
     hands: Hands,
     measurement: Measurement,
     settings: Settings,
+    taking: TakingOver | None,
 ) -> Session:
     schedule = unseal(folder, study)
     journal.append(Kind.KEY_OPENED, {"by": "run"})
     about = about_run([], draccus.encode(config), study=study.sha256, rehearsal=settings.rehearsal)
-    bench = Bench(robot, config, about, record)
+    bench = Bench(robot, config, about, record, taking)
     return Session(study, folder, journal, schedule, bench, ready, operator, hands, measurement, settings)
 
 

@@ -83,6 +83,8 @@ Kind = Literal[
     "danger",
     "hold",
     "open",
+    "take",
+    "give",
     "rig",
     "outcome",
     "undo",

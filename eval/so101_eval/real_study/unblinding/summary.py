@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from so101_eval.real_study.design.faults import INTERRUPTED
 from so101_eval.real_study.design.sealing import Schedule
 from so101_eval.real_study.design.study import Study
+from so101_eval.real_study.events.outcome import HUMAN
 from so101_eval.real_study.events.state import State
 from so101_eval.real_study.rule.rule import Compared, Verdict, look
 from so101_eval.real_study.session.outcomes import outcomes_by_policy
@@ -28,6 +29,8 @@ class OfPolicy(NamedTuple):
     dangers: int
     overridden: int = 0
     """Trials that began although a box was measured to lie elsewhere."""
+    taken_over: int = 0
+    """Trials in which a person took over: failures."""
 
 
 class Blinding(NamedTuple):
@@ -108,6 +111,9 @@ class Summary:
         if sum(one.overridden for one in self.of_policies):
             by_policy = ", ".join(f"{one.policy} {one.overridden}" for one in self.of_policies)
             lines.append(f"begun although a box was measured to lie elsewhere (trials): {by_policy}")
+        if sum(one.taken_over for one in self.of_policies):
+            by_policy = ", ".join(f"{one.policy} {one.taken_over}" for one in self.of_policies)
+            lines.append(f"a person took over, which counts as a failure (trials): {by_policy}")
         lines.append(f"the key was opened {self.openings} times; {self.changed} outcomes were changed later")
         return [line for line in lines if line]
 
@@ -166,6 +172,7 @@ def _of_policy(name: str, number: int, schedule: Schedule, state: State) -> OfPo
         reasons[INTERRUPTED],
         sum(outcome.why == "danger" for outcome in outcomes),
         sum(trial.overridden for trial in own),
+        sum(outcome.why == HUMAN for outcome in outcomes),
     )
 
 

@@ -1,6 +1,7 @@
 """`so101-mock`: a virtual SO-101 for any program, in real time, on a pseudo-terminal."""
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import signal
@@ -26,10 +27,12 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock import wire
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.config import FLAGS
+from so101_robot.mock.physics.hand_keys import KEYS_IN_WORDS
 from so101_robot.mock.physics.hand_script import PLAY, Script, read_script
 from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 from so101_robot.mock.wire.fault_kinds import KINDS
+from so101_robot.process.keys import Keys
 
 __all__ = ["MockProcess", "main"]
 
@@ -49,6 +52,9 @@ FOLLOWER_ID, LEADER_ID = "mock", "leader"
 LEADER_LINK = Path("/tmp/so101-leader")
 """The leader's port, unless --port_link says otherwise."""
 
+BY_KEYS = Path("keyboard")
+"""Instead of a file: the keys of this terminal move the leader."""
+
 CALIBRATES = Path("calibrate")
 """What --hand alone means, instead of a file."""
 
@@ -64,6 +70,7 @@ EXAMPLES = """
   so101-mock --leader                       # a second arm, moved by a hand:
                                             # a leader, for so101-teleop
   so101-mock --leader --hand=poses.yaml     # poses over time
+  so101-mock --leader --hand=keyboard       # move it with the keys
   so101-mock --faults=list                  # what can be broken
   so101-mock --faults=plan.yaml --seed=3    # the same faults every time
 """
@@ -79,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     if options.control_fd is None:
-        _serve_person(_engine_config(options), stop)
+        _serve_person(_engine_config(options), stop, by_keys=options.hand == BY_KEYS)
         return OK
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     try:
@@ -105,15 +112,25 @@ def _list_faults() -> None:
     console.print(EXAMPLE_PLAN.read_text(encoding="utf-8"), soft_wrap=True)
 
 
-def _serve_person(config: MockServerConfig, stop: "_Stop") -> None:
+def _serve_person(config: MockServerConfig, stop: "_Stop", by_keys: bool = False) -> None:
     console = Console()
     console.print(f"starting scene {config.mock.scene!r} ...", style="dim")
-    with MockServer(config) as engine:
+    with contextlib.ExitStack() as stack:
+        if by_keys:
+            keys = stack.enter_context(Keys())
+            if not keys.available:
+                raise ConfigError(f"--hand={BY_KEYS} needs a terminal, whose keys move the leader")
+            config.keys = keys.pressed
+        engine = stack.enter_context(MockServer(config))
         _introduce(console, engine)
+        if by_keys:
+            console.print(f"{KEYS_IN_WORDS}.", style="bold")
         status = _StatusLine(engine) if sys.stdout.isatty() else None
         engine.run(stop.asked, every_second=status)
         if status is not None:
             sys.stdout.write("\n")
+        if words := engine.server.starved_in_words():
+            console.print(f"{words}. A host that waits for 50 ms, as LeRobot does, may have had no answer")
     console.print("the mock arm is switched off", style="dim")
 
 
@@ -143,7 +160,7 @@ def parser() -> Parser:
         const=CALIBRATES,
         metavar="FILE",
         help="a hand moves the joints whenever torque is off, as a calibration asks; with --leader, FILE: poses over "
-        "time (YAML: poses: [{at_s: 3, shoulder_pan: 20}], repeat: true)",
+        "time (YAML: poses: [{at_s: 3, shoulder_pan: 20}], repeat: true), or keyboard: keys of this terminal",
     )
     bus = parser.add_argument_group("bus")
     bus.add_argument(
@@ -214,7 +231,8 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
         raise ConfigError(
             f"--hand={options.hand}: poses over time are for --leader; --hand alone helps to calibrate"
         )
-    script = _script(options.hand) if options.leader and not calibrates and mock.calibrated else None
+    by_script = options.leader and not calibrates and options.hand != BY_KEYS and mock.calibrated
+    script = _script(options.hand) if by_script else None
     asked: int | None = options.camera_port
     if asked is not None and not 0 <= asked <= LAST_PORT:
         raise ConfigError(f"--camera_port={asked}: expected 0 (any free one) to {LAST_PORT}")
@@ -373,6 +391,8 @@ class _StatusLine:
             f"torque on {len(engine.arm.driven_joints())} of {len(JOINTS)}",
             engine.arm.complaints() if engine.server.plugged else "unplugged",
         ]
+        if engine.server.starved:
+            parts.append(f"STARVED {engine.server.starved} times")
         if hits := len(engine.arm.fault_log()):
             parts.append(f"{hits} injected faults")
         self._wall_s, self._arm_us, self._requests = wall_s, engine.arm.now_us, requests

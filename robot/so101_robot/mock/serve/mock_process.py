@@ -64,6 +64,7 @@ class MockProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=child.environment(),
+                start_new_session=True,  # for its priority, see `server`; it ends with its control channel
             )
         self.pid = self._child.pid
         try:

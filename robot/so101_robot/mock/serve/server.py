@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,8 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.cameras.camera_process import CameraJob, CameraProcess
 from so101_robot.mock.physics.hand import CalibrationHelper, Hand
-from so101_robot.mock.physics.hand_script import Script, ScriptedHand
+from so101_robot.mock.physics.hand_keys import KeyHand
+from so101_robot.mock.physics.hand_script import PLAY, Script, ScriptedHand, joint_rad
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.wire import Wire
@@ -61,6 +62,8 @@ class MockServerConfig:
     """A leader's gears and mounting."""
     script: Script | None = None
     """A hand plays this while torque is off."""
+    keys: Callable[[], Sequence[str]] | None = None
+    """The keys that were pressed since it was asked last: they move the hand of a leader."""
 
 
 class MockServer:
@@ -115,8 +118,11 @@ class MockServer:
             self.cameras.wait_ready()
         self.server = PtyServer(self.arm, config.port_link, config.pace)
         resources.callback(self.server.close)
-        self._helper: CalibrationHelper | ScriptedHand | None = None
-        if config.script is not None and self.arm.hand is not None:
+        self._helper: CalibrationHelper | ScriptedHand | KeyHand | None = None
+        if config.keys is not None and self.arm.hand is not None:
+            start_rad = [joint_rad(joint, value) for joint, value in PLAY.poses[0].joints.items()]
+            self._helper = KeyHand(self.arm.hand, self.arm.bridge, config.keys, start_rad)
+        elif config.script is not None and self.arm.hand is not None:
             self._helper = ScriptedHand(self.arm.hand, self.arm.bridge, config.script)
         elif config.hand and self.arm.hand is not None:
             self._helper = CalibrationHelper(self.arm.hand, self.arm.servos, self.arm.bridge)
@@ -131,8 +137,7 @@ class MockServer:
         """Serve until `stop()` is true, the control channel ends, or `stop` is called through it."""
         self._control = control
         extra = (control.fileno(),) if control is not None else ()
-        with contextlib.suppress(PermissionError):  # hosts give a servo 50 ms, however busy the machine is
-            os.nice(-NICE)
+        _go_first()
         next_care_s = next_second_s = 0.0
         while not (stop() or self._stopping):
             if self.server.step(extra) and control is not None and not control.serve(self):
@@ -193,6 +198,20 @@ class MockServer:
             if kept not in (None, text):
                 raise ConfigError(f"{path} holds another arm's calibration; choose another --id or folder")
         return folder
+
+
+def _go_first() -> None:
+    """Before other processes, where the user may ask for that: hosts give a servo 50 ms, however busy the machine is.
+
+    Where Linux groups processes by session (sched_autogroup, as on most desktops), the priority of a process counts
+    within its session alone. So an arm that leads its own session (`MockProcess`) asks for the session, too; that of a
+    terminal is the person's.
+    """
+    with contextlib.suppress(PermissionError):
+        os.nice(-NICE)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # not Linux, not allowed, or no such groups
+            Path("/proc/self/autogroup").write_text(str(-NICE))
 
 
 def _compile_firmware() -> None:
@@ -332,6 +351,8 @@ class Control:
         return {
             "requests": self._server.requests,
             "behind_s": self._server.behind_s,
+            "starved": self._server.starved,
+            "longest_pause_s": self._server.longest_pause_s,
             "time_s": self._arm.now_us * 1e-6,
             "frames_dropped": self._mock_server.cameras.dropped if self._mock_server.cameras else 0,
         }

@@ -67,6 +67,9 @@ class PtyServer:
     """
     IDLE_S = 0.002
     """Without traffic the physics moves in steps of this length."""
+    STARVED_S = 0.025
+    """The port is looked at every few milliseconds. After a longer pause than this the machine had no time for the
+    arm; LeRobot waits for 50 ms for an answer."""
 
     def __init__(self, arm: MockArm, link: Path | None = None, pace: bool = True) -> None:
         self.arm = arm
@@ -74,6 +77,11 @@ class PtyServer:
         self.link = link
         self.trace: deque[Transfer] = deque(maxlen=_TRACE_LENGTH)
         self.requests = 0
+        self.starved = 0
+        """How often the port was not looked at for longer than `STARVED_S`."""
+        self.longest_pause_s = 0.0
+        """The longest time for which it was not looked at."""
+        self._looked_s: float | None = None
         self.dropped_us = 0
         self._zero_s: float | None = None
         self._due: list[tuple[int, int, bytes]] = []  # heap of (end of the last byte [us], order, data)
@@ -113,10 +121,29 @@ class PtyServer:
         if self._due:
             self._write_due(now_us)
         ready = self._wait(self._timeout_s(), extra_fds)
+        self._note_pause()
         if self._master in ready:
             ready.remove(self._master)
             self._receive()
         return ready
+
+    def _note_pause(self) -> None:
+        """Whether the machine let this process run since the port was looked at last."""
+        now_s = time.perf_counter()
+        if self._looked_s is not None:
+            pause_s = now_s - self._looked_s
+            self.longest_pause_s = max(self.longest_pause_s, pause_s)
+            self.starved += pause_s > self.STARVED_S
+        self._looked_s = now_s
+
+    def starved_in_words(self) -> str:
+        """What a person should know of a machine that was too busy; empty: it was not."""
+        if not self.starved:
+            return ""
+        return (
+            f"starved {self.starved} times, for up to {1e3 * self.longest_pause_s:.0f} ms: the machine had no time for "
+            "the mock arm"
+        )
 
     def unplug(self) -> None:
         """Pull the cable: hosts that have the port open see it disappear (EIO), later ones find nothing."""
