@@ -150,7 +150,7 @@ def test_what_the_flags_say_about_chunks_is_how_the_policy_is_played() -> None:
         fps=20.0,
         inference_latency_s=0.3,
     )
-    assert playing(config, policy_of(10.0)) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5)
+    assert playing(config, policy_of(10.0)) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5, 3)
 
 
 def test_the_attention_alarm_goes_by_the_runs_flags(monkeypatch: pytest.MonkeyPatch) -> None:
