@@ -60,7 +60,7 @@ FINER, WIDER = 1, 1.14
 TRUE_LENS = (-0.11, 0.04, 0.0006, -0.0004)
 """k1, k2, p1, p2 of the camera: a webcam."""
 FOCAL_SD, CENTRE_SD_PX, K_SD = 0.0003, 0.3, (0.002, 0.004, 0.0001, 0.0001)
-"""Error of a calibration (docs/cameras.md)."""
+"""Error of a calibration (docs/guides/cameras.md)."""
 EDGE_OFF_M = 0.0005
 """Of a box's edge: at most, either way."""
 PRINTS = (0.99, 1.0, 1.01)

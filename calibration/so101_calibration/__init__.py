@@ -6,7 +6,7 @@ Public names, light enough to import without LeRobot, OpenCV or MuJoCo:
 - `read_calibration(path)`, `calibration_path(robot_id, folder)`: LeRobot's calibration files.
 - `CalibrateError`: the root of everything that this package raises on purpose.
 
-Everything else is reached through the command `so101-calibrate`, see docs/calibration.md and docs/cameras.md.
+Everything else is reached through the command `so101-calibrate`, see docs/calibration.md and docs/guides/cameras.md.
 """
 
 from so101_calibration.errors import CalibrateError

@@ -65,7 +65,7 @@ change: numbers, names and paths are `{{like this}}`. A symptom without a messag
 
 An error ends the command with exit code 2, unless its name has another one here: {codes}.
 A finding "stop" keeps the arm or the training from starting, "warn" does not. A fault is what a run sees on the arm
-([faults](../faults.md)); a warning is printed, and the command goes on. Names that end in `Error` without being ours
+([faults](faults.md)); a warning is printed, and the command goes on. Names that end in `Error` without being ours
 (`ValueError`) are mostly part of a longer message.
 """
 

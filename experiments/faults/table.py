@@ -3,7 +3,8 @@
 python -m experiments.faults.table --repetitions 20 --jobs 2 --out outputs/faults/table.jsonl
 python -m experiments.faults.table --row "a servo reboots" "NaN for good" --repetitions 3
 python -m experiments.faults.table --side so101-run --group camera policy
-python -m experiments.faults.table --group usb --repetitions 5 --mark "usb fault table" --markdown docs/faults.md
+python -m experiments.faults.table --group usb --repetitions 5 --mark "usb fault table" \\
+       --markdown docs/reference/faults.md
 
 Every repetition has a seed of its own, from which pose, phase, moment and servo are drawn. With --out each is kept as a
 line, and what is in the file is not done again: an interrupted table goes on. The exit code is 1 if a repetition of

@@ -39,7 +39,7 @@ MIN_SHARE = 0.15
 RESAMPLES = 40
 TRACKING_SD_PX = 0.06
 """Of the mean shift, in the working picture: by what all corners are off together (interpolation, what hides behind the
-noise), which drawing them again cannot see. Measured over 40 shifts of 2 and 5 px, see docs/cameras.md."""
+noise), which drawing them again cannot see. Measured over 40 shifts of 2 and 5 px, see docs/guides/cameras.md."""
 CELLS = 4
 """Points are drawn evenly from a grid of so many cells across and down, for one rich corner not to decide."""
 

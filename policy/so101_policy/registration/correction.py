@@ -2,7 +2,7 @@
 
 The background of the recordings is found again in the live picture (`alignment`). The homography between the two is
 exact for the table and wrong for what is above it, so it is taken only where it was shown to work
-(docs/camera_correction.md): for a shift of the picture by up to `MOST_MOVED`, found with certainty. Certain means:
+(docs/guides/camera_correction.md): for a shift of the picture by up to `MOST_MOVED`, found with certainty. Certain is:
 the background, looked for once more in the picture that was put back, is where it was, and the two look alike. All else
 is refused with a `RegistrationError`; nothing is guessed.
 

@@ -1,8 +1,8 @@
 """How much a picture, put back, looks like the recordings' background: one number, from -1 to 1, and a cheap one.
 
 Both pictures are freed of brightness and contrast first (`alignment.levelled`); then it is the correlation of their
-levels where nothing moves and both show something. Measured on the simulated bench (docs/camera_correction.md): 0.4 to
-1.0 for registrations that were right, 0.15 to 0.39 for those that were not.
+levels where nothing moves and both show something. Measured on the simulated bench
+(docs/guides/camera_correction.md): 0.4 to 1.0 for registrations that were right, 0.15 to 0.39 for those that were not.
 """
 
 import cv2

@@ -2,7 +2,7 @@
 
 A preset fills whatever was not given, so `RegularizerConfig(preset="phase3", ceiling=0.3)` is phase 3 with another
 ceiling, and a saved configuration carries every resolved value beside the name of its preset. What contradicts
-itself is refused here, before anything is trained. Formulas and what was measured: docs/regularizer.md; the
+itself is refused here, before anything is trained. Formulas and what was measured: docs/guides/regularizer.md; the
 mathematics: `terms`; the schedules: `schedules`.
 
 This module knows no torch and no model.

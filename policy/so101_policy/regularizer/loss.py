@@ -6,7 +6,7 @@
 
 It draws no random numbers, waits for no device and computes no term that is not asked for. It keeps nothing of a
 record but two detached numbers until `update`. On a stock encoder this steers attention and not reliance:
-docs/regularizer.md has the measurement.
+docs/guides/regularizer.md has the measurement.
 
 Shapes: B batch, H heads, Q queries, S tokens.
 """

@@ -1,7 +1,7 @@
 """The presets of a regularizer: named sets of values, each with what it is and where its numbers come from.
 
 `RegularizerConfig(preset=...)` takes from here what is not given. Formulas, sources and measurements:
-docs/regularizer.md.
+docs/guides/regularizer.md.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 Everything starts from log-probabilities before dropout. A share is handled as its logit, log(group / rest), which
 is a difference of two log-sum-exps: exact at both ends, without an epsilon, and the same in half precision.
-Formulas, sources and what was measured: docs/regularizer.md.
+Formulas, sources and what was measured: docs/guides/regularizer.md.
 
 Shapes: B batch, H heads, Q queries, S tokens (keys), V vision tokens, N tokens or cameras that an entropy is over.
 """
