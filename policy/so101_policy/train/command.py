@@ -8,12 +8,14 @@ or cannot write ends with its state saved: one message, exit code 1. Ctrl-C save
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from so101_policy.cli import TRAIN
+from so101_policy.command_line.command_shell import say
 from so101_policy.train import stages as training_run
 from so101_policy.train.delegated import lerobots_command
 from so101_policy.train.settings.config import SO101TrainConfig
@@ -33,16 +35,16 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("lerobot").setLevel(logging.INFO if verbose else logging.ERROR)
     words = [argument for argument in arguments if argument not in VERBOSE]
     if (command := lerobots_command(words)) is not None:
-        print(
-            f"so101-train: LeRobot's own trainer trains it: lerobot-train {' '.join(command[3:])}",
-            file=sys.stderr,
+        say(
+            f"so101-train: LeRobot's own trainer trains it: lerobot-train {shlex.join(command[3:])}",
+            sys.stderr,
         )
         return subprocess.run(command, check=False).returncode
     config = parse(words)
     for sentence in without_effect(given_on(words)):
         _log.warning(sentence)
     if (flags := dict(pairs(words))).get("--recipe") and os.environ.get("RANK", "0") == "0":
-        print(nearest_of_lerobot(flags), file=sys.stderr)
+        say(nearest_of_lerobot(flags), sys.stderr)
     return run(config)
 
 

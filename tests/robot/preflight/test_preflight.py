@@ -441,7 +441,8 @@ def test_a_pose_that_training_never_saw_is_worth_a_word():
 
 
 def write_checkpoint(folder: Path) -> Path:
-    """The processor files of a LeRobot checkpoint."""
+    """What says how a LeRobot checkpoint scales."""
+    (folder / "config.json").write_text('{"type": "act"}')
     for name, step in (("pre", "normalizer_processor"), ("post", "unnormalizer_processor")):
         state = f"policy_{name}processor_step_0_{step}.safetensors"
         steps = [{"registry_name": "to_batch_processor"}] if name == "pre" else []
