@@ -192,6 +192,7 @@ def test_a_person_takes_over_and_gives_back_by_keys_in_a_terminal(policy: Path, 
             "--dashboard=plain",
             "--clip=false",
             "--approach_speed=0",
+            "--takeover.moved_deg=0",  # the simulated hand would take over again
             f"--output_dir={tmp_path / 'run'}",
         ),
         *("--record.repo_id=me/asked", f"--record.root={tmp_path / 'set'}", "--record.success=ask"),
@@ -205,7 +206,7 @@ def test_a_person_takes_over_and_gives_back_by_keys_in_a_terminal(policy: Path, 
     program.expect("you drive; b gives back")
     program.send("b")
     program.expect("given back: the policy drives on")
-    program.expect(r"run \| \d")  # a line of the policy's
+    program.expect(r"run \| latent")  # a line of the policy's
     program.sendintr()
     program.expect("did the episode succeed")
     program.sendline("y")
