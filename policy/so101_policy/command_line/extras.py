@@ -71,6 +71,14 @@ OPENVINO = Extra(
 )
 """To build and to export a graph, and to run it."""
 
+SERVER = Extra(
+    "so101_policy.inference.server.served",
+    ("grpc",),
+    "'lerobot_policy_so101[server]'",
+    {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"},  # else it writes into the dashboard
+)
+"""A policy that a LeRobot policy server computes."""
+
 ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
 
 TRACKERS = {

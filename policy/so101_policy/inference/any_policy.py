@@ -71,7 +71,7 @@ class AnyPolicy(LoadedPolicy):
     ):
         super().__init__(policy, preprocess, postprocess, path, trained_on)
         config: Any = policy.config
-        self.chunk_size = next(int(getattr(config, name)) for name in LENGTHS if hasattr(config, name))
+        self.chunk_size = length_of(config)
         self.n_action_steps = min(int(getattr(config, "n_action_steps", self.chunk_size)), self.chunk_size)
         self.n_obs_steps = int(config.n_obs_steps)
         self.any_size = type_of(self.type).any_size
@@ -96,7 +96,7 @@ class AnyPolicy(LoadedPolicy):
         """
         folder = find_checkpoint(path)
         trained_on = find_trained_on(folder, fields := look_at(folder, act_only=False))
-        _check_task(folder, str(fields["type"]), task)
+        check_task(folder, str(fields["type"]), task)
         config = read_any_config(folder, device)
         policy = read_any_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
@@ -143,6 +143,11 @@ class AnyPolicy(LoadedPolicy):
             batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
             populate_queues(queues, batch)
         return self.policy.predict_action_chunk(batch)
+
+
+def length_of(config: Any) -> int:
+    """Actions of a prediction, by a policy's configuration."""
+    return next(int(getattr(config, name)) for name in LENGTHS if hasattr(config, name))
 
 
 def spread_of(drawn_BTA: NDArray[np.float32]) -> float | None:
@@ -195,7 +200,8 @@ def load_policy(
     return AnyPolicy.load(folder, device, task, samples)
 
 
-def _check_task(folder: Path, kind: str, task: str) -> None:
+def check_task(folder: Path, kind: str, task: str) -> None:
+    """Raises TaskError for a policy that is told its task and is not, and for what is no task."""
     if type_of(kind).language and not task.strip():
         raise TaskError(
             f"{folder} is a checkpoint of type {kind}, which is told its task in words, and none was given. Say it as "

@@ -68,7 +68,7 @@ class LoadedPolicy(ABC):
         start_pose: (A,) where its demonstrations began, in the robot's units, where the checkpoint says it.
         type: LeRobot's name of its type.
         device: torch device of the weights.
-        sha256: of the weights' file.
+        sha256: of the weights' file; empty: a server has it, and it is not here.
     """
 
     chunk_size: int
@@ -114,12 +114,20 @@ class LoadedPolicy(ABC):
         self.type: str = config.type
         self.device = torch.device(config.device)
         self.n_parameters = sum(parameter.numel() for parameter in policy.parameters())
-        self.sha256 = _sha256(path / WEIGHTS)
+        self.sha256 = _sha256(path / WEIGHTS) if (path / WEIGHTS).is_file() else ""
 
     @property
     @abstractmethod
     def engine_name(self) -> str:
         """What computes."""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.type}, {self.n_parameters / 1e6:.1f} M parameters"
+
+    def close(self) -> None:  # noqa: B027  most have nothing to give back
+        """Give back what it holds. May be called twice."""
 
     @abstractmethod
     def predict(

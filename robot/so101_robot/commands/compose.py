@@ -31,6 +31,7 @@ from so101_robot.chunks.interpolation import ticks_per_action
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
 from so101_robot.chunks.scheduler import ChunkMode, Scheduler
 from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+from so101_robot.commands import serving
 from so101_robot.commands.camera_correction import corrected
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.dashboard import Dashboard, Style, choose_style
@@ -61,6 +62,8 @@ def load_policy(config: RunConfig) -> "LoadedPolicy":
     if path.startswith(demo.PREFIX):
         given, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
         say(f"A small policy for the mock arm, {given}; so101-run --help shows how to drive yours.")
+    if config.policy.server:
+        return serving.load_served(config, path)
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -102,6 +105,8 @@ def make_scheduler(
     _ = how.every  # refuses a rate before a thread is begun
     predict = corrected(policy.predict, corrector)
     predict = in_degrees(predict, units(config, policy), robot.bus.scale)
+    if config.policy.server:
+        predict = serving.told_as_fault(predict)
     on_mock = config.robot.port == MOCK
     worker = InlineWorker(predict, how.latency_s) if on_mock else ThreadWorker(predict, robot.clock)
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
@@ -315,7 +320,7 @@ def title(config: RunConfig, robot: SO101, policy: "LoadedPolicy") -> Title:
     given = config.policy.path
     path = given if given.startswith(demo.PREFIX) else shortened(policy.path)
     return Title(
-        policy=f"{path} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        policy=f"{path} · {policy.summary}",
         arm=arm_title(config),
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),

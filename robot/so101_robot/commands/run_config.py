@@ -51,6 +51,15 @@ class PolicyFlags:
     samples: int = 1
     """Answers that a policy which draws them (diffusion, SmolVLA and the like) draws at once; the first is played, and
     the dashboard shows how far they are apart."""
+    server: str = ""
+    """host:port of a LeRobot policy server that computes the actions; the checkpoint is read here, too, its weights
+    need not be here. empty: this machine computes."""
+    server_path: str = ""
+    """The checkpoint's folder on the server's machine, or its hub id; empty: as --policy.path."""
+    server_elsewhere: bool = False
+    """The server may be another machine, without a tunnel: pictures and actions travel unprotected."""
+    server_timeout_s: float = 5.0
+    """The longest that the server may take for an answer [s]."""
     fps: float | None = None
     """Actions per second: the fps of the recordings that it was trained on; null: as the checkpoint says or its
     dataset, else as --fps says, else it is not played."""
@@ -193,6 +202,7 @@ class RunConfig:
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
         _in_range("--policy.samples", self.policy.samples, 1, 256)
+        _in_range("--policy.server_timeout_s", self.policy.server_timeout_s, 0.1, 60.0)
         if self.policy.fps is not None:
             _in_range("--policy.fps", self.policy.fps, 0.1, MOST_HZ)
 
