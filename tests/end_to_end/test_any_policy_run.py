@@ -4,11 +4,13 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from any_policies import KINDS, PX, untrained_in, untrained_of
@@ -112,6 +114,52 @@ def test_what_cannot_be_played_is_one_message(
         assert "Traceback" not in captured
         assert expected in captured
     assert not (tmp_path / "run").exists()
+
+
+def test_real_time_chunking_of_a_policy_that_cannot_is_one_message_or_a_cross_fade(
+    vqbet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert RUN.main(arguments(vqbet, tmp_path / "run", "--policy.rtc.enabled=true")) == 2
+    error = capsys.readouterr().err
+    assert error.count("so101-run: ") == 1
+    assert "a vqbet cannot be guided by its own plan" in error
+    assert not (tmp_path / "run").exists()
+    auto = ["--policy.rtc.enabled=auto", "--duration_s=0.2"]
+    assert RUN.main(arguments(vqbet, tmp_path / "run", *auto)) == 0
+    assert "chunks are cross-faded: a vqbet cannot" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["policy"]["rtc"] is False
+
+
+@pytest.mark.parametrize("kind", [KINDS[2]])
+def test_real_time_chunking_joins_the_chunks_of_a_policy_that_can_more_closely(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Untrained, so each answer is noise about a pose: what joins is the guidance."""
+    checkpoint = untrained_in(tmp_path, kind)
+    jumps: dict[str, float] = {}
+    for rtc in ("true", "false"):
+        out = tmp_path / rtc
+        more = [f"--policy.rtc.enabled={rtc}", "--policy.rtc.execution_horizon=4", "--chunks.crossfade_s=0"]
+        more += ["--task=put the box", "--inference_latency_s=0.1", "--duration_s=6"]
+        torch.manual_seed(0)
+        assert RUN.main(arguments(checkpoint, out, *more)) == 0
+        assert json.loads((out / "run.json").read_text())["policy"]["rtc"] is (rtc == "true")
+        ticks = running(out)
+        joins = [
+            np.abs(np.array(now["asked"]) - np.array(before["asked"])).mean()
+            for before, now in pairwise(ticks)
+            if "inference" in now and before["asked"] is not None
+        ]
+        assert len(joins) >= 10
+        jumps[rtc] = float(np.mean(joins))
+    assert jumps["true"] < 0.6 * jumps["false"], jumps
+    refused = ["--policy.rtc.enabled=true", "--task=put the box"]
+    for more, expected in (
+        ("--chunks.mode=synchronous", "expected --chunks.mode=asynchronous"),
+        ("--policy.rtc.execution_horizon=10", "expected less than the 10 actions"),
+    ):
+        assert RUN.main(arguments(checkpoint, tmp_path / "run", *refused, more)) == 2
+        assert expected in capsys.readouterr().err
 
 
 # the page -----

@@ -30,7 +30,7 @@ from so101_policy.errors import PolicyError
 from so101_policy.frames.resizing import scaled
 from so101_policy.inference.engine import Normalise, PolicyInputs
 from so101_policy.inference.made_up import made_up
-from so101_policy.inference.seen import Seen
+from so101_policy.inference.seen import Ahead, Seen
 from so101_policy.names import SO101_JOINTS, camera_name
 from so101_policy.registration.background import Background
 
@@ -50,6 +50,9 @@ class Prediction(NamedTuple):
     spread: float | None = None
     """How far several samples of a policy that draws its answers are apart: the standard deviation over the samples
     [the robot's units], mean over the chunk, of the joint where it is largest; None: one was drawn."""
+    raw: NDArray[np.float32] | None = None
+    """(T, A) the same actions as the policy's network gave them, before the postprocessor, for `be_guided`; None: of a
+    policy that cannot be."""
 
 
 class LoadedPolicy(ABC):
@@ -81,6 +84,8 @@ class LoadedPolicy(ABC):
     """It may be for fewer cameras than the robot has: some types take one picture and no more."""
     language: bool = False
     """It is told its task in words."""
+    guided: bool = False
+    """Its next chunk can be joined to the one that is being played (`be_guided`)."""
     no_shares: str = ""
     """Why its answers have no attention shares; empty: they have."""
 
@@ -151,6 +156,10 @@ class LoadedPolicy(ABC):
 
     def verify_engine(self) -> None:  # noqa: B027  most have none
         """Verify now, and not on the first observation, what computes in LeRobot's place, if anything does."""
+
+    def be_guided(self, ahead: Ahead | None) -> None:  # noqa: B027  most cannot
+        """What the arm goes on doing while the next prediction is computed; None: nothing. For that prediction alone,
+        and of no effect on a policy that is not `guided`."""
 
     def made_up(self, seed: int = 0) -> PolicyInputs:
         """An observation that depends on the checkpoint and the seed alone (`made_up.py`)."""

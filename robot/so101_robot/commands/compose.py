@@ -31,7 +31,7 @@ from so101_robot.chunks.interpolation import ticks_per_action
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
 from so101_robot.chunks.scheduler import ChunkMode, Scheduler
 from so101_robot.chunks.workers import InlineWorker, ThreadWorker
-from so101_robot.commands import serving
+from so101_robot.commands import real_time_chunking, serving
 from so101_robot.commands.camera_correction import corrected
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.dashboard import Dashboard, Style, choose_style
@@ -55,7 +55,14 @@ RERUN = Extra("so101_robot.display.rerun", ("rerun",), "'lerobot_policy_so101[vi
 
 
 def load_policy(config: RunConfig) -> "LoadedPolicy":
-    """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
+    """The checkpoint, guided if that was asked for. Raises CheckpointError, or ConfigError for a demonstration that
+    there is not, and for what the policy cannot do."""
+    policy = _loaded(config)
+    real_time_chunking.settle(config, policy)
+    return policy
+
+
+def _loaded(config: RunConfig) -> "LoadedPolicy":
     from so101_policy.inference.any_policy import load_policy as load  # 2 s, and so101-replay needs no policy
 
     path = config.policy.path
@@ -108,7 +115,11 @@ def make_scheduler(
     if config.policy.server:
         predict = serving.told_as_fault(predict)
     on_mock = config.robot.port == MOCK
-    worker = InlineWorker(predict, how.latency_s) if on_mock else ThreadWorker(predict, robot.clock)
+    worker = (
+        InlineWorker(predict, how.latency_s, policy.be_guided)
+        if on_mock
+        else ThreadWorker(predict, robot.clock, policy.be_guided)
+    )
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
 
 
@@ -124,6 +135,7 @@ def playing(config: RunConfig, policy: "LoadedPolicy") -> Playing:
         ensemble_coefficient=policy.temporal_ensemble_coeff,
         crossfade_s=config.chunks.crossfade_s,
         n_obs_steps=policy.n_obs_steps,
+        guided_ticks=config.policy.rtc.execution_horizon if policy.guided else 0,
     )
 
 
@@ -371,6 +383,7 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "LoadedP
             "n_obs_steps": policy.n_obs_steps,
             "task": (config.task or config.record.task) if policy.language else None,
             "precision": config.policy.precision,
+            "rtc": policy.guided,
         },
         calibration=calibration_of(config, robot),
         renderer=renderer(config) if on_mock else None,

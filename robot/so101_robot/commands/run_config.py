@@ -32,6 +32,33 @@ LONGEST_S = 1e6
 
 
 @dataclass
+class RtcFlags:
+    """Real-time chunking, LeRobot's RTC, by LeRobot's names."""
+
+    enabled: str = "false"
+    """Join chunks by real-time chunking, which SmolVLA, pi0 and pi05 can, in place of the cross-fade: true, false, or
+    auto: where the policy can."""
+    execution_horizon: int = 10
+    """Actions of the plan that the next chunk is drawn to; it is asked for that much earlier."""
+    max_guidance_weight: float = 10.0
+    """How strongly, at most."""
+    prefix_attention_schedule: str = "LINEAR"
+    """How that fades after the actions that are certain to be played: LINEAR, EXP, ONES or ZEROS."""
+
+    def __post_init__(self) -> None:
+        self.enabled = self.enabled.lower()  # YAML's booleans
+        _one_of("--policy.rtc.enabled", self.enabled, ("true", "false", AUTO))
+        self.prefix_attention_schedule = self.prefix_attention_schedule.upper()
+        _one_of(
+            "--policy.rtc.prefix_attention_schedule",
+            self.prefix_attention_schedule,
+            ("LINEAR", "EXP", "ONES", "ZEROS"),
+        )
+        _in_range("--policy.rtc.execution_horizon", self.execution_horizon, 1, 1000)
+        _in_range("--policy.rtc.max_guidance_weight", self.max_guidance_weight, 0.01, 1000.0)
+
+
+@dataclass
 class PolicyFlags:
     """Which policy drives."""
 
@@ -60,6 +87,7 @@ class PolicyFlags:
     """The server may be another machine, without a tunnel: pictures and actions travel unprotected."""
     server_timeout_s: float = 5.0
     """The longest that the server may take for an answer [s]."""
+    rtc: RtcFlags = field(default_factory=RtcFlags)
     fps: float | None = None
     """Actions per second: the fps of the recordings that it was trained on; null: as the checkpoint says or its
     dataset, else as --fps says, else it is not played."""
