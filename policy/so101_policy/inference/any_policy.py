@@ -172,7 +172,7 @@ class AnyPolicy(LoadedPolicy):
 
 
 def guide_of(ahead: Ahead, device: torch.device) -> dict[str, Any]:
-    """LeRobot's arguments for a chunk that is to join what is ahead. What is left is not padded (LeRobot's rollout fills
+    """LeRobot's arguments for a chunk that is to join what is ahead. What is left is not padded (its rollout fills
     it with zeros up to its horizon, and draws the chunk to these)."""
     rest = torch.from_numpy(ahead.actions.copy()).to(device)
     return {"inference_delay": ahead.delay, "prev_chunk_left_over": rest}

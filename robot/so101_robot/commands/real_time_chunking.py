@@ -12,6 +12,9 @@ from so101_robot.errors import ConfigError
 if TYPE_CHECKING:
     from so101_policy.inference.loaded import LoadedPolicy
 
+STEPS = ("num_steps", "num_inference_steps")
+"""LeRobot's names for how many denoising steps a policy of flow matching takes."""
+
 
 def settle(config: RunConfig, policy: "LoadedPolicy") -> None:
     """Have the policy guided, if that was asked for.
@@ -23,9 +26,12 @@ def settle(config: RunConfig, policy: "LoadedPolicy") -> None:
     if flags.enabled == "false":
         return
     horizon = flags.execution_horizon
+    policy_config = cast(Any, policy).policy.config
+    # a step goes 1/steps of what guidance says, and the first has the whole weight
+    steps = next((getattr(policy_config, name) for name in STEPS if hasattr(policy_config, name)), 10)
     rtc = RTCConfig(
         prefix_attention_schedule=RTCAttentionSchedule[flags.prefix_attention_schedule],
-        max_guidance_weight=flags.max_guidance_weight,
+        max_guidance_weight=flags.max_guidance_weight or float(steps),
         execution_horizon=horizon,
     )
     if (use := getattr(cast(Any, policy), "use_rtc", None)) is not None:

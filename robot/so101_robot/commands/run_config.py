@@ -40,8 +40,9 @@ class RtcFlags:
     auto: where the policy can."""
     execution_horizon: int = 10
     """Actions of the plan that the next chunk is drawn to; it is asked for that much earlier."""
-    max_guidance_weight: float = 10.0
-    """How strongly, at most."""
+    max_guidance_weight: float | None = None
+    """How strongly, at most; null: the policy's number of denoising steps (LeRobot: 10, for policies of 10 steps). More
+    than that draws beyond the plan."""
     prefix_attention_schedule: str = "LINEAR"
     """How that fades after the actions that are certain to be played: LINEAR, EXP, ONES or ZEROS."""
 
@@ -55,7 +56,8 @@ class RtcFlags:
             ("LINEAR", "EXP", "ONES", "ZEROS"),
         )
         _in_range("--policy.rtc.execution_horizon", self.execution_horizon, 1, 1000)
-        _in_range("--policy.rtc.max_guidance_weight", self.max_guidance_weight, 0.01, 1000.0)
+        if self.max_guidance_weight is not None:
+            _in_range("--policy.rtc.max_guidance_weight", self.max_guidance_weight, 0.01, 1000.0)
 
 
 @dataclass
