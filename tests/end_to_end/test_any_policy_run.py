@@ -189,4 +189,4 @@ def test_the_page_can_be_followed(vqbet: Path, tmp_path: Path, monkeypatch: pyte
         if words[0] == RUN.name:
             assert RUN.main([*words[1:], *quick]) == 0
             followed += 1
-    assert followed == 3
+    assert followed == 4

@@ -1,4 +1,4 @@
-"""The whole way with two arms at pseudo-terminals: calibrated, led, recorded, trained on, run, taken over, and again."""
+"""The whole way with two arms at pseudo-terminals: calibrated, led, recorded, trained, run, taken over, and again."""
 
 import json
 import threading
@@ -190,12 +190,12 @@ def test_from_two_arms_as_from_the_factory_to_a_policy_that_was_corrected(
         again = [f"--policy.path={second}", *arm, "--duration_s=3", *quiet, "--preflight.skip=[ranges]"]
         assert RUN.main([*again, f"--output_dir={tmp_path / 'again'}"]) == 0
         replayed = tmp_path / "replayed"
-        assert REPLAY.main([str(tmp_path / "again"), *arm, *quiet, f"--output_dir={replayed}"]) == 0
-        goals = [
-            np.array([tick["sent"] for tick in read_ticks(out / "ticks.jsonl") if tick.get("sent")][-20:])
-            for out in (tmp_path / "again", replayed)
-        ]
-        assert np.isfinite(goals[1]).all()
+        assert (
+            REPLAY.main([str(tmp_path / "again"), *arm, "--dashboard=off", f"--output_dir={replayed}"]) == 0
+        )
+        goals = [tick["sent"] for tick in read_ticks(replayed / "ticks.jsonl") if tick.get("sent")]
+        assert len(goals) > 30
+        assert np.isfinite(np.array(goals, float)).all()
         time.sleep(0.1)
         assert [follower.call("register", joint=joint, name="Torque_Enable") for joint in JOINTS] == [0] * 6
         assert [leader.call("register", joint=joint, name="Torque_Enable") for joint in JOINTS] == [0] * 6
