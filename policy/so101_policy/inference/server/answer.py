@@ -132,7 +132,7 @@ class _Storage(NamedTuple):
     """What a storage says of itself."""
 
     kind: _Kind
-    count: int
+    size: int
 
 
 def _next(file: io.BytesIO, names: Names) -> Any:
@@ -164,7 +164,7 @@ class _LoadFromBytes:
             raise AnswerError("a tensor in the answer is not as torch writes it")
         (count,) = np.frombuffer(file.read(8), "<i8").tolist()
         numbers = np.frombuffer(file.read(), storage.kind.dtype)
-        if not count == storage.count == len(numbers):
+        if not count == storage.size == len(numbers):
             raise AnswerError(f"a tensor in the answer has {len(numbers)} numbers and says {count}")
         return numbers
 
