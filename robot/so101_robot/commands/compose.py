@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 MOCK = "mock"
 
-RERUN = Extra("so101_robot.display.rerun", ("rerun",), "'lerobot_policy_so101[view]'")
+RERUN = Extra("so101_robot.display.rerun", ("rerun",), "lerobot_policy_so101[view]")
 """The viewer; `make_display` alone loads it."""
 
 
@@ -266,9 +266,7 @@ def make_display(cameras: tuple[str, ...], file: Path | None, host: str = "127.0
     try:
         display = RERUN.load()
     except MissingPackageError as problem:
-        raise ConfigError(
-            f"--display needs Rerun, which is not installed; pip install {RERUN.install}"
-        ) from problem
+        raise ConfigError(f"--display needs Rerun, which is not installed; {RERUN.line}") from problem
     return Background(
         display.RerunDisplay(cameras, file, host), capacity=display.QUEUE_TICKS, patience_s=display.PATIENCE_S
     )
