@@ -73,8 +73,8 @@ def _to_the_ends(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _simpson(values: NDArray[np.float64]) -> float:
-    """Integral over samples (n,) one apart, n >= 3, by Simpson's rule; of an even number the last interval by the parabola
-    through the last three (Cartwright, J. Math. Sci. Math. Educ. 12, 2017, eq. 8), as scipy.integrate.simpson.
+    """Integral over samples (n,) one apart, n >= 3, by Simpson's rule; of an even number the last interval by the
+    parabola through the last three (Cartwright, J. Math. Sci. Math. Educ. 12, 2017, eq. 8), as scipy.integrate.simpson.
 
     By hand because that import takes every run half a second.
     """
