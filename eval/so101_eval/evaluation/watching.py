@@ -78,9 +78,7 @@ class Watching:
             "cells": [
                 {
                     "name": f"{scenario}:{level}",
-                    "policies": [
-                        self._cell(policy.name, scenario, level) for policy in self._plan.policies
-                    ],
+                    "policies": [self._cell(policy.name, scenario, level) for policy in self._plan.policies],
                 }
                 for scenario, level in self._plan.cells
             ],
@@ -98,7 +96,13 @@ class Watching:
     def _cell(self, policy: str, scenario: str, level: int) -> dict[str, Any]:
         cell = (policy, scenario, level)
         low, high = wilson(self._good[cell], self._known[cell])
-        return {"name": policy, "good": self._good[cell], "known": self._known[cell], "low": low, "high": high}
+        return {
+            "name": policy,
+            "good": self._good[cell],
+            "known": self._known[cell],
+            "low": low,
+            "high": high,
+        }
 
     def _left_s(self) -> float | None:
         """By the pace of this sitting, loading included; None: not known yet."""
@@ -148,4 +152,6 @@ def page(
     try:
         yield shown
     finally:
-        shown.finish(("It ended before it was done; the terminal says why. The same command goes on.",), folder)
+        shown.finish(
+            ("It ended before it was done; the terminal says why. The same command goes on.",), folder
+        )

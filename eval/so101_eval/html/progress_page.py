@@ -36,7 +36,13 @@ class ProgressPage:
     """
 
     def __init__(
-        self, command: str, title: str, say: Callable[[str], None], *, stay_s: float = STAY_S, port: int = PORT
+        self,
+        command: str,
+        title: str,
+        say: Callable[[str], None],
+        *,
+        stay_s: float = STAY_S,
+        port: int = PORT,
     ) -> None:
         now_s = time.time()
         self._view: dict[str, Any] = {

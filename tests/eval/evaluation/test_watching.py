@@ -38,7 +38,9 @@ def view(address: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any
 
 def status(address: str, **headers: str) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=SOON_S) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=SOON_S
+        ) as answer:
             return answer.status
     except urllib.error.HTTPError as problem:
         problem.close()
