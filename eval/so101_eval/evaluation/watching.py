@@ -1,6 +1,7 @@
 """An evaluation as a person watches it: done of all, time left, success by policy and cell, the latest failures."""
 
 import math
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
@@ -13,6 +14,7 @@ from so101_eval.evaluation.plan import Plan
 from so101_eval.evaluation.records import EpisodeRecord
 from so101_eval.html.progress_page import WEB, ProgressPage
 from so101_eval.statistics import wilson
+from so101_policy.command_line.next_steps import as_typed
 
 LATEST = 8
 """Failures that are listed."""
@@ -55,6 +57,7 @@ class Watching:
         self._failures = deque[dict[str, Any]](maxlen=LATEST)
         self._done = self._played = 0
         self._began_s = 0.0
+        self._again = as_typed(f"so101-eval replay {shlex.quote(str(folder))}")
 
     def begin(self, records: Iterable[EpisodeRecord]) -> None:
         for record in records:
@@ -83,6 +86,7 @@ class Watching:
                 for scenario, level in self._plan.cells
             ],
             "failures": list(self._failures),
+            "again": self._again,
         }
 
     def _count(self, record: EpisodeRecord) -> None:
