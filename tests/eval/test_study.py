@@ -70,8 +70,8 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-def train(folder: Path) -> None:
-    train_all(QUICK, folder, folder / "demos", None, LocalCrew(2), Console(quiet=True))
+def train(folder: Path, tell: Any = lambda words: None) -> None:
+    train_all(QUICK, folder, folder / "demos", None, LocalCrew(2), Console(quiet=True), tell)
 
 
 def test_a_folder_belongs_to_its_design_and_refuses_another(tmp_path: Path):
@@ -119,7 +119,9 @@ def test_a_design_that_cannot_be_is_refused(fields: dict[str, Any], says: str):
 
 def test_every_variant_is_trained_with_every_seed_once(tmp_path: Path, trainer: Any):
     trainer()
-    train(tmp_path)
+    said: list[str] = []
+    train(tmp_path, said.append)
+    assert said[-1] == "4/4 trained, 160 of 160 steps; now none"
     train(tmp_path)  # nothing is left to do
     seen = sorted((Path(call["output_dir"]).name, call["regularizer.preset"]) for call in trainer.calls())
     assert seen == [

@@ -22,6 +22,7 @@ from so101_calibration.servos.simulated_person import SimulatedPerson, connect_a
 from so101_calibration.servos.terminal import Operator, Terminal
 from so101_policy.command_line.command_flags import Parser, Whole
 from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.next_steps import Step, next_steps, tell_next
 from so101_robot.bus.calibration import JointCalibration, older_file
 from so101_robot.guard import measured_ends
 from so101_robot.guard.measured_ends import MeasuredEnds
@@ -145,7 +146,22 @@ def run(options: argparse.Namespace) -> int:
             say(message, sys.stderr)
         if options.source is not None:
             return restore(line, options.source, path, operator, allowed, leader)
-        return calibrate(line, path, operator, allowed, leader, options.auto)
+        code = calibrate(line, path, operator, allowed, leader, options.auto)
+    if code == 0 and not leader:
+        tell_next(steps_after(options))
+    return code
+
+
+def steps_after(options: argparse.Namespace) -> list[Step]:
+    """What to type when a follower is calibrated."""
+    arm = f"--robot.port={shlex.quote(options.port)}"
+    if options.id is not None:
+        arm += f" --robot.id={shlex.quote(options.id)}"
+    if options.calibration_dir is not None:
+        arm += f" --robot.calibration_dir={shlex.quote(str(options.calibration_dir))}"
+    return next_steps(
+        Step(f"so101-calibrate check {arm}", "a self-test of a minute: does the arm move as it should?")
+    )
 
 
 def calibrate(

@@ -16,6 +16,7 @@ from so101_eval.dataset_report.report import Report, as_data, headline, make_rep
 from so101_policy.command_line.command_flags import Number, Parser
 from so101_policy.command_line.command_shell import FAILED, OK, say
 from so101_policy.command_line.console import Console
+from so101_policy.command_line.next_steps import Step, next_steps, on_dataset, tell_next
 from so101_policy.dataset_check.explained import AHEAD_S
 from so101_policy.dataset_check.folder import INFO
 from so101_policy.dataset_check.look import TOLERANCE_S, look
@@ -78,7 +79,11 @@ def main(arguments: Sequence[str]) -> int:
         show(report)
         if asked.html is not None:
             say(f"page: {asked.html}")
-    return FAILED if any(finding.level == Level.STOP for finding in report.findings) else OK
+    if any(finding.level == Level.STOP for finding in report.findings):
+        return FAILED
+    if asked.json != STDOUT:
+        tell_next(next_steps(Step(on_dataset("so101-train", root), "train on it")))
+    return OK
 
 
 def show(report: Report) -> None:

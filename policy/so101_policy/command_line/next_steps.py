@@ -1,5 +1,6 @@
 """What to type next: the last lines of a command that has made something."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,13 @@ def as_typed(command: str) -> str:
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path} {rest}".rstrip()
+
+
+def on_dataset(command: str, root: Path) -> str:
+    """A command of this project or of LeRobot that works on the dataset in that folder."""
+    return (
+        f"{command} --dataset.repo_id=local/{shlex.quote(root.name)} --dataset.root={shlex.quote(str(root))}"
+    )
 
 
 def next_steps(*steps: Step) -> list[Step]:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from so101_policy.checkpoint.find import find_checkpoint
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.console import Console
+from so101_policy.command_line.next_steps import Step, next_steps, tell_next
 from so101_policy.dataset_check.look import announce
 from so101_policy.errors import TrainError
 from so101_policy.frames.samples import SampleOrder, Samples
@@ -207,7 +209,31 @@ def finish(config: SO101TrainConfig, trainer: Trainer, ending: Ending, processes
             )
     if config.export == "act":
         say(f"exported: {export_as_act(place, config.run_folder / 'act')}")
+    if config.save_checkpoint:
+        tell_next(steps_after(place, config.dataset.root))
     return 0
+
+
+def steps_after(checkpoint: Path, root: str | Path | None) -> list[Step]:
+    """What to type after a training.
+
+    Args:
+        checkpoint: of the last step.
+        root: folder of the dataset, where it has one of its own.
+    """
+    policy = shlex.quote(str(checkpoint))
+    looks = [] if root is None else [
+        Step(
+            f"so101-reliance --policy.path={policy} --dataset.root={shlex.quote(str(root))} --episodes=held-out:0.1",
+            "does it look, or follow its joints?",
+        )
+    ]  # fmt: skip
+    return next_steps(
+        Step(
+            f"so101-run --policy.path={policy} --robot.port=mock --display=web", "see it on the simulated arm"
+        ),
+        *looks,
+    )
 
 
 def joints_of_checkpoint(checkpoint: str | Path) -> list[str] | None:

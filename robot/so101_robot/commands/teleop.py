@@ -8,6 +8,7 @@ ordinary end.
 """
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import draccus
 from lerobot.utils.constants import HF_LEROBOT_HOME
 
 from so101_policy.command_line.command_shell import FAILED, complain, in_words, say
+from so101_policy.command_line.next_steps import Step, next_steps, on_dataset, tell_next
 from so101_robot.arm.arm import SO101
 from so101_robot.cli import TELEOP
 from so101_robot.commands import both_arms, compose, watching
@@ -263,7 +265,17 @@ def tell_recording(recorder: EpisodeRecorder | None) -> bool:
         say(f"the disk was too slow for {found['dropped_ticks']} ticks, which are not in the dataset")
     if recorder.failure is not None:
         complain(NAME, f"the recording failed: {in_words(recorder.failure)}")
+    elif found["episodes"]:
+        tell_next(steps_after(Path(found["dataset"])))
     return recorder.failure is not None
+
+
+def steps_after(root: Path) -> list[Step]:
+    """What to type when demonstrations are recorded."""
+    return next_steps(
+        Step(f"so101-data check {shlex.quote(str(root))}", "are they right, what do they show?"),
+        Step(on_dataset("so101-train", root), "train on them"),
+    )
 
 
 def about(
