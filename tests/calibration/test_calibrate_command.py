@@ -258,3 +258,16 @@ def test_a_calibration_of_an_earlier_lerobot_is_named_and_taken_over_on_demand(
     assert CALIBRATE.main([*take_over[1:], "--yes"]) == 0
     assert files.read(path) == files.read(old)
     assert CALIBRATE.main(["servos", *flags, "--check"]) == 0
+
+
+def test_a_calibrated_follower_is_to_be_tested_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["servos", "--robot.port=mock", f"--robot.calibration_dir={tmp_path}"]
+    monkeypatch.setattr(servos, "calibrate", lambda *_: 1)
+    assert CALIBRATE.main(asked) == 1
+    assert "next:" not in capsys.readouterr().out
+    monkeypatch.setattr(servos, "calibrate", lambda *_: 0)
+    assert CALIBRATE.main(asked) == 0
+    said = capsys.readouterr().out
+    assert f"so101-calibrate check --robot.port=mock --robot.calibration_dir={tmp_path}" in said

@@ -170,6 +170,7 @@ def test_a_person_records_by_keys_in_a_terminal(tmp_path: Path) -> None:
     program.expect("it is recorded again")
     program.send("q")
     program.expect("1 episodes recorded, 1 thrown away")
+    program.expect("so101-data check ")
     program.expect(pexpect.EOF)
     program.close()
     assert program.exitstatus == 0

@@ -41,6 +41,7 @@ def test_a_valid_dataset_is_told_in_a_few_lines_and_nothing_is_written(
     said = capsys.readouterr().out
     assert "3 episodes, 36 frames, 0.1 minutes at 10 per second; joints in degrees" in said
     assert "Nothing is wrong" in said
+    assert f"so101-train --dataset.repo_id=local/{valid.name} --dataset.root={valid}" in said
     assert sorted(valid.rglob("*")) == before
 
 

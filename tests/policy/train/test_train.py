@@ -82,7 +82,9 @@ def test_corrections_are_drawn_alone_or_more_often_and_their_chunks_end_with_the
         "--corrections.weight=3",
     ]
     assert TRAIN.main(flags(tmp_path / "run", *asked, root=root)) == 0
-    assert f"{samples} samples of 2 episodes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{samples} samples of 2 episodes" in said
+    assert f"--dataset.root={root} --episodes=held-out:0.1" in said.partition("next:")[2]
     if use == "only":
         assert sorted(padded) == [1, 1, 2, 2]
 
