@@ -1,7 +1,7 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Both install what is missing, without root.
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow test-policies test-newest test-matrix check format mutants bench faults help-texts docs messages pictures constraints clean
+.PHONY: help run test test-slow test-policies test-newest test-matrix check format mutants bench faults help-texts docs dist messages pictures constraints clean
 
 # Without bytecode every process compiles torch and LeRobot anew, which takes it ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -95,6 +95,10 @@ help-texts: .venv/.dev ## write the commands' help again, from their flags and t
 docs: .venv-docs/.docs ## build the pages as a site to be read without network, site/index.html; every doubt is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 	.venv-docs/bin/python docs/reference/check_site.py site
+
+dist: | $(UV) ## build the wheel and the source archive into dist/
+	$(UV) build --quiet --out-dir dist .
+	@ls -l dist
 
 messages: .venv/.dev ## write docs/reference/messages.md again: every message that a command can print, from the sources
 	$(BIN)/python docs/reference/make_messages.py

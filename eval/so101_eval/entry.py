@@ -11,7 +11,16 @@ from so101_eval.cli import BENCH, DATA, DEMOS, EVAL, STUDY
 from so101_eval.completion import script
 from so101_policy.cli import CACHE, FRAMES, RELIANCE, TRAIN
 from so101_policy.command_line.command_flags import nearest
-from so101_policy.command_line.command_shell import OK, WRONG_INPUT, Command, complain, say, version
+from so101_policy.command_line.command_shell import (
+    FAILED,
+    OK,
+    WRONG_INPUT,
+    Command,
+    complain,
+    nobody_reads,
+    say,
+    version,
+)
 from so101_policy.errors import CommandLineError
 from so101_robot.cli import MOCK, REPLAY, RUN, TELEOP
 
@@ -34,7 +43,15 @@ COMMANDS = {command.name.removeprefix(f"{NAME}-"): command for _, _, commands in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _main(sys.argv[1:] if arguments is None else list(arguments))
+    except BrokenPipeError:
+        if nobody_reads():
+            return FAILED
+        raise
+
+
+def _main(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         say(overview())
         return OK

@@ -16,6 +16,7 @@ from so101_policy.checkpoint.types import TYPES
 from so101_policy.cli import TRAIN
 from so101_policy.inference.any_policy import AnyPolicy
 from so101_policy.inference.loaded import Prediction
+from so101_policy.inference.seen import Ahead
 from so101_robot.cli import RUN
 from so101_robot.runs.log import read_ticks
 
@@ -114,6 +115,48 @@ def test_what_cannot_be_played_is_one_message(
     assert not (tmp_path / "run").exists()
 
 
+def test_real_time_chunking_of_a_policy_that_cannot_is_one_message_or_a_cross_fade(
+    vqbet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert RUN.main(arguments(vqbet, tmp_path / "run", "--policy.rtc.enabled=true")) == 2
+    error = capsys.readouterr().err
+    assert error.count("so101-run: ") == 1
+    assert "a vqbet cannot be guided by its own plan" in error
+    assert not (tmp_path / "run").exists()
+    auto = ["--policy.rtc.enabled=auto", "--duration_s=0.2"]
+    assert RUN.main(arguments(vqbet, tmp_path / "run", *auto)) == 0
+    assert "chunks are cross-faded: a vqbet cannot" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["policy"]["rtc"] is False
+
+
+@pytest.mark.parametrize("kind", [KINDS[2]])
+def test_real_time_chunking_of_a_policy_that_can_runs_at_thirty_ticks_a_second(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    checkpoint, told = untrained_in(tmp_path, kind), list[Ahead | None]()
+    real = AnyPolicy.be_guided
+
+    def be_guided(self: AnyPolicy, ahead: Ahead | None) -> None:
+        told.append(ahead)
+        real(self, ahead)
+
+    monkeypatch.setattr(AnyPolicy, "be_guided", be_guided)
+    rtc = ["--policy.rtc.enabled=true", "--task=put the box"]
+    more = [*rtc, "--policy.rtc.execution_horizon=4", "--inference_latency_s=0.1"]
+    assert RUN.main(arguments(checkpoint, tmp_path / "run", *more)) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["policy"]["rtc"] is True
+    assert len(running(tmp_path / "run")) == 60
+    assert told[0] is None
+    assert len(told) > 5
+    assert all(ahead is not None and ahead.delay == 3 and 4 <= len(ahead.actions) <= 8 for ahead in told[1:])
+    for flag, expected in (
+        ("--chunks.mode=synchronous", "expected --chunks.mode=asynchronous"),
+        ("--policy.rtc.execution_horizon=10", "expected less than the 10 actions"),
+    ):
+        assert RUN.main(arguments(checkpoint, tmp_path / "none", *rtc, flag)) == 2
+        assert expected in capsys.readouterr().err
+
+
 # the page -----
 
 PAGE = Path(__file__).parents[2] / "docs" / "policies.md"
@@ -146,4 +189,4 @@ def test_the_page_can_be_followed(vqbet: Path, tmp_path: Path, monkeypatch: pyte
         if words[0] == RUN.name:
             assert RUN.main([*words[1:], *quick]) == 0
             followed += 1
-    assert followed == 3
+    assert followed == 4

@@ -1,5 +1,6 @@
 """`so101`: every command on its owner's way, once, and each of them by its short name."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -52,6 +53,18 @@ def test_a_short_name_is_the_command(capsys: pytest.CaptureFixture[str]):
 def test_an_unknown_word_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]):
     assert entry.main(["calibrat"]) == 2
     assert "did you mean so101 calibrate?" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    """`so101 | head -1`, made certain: nobody reads from the start."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        ran = subprocess.run(
+            [sys.executable, "-m", "so101_eval.entry"], stdout=output, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, "")
 
 
 def test_the_list_imports_nothing_heavy():

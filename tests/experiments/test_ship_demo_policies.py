@@ -30,8 +30,9 @@ def study(tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyP
     checkpoint.parent.mkdir(parents=True)
     make(checkpoint)
     grey = rng.integers(0, 255, (24, 24, 1), np.uint8).repeat(3, axis=2)
+    everywhere = np.ones((24, 24), bool)
     write_background(
-        checkpoint / BACKGROUND, Background(grey, np.ones((24, 24), bool), 1.0, 48), "local/demos"
+        checkpoint / BACKGROUND, Background(grey, everywhere, 1.0, 48, everywhere), "local/demos"
     )
 
     def frame(i: int) -> dict[str, Any]:

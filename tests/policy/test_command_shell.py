@@ -15,7 +15,10 @@ import pytest
 from so101_policy.command_line import command_shell
 from so101_policy.command_line.command_flags import Parser, flags_in, nearest, spelled_now
 from so101_policy.command_line.command_shell import FAILED, INTERRUPTED, OK, WRONG_INPUT, Command
+from so101_policy.command_line.installed import line_to_install
 from so101_policy.errors import CheckpointError, CommandLineError, StoppedError
+
+RAY = "lerobot_policy_so101[cluster]"
 
 HELP = """\
 so101-wave: wave.
@@ -68,7 +71,7 @@ def raising(problem: BaseException) -> Callable[[Sequence[str]], int]:
         (
             ModuleNotFoundError("No module named 'ray'", name="ray"),
             FAILED,
-            "so101-wave: this needs the package 'ray', which is not installed\n",
+            f"so101-wave: this needs the package 'ray', which is not installed: {line_to_install(RAY)}\n",
         ),
     ],
 )

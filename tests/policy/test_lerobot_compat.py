@@ -73,7 +73,7 @@ def test_the_range_of_the_project_is_the_one_that_is_told():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     ranges = [line.partition("]")[2] for line in required if line.startswith("lerobot[")]
-    assert len(ranges) == 4
+    assert len(ranges) == 5
     assert {f"pip install 'lerobot{wanted}'" for wanted in ranges} == {version.INSTALL}
 
 

@@ -13,6 +13,7 @@ import torch
 import so101_policy
 from so101_policy.command_line import extras
 from so101_policy.command_line.extras import ACCELERATE, ONNX, OPENVINO, TRACKERS, MissingPackageError
+from so101_policy.command_line.installed import line_to_install
 from so101_policy.train import metrics
 from so101_policy.train.processes import join_processes
 from so101_policy.train.settings.config import TRACKERS as TRACKER_NAMES
@@ -54,7 +55,7 @@ def test_a_missing_package_is_told_with_what_to_install(extra: extras.Extra):
     with pytest.raises(MissingPackageError) as problem:
         extra.load()
     assert all(package in str(problem.value) for package in extra.packages)
-    assert f"pip install {extra.install}" in str(problem.value)
+    assert line_to_install(extra.install) in str(problem.value)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_tracker_that_is_not_installed_costs_a_line_and_not_the_run(
     opened.log(3, {"loss": 0.5})
     opened.close()
     assert [record.getMessage().split(" is not used: ")[0] for record in caplog.records] == [*TRACKER_NAMES]
-    assert "missing: wandb. pip install wandb" in caplog.text
+    assert f"missing: wandb. {line_to_install('wandb')}" in caplog.text
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 3, "loss": 0.5}
 
 

@@ -53,7 +53,7 @@ def measure(
     alignment = align(background.grey, background.static, grey)
     if alignment is None:
         return _not_found(background, live, gamma)
-    points = background.points()
+    points = background.points(background.static)
     focal_px = focal_px or background.size_px[0] / 2 / float(np.tan(np.deg2rad(ASSUMED_FIELD_DEG / 2)))
     turn, unexplained_px = _turn(alignment.H, points, focal_px, background.size_px)
     shift_px = float(np.linalg.norm(mapped(alignment.H, points) - points, axis=1).mean())

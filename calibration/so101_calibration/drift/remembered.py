@@ -71,13 +71,13 @@ def write(path: Path, kept: Remembered) -> None:
 def read(path: Path) -> Remembered:
     """Raises FileError: not there, or not a remembered background."""
     try:
-        image, static, told = read_painted(path, REMEMBERED)
+        image, static, seldom_hidden, told = read_painted(path, REMEMBERED)
         if told.get("version") != VERSION:
             raise FileError(
                 f"{path} is of version {shown(told.get('version'))}; this program knows version {VERSION}"
             )
         about = typed(_About, told)
-        background = Background(image, static, about.sharpness, about.frames)
+        background = Background(image, static, about.sharpness, about.frames, seldom_hidden)
         return Remembered(background, about.dataset, about.date, about.gamma, about.focal_px, about.limits)
     except FileNotFoundError as error:
         raise FileError(f"there is no {path}; `so101-calibrate drift --remember` makes it") from error

@@ -28,6 +28,9 @@ from so101_eval.evaluation.plan import Plan, Player
 from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.pool import as_they_end, one_thread
+from so101_policy.command_line.installed import line_to_install
+
+EXTRA = "lerobot_policy_so101[cluster]"
 
 RETRIES = 5
 """How often an episode is begun anew because its worker died; a policy that kills five workers is at fault."""
@@ -130,7 +133,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise ConfigError(
-            "--cluster needs Ray, which is not installed: pip install 'lerobot_policy_so101[cluster]'; "
+            f"--cluster needs Ray, which is not installed: {line_to_install(EXTRA)}; "
             "without --cluster the episodes are played by --num_workers processes of this machine"
         ) from error
     return ray

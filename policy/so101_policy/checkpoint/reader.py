@@ -55,6 +55,7 @@ from so101_policy.checkpoint.scaling import check_scaling
 from so101_policy.checkpoint.steps import Description, read_description
 from so101_policy.checkpoint.tensors import MOST_NAMED, Tensor, check_tensors, read_tensors
 from so101_policy.checkpoint.trained_on import read_trained_on
+from so101_policy.command_line.installed import line_to_install
 from so101_policy.errors import CheckpointError, first_line, printable, shown
 from so101_policy.files.plain_data import Plain
 
@@ -357,7 +358,7 @@ def _check_type(folder: Path, kind: Plain, act_only: bool) -> bool:
     if not act_only and (missing := about.missing):
         raise CheckpointError(
             f"{what}, which needs {', '.join(about.packages)}; missing: {', '.join(missing)}. "
-            f"pip install 'lerobot[{about.extra}]'"
+            + line_to_install(f"lerobot[{about.extra}]")
         )
     try:
         is_act = issubclass(get_policy_class(kind), ACTPolicy)

@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Protocol, TextIO, cast
 
 from so101_policy.command_line.command_flags import flags_in, nearest, spelled_now, unknown_flag
+from so101_policy.command_line.installed import EXTRA_OF, line_to_install
 from so101_policy.errors import CommandLineError, SO101Error, printable
 from so101_policy.lerobot_compat import version as lerobot_version
 
@@ -41,6 +42,8 @@ VERBOSE = frozenset(("-v", "--verbose", "--verbose=true"))
 
 LOADING = "loading ..."
 """Shown in a terminal while the module is imported: LeRobot and torch take seconds."""
+
+ENDING_SIGNALS = (signal.SIGTERM,) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
 PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What a wrong path on the command line ends in. Other errors of the system (a full disk) are no wrong input."""
@@ -114,7 +117,7 @@ class Command:
         except KeyboardInterrupt:
             return complain(name, interrupted, INTERRUPTED)
         except BrokenPipeError as problem:
-            return FAILED if _nobody_reads() else self._failed(problem, verbose)
+            return FAILED if nobody_reads() else self._failed(problem, verbose)
         except Exception as problem:  # the border to a person: one message, whatever it is
             return self._failed(problem, verbose)
 
@@ -203,7 +206,9 @@ def in_words(problem: BaseException) -> str:
     if isinstance(problem, OSError) and problem.strerror:
         return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
     if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("so101"):
-        return f"this needs the package {problem.name!r}, which is not installed"
+        package = str(problem.name).partition(".")[0]
+        line = f": {line_to_install(EXTRA_OF[package])}" if package in EXTRA_OF else ""
+        return f"this needs the package {problem.name!r}, which is not installed{line}"
     return f"{type(problem).__name__}: {problem} (an unexpected error; --verbose shows where)"
 
 
@@ -259,16 +264,17 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _nobody_reads() -> bool:
+def nobody_reads() -> bool:
     """Standard output is a pipe whose other end is closed. Then it is put out of the way: at exit it is flushed."""
     try:
         output = sys.stdout.fileno()
     except (OSError, ValueError):  # replaced by something that is no file
         return False
-    poll = select.poll()
-    poll.register(output, select.POLLOUT)
-    if not any(events & select.POLLERR for _, events in poll.poll(0)):
-        return False
+    if sys.platform != "win32":  # there, only a closed pipe ends a write like this
+        poll = select.poll()
+        poll.register(output, select.POLLOUT)
+        if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+            return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
 
@@ -300,5 +306,5 @@ def _end_as_on_ctrl_c() -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING_SIGNALS:
             signal.signal(number, stop)

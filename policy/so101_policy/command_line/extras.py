@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
+from so101_policy.command_line.installed import line_to_install
 from so101_policy.errors import PolicyError
 
 
@@ -25,7 +26,7 @@ class Extra(NamedTuple):
     module: str
     packages: tuple[str, ...]
     install: str
-    """What `pip install` is to be given."""
+    """What is to be installed: `lerobot_policy_so101[extra]`, or another package."""
     environment: Mapping[str, str] = {}
     """Set, unless it is set already, before the packages are imported."""
     without: tuple[str, ...] = ()
@@ -36,9 +37,14 @@ class Extra(NamedTuple):
         """Packages that are not installed."""
         return [package for package in self.packages if find_spec(package) is None]
 
+    @property
+    def line(self) -> str:
+        """What to type to get the packages."""
+        return line_to_install(self.install)
+
     def complaint(self, missing: Sequence[str]) -> str:
         """What to say to somebody whose packages are `missing`, after the name of what needs them."""
-        return f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. pip install {self.install}"
+        return f"needs {', '.join(self.packages)}; missing: {', '.join(missing)}. {self.line}"
 
     def load(self) -> ModuleType:
         """Import the module.
@@ -58,7 +64,7 @@ class Extra(NamedTuple):
 ONNX = Extra(
     "so101_policy.inference.onnx",
     ("onnx", "onnxscript", "onnxruntime"),
-    "'lerobot_policy_so101[onnx]'",
+    "lerobot_policy_so101[onnx]",
     {"ORT_DISABLE_TELEMETRY": "1"},  # else it leaves a file `.ses` in the folder for temporary files
 )
 """To build, to export and to run a graph."""
@@ -66,12 +72,20 @@ ONNX = Extra(
 OPENVINO = Extra(
     "so101_policy.inference.openvino",
     ("onnx", "onnxscript", "openvino"),
-    "'lerobot_policy_so101[openvino]'",
+    "lerobot_policy_so101[openvino]",
     without=("openvino_telemetry",),  # else each import of OpenVINO is reported to its makers, unasked
 )
 """To build and to export a graph, and to run it."""
 
-ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "'lerobot_policy_so101[train]'")
+SERVER = Extra(
+    "so101_policy.inference.server.served",
+    ("grpc",),
+    "lerobot_policy_so101[server]",
+    {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"},  # else it writes into the dashboard
+)
+"""A policy that a LeRobot policy server computes."""
+
+ACCELERATE = Extra("so101_policy.train.several_processes", ("accelerate",), "lerobot_policy_so101[train]")
 
 TRACKERS = {
     "tensorboard": Extra("so101_policy.train.trackers.tensorboard", ("tensorboard",), "tensorboard"),

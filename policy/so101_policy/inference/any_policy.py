@@ -15,7 +15,9 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.policies.rtc.configuration_rtc import RTCConfig
 from lerobot.policies.utils import populate_queues
+from lerobot.processor import RelativeActionsProcessorStep
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STR
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -30,6 +32,7 @@ from so101_policy.checkpoint.reader import (
     read_any_config,
     read_any_weights,
     read_processors,
+    steps_of,
 )
 from so101_policy.checkpoint.trained_on import TrainedOn, find_trained_on
 from so101_policy.checkpoint.types import type_of
@@ -38,7 +41,7 @@ from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.inference.engine import check_engine
 from so101_policy.inference.graph import EngineError
 from so101_policy.inference.loaded import LoadedPolicy, Prediction, pictures_of
-from so101_policy.inference.seen import Seen
+from so101_policy.inference.seen import Ahead, Seen
 
 LENGTHS = ("chunk_size", "action_chunk_size", "n_action_steps")
 """LeRobot's names for how many actions a prediction has; the first that a configuration has says it."""
@@ -71,13 +74,15 @@ class AnyPolicy(LoadedPolicy):
     ):
         super().__init__(policy, preprocess, postprocess, path, trained_on)
         config: Any = policy.config
-        self.chunk_size = next(int(getattr(config, name)) for name in LENGTHS if hasattr(config, name))
+        self.chunk_size = length_of(config)
         self.n_action_steps = min(int(getattr(config, "n_action_steps", self.chunk_size)), self.chunk_size)
         self.n_obs_steps = int(config.n_obs_steps)
         self.any_size = type_of(self.type).any_size
         self.language = type_of(self.type).language
         self.task = task
         self.samples = samples
+        self.guided = False
+        self._ahead: Ahead | None = None
         self.no_shares = f"shares are of ACT's decoder; a {self.type} has none"
 
     @classmethod
@@ -96,7 +101,7 @@ class AnyPolicy(LoadedPolicy):
         """
         folder = find_checkpoint(path)
         trained_on = find_trained_on(folder, fields := look_at(folder, act_only=False))
-        _check_task(folder, str(fields["type"]), task)
+        check_task(folder, str(fields["type"]), task)
         config = read_any_config(folder, device)
         policy = read_any_weights(folder, config)
         preprocess, postprocess = read_processors(folder, config, device)
@@ -112,11 +117,31 @@ class AnyPolicy(LoadedPolicy):
     ) -> Prediction:
         """As `LoadedPolicy.predict`, without shares of attention."""
         moments = [*before, Seen(np.asarray(state), images)][-self.n_obs_steps :]
+        ahead, self._ahead = self._ahead, None
+        guide = {} if ahead is None else guide_of(ahead, self.device)
         with torch.no_grad():
-            actions_BTA = self.chunk([self._batch(moment) for moment in moments])
-            actions_BTA: Any = self._postprocess(actions_BTA)
+            raw_BTA = self.chunk([self._batch(moment) for moment in moments], guide)
+            raw = raw_BTA[0].float().cpu().numpy().copy() if self.guided else None
+            actions_BTA: Any = self._postprocess(raw_BTA)
         drawn_BTA: NDArray[np.float32] = actions_BTA.float().cpu().numpy()
-        return Prediction(drawn_BTA[0], None, spread=spread_of(drawn_BTA))
+        return Prediction(drawn_BTA[0], None, spread=spread_of(drawn_BTA), raw=raw)
+
+    def be_guided(self, ahead: Ahead | None) -> None:
+        """As `LoadedPolicy.be_guided`."""
+        self._ahead = ahead if self.guided else None
+
+    def use_rtc(self, config: RTCConfig) -> None:
+        """Join chunks by LeRobot's real-time chunking from now on, if this policy can: then it is `guided`.
+
+        LeRobot's policies of flow matching can (SmolVLA, pi0, pi05). One whose actions are relative to where the joints
+        are cannot here: what is left of a chunk would have to be moved to where they are now.
+        """
+        supports = getattr(self.policy, "supports_rtc", lambda: False)
+        if not supports() or steps_of(self._preprocess, RelativeActionsProcessorStep):
+            return
+        self.policy.config.rtc_config = config
+        self.policy.init_rtc_processor()
+        self.guided = True
 
     def _batch(self, moment: Seen) -> dict[str, Any]:
         """What LeRobot's preprocessor makes of a moment: a batch of one."""
@@ -125,8 +150,9 @@ class AnyPolicy(LoadedPolicy):
         batch: dict[str, Any] = self._normalise(pictures_of(observation) | observation.vectors | words)
         return batch if self.samples == 1 else repeated(batch, self.samples)
 
-    def chunk(self, batches: Sequence[dict[str, Any]]) -> Tensor:
-        """(B, T, A) normalised, from what LeRobot's preprocessor gave for each moment, the present one last.
+    def chunk(self, batches: Sequence[dict[str, Any]], guide: Mapping[str, Any] | None = None) -> Tensor:
+        """(B, T, A) normalised, from what LeRobot's preprocessor gave for each moment, the present one last; `guide` is
+        LeRobot's arguments of real-time chunking.
 
         A policy that looks back has a queue of LeRobot's, which `select_action` would fill one tick after the other: it
         is filled here, so that nothing is left in it of what was seen at other times.
@@ -134,7 +160,7 @@ class AnyPolicy(LoadedPolicy):
         self.policy.reset()
         queues: dict[str, Any] = getattr(self.policy, "_queues", None) or {}
         if not any(key.startswith(OBS_STR) for key in queues):
-            return self.policy.predict_action_chunk(batches[-1])
+            return self.policy.predict_action_chunk(batches[-1], **(guide or {}))
         batch: dict[str, Any] = {}
         for each in batches:
             batch = dict(each)
@@ -143,6 +169,18 @@ class AnyPolicy(LoadedPolicy):
             batch.pop(ACTION, None)  # there is none, and LeRobot's own rollout takes the key out, too
             populate_queues(queues, batch)
         return self.policy.predict_action_chunk(batch)
+
+
+def guide_of(ahead: Ahead, device: torch.device) -> dict[str, Any]:
+    """LeRobot's arguments for a chunk that is to join what is ahead. What is left is not padded (its rollout fills
+    it with zeros up to its horizon, and draws the chunk to these)."""
+    rest = torch.from_numpy(ahead.actions.copy()).to(device)
+    return {"inference_delay": ahead.delay, "prev_chunk_left_over": rest}
+
+
+def length_of(config: Any) -> int:
+    """Actions of a prediction, by a policy's configuration."""
+    return next(int(getattr(config, name)) for name in LENGTHS if hasattr(config, name))
 
 
 def spread_of(drawn_BTA: NDArray[np.float32]) -> float | None:
@@ -195,7 +233,8 @@ def load_policy(
     return AnyPolicy.load(folder, device, task, samples)
 
 
-def _check_task(folder: Path, kind: str, task: str) -> None:
+def check_task(folder: Path, kind: str, task: str) -> None:
+    """Raises TaskError for a policy that is told its task and is not, and for what is no task."""
     if type_of(kind).language and not task.strip():
         raise TaskError(
             f"{folder} is a checkpoint of type {kind}, which is told its task in words, and none was given. Say it as "

@@ -30,7 +30,7 @@ from so101_policy.errors import PolicyError
 from so101_policy.frames.resizing import scaled
 from so101_policy.inference.engine import Normalise, PolicyInputs
 from so101_policy.inference.made_up import made_up
-from so101_policy.inference.seen import Seen
+from so101_policy.inference.seen import Ahead, Seen
 from so101_policy.names import SO101_JOINTS, camera_name
 from so101_policy.registration.background import Background
 
@@ -50,6 +50,9 @@ class Prediction(NamedTuple):
     spread: float | None = None
     """How far several samples of a policy that draws its answers are apart: the standard deviation over the samples
     [the robot's units], mean over the chunk, of the joint where it is largest; None: one was drawn."""
+    raw: NDArray[np.float32] | None = None
+    """(T, A) the same actions as the policy's network gave them, before the postprocessor, for `be_guided`; None: of a
+    policy that cannot be."""
 
 
 class LoadedPolicy(ABC):
@@ -68,7 +71,7 @@ class LoadedPolicy(ABC):
         start_pose: (A,) where its demonstrations began, in the robot's units, where the checkpoint says it.
         type: LeRobot's name of its type.
         device: torch device of the weights.
-        sha256: of the weights' file.
+        sha256: of the weights' file; empty: a server has it, and it is not here.
     """
 
     chunk_size: int
@@ -81,6 +84,8 @@ class LoadedPolicy(ABC):
     """It may be for fewer cameras than the robot has: some types take one picture and no more."""
     language: bool = False
     """It is told its task in words."""
+    guided: bool = False
+    """Its next chunk can be joined to the one that is being played (`be_guided`)."""
     no_shares: str = ""
     """Why its answers have no attention shares; empty: they have."""
 
@@ -114,12 +119,20 @@ class LoadedPolicy(ABC):
         self.type: str = config.type
         self.device = torch.device(config.device)
         self.n_parameters = sum(parameter.numel() for parameter in policy.parameters())
-        self.sha256 = _sha256(path / WEIGHTS)
+        self.sha256 = _sha256(path / WEIGHTS) if (path / WEIGHTS).is_file() else ""
 
     @property
     @abstractmethod
     def engine_name(self) -> str:
         """What computes."""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.type}, {self.n_parameters / 1e6:.1f} M parameters"
+
+    def close(self) -> None:  # noqa: B027  most have nothing to give back
+        """Give back what it holds. May be called twice."""
 
     @abstractmethod
     def predict(
@@ -143,6 +156,10 @@ class LoadedPolicy(ABC):
 
     def verify_engine(self) -> None:  # noqa: B027  most have none
         """Verify now, and not on the first observation, what computes in LeRobot's place, if anything does."""
+
+    def be_guided(self, ahead: Ahead | None) -> None:  # noqa: B027  most cannot
+        """What the arm goes on doing while the next prediction is computed; None: nothing. For that prediction alone,
+        and of no effect on a policy that is not `guided`."""
 
     def made_up(self, seed: int = 0) -> PolicyInputs:
         """An observation that depends on the checkpoint and the seed alone (`made_up.py`)."""

@@ -20,6 +20,13 @@ MOVED_LEVELS = 8.0
 """Grey levels from the median that count as motion: above the noise of a webcam and of video compression."""
 MOVED_SHARE = 0.05
 """Of the frames; where more differ, something moves."""
+HIDDEN_SHARE = 0.25
+"""Of the frames; where fewer differ, the median shows the bench, and a moved camera has something to hold on to: the
+corners that are hidden at the moment do not fit and do not count. With `MOVED_SHARE` a third of the picture is left;
+cameras that were moved by 50 mm were mostly refused then, the others put back less well
+(docs/guides/camera_correction.md)."""
+MARGIN = 1 / 96
+"""Of the picture's width, left out about what hides the bench more often."""
 MIN_STATIC = 0.1
 """Of the picture that must stay: with less there is nothing to hold on to."""
 STAYS = 0.99
@@ -38,6 +45,8 @@ class Background(NamedTuple):
     sharpness: float
     """Median over the frames, see `sharpness`."""
     frames: int
+    seldom_hidden: NDArray[np.bool_]
+    """(height, width): where nothing moved, or only now and then; what a moved camera's picture is found by."""
 
     @property
     def grey(self) -> NDArray[np.uint8]:
@@ -49,10 +58,10 @@ class Background(NamedTuple):
         """Width and height."""
         return self.image.shape[1], self.image.shape[0]
 
-    def points(self) -> NDArray[np.float64]:
-        """(n, 2) pixels (x, y) of what stays the same, evenly."""
+    def points(self, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, 2) pixels (x, y) of a mask (height, width), evenly."""
         step = max(2, self.size_px[0] // 64)
-        rows, columns = np.nonzero(self.static[::step, ::step])
+        rows, columns = np.nonzero(where[::step, ::step])
         return np.column_stack((columns, rows)).astype(float) * step
 
     def resized(self, size_px: tuple[int, int]) -> "Background":
@@ -60,8 +69,12 @@ class Background(NamedTuple):
         if size_px == self.size_px:
             return self
         image = np.asarray(cv2.resize(self.image, size_px, interpolation=cv2.INTER_AREA), np.uint8)
-        share = cv2.resize(self.static.astype(np.float32), size_px, interpolation=cv2.INTER_AREA)
-        return self._replace(image=image, static=np.asarray(share) > STAYS)
+        static, seldom_hidden = (_resized(mask, size_px) for mask in (self.static, self.seldom_hidden))
+        return self._replace(image=image, static=static, seldom_hidden=seldom_hidden)
+
+
+def _resized(mask: NDArray[np.bool_], size_px: tuple[int, int]) -> NDArray[np.bool_]:
+    return np.asarray(cv2.resize(mask.astype(np.float32), size_px, interpolation=cv2.INTER_AREA)) > STAYS
 
 
 def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
@@ -82,10 +95,10 @@ def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
     gains = np.array([_gain(frame, middle) for frame in levels])
     levelled = np.clip(levels / gains[:, None, None], 0, 255)
     middle = np.median(levelled, axis=0)
-    moved = (np.abs(levelled - middle) > MOVED_LEVELS).mean(0) > MOVED_SHARE
-    reach = max(3, frames[0].shape[1] // 64) | 1
-    cleaned = cv2.morphologyEx(moved.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    static = np.asarray(cv2.dilate(cleaned, np.ones((2 * reach + 1,) * 2, np.uint8))) == 0
+    moved_share = (np.abs(levelled - middle) > MOVED_LEVELS).mean(0)
+    width = frames[0].shape[1]
+    static = _away_from(moved_share > MOVED_SHARE, max(3, width // 64) | 1)
+    seldom_hidden = static | _away_from(moved_share > HIDDEN_SHARE, max(1, round(width * MARGIN)))
     if static.mean() < MIN_STATIC:
         raise RegistrationError(
             f"only {100 * static.mean():.0f} % of the picture stays the same over the dataset, expected are at least "
@@ -94,7 +107,13 @@ def learn(frames: Sequence[NDArray[np.uint8]]) -> Background:
         )
     image = np.rint(np.median(stack, axis=0)).astype(np.uint8)
     sharp = float(np.median([sharpness(frame, static) for frame in frames]))
-    return Background(image, static, sharp, len(frames))
+    return Background(image, static, sharp, len(frames), seldom_hidden)
+
+
+def _away_from(moving: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
+    """(height, width): farther than that from anything that moves; single pixels do not count."""
+    cleaned = cv2.morphologyEx(moving.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    return np.asarray(cv2.dilate(cleaned, np.ones((2 * reach_px + 1,) * 2, np.uint8))) == 0
 
 
 def _gain(level: NDArray[np.float64], middle: NDArray[np.float64]) -> float:

@@ -28,8 +28,8 @@ STILL, STILL_PX = 0.002, 0.25
 of a camera that stands are found up to 0.1 px (96 across) and 0.2 px (640) aside, and an interpolation blurs."""
 SAME_LIGHT = 0.03
 """Light within this share of what it was is not levelled."""
-MOST_MOVED = 0.15
-"""Of the picture's width, mean over the background. Shown up to 14 %."""
+MOST_MOVED = 0.20
+"""Of the picture's width, mean over the background. Shown up to 19 %."""
 MOST_LEFT = 0.01
 """Of the width, what may be left of the shift, the upper end of its 95 % interval."""
 LEAST_SHARE = 0.30
@@ -80,14 +80,14 @@ def find_correction(background: Background, live: NDArray[np.uint8]) -> Correcti
     background = background.resized((live.shape[1], live.shape[0]))
     grey = np.asarray(cv2.cvtColor(live, cv2.COLOR_RGB2GRAY), np.uint8)
     width = background.size_px[0]
-    found = align(background.grey, background.static, grey)
+    found = align(background.grey, background.seldom_hidden, grey)
     if found is None:
         raise RegistrationError(
             "what stays the same in the recordings was not found in the live picture: is this the right camera, is its "
             f"lens free, does it look at the same bench? (mean grey level {grey.mean():.0f}, in the recordings "
             f"{background.grey.mean():.0f})"
         )
-    points = background.points()
+    points = background.points(background.seldom_hidden)
     moved_px = _shift(found.H, points)
     if moved_px > MOST_MOVED * width:
         raise RegistrationError(
@@ -97,15 +97,15 @@ def find_correction(background: Background, live: NDArray[np.uint8]) -> Correcti
     H = None if moved_px < max(STILL_PX, STILL * width) else found.H
     warp = Warp(H, 1.0, background.image)
     put_back, seen = np.asarray(cv2.cvtColor(warp(live), cv2.COLOR_RGB2GRAY), np.uint8), warp.seen
-    visible = background.static & seen
-    if visible.sum() < LEAST_SEEN * background.static.sum():
-        part = 100 * visible.sum() / background.static.sum()
+    visible = background.seldom_hidden & seen
+    if visible.sum() < LEAST_SEEN * background.seldom_hidden.sum():
+        part = 100 * visible.sum() / background.seldom_hidden.sum()
         raise RegistrationError(
             f"only {part:.0f} % of what stays the same in the recordings is still in the picture, expected are at "
             f"least {100 * LEAST_SEEN:.0f} %"
         )
     again = align(background.grey, visible, put_back)
-    likeness = Likeness(background.grey, background.static, WORK_WIDTH).of(put_back, seen)
+    likeness = Likeness(background.grey, background.seldom_hidden, WORK_WIDTH).of(put_back, seen)
     if again is None or again.share < LEAST_SHARE or not likeness >= LEAST_LIKENESS:
         share = 0.0 if again is None else again.share
         raise RegistrationError(

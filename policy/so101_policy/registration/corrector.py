@@ -67,7 +67,7 @@ class _Camera:
             again = find_correction(self.background, live)
         except RegistrationError:
             return float("nan") if now < LOST else None
-        points = self.background.points()
+        points = self.background.points(self.background.seldom_hidden)
         before, after = (
             points if found.H is None else mapped(found.H, points) for found in (self.correction, again)
         )

@@ -1,5 +1,5 @@
-"""A background as a picture file: its colours are the background, it is opaque where nothing moved, and a text in it
-holds the rest.
+"""A background as a picture file: its colours are the background, it is opaque where nothing moved and nearly so where
+it was hidden only now and then, and a text in it holds the rest.
 
 A reader finds the old file or the new one, never half of one. What is read is looked at first: kind, size and number of
 pixels, so a file from a stranger costs no more than one of ours.
@@ -29,8 +29,8 @@ TEXT = "so101 background"
 REMEMBERED = "so101-calibrate drift"
 """The same of one that `so101-calibrate drift --remember` keeps beside the servos' calibration, with more in it."""
 PREFIX, SUFFIX = "so101_background.", ".png"
-MOVING_OPACITY = 90
-"""Opacity of what moved: still visible when a person opens the file."""
+STATIC_OPACITY, SELDOM_HIDDEN_OPACITY, MOVING_OPACITY = 255, 200, 90
+"""What moved is still visible when a person opens the file."""
 MOST_BYTES = 16_000_000
 MOST_PIXELS = 2_100_000
 """1920x1080 and a little."""
@@ -59,6 +59,8 @@ class Painted(NamedTuple):
     """(height, width, 3) RGB."""
     static: NDArray[np.bool_]
     """(height, width)"""
+    seldom_hidden: NDArray[np.bool_]
+    """(height, width), what is static included."""
     told: dict[str, Any]
     """Its text, not looked at yet."""
 
@@ -83,8 +85,7 @@ def write_background(path: Path, background: Background, dataset: str) -> None:
 
 def read_background(path: Path) -> Background:
     """Back from `write_background`. Raises ValueError for another or a damaged file, OSError."""
-    image, static, told = read_painted(path, TEXT)
-    return _background(image, static, told)
+    return _background(read_painted(path, TEXT))
 
 
 def remembered_path(calibration: Path, camera: str) -> Path:
@@ -94,11 +95,12 @@ def remembered_path(calibration: Path, camera: str) -> Path:
 
 def read_remembered(path: Path) -> Background:
     """The background alone of such a file. Raises as `read_background`."""
-    image, static, told = read_painted(path, REMEMBERED)
-    return _background(image, static, {name: told.get(name) for name in About._fields})
+    painted = read_painted(path, REMEMBERED)
+    return _background(painted._replace(told={name: painted.told.get(name) for name in About._fields}))
 
 
-def _background(image: NDArray[np.uint8], static: NDArray[np.bool_], told: dict[str, Any]) -> Background:
+def _background(painted: Painted) -> Background:
+    image, static, seldom_hidden, told = painted
     if told.get("version") != VERSION:
         raise ValueError(
             f"it is of version {shown(told.get('version'))}; this program knows version {VERSION}"
@@ -110,12 +112,13 @@ def _background(image: NDArray[np.uint8], static: NDArray[np.bool_], told: dict[
         raise ValueError(
             f"only {100 * static.mean():.0f} % of it stays the same, expected {100 * MIN_STATIC:.0f} %"
         )
-    return Background(image, static, about.sharpness, about.frames)
+    return Background(image, static, about.sharpness, about.frames, seldom_hidden)
 
 
 def write_painted(path: Path, background: Background, text: str, about: Mapping[str, Any]) -> None:
     """Any background with a text of that name. Raises OSError."""
-    opacity = np.where(background.static, 255, MOVING_OPACITY).astype(np.uint8)
+    opacity = np.where(background.seldom_hidden, SELDOM_HIDDEN_OPACITY, MOVING_OPACITY).astype(np.uint8)
+    opacity[background.static] = STATIC_OPACITY
     texts = PngImagePlugin.PngInfo()
     texts.add_text(text, json.dumps(dict(about)))
     buffer = io.BytesIO()
@@ -143,4 +146,6 @@ def read_painted(path: Path, text: str) -> Painted:
             told = typed(dict[str, Any], parse_json(picture.info[text]))
     except DAMAGED as error:
         raise ValueError(f"{type(error).__name__} {error}") from error
-    return Painted(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] == 255, told)
+    opacity = pixels[..., 3]
+    seldom_hidden = opacity >= SELDOM_HIDDEN_OPACITY
+    return Painted(np.ascontiguousarray(pixels[..., :3]), opacity == STATIC_OPACITY, seldom_hidden, told)

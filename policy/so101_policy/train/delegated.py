@@ -13,6 +13,7 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 
 from so101_policy.checkpoint.types import type_of
+from so101_policy.command_line.installed import line_to_install
 from so101_policy.errors import TrainError
 from so101_policy.train.settings.flags import DEFAULT_POLICY, pairs
 
@@ -40,7 +41,7 @@ def lerobots_command(arguments: Sequence[str]) -> list[str] | None:
     if missing := about.missing:
         raise TrainError(
             f"--policy.type={kind} needs {', '.join(about.packages)}; missing: {', '.join(missing)}. "
-            f"pip install 'lerobot[{about.extra}]'"
+            + line_to_install(f"lerobot[{about.extra}]")
         )
     known = {field.name for field in fields(TrainPipelineConfig)}
     if own := [flag for flag in flags if flag.removeprefix("--").partition(".")[0] not in known]:

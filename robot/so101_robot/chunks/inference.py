@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from so101_policy.attention.maps import Maps
     from so101_policy.attention.shares import AttentionShares
     from so101_policy.inference.loaded import Prediction
-    from so101_policy.inference.seen import Seen
+    from so101_policy.inference.seen import Ahead, Seen
 
 
 class Observation(NamedTuple):
@@ -23,6 +23,8 @@ class Observation(NamedTuple):
     """(h, w, 3) RGB per camera."""
     before: "Sequence[Seen]" = ()
     """What was seen before, one action apart, oldest first, for a policy that looks back."""
+    ahead: "Ahead | None" = None
+    """What the arm goes on doing meanwhile, for a policy that joins its next chunk to it."""
 
 
 class Inference(NamedTuple):
@@ -39,6 +41,8 @@ class Inference(NamedTuple):
     """What the forward pass took on this machine."""
     maps: "Maps | None" = None
     """Where the policy looked in each camera's picture, if it was loaded to tell."""
+    raw: NDArray[np.float32] | None = None
+    """(T, A) the actions as its network gave them, of a policy that joins its next chunk to them."""
     spread: float | None = None
     """How far its samples are apart [deg, percent], if it drew several (`so101_policy.inference.loaded`)."""
 
@@ -54,6 +58,12 @@ class Predict(Protocol):
     ) -> "Prediction":
         """`before` is given only where there is something in it."""
         ...
+
+
+class Guide(Protocol):
+    """`so101_policy.inference.loaded.LoadedPolicy.be_guided`."""
+
+    def __call__(self, ahead: "Ahead | None", /) -> None: ...
 
 
 class Worker(Protocol):

@@ -36,6 +36,8 @@ class Playing(NamedTuple):
     crossfade_s: float = CROSSFADE_S
     n_obs_steps: int = 1
     """Moments that the policy is shown, one action apart."""
+    guided_ticks: int = 0
+    """Actions of its plan by which a policy is guided that joins its chunks itself; 0: they are cross-faded."""
 
     @property
     def every(self) -> int:
@@ -63,6 +65,7 @@ def make_scheduler(
         fps=playing.fps,
         n_action_steps=playing.n_action_steps,
         crossfade_s=playing.crossfade_s,
+        guided_ticks=playing.guided_ticks,
         **({} if coefficient is None else {"ensemble_coefficient": coefficient}),
     )
     if playing.n_obs_steps > 1:

@@ -6,7 +6,9 @@ A policy answers one observation with T actions, one a tick. Three ways to play 
   LeRobot's `select_action` does, except that the loop keeps ticking while the answer is on its way.
 - **asynchronous**: ask early enough, going by the latency measured so far, that the answer is there before
   the chunk is used up. The chunk is joined on time: actions of ticks that have passed are skipped, and a
-  short linear cross-fade takes up the difference between the two plans.
+  short linear cross-fade takes up the difference between the two plans. A policy that can be *guided* is told what is
+  left of its plan when it is asked, and its next chunk begins as that goes on (real-time chunking); there is no
+  cross-fade then.
 - **ensembled**: ask whenever the policy is free, and play the weighted mean of every chunk that covers the
   tick (temporal ensembling, Zhao et al. 2023, Algorithm 2; the weights are LeRobot's). A late chunk takes part
   from the actions of the present tick on.
@@ -26,6 +28,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_policy.inference.seen import Ahead
 from so101_robot.chunks.inference import Inference, Observation, Worker
 from so101_robot.chunks.step_bound import StepBound, longest_steps
 from so101_robot.chunks.workers import SAME_TIME_S
@@ -166,12 +169,14 @@ class ChunkScheduler:
         n_action_steps: int,
         asynchronous: bool = True,
         crossfade_s: float = CROSSFADE_S,
+        guided_ticks: int = 0,
     ) -> None:
         self._plan = _PlanClock(worker)
         self._fps = fps
         self._n_action_steps = n_action_steps
         self._asynchronous = asynchronous
-        self._crossfade_ticks = round(crossfade_s * fps) if asynchronous else 0
+        self._guided_ticks = guided_ticks if asynchronous else 0
+        self._crossfade_ticks = 0 if guided_ticks or not asynchronous else round(crossfade_s * fps)
         self._chunk: _Chunk | None = None
         self._steps = np.zeros(0)
         self._step_bound = StepBound(fps)
@@ -182,7 +187,7 @@ class ChunkScheduler:
         plan.advance(tick)
         arrived = self._join(plan.collect(now_s))
         if not plan.worker.busy and self._due():
-            plan.ask(observe())
+            plan.ask(observe()._replace(ahead=self._ahead()))
             arrived = arrived or self._join(plan.collect(now_s))
         action = self._action()
         if action is not None:
@@ -210,9 +215,18 @@ class ChunkScheduler:
         """How many ticks before the end of a chunk the next one has to be asked for."""
         if not self._asynchronous:
             return 0
-        latency_ticks = math.ceil(self._latency_s * self._fps - SAME_TIME_S)
         until_looked_for = 1
-        return latency_ticks + until_looked_for + self._crossfade_ticks
+        return self._latency_ticks() + until_looked_for + max(self._crossfade_ticks, self._guided_ticks)
+
+    def _latency_ticks(self) -> int:
+        return math.ceil(self._latency_s * self._fps - SAME_TIME_S)
+
+    def _ahead(self) -> Ahead | None:
+        """What is left of the plan, for a policy that is guided by it."""
+        if not self._guided_ticks or self._chunk is None or self._chunk.source.raw is None:
+            return None
+        rest = self._chunk.source.raw[self._plan.now - self._chunk.start :]
+        return Ahead(rest, self._latency_ticks()) if len(rest) else None
 
     def _join(self, chunk: _Chunk | None) -> _Chunk | None:
         """Let `chunk` take over from now on."""
@@ -328,6 +342,7 @@ def make_scheduler(
     n_action_steps: int,
     ensemble_coefficient: float = 0.01,
     crossfade_s: float = CROSSFADE_S,
+    guided_ticks: int = 0,
 ) -> Scheduler:
     """The scheduler called `mode`.
 
@@ -338,6 +353,8 @@ def make_scheduler(
         n_action_steps: how much of a chunk is played before the next one takes over.
         ensemble_coefficient: 0.01 is that of the original ACT work.
         crossfade_s: length of the cross-fade between two chunks.
+        guided_ticks: the policy is guided by so many actions of its plan (LeRobot's `execution_horizon`), and nothing
+            is cross-faded; 0: it is not. Asynchronous alone.
     """
     if mode == "ensembled":
         return EnsembledScheduler(worker, fps=fps, coefficient=ensemble_coefficient)
@@ -347,4 +364,5 @@ def make_scheduler(
         n_action_steps=n_action_steps,
         asynchronous=mode == "asynchronous",
         crossfade_s=crossfade_s,
+        guided_ticks=guided_ticks,
     )

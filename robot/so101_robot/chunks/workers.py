@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from so101_robot.chunks.inference import Inference, Observation, Predict
+from so101_robot.chunks.inference import Guide, Inference, Observation, Predict
 from so101_robot.clock import Clock
 from so101_robot.process.realtime import lower_priority
 
@@ -27,8 +27,8 @@ class InlineWorker:
     a millisecond, and a latency of three ticks would last four.
     """
 
-    def __init__(self, predict: Predict, latency_s: float = 0.0) -> None:
-        self._predict = predict
+    def __init__(self, predict: Predict, latency_s: float = 0.0, guide: Guide | None = None) -> None:
+        self._predict, self._guide = predict, guide
         self._latency_s = latency_s
         self._answer: Inference | None = None
         self._ready_s = math.inf
@@ -38,7 +38,7 @@ class InlineWorker:
         return self._answer is not None
 
     def submit(self, observation: Observation, tick: int) -> None:
-        answer = _infer(self._predict, observation, tick)
+        answer = _infer(self._predict, self._guide, observation, tick)
         self._ready_s = observation.time_s + self._latency_s
         self._answer = answer._replace(latency_s=self._latency_s)
 
@@ -59,8 +59,8 @@ class ThreadWorker:
     that observation and is raised by the next `poll`, in the loop.
     """
 
-    def __init__(self, predict: Predict, clock: Clock) -> None:
-        self._predict = predict
+    def __init__(self, predict: Predict, clock: Clock, guide: Guide | None = None) -> None:
+        self._predict, self._guide = predict, guide
         self._clock = clock
         self._changed = threading.Condition()
         self._job: tuple[Observation, int] | None = None
@@ -111,13 +111,13 @@ class ThreadWorker:
 
     def _try(self, observation: Observation, tick: int) -> Inference | Exception:
         try:
-            answer = _infer(self._predict, observation, tick)
+            answer = _infer(self._predict, self._guide, observation, tick)
         except Exception as problem:  # whatever a policy raises belongs to the loop, which makes the arm safe
             return problem
         return answer._replace(latency_s=self._clock.now_s() - observation.time_s)
 
 
-def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
+def _infer(predict: Predict, guide: Guide | None, observation: Observation, tick: int) -> Inference:
     """Ask the policy; the latency is the caller's to fill in. What raises where its answer is taken apart is the
     policy's failure too, and one that wants to end the program ends itself only.
 
@@ -126,6 +126,8 @@ def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
     """
     started = time.perf_counter()
     try:
+        if guide is not None:
+            guide(observation.ahead)
         before = [observation.before] if observation.before else []
         prediction = predict(observation.state, observation.images, *before)
     except (Exception, KeyboardInterrupt):
@@ -136,4 +138,5 @@ def _infer(predict: Predict, observation: Observation, tick: int) -> Inference:
     computing_s = time.perf_counter() - started
     spread = getattr(prediction, "spread", None)  # of a policy that draws its answers
     shares, maps = prediction.shares, prediction.maps
-    return Inference(actions, shares, tick, observation.time_s, 0.0, computing_s, maps, spread)
+    raw = getattr(prediction, "raw", None)  # of one that is guided
+    return Inference(actions, shares, tick, observation.time_s, 0.0, computing_s, maps, raw, spread)

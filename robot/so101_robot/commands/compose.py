@@ -31,6 +31,7 @@ from so101_robot.chunks.interpolation import ticks_per_action
 from so101_robot.chunks.planning import MOCK_LATENCY_S, Playing
 from so101_robot.chunks.scheduler import ChunkMode, Scheduler
 from so101_robot.chunks.workers import InlineWorker, ThreadWorker
+from so101_robot.commands import real_time_chunking, serving
 from so101_robot.commands.camera_correction import corrected
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.display.dashboard import Dashboard, Style, choose_style
@@ -49,18 +50,27 @@ if TYPE_CHECKING:
 
 MOCK = "mock"
 
-RERUN = Extra("so101_robot.display.rerun", ("rerun",), "'lerobot_policy_so101[view]'")
+RERUN = Extra("so101_robot.display.rerun", ("rerun",), "lerobot_policy_so101[view]")
 """The viewer; `make_display` alone loads it."""
 
 
 def load_policy(config: RunConfig) -> "LoadedPolicy":
-    """The checkpoint. Raises CheckpointError, or ConfigError for a demonstration that there is not."""
+    """The checkpoint, guided if that was asked for. Raises CheckpointError, or ConfigError for a demonstration that
+    there is not, and for what the policy cannot do."""
+    policy = _loaded(config)
+    real_time_chunking.settle(config, policy)
+    return policy
+
+
+def _loaded(config: RunConfig) -> "LoadedPolicy":
     from so101_policy.inference.any_policy import load_policy as load  # 2 s, and so101-replay needs no policy
 
     path = config.policy.path
     if path.startswith(demo.PREFIX):
         given, path = path, str(demo.demo_policy(path.removeprefix(demo.PREFIX)))
         say(f"A small policy for the mock arm, {given}; so101-run --help shows how to drive yours.")
+    if config.policy.server:
+        return serving.load_served(config, path)
     device = config.policy.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -102,8 +112,14 @@ def make_scheduler(
     _ = how.every  # refuses a rate before a thread is begun
     predict = corrected(policy.predict, corrector)
     predict = in_degrees(predict, units(config, policy), robot.bus.scale)
+    if config.policy.server:
+        predict = serving.told_as_fault(predict)
     on_mock = config.robot.port == MOCK
-    worker = InlineWorker(predict, how.latency_s) if on_mock else ThreadWorker(predict, robot.clock)
+    worker = (
+        InlineWorker(predict, how.latency_s, policy.be_guided)
+        if on_mock
+        else ThreadWorker(predict, robot.clock, policy.be_guided)
+    )
     return planning.make_scheduler(how, worker, lambda: last_command(robot))
 
 
@@ -119,6 +135,7 @@ def playing(config: RunConfig, policy: "LoadedPolicy") -> Playing:
         ensemble_coefficient=policy.temporal_ensemble_coeff,
         crossfade_s=config.chunks.crossfade_s,
         n_obs_steps=policy.n_obs_steps,
+        guided_ticks=config.policy.rtc.execution_horizon if policy.guided else 0,
     )
 
 
@@ -249,9 +266,7 @@ def make_display(cameras: tuple[str, ...], file: Path | None, host: str = "127.0
     try:
         display = RERUN.load()
     except MissingPackageError as problem:
-        raise ConfigError(
-            f"--display needs Rerun, which is not installed; pip install {RERUN.install}"
-        ) from problem
+        raise ConfigError(f"--display needs Rerun, which is not installed; {RERUN.line}") from problem
     return Background(
         display.RerunDisplay(cameras, file, host), capacity=display.QUEUE_TICKS, patience_s=display.PATIENCE_S
     )
@@ -315,7 +330,7 @@ def title(config: RunConfig, robot: SO101, policy: "LoadedPolicy") -> Title:
     given = config.policy.path
     path = given if given.startswith(demo.PREFIX) else shortened(policy.path)
     return Title(
-        policy=f"{path} · {policy.type}, {policy.n_parameters / 1e6:.1f} M parameters",
+        policy=f"{path} · {policy.summary}",
         arm=arm_title(config),
         cameras=f"{cameras} · {renderer(config)}" if on_mock else cameras,
         chunks=chunk_mode(config, policy),
@@ -366,6 +381,7 @@ def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "LoadedP
             "n_obs_steps": policy.n_obs_steps,
             "task": (config.task or config.record.task) if policy.language else None,
             "precision": config.policy.precision,
+            "rtc": policy.guided,
         },
         calibration=calibration_of(config, robot),
         renderer=renderer(config) if on_mock else None,

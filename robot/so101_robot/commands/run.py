@@ -123,6 +123,7 @@ def _driven(
     taking: TakingOver | None,
 ) -> int:
     policy = compose.load_policy(config)
+    signals.callback(policy.close)
     cameras = compose.camera_sizes(robot)
     policy.check_robot(tuple(robot.action_features), cameras)
     units = compose.units(config, policy)

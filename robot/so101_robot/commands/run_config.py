@@ -32,6 +32,35 @@ LONGEST_S = 1e6
 
 
 @dataclass
+class RtcFlags:
+    """Real-time chunking, LeRobot's RTC, by LeRobot's names."""
+
+    enabled: str = "false"
+    """Join chunks by real-time chunking, which SmolVLA, pi0 and pi05 can, in place of the cross-fade: true, false, or
+    auto: where the policy can."""
+    execution_horizon: int = 10
+    """Actions of the plan that the next chunk is drawn to; it is asked for that much earlier."""
+    max_guidance_weight: float | None = None
+    """How strongly, at most; null: the policy's number of denoising steps (LeRobot: 10, for policies of 10 steps). More
+    than that draws beyond the plan."""
+    prefix_attention_schedule: str = "LINEAR"
+    """How that fades after the actions that are certain to be played: LINEAR, EXP, ONES or ZEROS."""
+
+    def __post_init__(self) -> None:
+        self.enabled = self.enabled.lower()  # YAML's booleans
+        _one_of("--policy.rtc.enabled", self.enabled, ("true", "false", AUTO))
+        self.prefix_attention_schedule = self.prefix_attention_schedule.upper()
+        _one_of(
+            "--policy.rtc.prefix_attention_schedule",
+            self.prefix_attention_schedule,
+            ("LINEAR", "EXP", "ONES", "ZEROS"),
+        )
+        _in_range("--policy.rtc.execution_horizon", self.execution_horizon, 1, 1000)
+        if self.max_guidance_weight is not None:
+            _in_range("--policy.rtc.max_guidance_weight", self.max_guidance_weight, 0.01, 1000.0)
+
+
+@dataclass
 class PolicyFlags:
     """Which policy drives."""
 
@@ -51,6 +80,16 @@ class PolicyFlags:
     samples: int = 1
     """Answers that a policy which draws them (diffusion, SmolVLA and the like) draws at once; the first is played, and
     the dashboard shows how far they are apart."""
+    server: str = ""
+    """host:port of a LeRobot policy server that computes the actions; the checkpoint is read here, too, its weights
+    need not be here. empty: this machine computes."""
+    server_path: str = ""
+    """The checkpoint's folder on the server's machine, or its hub id; empty: as --policy.path."""
+    server_elsewhere: bool = False
+    """The server may be another machine, without a tunnel: pictures and actions travel unprotected."""
+    server_timeout_s: float = 5.0
+    """The longest that the server may take for an answer [s]."""
+    rtc: RtcFlags = field(default_factory=RtcFlags)
     fps: float | None = None
     """Actions per second: the fps of the recordings that it was trained on; null: as the checkpoint says or its
     dataset, else as --fps says, else it is not played."""
@@ -193,6 +232,7 @@ class RunConfig:
         if self.policy.n_action_steps is not None:
             _in_range("--policy.n_action_steps", self.policy.n_action_steps, 1, 1_000_000)
         _in_range("--policy.samples", self.policy.samples, 1, 256)
+        _in_range("--policy.server_timeout_s", self.policy.server_timeout_s, 0.1, 60.0)
         if self.policy.fps is not None:
             _in_range("--policy.fps", self.policy.fps, 0.1, MOST_HZ)
 

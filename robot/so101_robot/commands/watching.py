@@ -13,7 +13,7 @@ from so101_robot.loop.tick import Observer
 from so101_robot.message import Message
 from so101_robot.runs.clip import CLIP, HEIGHTS, LONGEST_S, Film
 
-WEB = Extra("so101_robot.display.web.process", ("starlette", "uvicorn"), "'lerobot_policy_so101[web]'")
+WEB = Extra("so101_robot.display.web.process", ("starlette", "uvicorn"), "lerobot_policy_so101[web]")
 """The page's server, a process of its own."""
 
 UNTOLD = Result(("The run did not begin, or ended early; the terminal says why.",))

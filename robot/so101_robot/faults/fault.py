@@ -37,6 +37,7 @@ Fault = Literal[
     "camera swapped",
     "policy late",
     "policy raises",
+    "policy server gone",
     "policy answers no pose",
     "policy out of range",
     "policy far out of range",

@@ -72,6 +72,7 @@ FAULT_RULES: Mapping[Fault, Rule] = {
     # Policy. The guard clamps what is out of range or jumps; a policy that means it is not driven on for long.
     "policy late": Rule(tolerate_s=1.0, hold_s=30.0),
     "policy raises": Rule(),
+    "policy server gone": Rule(hold_s=30.0),
     "policy answers no pose": Rule(),
     "policy out of range": Rule(tolerate_s=1.0, clear_s=0.2),
     "policy far out of range": Rule(clear_s=0.2),
@@ -87,6 +88,7 @@ FAULT_RULES: Mapping[Fault, Rule] = {
 POLICY_FAULTS: frozenset[Fault] = frozenset(
     (
         "policy raises",
+        "policy server gone",
         "policy answers no pose",
         "policy out of range",
         "policy far out of range",

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so101_robot.chunks.inference import Observation
-from so101_robot.chunks.scheduler import NOTHING, Planned, Scheduler
+from so101_robot.chunks.scheduler import NOTHING, Driver, Planned, Scheduler
 from so101_robot.clock import Clock
 from so101_robot.errors import BusError, ConfigError, PortError, UnsafeActionError, describe
 from so101_robot.faults.fault import Fault, Mode, SourceFault, Symptom
@@ -386,7 +386,8 @@ class ControlLoop:
         except SourceFault as problem:
             readings.raised[problem.fault] = problem
             self._scheduler.reset()
-            return NOTHING._replace(driver="hold"), None, [Symptom(problem.fault, "", str(problem))]
+            driver: Driver | None = None if problem.fault in POLICY_FAULTS else "hold"
+            return NOTHING._replace(driver=driver), None, [Symptom(problem.fault, "", str(problem))]
         except Exception as problem:  # whatever a policy raises, the arm holds first
             readings.raised["policy raises"] = problem
             self._scheduler.reset()

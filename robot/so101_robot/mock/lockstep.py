@@ -100,8 +100,7 @@ class LockstepLink:
         self.send(request)
         data = b""
         while self._on_the_way:
-            first = self._on_the_way[0]
-            arm.advance_to(min(first.start_us + len(first.data) * arm.wire.byte_us, deadline_us))
+            arm.advance_to(min(self._complete_us(reply_size - len(data)), deadline_us))
             data += self._receive(arm.now_us)
             if len(data) >= reply_size:
                 data = data[answer_start(request, data, reply_size) :]
@@ -115,16 +114,33 @@ class LockstepLink:
     def close(self) -> None:
         self._open = False
 
+    def _complete_us(self, missing: int) -> int:
+        """When so many bytes may be there: the end of the first reply with which they are [us].
+
+        One reply at a time where the next one begins before it has ended.
+        """
+        byte_us = self._arm.wire.byte_us
+        end_us = 0
+        for start_us, data in self._on_the_way:
+            if end_us and (missing <= 0 or start_us < end_us):
+                break
+            end_us = start_us + len(data) * byte_us
+            missing -= len(data)
+        return end_us
+
     def _receive(self, now_us: int) -> bytes:
         """What has arrived by `now_us`; the rest stays on its way."""
         byte_us = self._arm.wire.byte_us
         arrived = bytearray()
         rest: list[Reply] = []
-        for start_us, data in self._on_the_way:
+        for reply in self._on_the_way:
+            start_us, data = reply
+            if start_us + len(data) * byte_us <= now_us:
+                arrived += data
+                continue
             count = max(0, min((now_us - start_us) // byte_us, len(data)))
             arrived += data[:count]
-            if count < len(data):
-                rest.append(Reply(start_us + count * byte_us, data[count:]))
+            rest.append(Reply(start_us + count * byte_us, data[count:]) if count else reply)
         self._on_the_way = rest
         return bytes(arrived)
 

@@ -6,6 +6,7 @@ Only a real terminal has keys: input from a file or a pipe is left alone. Ctrl-C
 import contextlib
 import os
 import queue
+import re
 import select
 import sys
 import termios
@@ -16,6 +17,9 @@ from typing import Self
 
 NAMES = {b"\n": "enter", b"\r": "enter", b" ": "space", b"\t": "tab", b"\x7f": "backspace", b"\x1b": "esc"}
 ARROWS = {b"A": "up", b"B": "down", b"C": "right", b"D": "left"}
+
+UNFINISHED = re.compile(rb"\x1b([\[O][0-9;<]{0,20})?\Z")
+"""The beginning of an arrow or of a report of the mouse."""
 
 REST_S = 0.03
 """How long the rest of an arrow may take after its first byte; over a network the bytes may come apart."""
@@ -68,10 +72,7 @@ class Keys:
                 continue
             try:
                 data = os.read(self._fd, 64)
-                if (
-                    data.endswith((b"\x1b", b"\x1b[", b"\x1bO"))
-                    and select.select([self._fd], [], [], REST_S)[0]
-                ):
+                while UNFINISHED.search(data) and select.select([self._fd], [], [], REST_S)[0]:
                     data += os.read(self._fd, 64)
             except OSError:
                 return
@@ -82,13 +83,16 @@ class Keys:
 
 
 def names_in(data: bytes) -> list[str]:
-    """The keys that these bytes of a terminal are. Sequences that are no arrow are left out."""
+    """The keys that these bytes of a terminal are. A report of the mouse is one, as it stands: `<0;12;7M` (`mouse.py`).
+    Other sequences that are no arrow are left out."""
     found: list[str] = []
     while data:
         if data[:2] in (b"\x1b[", b"\x1bO") and len(data) > 2:
             end = next((i for i in range(2, len(data)) if 0x40 <= data[i] <= 0x7E), len(data) - 1)
             if (arrow := ARROWS.get(data[2 : end + 1])) is not None:
                 found.append(arrow)
+            elif data[2:3] == b"<":
+                found.append(data[2 : end + 1].decode("ascii", errors="ignore"))
             data = data[end + 1 :]
             continue
         first, data = data[:1], data[1:]

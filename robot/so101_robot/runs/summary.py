@@ -134,6 +134,8 @@ class _Course:
         self._phases_s: defaultdict[str, float] = defaultdict(float)
         self._drivers_s: defaultdict[str, float] = defaultdict(float)
         self._takeovers = 0
+        self._policy_drove = True
+        """Since a person drove last: a leader that was silent for a moment in between is no second takeover."""
         self._modes_s: defaultdict[str, float] = defaultdict(float)
         self._faults: Counter[str] = Counter()
         self._faults_s: defaultdict[str, float] = defaultdict(float)
@@ -150,7 +152,14 @@ class _Course:
             self._modes_s[mode] += lasted_s
         if (driver := before.get("driver")) is not None:
             self._drivers_s[driver] += lasted_s
-        self._takeovers += record.get("driver") == "human" != before.get("driver")
+        match record.get("driver"):
+            case "human":
+                self._takeovers += self._policy_drove
+                self._policy_drove = False
+            case "policy":
+                self._policy_drove = True
+            case _:
+                pass
         for fault in before.get("faults", ()):
             self._faults_s[fault] += lasted_s
         self._faults.update(set(record.get("faults", ())) - set(before.get("faults", ())))

@@ -18,6 +18,7 @@ from so101_eval.palletizing.scene.draw import draw
 from so101_policy.checkpoint.trained_on import TrainedOn
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.inference.loaded import Prediction
+from so101_policy.inference.seen import Ahead
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands import compose
 from so101_robot.commands.drive import drive, loop_config
@@ -45,7 +46,7 @@ class Hostile:
     wants to know."""
 
     trained_on, temporal_ensemble_coeff, n_action_steps = TrainedOn(fps=30.0, stated=True), None, 8
-    n_obs_steps = 1
+    n_obs_steps, guided = 1, False
 
     def __init__(self, wrong: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self.wrong, self.asked, self.path = wrong, 0, Path()
@@ -55,6 +56,9 @@ class Hostile:
         actions = np.tile(np.asarray(state, np.float32), (CHUNK, 1))
         actions[:, 0] += 0.4 * np.arange(1, CHUNK + 1, dtype=np.float32)
         return Prediction(self.wrong(actions) if self.asked > HALF_WAY else actions, None)
+
+    def be_guided(self, ahead: Ahead | None) -> None:
+        """It cannot be."""
 
 
 def asks_500_degrees(actions: NDArray[np.float32]) -> NDArray[np.float32]:

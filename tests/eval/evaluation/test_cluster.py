@@ -25,6 +25,7 @@ from so101_eval.evaluation.policy_specs import parse_policies, parse_policy
 from so101_eval.evaluation.records import EPISODES, EpisodeRecord, read_episodes
 from so101_eval.evaluation.run_folder import run
 from so101_policy.command_line.command_shell import WRONG_INPUT
+from so101_policy.command_line.installed import line_to_install
 
 QUIET = Console(quiet=True)
 NOTHING = ["--task", "palletize-1", "--episodes", "1", "--cluster"]
@@ -87,7 +88,10 @@ def test_without_ray_it_says_what_to_install(
         == WRONG_INPUT
     )
     said = capsys.readouterr().err
-    assert "--cluster needs Ray, which is not installed: pip install 'lerobot_policy_so101[cluster]'" in said
+    assert (
+        f"--cluster needs Ray, which is not installed: {line_to_install('lerobot_policy_so101[cluster]')}"
+        in said
+    )
     assert "Traceback" not in said
 
 

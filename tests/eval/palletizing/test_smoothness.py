@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.integrate import simpson
 
 from so101_eval.errors import ConfigError
+from so101_eval.palletizing.score import smoothness
 from so101_eval.palletizing.score.smoothness import Carries, log_dimensionless_jerk, sparc, speeds
 
 
@@ -18,6 +20,14 @@ def minimum_jerk(rate_hz: float, duration_s: float = 1.0, peak: float = 1.0) -> 
 def test_the_jerk_of_a_minimum_jerk_reach_is_that_of_the_formula() -> None:
     # v = 30 t^2 (1-t)^2: integral of v''^2 = 720, peak 1.875, so 720 / 1.875^2 = 204.8
     assert log_dimensionless_jerk(minimum_jerk(2000), 2000) == pytest.approx(-math.log(204.8), abs=0.005)
+
+
+@pytest.mark.parametrize("samples", [5, 6, 7, 8, 31, 32])
+def test_the_integral_is_that_of_scipy(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = np.random.default_rng(samples).random(samples)
+    ours = log_dimensionless_jerk(speed, 30.0)
+    monkeypatch.setattr(smoothness, "_simpson", simpson)
+    assert ours == pytest.approx(log_dimensionless_jerk(speed, 30.0), abs=1e-12)
 
 
 DURATIONS_S = (1 / 3, 0.4, 0.5, 17 / 30, 0.7, 1.0, 1.5, 2.0, 3.0, 10.0)

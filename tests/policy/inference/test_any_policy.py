@@ -16,6 +16,7 @@ import pytest
 import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.policies.rtc.configuration_rtc import RTCConfig
 from lerobot.policies.utils import prepare_observation_for_inference
 
 from any_policies import KINDS, PX, untrained_in, untrained_of
@@ -25,7 +26,7 @@ from so101_policy.checkpoint.folder import CONFIG, PROCESSORS
 from so101_policy.checkpoint.types import TYPES, played
 from so101_policy.inference.act_policy import ActPolicy
 from so101_policy.inference.any_policy import AnyPolicy, TaskError
-from so101_policy.inference.seen import Seen
+from so101_policy.inference.seen import Ahead, Seen
 
 TASK = "put the box on the pallet"
 
@@ -98,6 +99,43 @@ def test_what_was_seen_before_decides_and_what_was_predicted_before_does_not(vqb
     wanted = answer(first, second)
     assert not np.array_equal(answer(second, first), wanted)
     assert np.array_equal(answer(first, second), wanted)
+
+
+@pytest.mark.parametrize("kind", [KINDS[2]])
+def test_a_chunk_that_is_guided_goes_on_as_the_one_before(kind: str, tmp_path: Path):
+    """Untrained, so that one answer has nothing to do with the next unless it is guided."""
+    policy = load_policy(untrained_in(tmp_path, kind), task=TASK)
+    assert isinstance(policy, AnyPolicy)
+    first, second = moments(2)
+    policy.be_guided(Ahead(np.ones((4, 6), np.float32), 3))
+    assert policy.predict(*first).raw is None, "not until it is asked for"
+    steps = policy.policy.config.num_steps
+    policy.use_rtc(RTCConfig(execution_horizon=6, max_guidance_weight=steps))
+    assert policy.guided
+
+    def answer(seen: Seen, ahead: Ahead | None = None) -> np.ndarray:
+        torch.manual_seed(seen is second)
+        policy.be_guided(ahead)
+        raw = policy.predict(*seen).raw
+        assert raw is not None
+        return raw
+
+    before = answer(first)
+    rest = before[2:]
+    free, guided = answer(second), answer(second, Ahead(rest, 3))
+    off_free, off_guided = (np.abs(chunk[: len(rest)] - rest).mean(axis=1) for chunk in (free, guided))
+    assert off_guided[:3].max() < 0.05 * off_free[:3].min(), "what will be played is that of the plan"
+    assert off_guided[3:5].mean() < 0.9 * off_free[3:5].mean(), "then it fades"
+    np.testing.assert_array_equal(answer(second), free)  # for one prediction alone
+
+
+def test_a_policy_that_is_not_of_flow_matching_is_not_guided(vqbet: Path):
+    policy = load_policy(vqbet)
+    assert isinstance(policy, AnyPolicy)
+    policy.use_rtc(RTCConfig())
+    policy.be_guided(Ahead(np.zeros((4, 6), np.float32), 1))
+    assert not policy.guided
+    assert policy.predict(*moments(1)[0]).raw is None
 
 
 def test_samples_tell_how_far_they_are_apart(vqbet: Path):

@@ -222,9 +222,7 @@ def test_without_its_package_onnx_says_what_to_install_and_auto_takes_torch(
     there = lambda name: None if name in ("onnxruntime", "openvino") else object()  # noqa: E731
     monkeypatch.setattr(extras, "find_spec", there)
     for name, package in (("onnx", "onnxruntime"), ("openvino", "openvino")):
-        with pytest.raises(
-            EngineError, match=rf"missing: {package}. pip install 'lerobot_policy_so101\[{name}\]'"
-        ):
+        with pytest.raises(EngineError, match=rf"missing: {package}. .*pip install .*\[{name}\]'"):
             make_engine(name, policy, normalise)
     engine = make_engine("auto", policy, normalise)
     assert isinstance(engine, Engine)

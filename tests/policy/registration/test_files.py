@@ -45,6 +45,8 @@ def test_a_background_comes_back_as_it_was(background: Background, tmp_path: Pat
     found = read_background(path)
     np.testing.assert_array_equal(found.image, background.image)
     np.testing.assert_array_equal(found.static, background.static)
+    np.testing.assert_array_equal(found.seldom_hidden, background.seldom_hidden)
+    assert background.static.sum() < background.seldom_hidden.sum() < background.static.size
     assert (found.sharpness, found.frames) == (background.sharpness, background.frames)
     assert camera_of(path.name) == "front"
     assert [camera_of(name) for name in ("front.png", "so101_background..png", "so101_background.a.jpg")] == [

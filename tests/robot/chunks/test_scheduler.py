@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
 from numpy.typing import NDArray
 
 from chunk_doubles import Prediction, SimulatedClock
+from so101_policy.inference.seen import Ahead
 from so101_robot.chunks.inference import Observation
 from so101_robot.chunks.scheduler import (
     ChunkScheduler,
@@ -316,3 +318,45 @@ def test_a_cross_fade_begins_at_the_old_plan_and_ends_at_the_new_one():
         clock.time_s += 1 / FPS
     first = next(tick for tick, value in enumerate(played) if value > 0)
     np.testing.assert_allclose(played[first : first + 5], [0.2, 0.4, 0.6, 0.8, 1.0], atol=1e-9)
+
+
+def test_a_guided_policy_is_told_what_is_left_of_its_plan_and_how_late_it_will_be() -> None:
+    clock, told = SimulatedClock(), list[Ahead | None]()
+
+    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        raw = (100 * len(told) + np.arange(20)[:, None] + np.zeros(JOINTS)).astype(np.float32)
+        return SimpleNamespace(actions=state + np.arange(20)[:, None], shares=None, maps=None, raw=raw)
+
+    worker = InlineWorker(predict, latency_s=0.1, guide=told.append)
+    scheduler = make_scheduler("asynchronous", worker, fps=FPS, n_action_steps=20, guided_ticks=5)
+    planned = play(scheduler, clock, 60)
+
+    first, *later = told
+    assert first is None, "there was no plan yet"
+    assert len(later) > 2
+    for number, ahead in enumerate(later, 1):
+        assert ahead is not None
+        assert ahead.delay == 3
+        assert ahead.actions[0, 0] // 100 == number, "of the chunk before"
+        assert ahead.actions[-1, 0] % 100 == 19, "to its end"
+        assert len(ahead.actions) == 3 + 1 + 5, (
+            "those that will be played, one until it is looked for, the horizon"
+        )
+    arrivals = [p for p in planned if p.inference is not None][1:]
+    assert all(p.index_in_chunk == 3 for p in arrivals), "the delay that it was told"
+    assert all(p.action is not None for p in planned[3:])
+
+
+def test_a_guided_policy_is_not_told_of_a_plan_that_is_void() -> None:
+    clock, told = SimulatedClock(), list[Ahead | None]()
+
+    def predict(state: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> Any:
+        raw = np.zeros((20, JOINTS), np.float32)
+        return SimpleNamespace(actions=state + raw, shares=None, maps=None, raw=raw)
+
+    worker = InlineWorker(predict, guide=told.append)
+    scheduler = make_scheduler("asynchronous", worker, fps=FPS, n_action_steps=20, guided_ticks=5)
+    play(scheduler, clock, 5)
+    scheduler.reset()
+    scheduler.next(6, clock.now_s(), lambda: observed(clock))
+    assert told == [None, None]

@@ -63,7 +63,7 @@ def background_of(view: NDArray[np.uint8], shift_px: int) -> Background:
     image = np.ascontiguousarray(np.roll(view, -shift_px, axis=1))
     static = np.zeros(image.shape[:2], bool)
     static[:, : static.shape[1] - max(shift_px, 1)] = True
-    return Background(image, static, sharpness(image, static), 48)
+    return Background(image, static, sharpness(image, static), 48, static)
 
 
 @pytest.fixture

@@ -84,7 +84,13 @@ def test_a_rate_that_cannot_be_is_one_message_and_leaves_no_run_folder(
 def policy_of(fps: float | None, *, stated: bool = True, units: Units | None = None) -> Any:
     """A policy as far as its rate and units matter."""
     known = TrainedOn(fps=fps, stated=stated and fps is not None, units=units, unknown="nothing is there")
-    more = {"n_action_steps": 50, "temporal_ensemble_coeff": 0.2, "start_pose": [10.0] * 6, "n_obs_steps": 3}
+    more = {
+        "n_action_steps": 50,
+        "temporal_ensemble_coeff": 0.2,
+        "start_pose": [10.0] * 6,
+        "n_obs_steps": 3,
+        "guided": False,
+    }
     return cast(Any, SimpleNamespace(trained_on=known, path=Path("p"), **more))
 
 
@@ -151,6 +157,9 @@ def test_what_the_flags_say_about_chunks_is_how_the_policy_is_played() -> None:
         inference_latency_s=0.3,
     )
     assert playing(config, policy_of(10.0)) == Playing(10.0, 20.0, "synchronous", 7, 0.3, 0.2, 0.5, 3)
+    guided = policy_of(10.0)
+    guided.guided = True
+    assert playing(config, guided).guided_ticks == 10
 
 
 def test_the_attention_alarm_goes_by_the_runs_flags(monkeypatch: pytest.MonkeyPatch) -> None:

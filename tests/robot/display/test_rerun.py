@@ -366,5 +366,5 @@ def test_a_run_closes_its_viewer_with_patience_that_ends(monkeypatch: pytest.Mon
 
 def test_without_rerun_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ConfigError, match=r"--display needs Rerun, .*lerobot_policy_so101\[view\]"):
+    with pytest.raises(ConfigError, match=r"--display needs Rerun, .*install .*\[view\]"):
         make_display(("front",), None)

@@ -1,5 +1,7 @@
 """The mock leader: its gears, its mounting, and the hand that plays a script."""
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,17 @@ from so101_robot.errors import ConfigError
 from so101_robot.joints import GRIPPER
 from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.gears import FOLLOWER_GEAR, LEADER_GEARS, geared, leader_motors
-from so101_robot.mock.physics.hand_keys import KeyHand
+from so101_robot.mock.physics.hand_gamepad import PadSteering
+from so101_robot.mock.physics.hand_keys import KeySteering
+from so101_robot.mock.physics.hand_mouse import MouseSteering
 from so101_robot.mock.physics.hand_script import PLAY, Pose, Script, ScriptedHand, joint_rad, read_script
+from so101_robot.mock.physics.hand_steered import SteeredHand
 from so101_robot.mock.physics.motor import MotorParameters
 from so101_robot.mock.physics.plant import MujocoPlant
 from so101_robot.mock.servo.servo import Bridge
+from so101_robot.process import gamepad
+from so101_robot.process.gamepad import BUTTON, EVENT, INITIAL, Gamepad
+from so101_robot.process.keys import Keys
 
 
 def leading(script: Script) -> tuple[MockArm, ScriptedHand]:
@@ -99,7 +107,7 @@ def test_keys_move_the_leader_joint_by_joint_within_its_range_and_it_is_let_go_u
         keys.clear()
         return found
 
-    hand = KeyHand(arm.hand, arm.bridge, pressed, start)
+    hand = SteeredHand(arm.hand, arm.bridge, KeySteering(pressed), start)
 
     def press(*names: str, seconds: float = 0.5) -> None:
         keys.extend(names)
@@ -122,8 +130,74 @@ def test_keys_move_the_leader_joint_by_joint_within_its_range_and_it_is_let_go_u
     assert not arm.hand.active
 
 
-def test_keys_need_a_terminal_and_a_leader(capsys: pytest.CaptureFixture[str]) -> None:
-    assert MOCK.main(["--leader", "--hand=keyboard", "--no_cameras"]) == 2
-    assert "needs a terminal" in capsys.readouterr().err
-    assert MOCK.main(["--hand=keyboard", "--no_cameras"]) == 2
-    assert "for --leader" in capsys.readouterr().err
+def moved_deg(steering: MouseSteering | PadSteering, now_s: float = 0.0) -> list[float]:
+    return np.degrees(steering(now_s)).round(1).tolist()
+
+
+def test_the_mouse_moves_a_joint_each_way_by_each_button_and_a_report_may_come_in_parts() -> None:
+    terminal, ours = os.openpty()
+    with Keys(ours) as keys:
+        steering = MouseSteering(keys.pressed)
+
+        def after(reports: bytes) -> list[float]:
+            os.write(terminal, reports)
+            time.sleep(0.1)
+            return moved_deg(steering)
+
+        assert after(b"\x1b[<0;10;5M\x1b[<32;13;5M\x1b[<32;13;4M\x1b[<0;13;4m") == [3, -2, 0, 0, 0, 0]
+        assert after(b"\x1b[<35;40;9Mq\x1b[A") == [0] * 6, "no button; and keys"
+        assert after(b"\x1b[<2;10;5M" + b"\x1b[<34;11;6M" * 9) == [0, 0, 2, 0, 1, 0]
+        assert after(b"\x1b[<64;1;1M" * 4 + b"\x1b[<65;1;1M\x1b[<80;1;1M") == [0, 0, 0, 3, 0, 9]
+        os.write(terminal, b"\x1b[<64;1")
+        time.sleep(0.01)
+        assert after(b"1;1M") == [0, 0, 0, 0, 0, 3]
+    os.close(terminal)
+    os.close(ours)
+
+
+def test_a_gamepads_sticks_say_how_fast_and_one_that_is_unplugged_moves_nothing(tmp_path: Path) -> None:
+    device = tmp_path / "js0"
+    os.mkfifo(device)
+    with Gamepad(device) as pad:
+        kernel = os.open(device, os.O_WRONLY)
+        steering = PadSteering(pad)
+
+        def event(kind: int, number: int, value: int) -> None:
+            os.write(kernel, EVENT.pack(0, value, kind, number))
+
+        assert moved_deg(steering, 0.0) == [0] * 6
+        event(2 | INITIAL, 0, 3000)  # let go, not quite in its middle
+        event(2, 4, -32767)
+        event(BUTTON, 5, 1)
+        assert moved_deg(steering, 0.05) == [0, 0, -3, 0, 0, 3]
+        assert moved_deg(steering, 60.0) == [0, 0, -6, 0, 0, 6], "what was while nobody looked does not count"
+        event(BUTTON, 5, 0)
+        event(BUTTON, 4, 1)
+        event(2, 0, 32767)
+        event(2, 7, -32767)
+        assert moved_deg(steering, 60.05) == [3, 0, -3, -3, 0, -3]
+        os.close(kernel)
+        assert moved_deg(steering, 60.1) == [0] * 6
+        assert pad.gone
+    pad.close()
+
+
+def test_a_gamepad_that_is_not_there_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gamepad, "PLACE", tmp_path)
+    assert MOCK.main(["--leader", "--hand=gamepad", "--no_cameras"]) == 2
+    assert "no gamepad is plugged in" in capsys.readouterr().err
+    (tmp_path / "js0").mkdir()
+    (tmp_path / "js0").chmod(0)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Gamepad(tmp_path / "js0" / "not")
+
+
+def test_keys_and_mouse_need_a_terminal_and_a_leader(capsys: pytest.CaptureFixture[str]) -> None:
+    for hand in ("keyboard", "mouse"):
+        assert MOCK.main(["--leader", f"--hand={hand}", "--no_cameras"]) == 2
+        assert "needs a terminal" in capsys.readouterr().err
+    for hand in ("keyboard", "mouse", "gamepad"):
+        assert MOCK.main([f"--hand={hand}", "--no_cameras"]) == 2
+        assert "for --leader" in capsys.readouterr().err

@@ -299,6 +299,7 @@ def test_so101_run_asks_that_judgement(
         trained_on=TrainedOn(fps=30.0),
         cameras={},
         backgrounds={},
+        close=lambda: None,
     )
     monkeypatch.setattr(run.compose, "load_policy", lambda config: policy)
     monkeypatch.setattr(run.compose, "about", lambda *_: {})

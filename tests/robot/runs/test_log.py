@@ -279,6 +279,15 @@ def test_the_way_to_the_first_pose_is_neither_missed_nor_the_policys_time(tmp_pa
     assert summary["rate_hz"] == pytest.approx(30.0, abs=0.1)
 
 
+def test_a_leader_that_was_silent_for_a_moment_is_no_second_takeover(tmp_path: Path) -> None:
+    drivers = ("policy", "hold", "handover", "human", "hold", "human", "hold", "policy", "hold", "human")
+    log = RunLog(tmp_path, {})
+    for index, driver in enumerate(drivers):
+        log.on_tick(make_tick(index, planned=make_tick(index).planned._replace(driver=driver)))
+    log.close()
+    assert json.loads((tmp_path / "summary.json").read_text())["takeovers"] == 2
+
+
 def test_the_summary_counts_what_the_lines_say(tmp_path: Path) -> None:
     hold = Planned(None, None, "hold", -1, -1, float("nan"))
     stop = Verdict(None, (), "frame too old")

@@ -82,7 +82,7 @@ def read_script(path: Path) -> Script:
         given = parse_yaml(read_text(path))
     except (OSError, ValueError) as problem:
         raise ConfigError(
-            f"{flag}: {first_line(problem)}; expected a YAML file of poses over time, or keyboard"
+            f"{flag}: {first_line(problem)}; expected a YAML file of poses over time, keyboard, mouse or gamepad"
         ) from problem
     if not isinstance(given, dict) or not isinstance(given.get("poses"), list) or not given["poses"]:
         raise ConfigError(f"{flag}: expected a list `poses`, each like {{at_s: 3, shoulder_pan: 20}}")

@@ -27,12 +27,16 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock import wire
 from so101_robot.mock.arm import CAMERAS, MockConfig
 from so101_robot.mock.config import FLAGS
-from so101_robot.mock.physics.hand_keys import KEYS_IN_WORDS
+from so101_robot.mock.physics.hand_gamepad import PAD_IN_WORDS, PadSteering
+from so101_robot.mock.physics.hand_keys import KEYS_IN_WORDS, KeySteering
+from so101_robot.mock.physics.hand_mouse import MOUSE_IN_WORDS, MouseSteering
 from so101_robot.mock.physics.hand_script import PLAY, Script, read_script
 from so101_robot.mock.serve.mock_process import MockProcess
 from so101_robot.mock.serve.server import ControlChannel, MockServer, MockServerConfig
 from so101_robot.mock.wire.fault_kinds import KINDS
+from so101_robot.process.gamepad import Gamepad
 from so101_robot.process.keys import Keys
+from so101_robot.process.mouse import MouseReports
 
 __all__ = ["MockProcess", "main"]
 
@@ -52,8 +56,10 @@ FOLLOWER_ID, LEADER_ID = "mock", "leader"
 LEADER_LINK = Path("/tmp/so101-leader")
 """The leader's port, unless --port_link says otherwise."""
 
-BY_KEYS = Path("keyboard")
-"""Instead of a file: the keys of this terminal move the leader."""
+BY_KEYS, BY_MOUSE, BY_PAD = Path("keyboard"), Path("mouse"), Path("gamepad")
+"""Instead of a file: keys or mouse of this terminal, or a gamepad, move the leader."""
+
+STEERED = (BY_KEYS, BY_MOUSE, BY_PAD)
 
 CALIBRATES = Path("calibrate")
 """What --hand alone means, instead of a file."""
@@ -70,7 +76,8 @@ EXAMPLES = """
   so101-mock --leader                       # a second arm, moved by a hand:
                                             # a leader, for so101-teleop
   so101-mock --leader --hand=poses.yaml     # poses over time
-  so101-mock --leader --hand=keyboard       # move it with the keys
+  so101-mock --leader --hand=keyboard       # move it with the keys; or mouse,
+                                            # or gamepad
   so101-mock --faults=list                  # what can be broken
   so101-mock --faults=plan.yaml --seed=3    # the same faults every time
 """
@@ -86,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     if options.control_fd is None:
-        _serve_person(_engine_config(options), stop, by_keys=options.hand == BY_KEYS)
+        _serve_person(_engine_config(options), stop, by=options.hand if options.hand in STEERED else None)
         return OK
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     try:
@@ -112,19 +119,15 @@ def _list_faults() -> None:
     console.print(EXAMPLE_PLAN.read_text(encoding="utf-8"), soft_wrap=True)
 
 
-def _serve_person(config: MockServerConfig, stop: "_Stop", by_keys: bool = False) -> None:
+def _serve_person(config: MockServerConfig, stop: "_Stop", by: Path | None = None) -> None:
     console = Console()
     console.print(f"starting scene {config.mock.scene!r} ...", style="dim")
     with contextlib.ExitStack() as stack:
-        if by_keys:
-            keys = stack.enter_context(Keys())
-            if not keys.available:
-                raise ConfigError(f"--hand={BY_KEYS} needs a terminal, whose keys move the leader")
-            config.keys = keys.pressed
+        words = "" if by is None else _steer(config, by, stack)
         engine = stack.enter_context(MockServer(config))
         _introduce(console, engine)
-        if by_keys:
-            console.print(f"{KEYS_IN_WORDS}.", style="bold")
+        if words:
+            console.print(f"{words}.", style="bold")
         status = _StatusLine(engine) if sys.stdout.isatty() else None
         engine.run(stop.asked, every_second=status)
         if status is not None:
@@ -132,6 +135,23 @@ def _serve_person(config: MockServerConfig, stop: "_Stop", by_keys: bool = False
         if words := engine.server.starved_in_words():
             console.print(f"{words}. A host that waits for 50 ms, as LeRobot does, may have had no answer")
     console.print("the mock arm is switched off", style="dim")
+
+
+def _steer(config: MockServerConfig, by: Path, stack: contextlib.ExitStack) -> str:
+    """Let a person steer the leader's hand until `stack` is left; says how. Raises ConfigError."""
+    if by == BY_PAD:
+        config.steering = PadSteering(stack.enter_context(Gamepad()))
+        return PAD_IN_WORDS
+    keys = stack.enter_context(Keys())
+    if not keys.available:
+        what = "keys move" if by == BY_KEYS else "mouse moves"
+        raise ConfigError(f"--hand={by} needs a terminal, whose {what} the leader")
+    if by == BY_KEYS:
+        config.steering = KeySteering(keys.pressed)
+        return KEYS_IN_WORDS
+    stack.enter_context(MouseReports())
+    config.steering = MouseSteering(keys.pressed)
+    return MOUSE_IN_WORDS
 
 
 def parser() -> Parser:
@@ -160,7 +180,8 @@ def parser() -> Parser:
         const=CALIBRATES,
         metavar="FILE",
         help="a hand moves the joints whenever torque is off, as a calibration asks; with --leader, FILE: poses over "
-        "time (YAML: poses: [{at_s: 3, shoulder_pan: 20}], repeat: true), or keyboard: keys of this terminal",
+        "time (YAML: poses: [{at_s: 3, shoulder_pan: 20}], repeat: true), or keyboard, mouse (of this terminal), "
+        "gamepad",
     )
     bus = parser.add_argument_group("bus")
     bus.add_argument(
@@ -231,7 +252,7 @@ def _engine_config(options: argparse.Namespace) -> MockServerConfig:
         raise ConfigError(
             f"--hand={options.hand}: poses over time are for --leader; --hand alone helps to calibrate"
         )
-    by_script = options.leader and not calibrates and options.hand != BY_KEYS and mock.calibrated
+    by_script = options.leader and not calibrates and options.hand not in STEERED and mock.calibrated
     script = _script(options.hand) if by_script else None
     asked: int | None = options.camera_port
     if asked is not None and not 0 <= asked <= LAST_PORT:

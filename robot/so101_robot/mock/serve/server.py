@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,8 @@ from so101_robot.joints import JOINTS
 from so101_robot.mock.arm import CAMERAS, MockArm, MockConfig
 from so101_robot.mock.cameras.camera_process import CameraJob, CameraProcess
 from so101_robot.mock.physics.hand import CalibrationHelper, Hand
-from so101_robot.mock.physics.hand_keys import KeyHand
 from so101_robot.mock.physics.hand_script import PLAY, Script, ScriptedHand, joint_rad
+from so101_robot.mock.physics.hand_steered import SteeredHand, Steering
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.mock.servo.servo import Servos
 from so101_robot.mock.wire.wire import Wire
@@ -62,8 +62,8 @@ class MockServerConfig:
     """A leader's gears and mounting."""
     script: Script | None = None
     """A hand plays this while torque is off."""
-    keys: Callable[[], Sequence[str]] | None = None
-    """The keys that were pressed since it was asked last: they move the hand of a leader."""
+    steering: Steering | None = None
+    """A person moves the hand of a leader by this."""
 
 
 class MockServer:
@@ -118,10 +118,10 @@ class MockServer:
             self.cameras.wait_ready()
         self.server = PtyServer(self.arm, config.port_link, config.pace)
         resources.callback(self.server.close)
-        self._helper: CalibrationHelper | ScriptedHand | KeyHand | None = None
-        if config.keys is not None and self.arm.hand is not None:
+        self._helper: CalibrationHelper | ScriptedHand | SteeredHand | None = None
+        if config.steering is not None and self.arm.hand is not None:
             start_rad = [joint_rad(joint, value) for joint, value in PLAY.poses[0].joints.items()]
-            self._helper = KeyHand(self.arm.hand, self.arm.bridge, config.keys, start_rad)
+            self._helper = SteeredHand(self.arm.hand, self.arm.bridge, config.steering, start_rad)
         elif config.script is not None and self.arm.hand is not None:
             self._helper = ScriptedHand(self.arm.hand, self.arm.bridge, config.script)
         elif config.hand and self.arm.hand is not None:

@@ -199,9 +199,9 @@ class Servos:
         """True while a servo has no supply or boots: it hears and says nothing."""
         return bool(self._working[index].down_ticks)
 
-    def down(self) -> list[int]:
-        """`is_down` of all servos: not 0 while down."""
-        return self._working["down_ticks"].tolist()
+    def down(self) -> NDArray[np.int64]:
+        """(n,) `is_down` of all servos: not 0 while down."""
+        return self._working["down_ticks"]
 
     # --- faults from outside
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from so101_robot.bus.protocol import Instruction, checksum
+from so101_robot.bus.protocol import HEADER, Instruction, checksum
 
 MAX_PARAMS = 128
 """Longer packets are dropped, SYNC_WRITE excepted."""
@@ -29,6 +29,10 @@ class Parser:
 
     def feed(self, data: bytes) -> list[tuple[int, Packet]]:
         """The packets that become complete, each with the index of its last byte in `data`."""
+        if self._body is None and not self._ff and _is_one_packet(data):
+            self._ff = int(data[-1] == 0xFF)
+            packet = _packet(data[2:])
+            return [] if packet is None else [(len(data) - 1, packet)]
         packets: list[tuple[int, Packet]] = []
         for index, byte in enumerate(data):
             resync = self._ff >= 2
@@ -47,6 +51,13 @@ class Parser:
     def state(self) -> tuple[bytes | None, int]:
         """What has come of an unfinished packet, and how many FF bytes came last."""
         return None if self._body is None else bytes(self._body), min(self._ff, 2)
+
+
+def _is_one_packet(data: bytes) -> bool:
+    """Whether it is a header and what its LEN announces, without another FF FF: what programs send, in one piece."""
+    return (
+        len(data) >= 6 and len(data) == data[3] + 4 and data.startswith(HEADER) and data.find(HEADER, 1) < 0
+    )
 
 
 def _packet(body: bytes) -> Packet | None:

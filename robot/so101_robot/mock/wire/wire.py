@@ -14,7 +14,7 @@ not known is marked [?].
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from so101_robot.mock.wire.parser import Packet, Parser
 BAUD_TOLERANCE = 0.03
 """A UART follows a clock that is off by this share."""
 
+_ID = BY_NAME["ID"].address
 _BAUD = BY_NAME["Baud_Rate"].address
 _LEVEL = BY_NAME["Response_Status_Level"].address
 _STATUS = BY_NAME["Status"].address
@@ -78,6 +79,7 @@ class Wire:
         self.transactions = 0
         self.busy_until_us = 0
         self._parser = Parser()
+        self._heard: tuple[tuple[bytes, bytes, int], Mapping[int, list[int]]] | None = None
         self.set_host_baud(baud)
 
     @property
@@ -160,14 +162,23 @@ class Wire:
 
     def _listening(self, servo_id: int) -> list[int]:
         """The servos that hear a packet to `servo_id`: that id, powered, at the host's baud rate."""
-        rows = zip(self.servos.ids, self.servos.registers[:, _BAUD].tolist(), self.servos.down(), strict=True)
-        return [
-            index
-            for index, (own_id, baud_code, down) in enumerate(rows)
-            if servo_id in (BROADCAST, own_id)
-            and not down
-            and abs(BAUD_RATES[baud_code & 7] / self.baud - 1) < BAUD_TOLERANCE
-        ]
+        by_id = self._hearing()
+        if servo_id == BROADCAST:
+            return sorted(index for indices in by_id.values() for index in indices)
+        return by_id.get(servo_id, [])
+
+    def _hearing(self) -> Mapping[int, list[int]]:
+        """Id -> the servos with that id that are powered and at the host's baud rate; remembered while that lasts."""
+        servos = self.servos
+        now = servos.registers[:, _ID : _BAUD + 1].tobytes(), servos.down().tobytes(), self.baud
+        if self._heard is None or self._heard[0] != now:
+            by_id: dict[int, list[int]] = {}
+            rows = zip(servos.ids, servos.registers[:, _BAUD].tolist(), servos.down().tolist(), strict=True)
+            for index, (own_id, baud_code, down) in enumerate(rows):
+                if not down and abs(BAUD_RATES[baud_code & 7] / self.baud - 1) < BAUD_TOLERANCE:
+                    by_id.setdefault(own_id, []).append(index)
+            self._heard = now, by_id
+        return self._heard[1]
 
     def _status(self, index: int, servo_id: int, params: bytes = b"") -> bytes:
         return status(servo_id, int(self.servos.registers[index, _STATUS]), params)
@@ -175,7 +186,10 @@ class Wire:
     def _ping(self, packet: Packet, now_us: int) -> list[Answer]:
         """A PING to all is answered in slots of 9 bytes, by id."""
         answers: list[Answer] = []
-        for servo_id, indices in self._by_id(self._listening(packet.servo_id)).items():
+        hearing = self._hearing()
+        for servo_id in hearing if packet.servo_id == BROADCAST else (packet.servo_id,):
+            if not (indices := hearing.get(servo_id)):
+                continue
             slot_us = 9 * self._byte_us * servo_id if packet.servo_id == BROADCAST else 0
             frames = [self._status(index, servo_id) for index in indices]
             answers.append(self._answer(servo_id, now_us + slot_us, frames))
@@ -198,7 +212,7 @@ class Wire:
         if packet.servo_id != BROADCAST or len(packet.params) < 2 or packet.params[0] >= SIZE:
             return []
         address, size = packet.params[:2]
-        by_id = self._by_id(self._listening(BROADCAST))
+        by_id = self._hearing()
         answers: list[Answer] = []
         free_us = now_us
         for slot, servo_id in enumerate(dict.fromkeys(packet.params[2:])):
@@ -215,7 +229,7 @@ class Wire:
         if packet.servo_id != BROADCAST or len(packet.params) < 2 or packet.params[1] == 0:
             return  # a write of nothing does nothing, as WRITE
         address, size = packet.params[:2]
-        by_id = self._by_id(self._listening(BROADCAST))
+        by_id = self._hearing()
         for start in range(2, len(packet.params) - size, size + 1):
             block = packet.params[start + 1 : start + 1 + size]
             for index in by_id.get(packet.params[start], ()):
@@ -262,13 +276,6 @@ class Wire:
                 pass
 
     # --- helpers
-
-    def _by_id(self, indices: Iterable[int]) -> dict[int, list[int]]:
-        groups: dict[int, list[int]] = {}
-        ids = self.servos.ids
-        for index in indices:
-            groups.setdefault(ids[index], []).append(index)
-        return groups
 
     def _return_delay_us(self, index: int) -> int:
         return 2 * self.servos.get(index, "Return_Delay_Time") if self.timing.return_delay else 0
