@@ -24,6 +24,8 @@ from so101_policy.files.places import cache_home
 from so101_policy.findings import Finding, Level, verdict
 from so101_robot.errors import ConfigError
 from so101_robot.mock.cameras.backend import choose_backend
+from so101_robot.so101_yaml.content import parsed
+from so101_robot.so101_yaml.find import nearest, read, shown
 
 DEV, SYS = Path("/dev"), Path("/sys")
 
@@ -48,6 +50,7 @@ EXTRAS = {
     "view": ("rerun-sdk",),
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino",),
+    "server": ("grpcio",),
     "cluster": ("ray",),
 }
 """Extra -> what shows that it is installed."""
@@ -121,6 +124,27 @@ def machine() -> Iterator[Finding]:
         drawn, how = str(problem), "apt install libegl1 libgl1"
     slow = "apt install libegl1 libgl1 makes drawing about five times faster" if drawn == "ray" else how
     yield _ok("simulation", f"pictures are drawn by {drawn}", slow)
+
+
+def own_file() -> Iterator[Finding]:
+    """The so101.yaml that commands in this folder use."""
+    path = nearest()
+    if path is None:
+        yield _ok("so101.yaml", "none in this folder or above it; so101-run --help says what it is for")
+        return
+    try:
+        content = parsed(read(path))
+    except ConfigError as problem:
+        yield Finding(Level.WARN, "so101.yaml", "", str(problem))
+        return
+    parts = {
+        "arm": content.arm.port,
+        "leader": content.leader,
+        "cameras": content.cameras,
+        "limits": content.own_limits,
+    }
+    there = [name for name, value in parts.items() if value]
+    yield _ok("so101.yaml", f"{shown(path)}: {', '.join(there) or 'nothing'}")
 
 
 def ports() -> Iterator[Finding]:
@@ -207,7 +231,15 @@ def disk() -> Iterator[Finding]:
             yield _ok("disk", found)
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (software, machine, ports, cameras, calibrations, disk)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    software,
+    machine,
+    own_file,
+    ports,
+    cameras,
+    calibrations,
+    disk,
+)
 
 
 def _ok(check: str, found: str, possible: str = "") -> Finding:

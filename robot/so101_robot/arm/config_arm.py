@@ -64,8 +64,8 @@ class SO101Config(RobotConfig):
     one. `python -m so101_robot.guard.rig FILE` writes one to start from."""
 
     own_limits: str = ""
-    """Further limits, as YAML in the form of the file of --robot.rig: what a so101.yaml says. They narrow those that the
-    arm has and never widen them; where they would, a line says so."""
+    """Further limits, as YAML in the form of the file of --robot.rig: what a so101.yaml says. They narrow those that
+    the arm has and never widen them; where they would, a line says so."""
 
     own_limits_widen: bool = False
     """They take the place of the arm's, wider ones too: for a so101.yaml that --config_path names."""

@@ -1,8 +1,9 @@
 """Limits that narrow those of an arm and never widen them: what a `so101.yaml` says that nobody named.
 
 A `so101.yaml` is found in the folder or above it, and a folder may be a stranger's. So its limits are not taken but
-joined: of two speeds the lower one holds, of two tables the higher one, of two boxes what both allow. What would be wider
-is left out, and said. What has no narrower side (`zero_deg`, which shifts what the table is compared with) is refused.
+joined: of two speeds the lower one holds, of two tables the higher one, of two boxes what both allow. What would be
+wider is left out, and said. What has no narrower side (`zero_deg`, which shifts what the table is compared with) is
+refused.
 """
 
 import math
@@ -170,13 +171,13 @@ def _box(
     for axis, (low, high), (asked_low, asked_high) in zip("xyz", before, asked, strict=True):
         if asked_low < low or asked_high > high:
             refused.append(
-                f"workspace_m: {axis} [{asked_low:g}, {asked_high:g}] is wider than the arm's [{low:g}, {high:g}]; what "
-                "both allow holds"
+                f"workspace_m: {axis} [{asked_low:g}, {asked_high:g}] is wider than the arm's [{low:g}, {high:g}]; "
+                "what both allow holds"
             )
         spans.append((max(low, asked_low), min(high, asked_high)))
         if math.isnan(sum(spans[-1])) or spans[-1][0] >= spans[-1][1]:
             raise ConfigError(
-                f"workspace_m: {axis} [{asked_low:g}, {asked_high:g}] and the arm's [{low:g}, {high:g}] have nothing in "
-                "common"
+                f"workspace_m: {axis} [{asked_low:g}, {asked_high:g}] and the arm's [{low:g}, {high:g}] have nothing "
+                "in common"
             )
     return tuple(spans)

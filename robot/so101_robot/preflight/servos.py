@@ -98,7 +98,7 @@ def check_geometry(model: str) -> list[Finding]:
     ]
 
 
-def check_limits(refused: Sequence[str]) -> list[Finding]:
+def check_limits(refused: tuple[str, ...]) -> list[Finding]:
     """What a so101.yaml asked for and did not get: `SO101.limits_refused`."""
     how = "to widen a limit: the limits file beside the calibration, or name the file with --config_path"
     return [Finding(Level.WARN, "limits", "so101.yaml", words, possible=how) for words in refused] or [

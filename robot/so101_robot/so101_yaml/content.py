@@ -1,15 +1,14 @@
 """What can be in a `so101.yaml`, and nothing else can.
 
-Strict, because nobody may have asked for it: every name and type is known, a port is a device of this machine, a camera
-is one that is plugged in (no address on a network, no pipeline that OpenCV would run), an id is the name of a calibration
-file and no path to one. There is no policy, no dataset, no folder and no program in it.
+Strict, because nobody may have asked for it: every name and type is known, a port is a device of this machine, a
+camera is one that is plugged in (no address on a network, no pipeline that OpenCV would run), an id is the name of a
+calibration file and no path to one. There is no policy, no dataset, no folder and no program in it.
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import yaml
 
@@ -107,7 +106,11 @@ def parsed(text: str) -> Content:
         limits=limits,
         place=place,
     )
-    if found.arm.port is not None and found.leader is not None and found.arm.port == found.leader.port != MOCK:
+    if (
+        found.arm.port is not None
+        and found.leader is not None
+        and found.arm.port == found.leader.port != MOCK
+    ):
         raise ConfigError(f"arm and leader have one port, {found.arm.port}; expected one each")
     require_limits(found.own_limits)
     return found
@@ -132,7 +135,7 @@ def _require_port(where: str, port: str) -> None:
     if not is_port or (port.startswith("/") and not _below_dev(port)):
         raise ConfigError(
             f"{where}: port = {shown(port)}; expected mock, or a serial port of this machine, best one below "
-            "/dev/serial/by-id (so101-setup finds it)"
+            "/dev/serial/by-id (so101-calibrate ports finds it)"
         )
 
 
@@ -150,7 +153,7 @@ def _cameras(value: Plain) -> dict[str, Mapping[str, Plain]]:
 
 
 def _camera(name: str, value: Plain) -> Mapping[str, Plain]:
-    if not isinstance(name, str) or not _CAMERA.fullmatch(name):  # YAML has names that are numbers
+    if not _CAMERA.fullmatch(str(name)):
         raise ConfigError(f"cameras: {shown(name)} is no name for a camera; expected one like front")
     where = f"cameras: {name}"
     if not isinstance(value, Mapping):
@@ -180,8 +183,12 @@ def _place(given: Mapping[str, Plain]) -> Place:
     home, walls, table = given.get("home"), given.get("walls_m"), given.get("table_m")
     if home is not None:
         if not isinstance(home, Sequence) or isinstance(home, str) or len(home) != len(JOINTS):
-            raise ConfigError(f"place: home = {shown(home)}; expected a number for each of {', '.join(JOINTS)}")
-        home = [_number(f"place: home: {joint}", value, 360.0) for joint, value in zip(JOINTS, home, strict=True)]
+            raise ConfigError(
+                f"place: home = {shown(home)}; expected a number for each of {', '.join(JOINTS)}"
+            )
+        home = [
+            _number(f"place: home: {joint}", value, 360.0) for joint, value in zip(JOINTS, home, strict=True)
+        ]
     if walls is not None:
         walls = _walls(_table("place: walls_m", walls, ("x", "y", "z")))
     return Place(None if table is None else _number("place: table_m", table, 1.0), walls, home)
@@ -216,14 +223,15 @@ def _table(where: str, value: Plain, possible: Sequence[str]) -> Mapping[str, Pl
         raise ConfigError(f"{where}: found {shown(value)}, expected a table with {', '.join(possible)}")
     unknown = [shown(key).strip("'\"") for key in value if key not in possible][:5]
     if unknown:
-        raise ConfigError(f"{where}: {', '.join(unknown)} is not known; expected one of {', '.join(possible)}")
+        raise ConfigError(
+            f"{where}: {', '.join(unknown)} is not known; expected one of {', '.join(possible)}"
+        )
     return value
 
 
 HEAD = """\
-# One SO-101 and its place, read by so101-run, -teleop, -replay, -bench and -calibrate in this folder and those below it.
-# Flags win over it, then --config_path; --config_path=none leaves it out. It may narrow the arm's limits, never widen them.
-# so101-setup writes it, and writes it again: comments of yours are lost then.
+# One SO-101 and its place, read by so101-run, -teleop, -bench and -calibrate in this folder and those below it.
+# Flags win over it, then --config_path; --config_path=none leaves it out. It narrows the arm's limits, at most.
 """
 
 _WORDS: Mapping[str, str] = {
@@ -231,7 +239,7 @@ _WORDS: Mapping[str, str] = {
     "leader": "The arm that a person moves; without it there is none.",
     "cameras": "LeRobot's cameras by name.",
     "limits": "Narrower than the arm's: joints (lower, upper, speed, step, current_ma ...), temperatures, ages.",
-    "place": "Table and walls [m, base frame: x forward, y left, z up]; home: where the arm parks [deg, gripper percent].",
+    "place": "Table and walls [m, base frame: x forward, y left, z up]; home: where the arm parks [deg, percent].",
 }
 
 
@@ -269,13 +277,3 @@ def _plain(value: Plain) -> Plain:
 
 def _given(values: Mapping[str, Plain]) -> dict[str, Plain]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def changed(text: str, change: Callable[[Content], Content]) -> str:
-    """The text of a file with something of it changed."""
-    return in_yaml(change(parsed(text)))
-
-
-def path_in_words(path: Path) -> str:
-    """For a message."""
-    return shown(str(path)).strip("'")

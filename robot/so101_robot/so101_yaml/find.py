@@ -5,8 +5,8 @@ folder if the current folder is in it, else with the root of the file system. Th
 other: two are never joined.
 
 A file that was found rather than named may be a stranger's. So it is read only if it is an ordinary file (no link, no
-pipe, no device) that belongs to the user or to root and that not everybody may write to. If it is not, that is an error and
-not a shrug: it may have had limits that the owner counts on.
+pipe, no device) that belongs to the user or to root and that not everybody may write to. If it is not, that is an
+error and not a shrug: it may have had limits that the owner counts on.
 """
 
 import os
@@ -63,12 +63,14 @@ def read(path: Path, named: bool = False) -> str:
             if not named and (doubt := _doubt(about)):
                 raise ConfigError(f"{path} {doubt}, so it is not read unasked; {how}")
             if about.st_size > MOST_BYTES:
-                raise ConfigError(f"{path} is too large: {about.st_size} bytes, expected at most {MOST_BYTES}")
+                raise ConfigError(
+                    f"{path} is too large: {about.st_size} bytes, expected at most {MOST_BYTES}"
+                )
             return file.read(MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8: {first_line(error)}") from error
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {path}; so101-setup writes one") from error
+        raise ConfigError(f"there is no file {path}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {first_line(error)}") from error
 
