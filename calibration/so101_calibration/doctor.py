@@ -27,7 +27,14 @@ from so101_robot.mock.cameras.backend import choose_backend
 from so101_robot.so101_yaml.content import parsed
 from so101_robot.so101_yaml.find import nearest, read, shown
 
-DEV, SYS = Path("/dev"), Path("/sys")
+DEV, SYS, PROC = Path("/dev"), Path("/sys"), Path("/proc")
+
+TAKERS = {
+    "brltty": "sudo apt remove brltty, if nobody here reads Braille, then plug the arm in again",
+    "ModemManager": "sudo systemctl disable --now ModemManager, if this machine has no modem",
+}
+"""Programs that take serial adapters for something else -> what can be done. brltty takes the CH340 of older adapters
+away for good, ModemManager writes to a new port for some seconds."""
 
 PORTS = ("ttyACM*", "ttyUSB*", "cu.usbmodem*", "cu.usbserial*")
 """Of adapters, on Linux and macOS."""
@@ -166,6 +173,16 @@ def ports() -> Iterator[Finding]:
             )
 
 
+def takers() -> Iterator[Finding]:
+    """Programs that run and take serial ports away. (Without /proc nothing is known, and nothing said.)"""
+    running = {_read(path) for path in PROC.glob("[0-9]*/comm")}
+    for name, fix in TAKERS.items():
+        if name in running:
+            yield Finding(
+                Level.WARN, "ports", "", f"{name} runs, and may take the arm's serial port", possible=fix
+            )
+
+
 def cameras() -> Iterator[Finding]:
     """Video devices that deliver pictures, and which of them share a USB 2 port of the machine."""
     nodes = [
@@ -236,6 +253,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     machine,
     own_file,
     ports,
+    takers,
     cameras,
     calibrations,
     disk,
