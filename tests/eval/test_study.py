@@ -291,6 +291,55 @@ def test_the_command_stops_after_the_stage_that_is_named(tmp_path: Path, monkeyp
     assert done[3:] == list(stages)
 
 
+def test_a_page_shows_the_stages_what_runs_and_the_hours_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[dict[str, Any]] = []
+    ends: list[Any] = []
+
+    class Page:
+        def __init__(self, *_: Any) -> None: ...
+        def show(self, parts: dict[str, Any]) -> None:
+            shown.append(parts)
+
+        def finish(self, *told: Any) -> None:
+            ends.append(told)
+
+    def trained(design: Design, place: Place, means: Means, console: Console) -> None:
+        means.detail("3/12 trained")
+        assert means.show == pages[0].show
+
+    pages: list[Page] = []
+    monkeypatch.setattr(study.watching, "ProgressPage", lambda *_: pages.append(Page()) or pages[0])
+    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, trained))
+    monkeypatch.setattr(study, "slowness", lambda: 2.0)
+    assert study.main([f"--output_dir={tmp_path / 'study'}", "--until=training", "--display=web"]) == 0
+    assert [parts["now"].partition(";")[0] for parts in shown if "now" in parts] == [
+        "demonstrations",
+        "training",
+    ]
+    first = next(parts["stages"] for parts in shown if "stages" in parts)
+    assert [(stage["name"], stage["state"]) for stage in first] == [
+        ("demonstrations", "now"),
+        ("training", "later"),
+    ]
+    assert first[1]["words"].startswith("about ")
+    assert [(stage["state"], stage["words"]) for stage in shown[-1]["stages"]] == [
+        ("done", ""),
+        ("now", "3/12 trained"),
+    ]
+    assert ends[0][0] == ("The study is done: up to training.",)
+
+
+def test_the_episodes_of_a_study_are_shown_on_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    watchers: list[Any] = []
+    monkeypatch.setattr(study, "parse_policies", lambda *_: parse_policies(["hold"]))
+    monkeypatch.setattr(run_folder, "run", lambda *given: watchers.append(given[-1]))
+    show: Any = [].append
+    study.evaluate(Design(), Place(tmp_path), Means(1, show=show), Console(quiet=True))
+    assert watchers[0].view()["unit"] == "episodes"
+
+
 def test_findings_belong_to_the_weights_that_they_were_made_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

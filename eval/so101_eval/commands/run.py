@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,12 +12,13 @@ from rich.table import Table
 
 from so101_eval.episode.policy_notes import AUTO, CHUNKS, LATENCY_S
 from so101_eval.errors import ConfigError
-from so101_eval.evaluation import run_folder
+from so101_eval.evaluation import run_folder, watching
 from so101_eval.evaluation.cluster import cluster_players
 from so101_eval.evaluation.local_jobs import Play, local_players
 from so101_eval.evaluation.plan import LEVEL, Plan, parse_cells
 from so101_eval.evaluation.policy_specs import check_backgrounds, check_unseen, parse_policies, picture_size
 from so101_eval.evaluation.records import EpisodeRecord
+from so101_eval.html.progress_page import DISPLAYS
 from so101_eval.palletizing.scene.draw import EVAL_SEEDS
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.palletizing.scene.tasks import TASKS, load_task
@@ -24,6 +26,7 @@ from so101_eval.statistics import wilson
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import complain
 from so101_policy.command_line.console import Console
+from so101_policy.command_line.next_steps import Step, next_steps, tell_next
 from so101_policy.inference.engine import ENGINES
 from so101_robot.commands.run_config import OFF
 
@@ -116,6 +119,12 @@ def parser() -> Parser:
     add("--cluster", nargs="?", const="", metavar="ADDRESS",
         help="play on a Ray cluster: at that address, or one of this machine alone; no --num_workers")  # fmt: skip
     add(
+        "--display",
+        choices=DISPLAYS,
+        default=OFF,
+        help="web: a page of this machine with progress, the table so far and the latest failures (default: off)",
+    )
+    add(
         "--output_dir",
         type=Path,
         help="run folder (default: outputs/eval/TASK-PLAN, the same for the same request)",
@@ -139,13 +148,28 @@ def run(options: argparse.Namespace) -> int:
             soft_wrap=True,
         )
     out = options.output_dir or Path("outputs") / "eval" / f"{plan.task}-{plan.sha256[:8]}"
-    records = run_folder.run(plan, out, _players(plan, options), console)
     output = Console()
-    output.print(success_table(plan, records))
-    if (words := refused_in_words(records)) is not None:
-        output.print(words, soft_wrap=True)
-    output.print(f"run folder: {out}", soft_wrap=True)
+    with watching.page(
+        options.display, "so101-eval run", plan.task, out, lambda text: console.print(text, soft_wrap=True)
+    ) as page:
+        watcher = None if page is None else watching.Watching(plan, out, page.show)
+        records = run_folder.run(plan, out, _players(plan, options), console, watcher)
+        steps = steps_after(out)
+        output.print(success_table(plan, records))
+        if (words := refused_in_words(records)) is not None:
+            output.print(words, soft_wrap=True)
+        output.print(f"run folder: {out}", soft_wrap=True)
+        tell_next(steps)
+        if page is not None:
+            page.finish((f"All {len(records)} episodes are played.", *([words] if words else [])), out, steps)
     return 0
+
+
+def steps_after(out: Path) -> list[Step]:
+    """What to type after a run in the folder `out`."""
+    return next_steps(
+        Step(f"so101-eval report {shlex.quote(str(out))}", "what can be concluded: one page, with films"),
+    )
 
 
 def make_plan(options: argparse.Namespace) -> Plan:

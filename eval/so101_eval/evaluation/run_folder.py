@@ -30,6 +30,7 @@ from so101_eval.evaluation.records import (
     read_meta,
     write_tables,
 )
+from so101_eval.evaluation.watching import Watcher
 from so101_eval.progress import progress
 from so101_policy.command_line.console import Console
 from so101_policy.files.whole_files import Lines, is_partial, write_text
@@ -42,9 +43,14 @@ MOST_NAMES = 4
 
 
 def run(
-    plan: Plan, out: Path, players: AbstractContextManager[Play], console: Console | None = None
+    plan: Plan,
+    out: Path,
+    players: AbstractContextManager[Play],
+    console: Console | None = None,
+    watcher: Watcher | None = None,
 ) -> list[EpisodeRecord]:
-    """All episodes of `plan` in the folder `out`, or those that are missing; returns all of them.
+    """All episodes of `plan` in the folder `out`, or those that are missing; returns all of them. `watcher` is told of
+    each as soon as it is on the disk.
 
     Raises:
         ConfigError: `out` holds something else, or is being worked on.
@@ -61,6 +67,8 @@ def run(
         with Lines(out / EPISODES) as lines, progress(console) as bar:
             task = bar.add_task("", total=len(keys))
             tally = Tally(plan, done.values())
+            if watcher is not None:
+                watcher.begin(done.values())
             bar.update(task, completed=len(done), description=str(tally))
             for record in _played(missing, players):
                 if record.versions != versions():
@@ -70,6 +78,8 @@ def run(
                 lines.write(record.to_json(), durable=True)
                 done[record.key] = record
                 tally.add(record)
+                if watcher is not None:
+                    watcher.add(record)
                 bar.update(task, advance=1, description=str(tally))
         records = [done[key] for key in sorted(keys)]
         write_tables(out, records)

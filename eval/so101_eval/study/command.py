@@ -9,7 +9,7 @@ The folder says what was asked (design.json); another question needs another fol
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 from so101_eval.demos.command import make_dataset
 from so101_eval.demos.settings import Settings
 from so101_eval.episode.policy_notes import AUTO, LATENCY_S
-from so101_eval.evaluation import run_folder
+from so101_eval.evaluation import run_folder, watching
 from so101_eval.evaluation.cluster import cluster_players
 from so101_eval.evaluation.local_jobs import Play, local_players
 from so101_eval.evaluation.plan import Plan, parse_cells
 from so101_eval.evaluation.policy_specs import check_unseen, parse_policies
 from so101_eval.evaluation.records import EPISODES
+from so101_eval.evaluation.watching import Watching
+from so101_eval.html.progress_page import DISPLAYS, ProgressPage
 from so101_eval.palletizing.scene.scenarios import NOMINAL
 from so101_eval.report import command as report
 from so101_eval.study.crew import Crew, crew_of
@@ -32,6 +34,7 @@ from so101_eval.study.hours import Left, hours, in_words, slowness
 from so101_eval.study.probing import RELIANCE, probe, probe_all, require_held_out
 from so101_eval.study.table import differences, draw, markdown, successes
 from so101_eval.study.training import runs_of, train_all
+from so101_eval.study.watching import Show, StudyWatching
 from so101_policy.command_line.command_flags import Parser, Whole
 from so101_policy.command_line.command_shell import OK
 from so101_policy.command_line.console import Console
@@ -47,6 +50,10 @@ class Means(NamedTuple):
     """Processes of this machine."""
     cluster: str | None = None
     """Address of a Ray cluster for trainings, probes and episodes; empty: one of this machine; None: no Ray."""
+    show: Show | None = None
+    """Of the study's page; None: nobody watches."""
+    detail: Callable[[str], None] = lambda words: None
+    """Is told what is done now within a stage."""
 
     def crew(self) -> AbstractContextManager[Crew]:
         """For trainings and probes."""
@@ -99,14 +106,40 @@ def main(arguments: Sequence[str]) -> int:
     options.output_dir.parent.mkdir(parents=True, exist_ok=True)
     design.settle(options.output_dir)
     place = Place(options.output_dir.resolve())
-    means = Means(options.num_workers, options.cluster)
-    by_stage = hours(left(design, place), design, means.jobs, slowness())
-    console.print(in_words(by_stage, means.jobs), soft_wrap=True)
-    for name, stage in STAGES.items():
+    with watching.page(
+        options.display,
+        "so101-study",
+        design.task,
+        place.folder,
+        lambda text: console.print(text, soft_wrap=True),
+    ) as page:
+        return _stages(
+            design, place, Means(options.num_workers, options.cluster), options.until, console, page
+        )
+
+
+def _stages(
+    design: Design, place: Place, means: Means, until: str | None, console: Console, page: ProgressPage | None
+) -> int:
+    slower = slowness()
+
+    def by_stage() -> Mapping[str, float]:
+        return hours(left(design, place), design, means.jobs, slower)
+
+    console.print(in_words(by_stage(), means.jobs), soft_wrap=True)
+    names = list(STAGES)[: None if until is None else list(STAGES).index(until) + 1]
+    watched = None
+    if page is not None:
+        watched = StudyWatching(names, by_stage, page.show)
+        means = means._replace(show=page.show, detail=watched.detail)
+    for name in names:
         console.rule(name, align="left", style="dim")
-        stage(design, place, means, console)
-        if name == options.until:
-            break
+        if watched is not None:
+            watched.enter(name)
+        STAGES[name](design, place, means, console)
+    if page is not None:
+        end = f"its report is in {place.folder / 'report'}" if names[-1] == "report" else f"up to {names[-1]}"
+        page.finish((f"The study is done: {end}.",), place.folder)
     return OK
 
 
@@ -137,7 +170,7 @@ def train(design: Design, place: Place, means: Means, console: Console) -> None:
     """Every variant with every seed."""
     shifted = place.shifted(design.shifted_by) if design.shifted_by else None
     with means.crew() as crew:
-        train_all(design, place.folder, place.demonstrations, shifted, crew, console)
+        train_all(design, place.folder, place.demonstrations, shifted, crew, console, means.detail)
 
 
 def left(design: Design, place: Place) -> Left:
@@ -186,7 +219,8 @@ def evaluate(design: Design, place: Place, means: Means, console: Console) -> No
         engine=AUTO,
     )
     check_unseen(plan.policies, plan.seeds)
-    run_folder.run(plan, place.evaluation, means.players(plan), console)
+    watcher = None if means.show is None else Watching(plan, place.evaluation, means.show)
+    run_folder.run(plan, place.evaluation, means.players(plan), console, watcher)
 
 
 def tell(design: Design, place: Place, means: Means, console: Console) -> None:
@@ -254,6 +288,12 @@ def parser() -> Parser:
     add("--cluster", nargs="?", const="", metavar="ADDRESS",
         help="trainings, probes and episodes on a Ray cluster: at that address, whose machines share --output_dir, or "
         "one of this machine alone")  # fmt: skip
+    add(
+        "--display",
+        choices=DISPLAYS,
+        default=DISPLAYS[0],
+        help="web: a page of this machine with the stages, the hours left and the table so far (default: off)",
+    )
     add("--until", choices=STAGES, help="stop after this stage")
     add("--task", help=f"default: {default.task}")
     add(

@@ -67,10 +67,11 @@ def hours(left: Left, design: Design, jobs: int, slower: float) -> Mapping[str, 
 
 def in_words(by_stage: Mapping[str, float], jobs: int) -> str:
     """One line."""
-    parts = ", ".join(f"{stage} {_told(value)}" for stage, value in by_stage.items())
+    parts = ", ".join(f"{stage} {told(value)}" for stage, value in by_stage.items())
     cores = "1 core" if jobs == 1 else f"{jobs} cores"
-    return f"left on {cores} of this machine, about: {parts}; all {_told(sum(by_stage.values()))}"
+    return f"left on {cores} of this machine, about: {parts}; all {told(sum(by_stage.values()))}"
 
 
-def _told(value: float) -> str:
+def told(value: float) -> str:
+    """Hours, or minutes, in words."""
     return f"{value:.1f} h" if value >= 1 else f"{60 * value:.0f} min"

@@ -7,7 +7,7 @@ that fails leaves the others alone. Which runs are done is read from their check
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,9 +100,15 @@ class Training(NamedTuple):
 
 
 def train_all(
-    design: Design, folder: Path, data: Path, shifted: Path | None, crew: Crew, console: Console
+    design: Design,
+    folder: Path,
+    data: Path,
+    shifted: Path | None,
+    crew: Crew,
+    console: Console,
+    tell: Callable[[str], None] = lambda words: None,
 ) -> None:
-    """Train whatever is not trained yet, as many at a time as the crew takes.
+    """Train whatever is not trained yet, as many at a time as the crew takes; `tell` is told what runs, every second.
 
     Raises:
         StudyError: a training failed; the others were finished first.
@@ -127,6 +133,7 @@ def train_all(
             steps = done * design.steps + sum(_steps(task.run) for task in running)
             names = ", ".join(task.name for task in running)
             progress.update(bar, completed=steps, description=f"training {done}/{total} ({names})")
+            tell(f"{done}/{total} trained, {steps} of {total * design.steps} steps; now {names or 'none'}")
 
         tasks = [Training(run, design, data, shifted) for run in waiting]
         failed = run_all(tasks, crew, lambda task: task.is_done, look)
