@@ -15,6 +15,7 @@ from so101_calibration import files
 from so101_calibration.cameras import rates as camera_rates
 from so101_calibration.errors import CalibrateError, FileError, UsageError
 from so101_calibration.report import as_json, graded, show
+from so101_calibration.robot_options import with_so101_yaml
 from so101_calibration.servos import command as servos
 from so101_calibration.servos import compare, journal, motion_test
 from so101_calibration.servos.line import Line, open_line
@@ -80,7 +81,7 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
-    return run(parser().parse_args(arguments))
+    return run(parser().parse_args(with_so101_yaml(arguments, "arm")))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -24,8 +24,17 @@ from so101_policy.files.places import cache_home
 from so101_policy.findings import Finding, Level, verdict
 from so101_robot.errors import ConfigError
 from so101_robot.mock.cameras.backend import choose_backend
+from so101_robot.so101_yaml.content import parsed
+from so101_robot.so101_yaml.find import nearest, read, shown
 
-DEV, SYS = Path("/dev"), Path("/sys")
+DEV, SYS, PROC = Path("/dev"), Path("/sys"), Path("/proc")
+
+TAKERS = {
+    "brltty": "sudo apt remove brltty, if nobody here reads Braille, then plug the arm in again",
+    "ModemManager": "sudo systemctl disable --now ModemManager, if this machine has no modem",
+}
+"""Programs that take serial adapters for something else -> what can be done. brltty takes the CH340 of older adapters
+away for good, ModemManager writes to a new port for some seconds."""
 
 PORTS = ("ttyACM*", "ttyUSB*", "cu.usbmodem*", "cu.usbserial*")
 """Of adapters, on Linux and macOS."""
@@ -48,6 +57,7 @@ EXTRAS = {
     "view": ("rerun-sdk",),
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino",),
+    "server": ("grpcio",),
     "cluster": ("ray",),
 }
 """Extra -> what shows that it is installed."""
@@ -123,6 +133,27 @@ def machine() -> Iterator[Finding]:
     yield _ok("simulation", f"pictures are drawn by {drawn}", slow)
 
 
+def own_file() -> Iterator[Finding]:
+    """The so101.yaml that commands in this folder use."""
+    path = nearest()
+    if path is None:
+        yield _ok("so101.yaml", "none in this folder or above it; so101-run --help says what it is for")
+        return
+    try:
+        content = parsed(read(path))
+    except ConfigError as problem:
+        yield Finding(Level.WARN, "so101.yaml", "", str(problem))
+        return
+    parts = {
+        "arm": content.arm.port,
+        "leader": content.leader,
+        "cameras": content.cameras,
+        "limits": content.own_limits,
+    }
+    there = [name for name, value in parts.items() if value]
+    yield _ok("so101.yaml", f"{shown(path)}: {', '.join(there) or 'nothing'}")
+
+
 def ports() -> Iterator[Finding]:
     """Serial ports that an arm may be on, and whether this user may open them."""
     found = sorted(path for pattern in PORTS for path in DEV.glob(pattern))
@@ -139,6 +170,16 @@ def ports() -> Iterator[Finding]:
             fix = f"sudo usermod -aG {_group(path)} $USER, then log out and in again"
             yield Finding(
                 Level.STOP, "ports", "", f"{path}{what} may not be opened by this user", possible=fix
+            )
+
+
+def takers() -> Iterator[Finding]:
+    """Programs that run and take serial ports away. (Without /proc nothing is known, and nothing said.)"""
+    running = {_read(path) for path in PROC.glob("[0-9]*/comm")}
+    for name, fix in TAKERS.items():
+        if name in running:
+            yield Finding(
+                Level.WARN, "ports", "", f"{name} runs, and may take the arm's serial port", possible=fix
             )
 
 
@@ -207,7 +248,16 @@ def disk() -> Iterator[Finding]:
             yield _ok("disk", found)
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (software, machine, ports, cameras, calibrations, disk)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    software,
+    machine,
+    own_file,
+    ports,
+    takers,
+    cameras,
+    calibrations,
+    disk,
+)
 
 
 def _ok(check: str, found: str, possible: str = "") -> Finding:

@@ -4,9 +4,14 @@ Nothing heavy is imported to read them; `live` opens what they name.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from so101_calibration import files
+from so101_policy.command_line.command_shell import say
+from so101_robot.so101_yaml.flags import filled_arguments
 
 MOCK_PORT = "mock"
 OPTIONS = (
@@ -27,6 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("robot")
     for flag, text in OPTIONS:
         group.add_argument(flag, metavar="VALUE", help=text)
+
+
+def with_so101_yaml(arguments: Sequence[str], section: str) -> list[str]:
+    """Arguments with port and id of the so101.yaml that counts, where no port is given; which file that is, is printed.
+
+    Args:
+        section: "arm" or "leader".
+
+    Raises:
+        ConfigError: it cannot be read, or has what cannot be in it.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    port = next((value for flag, value in pairwise(words) if flag == "--robot.port"), None)
+    filled, said = filled_arguments(arguments, port, section)
+    if said:
+        say(said, sys.stderr)
+    return filled
 
 
 def given(options: argparse.Namespace) -> dict[str, str]:

@@ -17,6 +17,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(doctor, "DEV", tmp_path / "dev")
     monkeypatch.setattr(doctor, "SYS", tmp_path / "sys")
+    monkeypatch.setattr(doctor, "PROC", tmp_path / "proc")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SO101_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path / "home" / "calibration"))
@@ -53,6 +54,17 @@ def test_a_port_that_this_user_may_not_open_is_named_with_the_way_out(
     assert finding.level is Level.STOP
     assert "sudo usermod -aG" in finding.possible
     assert DOCTOR.main([]) == 1
+
+
+def test_a_program_that_takes_serial_ports_is_named(machine: Path, capsys: pytest.CaptureFixture[str]):
+    for number, name in ((7, "bash"), (81, "brltty")):
+        (machine / "proc" / str(number)).mkdir(parents=True)
+        (machine / "proc" / str(number) / "comm").write_text(f"{name}\n")
+    assert DOCTOR.main([]) == 0
+    said = capsys.readouterr().out
+    assert "brltty runs, and may take the arm's serial port" in said
+    assert "sudo apt remove brltty" in said
+    assert "ModemManager" not in said
 
 
 def test_two_cameras_on_one_usb_2_port_are_worth_a_word(machine: Path):

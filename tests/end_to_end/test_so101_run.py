@@ -22,6 +22,7 @@ from so101_robot.commands.run_config import RunConfig
 from so101_robot.commands.teleop_config import TeleopConfig
 from so101_robot.errors import ConfigError
 from so101_robot.runs.log import read_ticks
+from so101_robot.so101_yaml.flags import OF_AN_ARM, OF_BOTH_ARMS, filled
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +209,11 @@ def test_a_configuration_file_with_a_field_of_before_is_read(tmp_path: Path) -> 
 def test_the_file_of_the_first_hour_is_read_by_run_and_teleop(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "guides" / "first_hour.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    (tmp_path / "my_arm.yaml").write_text(block)
-    given = normalised([f"--config_path={tmp_path / 'my_arm.yaml'}"])
-    for config in (parse(given), parse_as(TeleopConfig, given)):
+    (tmp_path / "so101.yaml").write_text(block)
+    (tmp_path / "so101.yaml").chmod(0o644)
+    teleop = parse_as(TeleopConfig, filled({}, OF_BOTH_ARMS, tmp_path).flags)
+    assert (teleop.teleop.port, teleop.teleop.id) == ("/dev/ttyACM1", "my_leader")
+    for config in (parse(filled({}, OF_AN_ARM, tmp_path).flags), teleop):
         assert (config.robot.port, config.robot.id) == ("/dev/ttyACM0", "my_arm")
         assert list(config.robot.cameras) == ["front", "wrist"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from so101_calibration import files
 from so101_calibration.errors import FileError, ImplausibleError, InterruptedWriteError, UsageError
-from so101_calibration.robot_options import MOCK_PORT
+from so101_calibration.robot_options import MOCK_PORT, with_so101_yaml
 from so101_calibration.servos import auto, compare, guided, journal, plausible
 from so101_calibration.servos.line import Line, open_line
 from so101_calibration.servos.simulated_person import SimulatedPerson, connect_alone
@@ -121,7 +121,9 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
-    return run(parser().parse_args(arguments))
+    return run(
+        parser().parse_args(with_so101_yaml(arguments, "leader" if "--leader" in arguments else "arm"))
+    )
 
 
 def run(options: argparse.Namespace) -> int:

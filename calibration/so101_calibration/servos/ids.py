@@ -10,6 +10,7 @@ import numpy as np
 
 from so101_calibration.errors import ImplausibleError, UsageError
 from so101_calibration.homing import Track
+from so101_calibration.robot_options import with_so101_yaml
 from so101_calibration.servos import bus_scan
 from so101_calibration.servos import command as servos
 from so101_calibration.servos.bus_scan import FoundServo, Write
@@ -71,7 +72,9 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for mistakes."""
-    return run(parser().parse_args(arguments))
+    return run(
+        parser().parse_args(with_so101_yaml(arguments, "leader" if "--leader" in arguments else "arm"))
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ from so101_robot.errors import (
 from so101_robot.guard import measured_ends, rig
 from so101_robot.guard.guard import Guard
 from so101_robot.guard.limits import ages_of
+from so101_robot.guard.narrow import narrowed
 from so101_robot.guard.rules import NO_POSE
 from so101_robot.joints import FULL_TURN_JOINT, GRIPPER, JOINTS, SERVO_IDS, STEPS_PER_TURN, named_servo
 from so101_robot.mock.config import CAMERAS as MOCK_CAMERAS
@@ -111,6 +112,8 @@ class SO101(Robot):
         self._port_is_away = False
         self.registers_at_start: startup.Registers | None = None
         """(6, 87) as connecting found them, before it wrote its settings."""
+        self.limits_refused: tuple[str, ...] = ()
+        """What of `config.own_limits` would have been wider than the arm's limits and was left out, in words."""
         self._soft_start = SoftStart()
         self._refused: NDArray[np.float64] | None = None
         """The pose that is held while somebody asks `send_action` for nonsense."""
@@ -294,6 +297,9 @@ class SO101(Robot):
             if beside is not None:
                 homing = self.calibration[FULL_TURN_JOINT].homing_offset
                 limits = measured_ends.applied(limits, beside, homing)
+            limits, self.limits_refused = narrowed(
+                limits, self.config.own_limits, self.config.own_limits_widen
+            )
             self._sources = self._frame_sources(ages_of(self.config.limits, limits).frame_s)
             connect_all(list(self._sources.values()))
             self._configure(rows)

@@ -12,6 +12,7 @@ from lerobot.robots.config import RobotConfig
 
 from so101_robot.errors import ConfigError
 from so101_robot.guard.limits import GuardLimits
+from so101_robot.guard.narrow import content_of
 from so101_robot.joints import FOLDED, JOINTS
 from so101_robot.mock.config import MockConfig
 
@@ -62,6 +63,13 @@ class SO101Config(RobotConfig):
     """File with the limits of this place: table, walls, budgets; null: the file beside the calibration, if there is
     one. `python -m so101_robot.guard.rig FILE` writes one to start from."""
 
+    own_limits: str = ""
+    """Further limits, as YAML in the form of the file of --robot.rig: what a so101.yaml says. They narrow those that
+    the arm has and never widen them; where they would, a line says so."""
+
+    own_limits_widen: bool = False
+    """They take the place of the arm's, wider ones too: for a so101.yaml that --config_path names."""
+
     home: list[float] = field(default_factory=lambda: list(HOME))
     """Where the arm parks: five angles in degrees and the gripper in percent; cut to the calibrated range."""
 
@@ -99,6 +107,8 @@ class SO101Config(RobotConfig):
                 )
             _check_camera(name, camera)
         super().__post_init__()
+        if self.own_limits:
+            content_of(self.own_limits)
         if self.model not in MODELS:
             raise ConfigError(f"--robot.model={self.model}: expected one of {', '.join(MODELS)}")
         if len(self.home) != len(JOINTS) or not all(abs(value) <= LARGEST for value in self.home):

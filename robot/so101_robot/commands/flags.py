@@ -4,6 +4,7 @@ Help, unknown flags and old spellings were dealt with before (`so101_policy.comm
 """
 
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from enum import Enum
@@ -15,11 +16,13 @@ from lerobot.cameras import CameraConfig
 from lerobot.cameras.configs import ColorMode, Cv2Backends, Cv2Rotation
 from lerobot.utils.import_utils import register_third_party_plugins
 
+from so101_policy.command_line.command_shell import say
 from so101_policy.errors import first_line
 from so101_policy.files.plain_data import parse_yaml, read_text
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.errors import ConfigError, RobotError
+from so101_robot.so101_yaml.flags import filled
 
 SWITCHES = (
     "--per_head",
@@ -81,6 +84,18 @@ def normalised(arguments: Sequence[str]) -> dict[str, str]:
         bare = flag in LISTS and not value.startswith("[") and value not in ("", "null")
         found[flag] = f"[{value}]" if bare else value
     return found
+
+
+def with_so101_yaml(flags: dict[str, str], sections: Sequence[str]) -> dict[str, str]:
+    """`flags` with what the so101.yaml that counts says of those sections; which file that is, is printed.
+
+    Raises:
+        ConfigError: it cannot be read, or has what cannot be in it.
+    """
+    found = filled(flags, sections)
+    if found.said:
+        say(found.said, sys.stderr)
+    return found.flags
 
 
 def parse(flags: dict[str, str]) -> RunConfig:

@@ -23,7 +23,7 @@ from so101_robot.arm.arm import SO101
 from so101_robot.cli import REPLAY
 from so101_robot.commands import compose, watching
 from so101_robot.commands.drive import drive, look_first
-from so101_robot.commands.flags import normalised, parse
+from so101_robot.commands.flags import normalised, parse, with_so101_yaml
 from so101_robot.commands.replay_parts import (
     Compared,
     Played,
@@ -44,6 +44,8 @@ from so101_robot.preflight.findings import Finding
 from so101_robot.runs.log import TICKS, RunLog, new_folder
 from so101_robot.runs.provenance import about_run, sha256_of_file
 from so101_robot.runs.read import Recording, read_recording
+from so101_robot.so101_yaml.content import MOCK
+from so101_robot.so101_yaml.flags import OF_A_REPLAY, PORT
 
 NAME = REPLAY.name
 
@@ -67,6 +69,8 @@ OTHER_CALIBRATION = "--other_calibration"
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises what is wrong before the arm is touched."""
     folder, flags, other_calibration = split(arguments)
+    if flags.get(PORT, MOCK) != MOCK:
+        flags = with_so101_yaml(flags, OF_A_REPLAY)
     recording = read_recording(folder)
     return replay(recording, configured(recording, flags), [NAME, *arguments], other_calibration)
 

@@ -24,7 +24,7 @@ from so101_robot.cli import RUN
 from so101_robot.commands import camera_correction, compose, watching
 from so101_robot.commands.after_run import steps_after
 from so101_robot.commands.drive import drive, look_first
-from so101_robot.commands.flags import normalised, parse
+from so101_robot.commands.flags import normalised, parse, with_so101_yaml
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.commands.taking_over import TakingOver
 from so101_robot.commands.task_result import TaskResult
@@ -39,6 +39,7 @@ from so101_robot.preflight.checks import preflight
 from so101_robot.runs.clip import CLIP
 from so101_robot.runs.log import SUMMARY, RunLog, new_folder
 from so101_robot.runs.summary import in_words as summary_in_words
+from so101_robot.so101_yaml.flags import OF_AN_ARM
 
 RECORDER = "recorder"
 """The name of the observer that records a dataset."""
@@ -49,7 +50,15 @@ DEMO_S = 20.0
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises what is wrong before the arm is touched."""
-    return run(with_defaults(normalised(arguments)), ["so101-run", *arguments])
+    flags = normalised(arguments)
+    if "--config_path" in flags or not _is_demonstration(flags.get("--policy.path", "")):
+        flags = with_so101_yaml(flags, OF_AN_ARM)
+    return run(with_defaults(flags), ["so101-run", *arguments])
+
+
+def _is_demonstration(policy: str) -> bool:
+    """Whether it drives the simulated arm alone, so that a so101.yaml does not matter."""
+    return not policy or policy.startswith(demo.PREFIX)
 
 
 def with_defaults(flags: dict[str, str]) -> RunConfig:
@@ -60,7 +69,7 @@ def with_defaults(flags: dict[str, str]) -> RunConfig:
         ConfigError: flags that do not go together.
     """
     config = parse(flags)
-    if not config.policy.path or config.policy.path.startswith(demo.PREFIX):
+    if _is_demonstration(config.policy.path):
         _settle_demonstration(config, flags)
     elif "--robot.port" not in flags and "--config_path" not in flags:
         raise ConfigError(

@@ -28,6 +28,9 @@ ENDING = """
 With --teleop.port a person takes over: press t, or move the leader. The arm holds, the leader comes to its pose, and a
 hand that takes it drives; b gives back. See docs/takeover.md.
 
+What is not given comes from so101.yaml in this folder or the nearest above it: arm, cameras, limits, place. See
+docs/reference/so101_yaml.md.
+
 Ctrl-C: hold, go home slowly, release. Twice: release at once. The run folder keeps run.json, ticks.jsonl (a line for
 every tick) and summary.json.
 """
@@ -55,7 +58,12 @@ NOT_FIELDS = {
     "teleop.type": Flag(
         "--teleop.type", "so101_leader", "accepted as in LeRobot's commands; there is only this leader"
     ),
-    "config_path": Flag("--config_path", "FILE", "read all of this from a YAML file; flags win"),
+    "config_path": Flag(
+        "--config_path",
+        "FILE",
+        "read all of this from a YAML file; flags win. A so101.yaml that is named here is used in the place of the "
+        "nearest one; none: no so101.yaml is read",
+    ),
 }
 """Flags that are no fields of the configuration."""
 

@@ -25,7 +25,7 @@ from so101_robot.arm.arm import SO101
 from so101_robot.cli import TELEOP
 from so101_robot.commands import both_arms, compose, watching
 from so101_robot.commands.drive import drive, look_first
-from so101_robot.commands.flags import normalised, parse_as
+from so101_robot.commands.flags import normalised, parse_as, with_so101_yaml
 from so101_robot.commands.run import conclude, exit_code, note_losses
 from so101_robot.commands.run_config import RunConfig
 from so101_robot.commands.teleop_config import ASK, AUTO, UNKNOWN, YES, TeleopConfig
@@ -49,6 +49,7 @@ from so101_robot.process.keys import Keys
 from so101_robot.runs.episodes import EpisodeRecorder, EpisodesConfig
 from so101_robot.runs.log import RunLog, new_folder
 from so101_robot.runs.provenance import about_run, sha256_of_file
+from so101_robot.so101_yaml.flags import OF_BOTH_ARMS
 
 NAME = TELEOP.name
 
@@ -59,7 +60,7 @@ KEYS_IN_WORDS = (
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises what is wrong before an arm is touched."""
-    config = parse_as(TeleopConfig, normalised(arguments))
+    config = parse_as(TeleopConfig, with_so101_yaml(normalised(arguments), OF_BOTH_ARMS))
     return teleoperate(config, [NAME, *arguments])
 
 

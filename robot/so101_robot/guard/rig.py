@@ -162,7 +162,7 @@ def load(path: Path) -> Rig:
     except ValueError as error:
         raise ConfigError(f"{path}: {first_line(error)}") from error
     try:
-        return _rig({} if content is None else content)
+        return of_content({} if content is None else content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -175,7 +175,8 @@ def save(rig: Rig, path: Path) -> None:
         raise ConfigError(f"cannot write {path}: {first_line(error)}") from error
 
 
-def _rig(content: Plain) -> Rig:
+def of_content(content: Plain) -> Rig:
+    """The limits that a file's content says; what it does not say is at its default. Raises ConfigError."""
     names = [item.name for item in fields(Rig)]
     given = dict(_mapping("the file", content, names))
     if "joints" in given:

@@ -29,7 +29,7 @@ from so101_robot.preflight import (
 )
 from so101_robot.preflight.findings import Finding, Level
 from so101_robot.preflight.judgement import servo_judgements
-from so101_robot.preflight.servos import check_geometry
+from so101_robot.preflight.servos import check_geometry, check_limits
 
 if TYPE_CHECKING:
     from so101_robot.arm.arm import SO101
@@ -44,6 +44,7 @@ CHECKS = (
     "calibration",
     "sizes",
     "geometry",
+    "limits",
     "cameras",
     "policy",
     "statistics",
@@ -65,8 +66,8 @@ class PreflightConfig:
     """What is looked at before the arm moves."""
 
     skip: list[str] = field(default_factory=list)
-    """Checks that are left out: servos, supply, heat, errors, settings, calibration, sizes, geometry, cameras, policy,
-    statistics, ranges, drift; or all."""
+    """Checks that are left out: servos, supply, heat, errors, settings, calibration, sizes, geometry, limits, cameras,
+    policy, statistics, ranges, drift; or all."""
 
     def __post_init__(self) -> None:
         known = ("all", *CHECKS, *further_checks())
@@ -160,4 +161,7 @@ def servo_checks(robot: "SO101") -> dict[str, Callable[[], list[Finding]]]:
         return {"servos": lambda: [silence]}
     calibration = calibrations.of(robot.calibration)
     judgements = servo_judgements(rows, calibration, robot.calibration_fpath, robot.registers_at_start)
-    return judgements | {"geometry": lambda: check_geometry(robot.config.model)}
+    return judgements | {
+        "geometry": lambda: check_geometry(robot.config.model),
+        "limits": lambda: check_limits(robot.limits_refused),
+    }

@@ -98,5 +98,13 @@ def check_geometry(model: str) -> list[Finding]:
     ]
 
 
+def check_limits(refused: tuple[str, ...]) -> list[Finding]:
+    """What a so101.yaml asked for and did not get: `SO101.limits_refused`."""
+    how = "to widen a limit: the limits file beside the calibration, or name the file with --config_path"
+    return [Finding(Level.WARN, "limits", "so101.yaml", words, possible=how) for words in refused] or [
+        Finding(Level.OK, "limits", "", "nothing was asked for that is wider than the arm's own")
+    ]
+
+
 def _stop(check: str, index: int, found: str, asked: str = "", possible: str = "", kind: str = "") -> Finding:
     return Finding(Level.STOP, check, named_servo(SERVO_IDS[index]), found, asked, possible, kind=kind)

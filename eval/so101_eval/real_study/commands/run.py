@@ -12,7 +12,8 @@ from so101_eval.real_study.session.runner import Settings
 from so101_eval.real_study.session.sitting import MOCK, sit
 from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK, say
-from so101_robot.commands.flags import normalised, parse
+from so101_robot.commands.flags import normalised, parse, with_so101_yaml
+from so101_robot.so101_yaml.flags import OF_AN_ARM
 
 NAME = "so101-bench run"
 OWN = ("--port", "--lan", "--operator", "--no_console", "--bar_mm")
@@ -21,6 +22,7 @@ OWN = ("--port", "--lan", "--operator", "--no_console", "--bar_mm")
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises what is wrong before the arm moves."""
     folder, own, flags = split(arguments)
+    flags = with_so101_yaml(flags, OF_AN_ARM)
     config = parse(flags)
     if "--robot.port" not in flags and "--config_path" not in flags:
         raise ConfigError(
