@@ -30,7 +30,9 @@ ASKED = ["--policies", "expert", "hold", "--task", "palletize-1", "--episodes", 
 def view(address: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     """The first view of the stream that is as wanted."""
     with urllib.request.urlopen(f"{address}views", timeout=SOON_S) as stream:
-        for line in stream:
+        until_s = time.monotonic() + SOON_S / 3
+        for line in stream:  # one every five seconds, at least
+            assert time.monotonic() < until_s, "it is not shown"
             if line.startswith(b"data: ") and wanted(found := json.loads(line[6:])):
                 return found
     raise AssertionError("the stream ended")
