@@ -26,6 +26,9 @@ SHIFTS = (
 """The realistic shifts, at level 2. The primary measure is the mean of success over them."""
 UNSEEN = ("pallet-moved", "camera-bumped", "pallet-yaw")
 """Shifts that no demonstration and no augmentation contains; for the confirmation only."""
+CORRECTED = ("nominal", "camera-pose", "camera-bumped")
+"""Where the confirmation plays a corrected lever; its other cells are those of the same policies without the
+correction, which in the screening changed no attempt of six cells in which no camera had moved."""
 LEVEL = 2
 
 
@@ -39,12 +42,14 @@ class Plan(NamedTuple):
     """Demonstrations, trainings and episodes are of each of them."""
     apart: tuple[str, ...] = ()
     """Shifts that are played as well and counted apart."""
+    corrected: tuple[str, ...] = ()
+    """The cells in which corrected levers are played; none: all of them."""
 
 
 STAGES: Mapping[str, Plan] = {
     "screening": Plan(range(30_000, 30_040), (11, 12)),
     "final": Plan(range(31_000, 31_100), (21, 22, 23, 24)),
-    "confirmation": Plan(range(32_000, 32_100), (31, 32, 33, 34), (TASK, OTHER_TASK), UNSEEN),
+    "confirmation": Plan(range(32_000, 32_050), (31, 32, 33, 34), (TASK, OTHER_TASK), UNSEEN, CORRECTED),
 }
 
 DATASETS: Mapping[str, tuple[str, ...]] = {

@@ -48,7 +48,7 @@ class Stage:
         self.name, self.jobs, self.task = name, jobs, task
         self.folder = folder.resolve() if task == levers.TASK else folder.resolve() / task
         self.levers = {key: lever for key, lever in LEVERS.items() if key == STOCK or key in (only or LEVERS)}
-        self.scenes, self.seeds, _, apart = levers.STAGES[name]
+        self.scenes, self.seeds, _, apart, self.corrected = levers.STAGES[name]
         self.cells = (NOMINAL, *levers.SHIFTS, *apart)
 
     def run(self) -> None:
@@ -69,7 +69,7 @@ class Stage:
         made = sum((self.data(data) / "meta" / "info.json").exists() for data in sets)
         runs = {(lever.of or key, seed) for key, lever in self.levers.items() for seed in self.seeds}
         steps = sum(LEVERS[key].steps for key, seed in runs if not self.checkpoint(key, seed).exists())
-        episodes = len(self.levers) * len(self.seeds) * len(self.scenes) * len(self.cells)
+        episodes = sum(len(self._played(key)) for key in self.levers) * len(self.seeds) * len(self.scenes)
         hours = {
             "demonstrations": (len(sets) - made) * SECONDS["demonstrations"],
             "training": steps / levers.STEPS * SECONDS["training"],
@@ -114,18 +114,33 @@ class Stage:
         return f"{100 * gap.difference:+.0f} [{100 * gap.interval.low:+.0f}, {100 * gap.interval.high:+.0f}]"
 
     def _successes(self, key: str) -> NDArray[np.float64] | None:
-        """(cells, seeds, scenes) of 0 and 1; None where anything is missing."""
-        file = self._evaluation(key) / EPISODES
-        if not file.exists():
-            return None
-        won = {
-            (r.scenario, int(r.policy.partition(":")[2]), r.seed): float(bool(r.success))
-            for r in read_episodes(file)
-        }
+        """(cells, seeds, scenes) of 0 and 1; None where anything is missing.
+
+        A cell that a corrected lever does not play is that of the same policies without the correction.
+        """
+        played = self._played(key)
+        won = self._won(key)
+        if len(played) < len(self.cells):
+            won |= {
+                cell: hit for cell, hit in self._won(self.levers[key].of).items() if cell[0] not in played
+            }
         try:
             return np.array([[[won[c, s, n] for n in self.scenes] for s in self.seeds] for c in self.cells])
         except KeyError:
             return None
+
+    def _won(self, key: str) -> dict[tuple[str, int, int], float]:
+        """(scenario, training seed, scene) -> 0 or 1, as far as it was played."""
+        if not (file := self._evaluation(key) / EPISODES).exists():
+            return {}
+        return {
+            (r.scenario, int(r.policy.partition(":")[2]), r.seed): float(bool(r.success))
+            for r in read_episodes(file)
+        }
+
+    def _played(self, key: str) -> tuple[str, ...]:
+        """The cells that this lever plays itself."""
+        return self.corrected if self.corrected and self.levers[key].correct else self.cells
 
     def _records(self) -> Iterator[str]:
         for key in self.levers:
@@ -178,7 +193,7 @@ class Stage:
             "--policies",
             *policies,
             f"--task={self.task}",
-            f"--scenarios={','.join(self.cells)}",
+            f"--scenarios={','.join(self._played(key))}",
             f"--level={levers.LEVEL}",
         ]
         flags += [

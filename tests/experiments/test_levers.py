@@ -132,3 +132,28 @@ def test_another_task_has_demonstrations_trainings_and_episodes_of_its_own(
     assert len(set(outputs)) == 4
     [scenarios] = {flag for _, flags in asked for flag in flags if flag.startswith("--scenarios=")}
     assert scenarios.endswith(",".join(levers.UNSEEN))
+
+
+def test_in_the_confirmation_a_corrected_lever_plays_where_a_camera_moves_and_takes_the_rest_from_the_same_policies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, list[str]]]
+):
+    monkeypatch.setitem(
+        levers.STAGES, "confirmation", levers.STAGES["confirmation"]._replace(scenes=range(2))
+    )
+    stage = Stage("confirmation", tmp_path, ["recovery", "recovery-corrected"], jobs=1)
+    stage._play("recovery-corrected")
+    [scenarios] = [flag for _, flags in asked for flag in flags if flag.startswith("--scenarios=")]
+    assert scenarios == "--scenarios=nominal,camera-pose,camera-bumped"
+    assert "--camera_correction=auto" in asked[0][1]
+
+    def won(key: str) -> dict[tuple[str, int, int], float]:
+        cells = stage._played(key)
+        return {(c, s, n): float(key != STOCK) for c in cells for s in stage.seeds for n in stage.scenes}
+
+    monkeypatch.setattr(stage, "_won", lambda key: won(key) if key != "recovery" else won(STOCK))
+    found = stage._successes("recovery-corrected")
+    assert found is not None
+    cells = dict(zip(stage.cells, found.mean(axis=(1, 2)), strict=True))
+    assert {cell for cell, share in cells.items() if share} == {"nominal", "camera-pose", "camera-bumped"}
+    monkeypatch.setattr(stage, "_won", lambda key: {} if key == "recovery" else won(key))
+    assert stage._successes("recovery-corrected") is None
