@@ -7,19 +7,33 @@ from pathlib import Path
 import pytest
 
 from so101_robot.cli import RUN
-from so101_robot.commands import watching
+from so101_robot.commands import compose, watching
 from so101_robot.commands.run import with_defaults
+from so101_robot.display import terminal_pictures
+from so101_robot.display.view import Title
 from so101_robot.display.web.run_page import Result, RunPage
-from so101_robot.runs.log import read_ticks
+from so101_robot.runs.log import RunLog, read_ticks
 
 FLAGS = ("--duration_s=0.5", "--robot.mock.realtime_factor=0", "--dashboard=off")
 
 
 def test_a_run_that_had_no_time_says_that_the_box_was_not_placed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    # a terminal that shows pictures gets the cameras'
+    monkeypatch.setattr(compose, "can_be_asked", lambda stream: True)
+    monkeypatch.setattr(compose, "choose_style", lambda style, stream: "live")
+    monkeypatch.setattr(terminal_pictures.renderable, "Image", terminal_pictures.renderable.SixelImage)
+    drawing: list[object] = []
+
+    def silent(title: Title, *, pictures: object, **_: object) -> RunLog:
+        drawing.append(pictures)
+        return RunLog(tmp_path / "unused", {})
+
+    monkeypatch.setattr(compose, "Dashboard", silent)
     assert RUN.main([*FLAGS, f"--output_dir={tmp_path / 'run'}"]) == 0
     said = capsys.readouterr()
+    assert [type(pictures) for pictures in drawing] == [terminal_pictures.TerminalPictures]
     assert "box not placed: " in said.out
     task = json.loads((tmp_path / "run" / "summary.json").read_text())["task"]
     assert task["name"] == "palletize-1-small"

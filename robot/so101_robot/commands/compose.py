@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import draccus
 import numpy as np
@@ -34,7 +34,7 @@ from so101_robot.chunks.workers import InlineWorker, ThreadWorker
 from so101_robot.commands import real_time_chunking, serving
 from so101_robot.commands.camera_correction import corrected
 from so101_robot.commands.run_config import RunConfig
-from so101_robot.display.dashboard import Dashboard, Style, choose_style
+from so101_robot.display.dashboard import Dashboard, Style, can_be_asked, choose_style
 from so101_robot.display.view import Title
 from so101_robot.errors import ConfigError
 from so101_robot.loop.attention_alarm import WithAttentionAlarm
@@ -47,6 +47,10 @@ from so101_robot.runs.provenance import about_run, sha256_of_file
 if TYPE_CHECKING:
     from so101_policy.inference.loaded import LoadedPolicy, Prediction
     from so101_policy.inference.seen import Seen
+    from so101_robot.display.terminal_pictures import TerminalPictures
+
+PICTURES = Extra("so101_robot.display.terminal_pictures", ("textual_image",), "lerobot_policy_so101[web]")
+"""To be imported only where a terminal may be asked whether it shows pictures."""
 
 MOCK = "mock"
 
@@ -345,16 +349,29 @@ def arm_title(config: RunConfig) -> str:
     return f"mock arm, scene {robot.mock.scene}" if robot.port == MOCK else robot.port
 
 
-def dashboard(config: RunConfig, title: Title) -> list[Observer]:
-    """The dashboard, unless it is off."""
+def dashboard_style(config: RunConfig) -> Literal["live", "plain", "off"]:
+    """How the run is shown in this terminal."""
     style = choose_style(cast(Style, config.dashboard), sys.stdout)
     if style == "live" and config.verbose and config.dashboard == "auto":
-        style = "plain"  # log lines would run through the picture
+        return "plain"  # log lines would run through the picture
+    return style
+
+
+def terminal_pictures(config: RunConfig) -> "TerminalPictures | None":
+    """What draws pictures in this terminal, where it can. Asks the terminal: before anything reads the keyboard."""
+    if dashboard_style(config) != "live" or PICTURES.missing or not can_be_asked(sys.stdout):
+        return None
+    return PICTURES.load().terminal_pictures()
+
+
+def dashboard(config: RunConfig, title: Title, pictures: "TerminalPictures | None" = None) -> list[Observer]:
+    """The dashboard, unless it is off."""
+    style = dashboard_style(config)
     if style != "live":
         logging.getLogger("so101_robot").setLevel(logging.WARNING)
     if style == "off":
         return []
-    return [Dashboard(title, live=style == "live", picture=config.picture)]
+    return [Dashboard(title, live=style == "live", picture=config.picture, pictures=pictures)]
 
 
 def about(config: RunConfig, argv: Sequence[str], robot: SO101, policy: "LoadedPolicy") -> dict[str, Any]:

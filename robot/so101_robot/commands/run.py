@@ -138,6 +138,7 @@ def _driven(
     units = compose.units(config, policy)
     about = compose.about(config, argv, robot, policy)
     folder = config.output_dir or new_folder(Path("outputs/run"))
+    pictures = compose.terminal_pictures(config)
     with ExitStack() as stack:
         run_log = RunLog(folder, about)
         stack.callback(run_log.discard_if_empty)
@@ -180,7 +181,7 @@ def _driven(
             page.begin(title, robot.joint_limits())
         shown += [
             *watching.film(config, folder),
-            *compose.dashboard(config, title),
+            *compose.dashboard(config, title, pictures),
             *([page] if page else []),
         ]
         ends = [] if taking is None else [taking.until_the_end()]
