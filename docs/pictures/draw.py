@@ -1,4 +1,4 @@
-"""Draws the README's pictures: the arm at work, what its cameras see, and the terminal.
+"""Draws the README's film of a policy at work, what its cameras see, and the terminal.
 
     make pictures
 
@@ -21,6 +21,8 @@ from so101_robot.mock.cameras.render import open_renderer
 
 FOLDER = Path(__file__).parent
 SEED = 3
+EVERY, FPS = 5, 30.0
+"""Ticks per picture of the film, and ticks a second."""
 LOWEST_TICKS = range(60, 300)
 """Where to look for the moment at which the arm is lowest over the block."""
 
@@ -35,12 +37,15 @@ class Snapshots:
         assert robot.mock.world is not None
         self.world = robot.mock.world
         self.taken: list[np.ndarray] = []
+        self.seen: list[dict[str, np.ndarray]] = []
+        """Of each tick, what the policy's cameras had last."""
         self.lift_deg: list[float] = []
 
     def on_tick(self, tick: Tick) -> None:
         if tick.phase == "run":
             self.taken.append(self.world.snapshot())
             self.lift_deg.append(float(tick.state.position[1]))
+            self.seen.append({name: frame.image for name, frame in tick.frames.items()})
 
     def on_message(self, text: str) -> None:
         pass
@@ -65,19 +70,40 @@ def drive() -> Snapshots:
 
 
 def draw(snapshots: Snapshots) -> None:
-    """`arm.png` and `cameras.png` at the moment when the arm has reached farthest down."""
+    """`cameras.png` at the moment when the arm has reached farthest down."""
     lift_deg = np.array(snapshots.lift_deg)[LOWEST_TICKS.start : LOWEST_TICKS.stop]
     moment = snapshots.taken[LOWEST_TICKS.start + int(lift_deg.argmax())]
     model = snapshots.world.model
-    with open_renderer(model, 1280, 800, shadows=True) as renderer:
-        Image.fromarray(renderer.render(moment, "hero")).save(FOLDER / "arm.png", optimize=True)
     with open_renderer(model, 640, 480, shadows=True) as renderer:
         pair = np.concatenate([renderer.render(moment, name) for name in ("front", "wrist")], axis=1)
     Image.fromarray(pair).save(FOLDER / "cameras.png", optimize=True)
 
 
+def film(snapshots: Snapshots) -> None:
+    """`policy.webp`: the whole of it at twice the speed, and on the right what the policy's two cameras see."""
+    pictures: list[Image.Image] = []
+    with open_renderer(snapshots.world.model, 480, 320, shadows=True) as renderer:
+        for snapshot, seen in list(zip(snapshots.taken, snapshots.seen, strict=True))[::EVERY]:
+            picture = Image.new("RGB", (644, 320))
+            picture.paste(Image.fromarray(renderer.render(snapshot, "hero")))
+            for row, image in enumerate(seen.values()):
+                picture.paste(Image.fromarray(image).resize((160, 158)), (484, 162 * row))
+            pictures.append(picture)
+    pictures[0].save(
+        FOLDER / "policy.webp",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(EVERY / FPS * 1000 / 2),
+        loop=0,
+        quality=60,
+        method=4,
+    )
+
+
 def main() -> None:
-    draw(drive())
+    snapshots = drive()
+    draw(snapshots)
+    film(snapshots)
     picture = FOLDER / "dashboard.svg"
     RUN.main([f"--robot.mock.seed={SEED}", "--duration_s=8", "--dashboard=plain", f"--picture={picture}"])
 

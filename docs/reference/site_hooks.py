@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def first_page(config: MkDocsConfig) -> str:
     """The navigation as a page."""
     lines = [f"# {config.site_name}", "", str(config.site_description), ""]
-    lines += ["![The scripted expert palletizes four boxes](pictures/expert.webp)", ""]
+    lines += ["![A policy brings a box to the pallet](pictures/policy.webp)", ""]
     for entry in config.nav or []:
         ((title, below),) = entry.items()
         if below == "index.md":
