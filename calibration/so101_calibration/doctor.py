@@ -185,16 +185,12 @@ def takers() -> Iterator[Finding]:
 
 def cameras() -> Iterator[Finding]:
     """Video devices that deliver pictures, and which of them share a USB 2 port of the machine."""
-    nodes = [
-        path
-        for path in sorted((SYS / "class" / "video4linux").glob("video*"))
-        if _read(path / "index") in ("0", "")
-    ]
-    if not nodes:
+    devices = video_devices()
+    if not devices:
         yield _ok("cameras", "no video device")
     shared: dict[str, list[str]] = {}
-    for node in nodes:
-        device = DEV / node.name
+    for device in devices:
+        node = SYS / "class" / "video4linux" / device.name
         usb = (node / "device").resolve().parent
         speed = _read(usb / "speed")
         bus = usb.name.partition(".")[0] if speed else ""
@@ -212,6 +208,12 @@ def cameras() -> Iterator[Finding]:
                 Level.WARN, "cameras", "", f"{' and '.join(devices)} share one USB 2 port ({bus})",
                 possible="fourcc: MJPG in --robot.cameras, or plug one into another port of the machine",
             )  # fmt: skip
+
+
+def video_devices() -> list[Path]:
+    """Those that deliver pictures; cameras have others beside them."""
+    nodes = sorted((SYS / "class" / "video4linux").glob("video*"))
+    return [DEV / node.name for node in nodes if _read(node / "index") in ("0", "")]
 
 
 def calibrations() -> Iterator[Finding]:
