@@ -15,8 +15,8 @@ PAGE = Path(__file__).with_name("setup_transcript.md")
 HEAD = """\
 # The first hour, as a transcript
 
-What `so101-setup --mock` says: two simulated arms, a simulated person, and the commands that a real set-up runs, too. The tables that are drawn while a joint is moved are left out. This page is made by
-`make pictures`.
+What `so101-setup --mock` says: two simulated arms, a simulated person, and the commands that a real set-up runs, too.
+The tables that are drawn while a joint is moved are left out. This page is made by `make pictures`.
 
 ```text
 $ so101-setup --mock
