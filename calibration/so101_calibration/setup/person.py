@@ -6,6 +6,7 @@ from typing import Protocol
 
 from so101_calibration.errors import InputEndedError
 from so101_policy.command_line.command_shell import say
+from so101_policy.command_line.console import Console
 
 
 class Person(Protocol):
@@ -54,7 +55,7 @@ class AtTerminal:
 
     @staticmethod
     def _line(prompt: str) -> str:
-        print(prompt, end="", flush=True)
+        Console().print(prompt, end="", soft_wrap=True, markup=False, highlight=False)
         line = sys.stdin.readline()
         if not line:
             raise InputEndedError("input ended; so101-setup goes on from here when it is called again")

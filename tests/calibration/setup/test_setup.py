@@ -1,5 +1,6 @@
 """`so101-setup`: the order of its steps, what they ask of which command, and that it can be left and gone on with."""
 
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from so101_calibration.errors import FileError, InputEndedError
 from so101_calibration.setup import arms, command, progress, running
 from so101_calibration.setup.cameras import Shown
 from so101_calibration.setup.looking import PICTURES
+from so101_calibration.setup.person import AtTerminal
 from so101_calibration.setup.progress import DONE, SKIPPED, Progress
 from so101_calibration.setup.recording import RECORDING
 from so101_calibration.setup.steps import STEPS
@@ -265,6 +267,21 @@ def test_ctrl_c_leaves_what_is_done_done(tmp_path: Path):
         bench.go()
     assert bench.marks == {"permissions": DONE, "ports": DONE}
     parsed((tmp_path / "so101.yaml").read_text())
+
+
+def test_at_a_terminal_enter_takes_what_is_offered_and_a_wrong_answer_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\nperhaps\nn\n\n"))
+    person = AtTerminal()
+    assert person.ask("A name", "my_arm") == "my_arm"
+    assert person.yes("Is it sharp?", True) is False
+    person.wait("Plug it in")
+    said = capsys.readouterr().out
+    assert said.startswith("A name [my_arm] ")
+    assert "found 'perhaps', expected y or n" in said
+    with pytest.raises(InputEndedError, match="goes on from here"):
+        person.wait("Plug it in")
 
 
 def test_input_that_ends_is_no_answer(tmp_path: Path):
