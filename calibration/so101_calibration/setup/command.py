@@ -35,6 +35,9 @@ EXAMPLES = """
       take back what a step wrote; recordings are put aside, never deleted
 """
 
+OF_MOCK = Path("outputs") / "setup_mock"
+"""Where a rehearsal goes, so that the set-up of a real arm can begin in the same folder afterwards."""
+
 AGAIN, SKIP, LEAVE = "again", "skip", "leave"
 
 
@@ -50,7 +53,10 @@ def parser() -> Parser:
     parser.add_argument("--undo", metavar="STEP", default="", help="take back what this step wrote")
     parser.add_argument("--mock", action="store_true", help="two simulated arms, a simulated person")
     parser.add_argument(
-        "--folder", metavar="DIR", default=".", help=f"where {NAME} is, or will be (default: the current one)"
+        "--folder",
+        metavar="DIR",
+        default="",
+        help=f"where {NAME} is, or will be (default: the current one; with --mock {OF_MOCK})",
     )
     return parser
 
@@ -58,7 +64,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for wrong input."""
     options = parser().parse_args(arguments)
-    folder = Path(options.folder).absolute()
+    folder = Path(options.folder or (OF_MOCK if options.mock else ".")).absolute()
     asked = [step_of(name) for name in (options.again, options.undo) if name]
     if not options.list or asked:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +117,9 @@ def _all(setup: Setup, done: Progress) -> int:
         if not _through(setup, done, name):
             return FAILED
     say(f"\n{listed(setup, done)}")
+    skipped = [name for name in STEPS if done.marks.get(name) == SKIPPED]
+    if skipped:
+        say(f"skipped: {', '.join(skipped)}; so101-setup --again=STEP does one after all")
     _tell_what_is_next(setup)
     return OK
 
