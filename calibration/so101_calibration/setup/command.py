@@ -11,7 +11,7 @@ from pathlib import Path
 from so101_calibration.cli import SETUP
 from so101_calibration.errors import InputEndedError
 from so101_calibration.setup import cameras, progress
-from so101_calibration.setup.person import AtTerminal, Person, Simulated
+from so101_calibration.setup.person import AtTerminal, Person, Simulated, in_width
 from so101_calibration.setup.progress import DONE, SKIPPED, Progress
 from so101_calibration.setup.running import run
 from so101_calibration.setup.steps import EXPECTED, STEPS, Step, step_of
@@ -103,7 +103,10 @@ def _state(setup: Setup, done: Progress, name: str) -> str:
 def _all(setup: Setup, done: Progress) -> int:
     """Go on with the first step that is not done, or not right any more."""
     say(
-        f"so101-setup: the first hour with an SO-101. Ctrl-C leaves it; the same line goes on. It writes {setup.file}."
+        in_width(
+            "so101-setup: the first hour with an SO-101. Ctrl-C leaves it; the same line goes on. "
+            f"It writes {setup.file}."
+        )
     )
     for name, step in STEPS.items():
         if step.needs_leader and done.marks.get("ports") == DONE and setup.content.leader is None:
@@ -128,10 +131,10 @@ def _through(setup: Setup, done: Progress, name: str) -> bool:
     """Do one step until it is right, or skipped (True), or left (False)."""
     step = STEPS[name]
     number = list(STEPS).index(name) + 1
-    say(f"\n── {number} of {len(STEPS)} · {step.title} (about {step.minutes} min) ──\n{step.words}")
+    say(f"\n── {number} of {len(STEPS)} · {step.title} (about {step.minutes} min) ──\n{in_width(step.words)}")
     while True:
         if problem := _done(setup, step):
-            say(f"\nNot done: {problem}")
+            say(in_width(f"\nNot done: {problem}"))
         else:
             done.mark(name, DONE)
             if name == "ports":  # what was skipped without a leader is to be done with one

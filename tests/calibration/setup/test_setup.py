@@ -20,7 +20,7 @@ from so101_calibration.errors import FileError, InputEndedError
 from so101_calibration.setup import arms, command, place, progress, running
 from so101_calibration.setup.cameras import Shown
 from so101_calibration.setup.looking import PICTURES
-from so101_calibration.setup.person import AtTerminal
+from so101_calibration.setup.person import AtTerminal, in_width
 from so101_calibration.setup.progress import DONE, SKIPPED
 from so101_calibration.setup.recording import RECORDING
 from so101_calibration.setup.steps import STEPS
@@ -327,6 +327,16 @@ def test_at_a_terminal_enter_takes_what_is_offered_and_a_wrong_answer_is_asked_a
         person.wait("Plug it in")
 
 
+def test_a_long_question_is_broken_between_words(monkeypatch: pytest.MonkeyPatch):
+    words = "Which is the front camera, of those whose pictures are in the folder?"
+    assert in_width(words) == words
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    lines = in_width(f"\n{words}").split("\n")
+    assert max(map(len, lines)) <= 30
+    assert " ".join(lines[1:]) == words
+
+
 def test_input_that_ends_is_no_answer(tmp_path: Path):
     class Gone(Scripted):
         def ask(self, question: str, default: str, problem: Callable[[str], str] = lambda answer: "") -> str:
@@ -370,13 +380,13 @@ def _in_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
     """The command in a terminal of a usual size."""
     program = str(Path(sys.executable).with_name("so101-setup"))
     words = ["--mock", f"--folder={folder}", *arguments]
-    terminal = pexpect.spawn(program, words, dimensions=(24, 80), encoding="utf-8", timeout=500)
+    terminal = pexpect.spawn(program, words, dimensions=(24, 80), encoding="utf-8", timeout=900)
     terminal.logfile_read = (folder / "said.txt").open("a", encoding="utf-8")
     return terminal
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_in_a_terminal_it_goes_from_nothing_to_a_checked_recording_and_may_be_left_in_between(tmp_path: Path):
     steps, info = list(STEPS), tmp_path / RECORDING / "meta" / "info.json"
     first = _in_terminal(tmp_path)
