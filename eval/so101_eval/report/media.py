@@ -63,7 +63,7 @@ GAP = 4
 VIEWS = ("hero", CAMERAS[0])
 """A view of the whole arm, where the scene has one, and what the policy sees, which shows what was disturbed."""
 INSET = 3
-"""By how much the second is smaller; it is laid into the upper right corner."""
+"""By how much the second is smaller; it is laid into the upper left corner, where the arm does not come."""
 
 Picture = NDArray[np.uint8]
 
@@ -207,7 +207,7 @@ def _clip(filmed: Sequence[Filmed], episodes: Sequence[Mapping[str, Any]]) -> tu
 
 
 def inlaid(row: Picture) -> Picture:
-    """The first view, with the second, if there is one, small in its upper right corner.
+    """The first view, with the second, if there is one, small in its upper left corner.
 
     Args:
         row: (height, views x width, 3) RGB, all views of one moment side by side.
@@ -216,8 +216,8 @@ def inlaid(row: Picture) -> Picture:
     if row.shape[1] > WIDTH:
         height, width = HEIGHT // INSET, WIDTH // INSET
         small = row[:, WIDTH:].reshape(height, INSET, width, INSET, 3).mean(axis=(1, 3))
-        whole[: height + 1, -width - 1 :] = 255
-        whole[:height, -width:] = small.round()
+        whole[: height + 1, : width + 1] = 255
+        whole[:height, :width] = small.round()
     return whole
 
 
