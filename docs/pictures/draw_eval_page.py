@@ -1,6 +1,6 @@
 """The page of an evaluation for docs/evaluation.md: so101-eval run in two scenarios, and a browser that looks at it.
 
-    python docs/pictures/draw_eval_page.py [FOLDER]    eval_page.png, and all sizes and modes, at work and over, into FOLDER
+    python docs/pictures/draw_eval_page.py [FOLDER]    eval_page.png; all sizes and modes into FOLDER
 
 Needs chromium.
 """
