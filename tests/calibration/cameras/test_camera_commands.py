@@ -275,9 +275,10 @@ def test_a_board_is_drawn_as_asked(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "board.pdf").read_bytes().startswith(b"%PDF")
 
 
-def board_error_px(scene: str, camera: str, X_camera_board: Any) -> float:
+def board_error_px(scene: str, camera: str, X_camera_board: Any, time_s: float = 0.0) -> float:
     """Of a scene with a board, drawn by rays: the largest distance of a corner that is found from where it is."""
     arm = MockArm(MockConfig(scene=scene, width=320, height=240, renderer="ray"))
+    arm.advance_to(round(1e6 * time_s))
     assert arm.world is not None
     view = detect(arm.frame(camera).image, BOARD)
     assert view is not None
@@ -292,7 +293,7 @@ def board_error_px(scene: str, camera: str, X_camera_board: Any) -> float:
 
 
 def test_the_boards_of_the_simulated_arm_are_where_they_are_said_to_be():
-    assert board_error_px(board_scenes.FRONT, "front", board_scenes.shown(0.0)) < 1.0
+    assert board_error_px(board_scenes.FRONT, "front", board_scenes.shown(2.0), 2.0) < 1.0
     world = World(board_scenes.BoardScene(board_scenes.TABLE))
     x, y, turn_deg = board_scenes.BOARD_MM
     X_base_camera = board_scenes.front_camera(world.model, world.data)
