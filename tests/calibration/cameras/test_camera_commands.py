@@ -312,7 +312,9 @@ def test_the_cameras_of_the_simulated_arm_are_calibrated_from_end_to_end(command
         "front", *board, f"--keep={tmp_path / 'place'}", "--board_mm", *board_scenes.BOARD_MM
     )
     assert code == 0, text
-    code, text = command("intrinsics", *board, "--camera=wrist", f"--keep={tmp_path / 'lens_of_wrist'}")
+    code, text = command(
+        "intrinsics", *board, "--camera=wrist", "--views=17", f"--keep={tmp_path / 'lens_of_wrist'}"
+    )
     assert code == 0, text
     code, text = command("wrist", *board, "--views=12", f"--keep={tmp_path / 'hand'}")
     assert code == 0, text
