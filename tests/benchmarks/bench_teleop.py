@@ -167,15 +167,16 @@ def one_run(name: str, seconds: float, found: Found) -> None:
                 env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
             )
         try:
+            start_s = cpu_s = spent_s = goals = 0
             pair.serve(_until(STARTS_S, lambda: pair.goals > 1 or program.poll() is not None))
             pair.serve(_until(SETTLES_S, lambda: program.poll() is not None))
-            start_s, cpu_s, goals = time.perf_counter(), cpu_of(program.pid), pair.goals
-            pair.serve(_until(seconds, lambda: program.poll() is not None), steps=True)
-            spent_s = time.perf_counter() - start_s
+            if program.poll() is None:
+                start_s, cpu_s, goals = time.perf_counter(), cpu_of(program.pid), pair.goals
+                pair.serve(_until(seconds, lambda: program.poll() is not None), steps=True)
+                spent_s = time.perf_counter() - start_s
             if program.poll() is not None or not pair.from_wire_ms:
-                raise SystemExit(
-                    f"{name} did not drive the follower:\n{(folder / 'said').read_text()[-3000:]}"
-                )
+                said_last = (folder / "said").read_text()[-3000:]
+                raise SystemExit(f"{name} did not drive the follower:\n{said_last}")
             found.cpu.append((cpu_of(program.pid) - cpu_s) / spent_s)
             found.rate_hz.append((pair.goals - goals) / spent_s)
             found.from_motion_ms += pair.from_motion_ms
