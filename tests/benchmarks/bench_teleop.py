@@ -9,8 +9,9 @@ what is measured is the programs. Every fraction of a second the leader's should
 - *from the wire*: from the leader's reply that has it to that goal;
 - the processor time of the command with all its processes, while it drives.
 
-LeRobot's command waits 3 s longer than its 50 ms for a servo (`patient_lerobot`), or a busy machine ends it; what is
-measured is answered within them all the same. The two take turns, a run each; the interval is that of a bootstrap of the median over the steps of all runs.
+LeRobot's command waits 3 s longer than its 50 ms for a servo (`patient_lerobot`), or a busy machine ends it.
+
+The two take turns, a run each; the interval is that of a bootstrap of the median over the steps of all runs.
 
 Run: python tests/benchmarks/bench_teleop.py [runs of each] [seconds of each]
 """
