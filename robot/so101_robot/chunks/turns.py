@@ -25,7 +25,7 @@ def followed(turns: Turns, driver: str | None, time_s: float) -> Turns:
 
 def spans(turns: Turns, end_s: float) -> list[tuple[str, float, float]]:
     """(driver, from [s], to [s]) of each, those of nobody left out; the last one ends at `end_s`."""
-    ends = [turn.from_s for turn in turns[1:]] + [end_s]
+    ends = [*(turn.from_s for turn in turns), end_s][1:]
     return [
         (turn.driver, turn.from_s, to_s)
         for turn, to_s in zip(turns, ends, strict=True)
