@@ -22,6 +22,7 @@ from so101_policy.command_line.command_shell import FAILED, OK, say
 from so101_policy.command_line.command_shell import version as own_version
 from so101_policy.files.places import cache_home
 from so101_policy.findings import Finding, Level, verdict
+from so101_policy.machine import cores as usable_cores
 from so101_robot.errors import ConfigError
 from so101_robot.mock.cameras.backend import choose_backend
 from so101_robot.so101_yaml.content import parsed
@@ -118,7 +119,7 @@ def software() -> Iterator[Finding]:
 
 def machine() -> Iterator[Finding]:
     """Processor, memory, GPU, and what draws the simulated arm's pictures."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     yield _ok(
         "machine",

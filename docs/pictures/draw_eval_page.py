@@ -1,10 +1,11 @@
-"""The page of an evaluation: so101-eval run in two scenarios, and a browser that looks at it.
+"""The page of an evaluation for docs/evaluation.md: so101-eval run in two scenarios, and a browser that looks at it.
 
-    python docs/pictures/draw_eval_page.py FOLDER      all sizes and modes, at work and over
+    python docs/pictures/draw_eval_page.py [FOLDER]    eval_page.png; all sizes and modes into FOLDER
 
 Needs chromium.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,14 +14,18 @@ import tempfile
 from pathlib import Path
 
 from draw_run_page import MODES, SIZES, open_page
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
+HERE = Path(__file__).parent
 EVALUATION = [
-    str(Path(sys.executable).parent / "so101-eval"), "run", "--display=web", "--task=palletize-1", "--episodes=3",
+    "so101-eval", "run", "--display=web", "--task=palletize-1", "--episodes=3",
     "--num_workers=1", "--scenarios=nominal,pallet-shift", "--policies", "expert", "hold", "--width=24", "--height=24",
 ]  # fmt: skip
 ENOUGH = 6
 """Episodes after which the page is looked at."""
+HEIGHT_PX = 580
+"""Of the picture in the documents: below is nothing yet."""
 
 
 def main(folder: Path) -> None:
@@ -28,8 +33,12 @@ def main(folder: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as place, sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        command = [*EVALUATION, f"--output_dir={place}/run"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as evaluation:
+        (Path(place) / "outputs").mkdir()
+        command = [*EVALUATION, "--output_dir=outputs/eval"]
+        found_first = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=place, env=found_first
+        ) as evaluation:
             assert evaluation.stderr is not None
             lines = iter(evaluation.stderr.readline, "")
             address = next(found[1] for line in lines if (found := re.search(r"(http\S+/)", line)))
@@ -44,7 +53,10 @@ def main(folder: Path) -> None:
                     page.screenshot(path=folder / f"{name}_{size}_{mode}.png", full_page=True)
             evaluation.stderr.read()
         browser.close()
+    page = Image.open(folder / "eval_desktop_light.png")
+    page.crop((0, 0, page.width, HEIGHT_PX)).quantize(64).save(HERE / "eval_page.png", optimize=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as temporary:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary))

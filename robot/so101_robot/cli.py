@@ -43,7 +43,8 @@ MOCK = Command(
     "so101-mock",
     "a virtual SO-101: six servos on a pseudo-terminal, two cameras on a loopback socket",
     HELP,
-    "so101_robot.mock.serve.command",
+    "so101_robot.commands.mock",
+    help_from="so101_robot.mock.serve.command",
     hidden=("--control_fd",),
 )
 

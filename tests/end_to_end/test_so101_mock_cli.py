@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,36 @@ def test_the_faults_can_be_listed_and_the_plan_beside_them_is_one(capsys: pytest
     for kind in KINDS:
         assert kind in said
     assert EXAMPLE_PLAN.read_text(encoding="utf-8").strip() in said
+
+
+@pytest.mark.slow
+def test_a_page_shows_joints_and_cameras_while_the_arm_is_served(tmp_path: Path) -> None:
+    link = tmp_path / "port"
+    small = ["--width=32", "--height=24", "--renderer=ray", "--camera_port=0", f"--port_link={link}"]
+    child = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "--display=web", *small], timeout=START_S, encoding="utf-8"
+    )
+    try:
+        child.expect(r"watch it at (http://127\.0\.0\.1:\d+/)")
+        assert child.match is not None
+        address = child.match[1]
+        with urllib.request.urlopen(f"{address}views", timeout=START_S) as views:
+            view = next(
+                shown for line in views if (shown := json.loads(line.removeprefix(b"data: ") or b"0"))
+            )
+        assert view["bare"]
+        assert view["title"]["arm"] == f"{link}, scene table"
+        assert view["guard"] == ["no errors", "good"]
+        assert view["headline"] == ["servos are free", "quiet"]
+        lift = next(joint for joint in view["joints"] if joint["name"] == "shoulder_lift")
+        assert lift["position"] == pytest.approx(lift["range"][0], abs=2.0)  # folded, at its stop
+        assert lift["goal"] is None
+        with urllib.request.urlopen(f"{address}live/front", timeout=START_S) as live:
+            picture = live.read(3000).split(b"\r\n\r\n")[1]
+        pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert pixels.shape == (24, 32, 3)
+        child.sendintr()
+        child.expect("switched off")
+    finally:
+        child.close(force=True)

@@ -21,6 +21,7 @@ from so101_eval.errors import ConfigError
 from so101_policy import ActPolicy
 from so101_policy.checkpoint.folder import TRAIN_CONFIG, TRAINED_ON
 from so101_policy.cli import TRAIN
+from so101_policy.train.data import DEMONSTRATIONS
 from so101_robot.arm.arm import SO101
 from so101_robot.arm.config_arm import SO101Config
 from so101_robot.cli import RUN
@@ -47,7 +48,9 @@ IN_RANGE = {
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short episodes at 10 fps; two cameras of 64x48, pictures in tables."""
-    return record_boxes(tmp_path_factory.mktemp("data") / "boxes", episodes=3, size=RECORDED)
+    root = record_boxes(tmp_path_factory.mktemp("data") / "boxes", episodes=3, size=RECORDED)
+    (root / DEMONSTRATIONS).write_text('{"reset": {"task": "palletize-1"}}\n')
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,7 @@ def test_a_training_says_what_it_was_on(checkpoint: Path, dataset: Path):
     assert known["units"] is None  # no joint of theirs goes beyond 100
     assert known["dataset"]["frames"] == 18
     assert len(known["dataset"]["info_sha256"]) == 64
+    assert known["dataset"]["scene"] == "palletize-1"
 
 
 def test_so101_run_plays_it_at_its_rate_on_frames_scaled_as_in_training(

@@ -1,9 +1,11 @@
 """The policies that come with the package, and the run without a word that shows one."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from so101_policy.checkpoint.folder import TRAINED_ON
 from so101_policy.inference.act_policy import ActPolicy
 from so101_robot import demo
 from so101_robot.arm.config_arm import SO101Config
@@ -43,6 +45,21 @@ def test_what_is_asked_for_beats_the_demonstrations_defaults():
     flags = {"--policy.path": "demo:stock", "--robot.mock.scene": "table", "--duration_s": "3"}
     config = with_defaults(flags)
     assert (config.policy.path, config.robot.mock.scene, config.duration_s) == ("demo:stock", "table", 3.0)
+
+
+def test_a_policy_that_names_its_scene_is_shown_there_unless_another_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / TRAINED_ON).write_text(json.dumps({"dataset": {"scene": "palletize-2"}}))
+    flags = {"--policy.path": str(tmp_path), "--robot.port": "mock"}
+    assert with_defaults(flags).robot.mock.scene == "palletize-2"
+    assert "scene palletize-2, in which the policy learned" in capsys.readouterr().out
+    assert with_defaults({**flags, "--robot.mock.scene": "table"}).robot.mock.scene == "table"
+    (tmp_path / TRAINED_ON).write_text(json.dumps({"dataset": {"scene": "the moon"}}))
+    assert with_defaults(flags).robot.mock.scene == "table"
+    (tmp_path / TRAINED_ON).write_text("{")
+    assert with_defaults(flags).robot.mock.scene == "table"  # the loading says what is wrong
 
 
 @pytest.mark.parametrize("flags", [{}, {"--policy.path": "demo:stock"}])

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +27,9 @@ from so101_robot.state import Frame
 NEXT_FRAME_S = 2.0
 """How long a camera may take for its next picture."""
 POLL_S = 0.005
+MOCK_FPS = 5.0
+"""Of the mock arm in memory, whose time stands still while a picture is looked at: every one costs time, and a board
+that rests is in five of them."""
 
 
 class FrameReader(Protocol):
@@ -80,7 +84,7 @@ def open_cameras(options: argparse.Namespace, only: str | None = None) -> Genera
     """
     config = parse(options)
     if config.port == MOCK_PORT and not config.cameras:
-        arm = MockArm(config.mock)
+        arm = MockArm(replace(config.mock, camera_fps=min(MOCK_FPS, config.mock.camera_fps)))
         try:
             sources: dict[str, FrameSource] = {name: MockFrames(name, arm) for name in CAMERAS}
             yield Cameras(sources, LockstepClock(arm, pace=0))

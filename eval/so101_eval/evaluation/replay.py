@@ -173,7 +173,7 @@ def replay(folder: Path, record: EpisodeRecord, video: Path | None = None) -> Re
 def camera(
     player: Player, show: Show, size: tuple[int, int], every: int, cameras: Sequence[str]
 ) -> Generator[Callable[[Tick], None]]:
-    """Films every so many ticks of one episode, its cameras side by side.
+    """Films every so many ticks of one episode, side by side by those of `cameras` that the scene has.
 
     The renderer of (width, height) [px] a camera is its own, which the episode does not notice.
     """
@@ -188,7 +188,8 @@ def camera(
                 renderer = open_renderer(world.model, *size, player.plan.renderer)
                 renderers.append(stack.enter_context(renderer))
             snapshot = world.snapshot()
-            show(np.hstack([renderers[0].render(snapshot, name) for name in cameras]))
+            there = {world.model.camera(index).name for index in range(world.model.ncam)}
+            show(np.hstack([renderers[0].render(snapshot, name) for name in cameras if name in there]))
 
         yield on_tick
 

@@ -42,6 +42,8 @@ class Clip:
     is_video: bool
     as_recorded: bool
     """The episode went again as its record says, to the last bit."""
+    poster: str = ""
+    """data:...: the last picture of a video, which tells what became of it before anybody plays it."""
 
 
 def clip_key(*episodes: Mapping[str, Any]) -> str:
@@ -58,6 +60,10 @@ BUDGET = 20 * 2**20
 CODEC, QUALITY = "libvpx-vp9", "40"
 GAP = 4
 """[px] between the pictures of a pair."""
+VIEWS = ("hero", CAMERAS[0])
+"""A view of the whole arm, where the scene has one, and what the policy sees, which shows what was disturbed."""
+INSET = 3
+"""By how much the second is smaller; it is laid into the upper left corner, where the arm does not come."""
 
 Picture = NDArray[np.uint8]
 
@@ -94,7 +100,9 @@ class Films:
             self._players[record.run] = Player(self._plans[record.run])
         pictures: list[Picture] = []
         player = self._players[record.run]
-        with camera(player, pictures.append, (WIDTH, HEIGHT), EVERY, CAMERAS[:1]) as on_tick:
+        with camera(
+            player, lambda row: pictures.append(inlaid(row)), (WIDTH, HEIGHT), EVERY, VIEWS
+        ) as on_tick:
             again = player.play(key, on_tick)
         return Filmed(pictures, again.state_hash == record.state_hash)
 
@@ -127,7 +135,10 @@ def make_media(
             problems.append(f"{name}: no room left in {budget / 2**20:.0f} MB of clips")
             continue
         spent += size
-        clips[name] = Clip(_uri(path), path.suffix == ".webm", same)
+        is_video = path.suffix == ".webm"
+        clips[name] = Clip(
+            _uri(path), is_video, same, _data_uri(_last(path), "image/jpeg") if is_video else ""
+        )
     return clips, problems
 
 
@@ -176,9 +187,13 @@ def _still(filmed: Sequence[Filmed], episodes: Sequence[Mapping[str, Any]]) -> t
     """At the moment of the failure."""
     pictures = filmed[0].pictures
     index = min(len(pictures) - 1, round(episodes[0]["time_s"] * FPS / EVERY))
+    return _jpeg(pictures[index]), ".jpg"
+
+
+def _jpeg(picture: Picture) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pictures[index]).save(file, "JPEG", quality=80)
-    return file.getvalue(), ".jpg"
+    Image.fromarray(picture).save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def _clip(filmed: Sequence[Filmed], episodes: Sequence[Mapping[str, Any]]) -> tuple[bytes, str]:
@@ -189,6 +204,21 @@ def _clip(filmed: Sequence[Filmed], episodes: Sequence[Mapping[str, Any]]) -> tu
         for index in range(longest)
     )
     return encode(frames, Fraction(FPS) * SPEED / EVERY), ".webm"
+
+
+def inlaid(row: Picture) -> Picture:
+    """The first view, with the second, if there is one, small in its upper left corner.
+
+    Args:
+        row: (height, views x width, 3) RGB, all views of one moment side by side.
+    """
+    whole = row[:, :WIDTH].copy()
+    if row.shape[1] > WIDTH:
+        height, width = HEIGHT // INSET, WIDTH // INSET
+        small = row[:, WIDTH:].reshape(height, INSET, width, INSET, 3).mean(axis=(1, 3))
+        whole[: height + 1, : width + 1] = 255
+        whole[:height, :width] = small.round()
+    return whole
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:
@@ -214,6 +244,19 @@ def encode(frames: Iterable[Picture], rate: Fraction) -> bytes:
     return file.getvalue()
 
 
+def _last(path: Path) -> bytes:
+    """Of a video, as JPEG."""
+    picture: Picture | None = None
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            picture = frame.to_ndarray(format="rgb24")
+    assert picture is not None  # it was made of pictures
+    return _jpeg(picture)
+
+
 def _uri(path: Path) -> str:
-    kind = "video/webm" if path.suffix == ".webm" else "image/jpeg"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return _data_uri(path.read_bytes(), "video/webm" if path.suffix == ".webm" else "image/jpeg")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

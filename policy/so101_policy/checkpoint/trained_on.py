@@ -42,6 +42,9 @@ PICTURES = "observation.images."
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+SCENE = "scene"
+"""Of the dataset, where so101-demos made it: the simulated arm's scene."""
+
 type Size = tuple[int, int]
 """(height, width) [px]."""
 
@@ -73,7 +76,7 @@ class TrainedOn:
     statistics: Mapping[str, Plain] = field(default_factory=dict[str, Plain])
     """Where those of the processors come from."""
     dataset: Mapping[str, Plain] = field(default_factory=dict[str, Plain])
-    """Name, extent, and `info_sha256` of its description."""
+    """Name, extent, `info_sha256` of its description, and `SCENE` where that is known."""
     stated: bool = False
     """The rate is in the checkpoint itself and not looked up elsewhere."""
     unknown: str = ""
@@ -152,6 +155,19 @@ def read_trained_on(folder: Path, config: Mapping[str, Any]) -> TrainedOn | None
         dataset=data["dataset"],
         stated=True,
     )
+
+
+def scene_of(folder: Path) -> str | None:
+    """The scene of the simulated arm in which its recordings were made, by the checkpoint's own file; None: not said.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not (folder / TRAINED_ON).is_file():
+        return None
+    dataset = read_json(file_in(folder, TRAINED_ON)).get("dataset")
+    scene = cast(dict[str, Any], dataset).get(SCENE) if isinstance(dataset, dict) else None
+    return scene if _are_names([scene], 1) else None
 
 
 def _objections(data: Mapping[str, Any]) -> Iterator[str]:

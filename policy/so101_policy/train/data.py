@@ -20,11 +20,12 @@ from lerobot.utils.constants import ACTION, IMAGENET_STATS, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from numpy.typing import NDArray
 
-from so101_policy.checkpoint.trained_on import SCALED_BY, Colour, TrainedOn
+from so101_policy.checkpoint.trained_on import SCALED_BY, SCENE, Colour, TrainedOn
 from so101_policy.command_line.console import Console
 from so101_policy.dataset_check.description import flattened
 from so101_policy.dataset_check.look import TOLERANCE_S
 from so101_policy.errors import TrainError
+from so101_policy.files.plain_data import parse_json
 from so101_policy.findings import Finding
 from so101_policy.frames import corrections
 from so101_policy.frames.cache import open_cache
@@ -35,6 +36,9 @@ from so101_policy.train.settings.config import SO101TrainConfig
 from so101_policy.units import Span, Units, units_of
 
 Size = tuple[int, int]
+
+DEMONSTRATIONS = Path("meta") / "so101_episodes.jsonl"
+"""What so101-demos writes: a line for each episode."""
 
 _log = logging.getLogger(__name__)
 _UNITS = {None: None, True: Units.DEGREES, False: Units.RANGE}
@@ -198,8 +202,19 @@ def trained_on(config: SO101TrainConfig, data: Description) -> TrainedOn:
             "episodes": meta.total_episodes,
             "frames": meta.total_frames,
             "info_sha256": hashlib.sha256((Path(data.dataset.root) / INFO).read_bytes()).hexdigest(),
+            **({} if (scene := _scene(Path(data.dataset.root))) is None else {SCENE: scene}),
         },
     )
+
+
+def _scene(root: Path) -> str | None:
+    """Of demonstrations in simulation, all of which are of one task; None: others, or it cannot be read."""
+    try:
+        with (root / DEMONSTRATIONS).open(encoding="utf-8") as lines:
+            first: Any = parse_json(next(lines))
+        return str(first["reset"]["task"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
 
 
 def split(

@@ -15,8 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from so101_policy.checkpoint.find import find_checkpoint
+from so101_policy.checkpoint.trained_on import scene_of
 from so101_policy.command_line.command_shell import FAILED, INTERRUPTED, OK, complain, in_words, say
 from so101_policy.command_line.next_steps import Step, tell_next
+from so101_policy.errors import CheckpointError
 from so101_policy.files.whole_files import write_json
 from so101_robot import demo
 from so101_robot.arm.arm import SO101
@@ -35,6 +38,7 @@ from so101_robot.loop.observers import Background, Observers
 from so101_robot.loop.stopping import StopRequests, stop_on_signals
 from so101_robot.loop.tick import Observer
 from so101_robot.message import Message
+from so101_robot.mock.physics.world import available_scenes
 from so101_robot.preflight.checks import preflight
 from so101_robot.runs.clip import CLIP
 from so101_robot.runs.log import SUMMARY, RunLog, new_folder
@@ -75,6 +79,8 @@ def with_defaults(flags: dict[str, str]) -> RunConfig:
         raise ConfigError(
             f"--robot.port is missing: the arm's serial port{_ports()}, or mock for the simulated one"
         )
+    elif config.robot.port == "mock" and not {"--robot.mock.scene", "--config_path"} & flags.keys():
+        _settle_scene(config)
     if config.robot.port != "mock" and config.inference_latency_s is not None:
         raise ConfigError(
             "--inference_latency_s is for the mock arm; on a real one the latency is what it is"
@@ -98,6 +104,21 @@ def _settle_demonstration(config: RunConfig, flags: dict[str, str]) -> None:
         config.robot.mock.scene = demo.SCENE
     if config.duration_s is None:
         config.duration_s = DEMO_S
+
+
+def _settle_scene(config: RunConfig) -> None:
+    """The scene that the policy learned in, where its checkpoint names one that there is. What is wrong with the
+    checkpoint is said when it is loaded."""
+    folder = Path(config.policy.path).expanduser()
+    if not folder.is_dir():
+        return
+    with contextlib.suppress(CheckpointError):
+        scene = scene_of(find_checkpoint(folder))
+        if scene is not None and scene != config.robot.mock.scene and scene in available_scenes():
+            say(
+                f"scene {scene}, in which the policy learned; --robot.mock.scene={config.robot.mock.scene} for another"
+            )
+            config.robot.mock.scene = scene
 
 
 def run(config: RunConfig, argv: Sequence[str], taking: TakingOver | None = None) -> int:

@@ -24,7 +24,7 @@ from so101_robot.mock.config import CAMERAS, MockConfig
 from so101_robot.mock.physics.gears import leader_motors
 from so101_robot.mock.physics.hand import Hand
 from so101_robot.mock.physics.plant import HOME_RAD, MujocoPlant, Plant, calibration, calibration_fields
-from so101_robot.mock.physics.world import Scene, World, load_scene
+from so101_robot.mock.physics.world import Attended, Scene, World, load_scene
 from so101_robot.mock.servo.servo import Bridge, Servos
 from so101_robot.mock.wire.fault_plan import Event, FaultPlan, PortEvent
 from so101_robot.mock.wire.wire import Reply, Wire, WireTiming
@@ -150,6 +150,14 @@ class MockArm:
 
     def _open_shutter(self) -> None:
         if self.world is not None and self._ticks == self._shutter.next_tick:
+            if isinstance(self.world.scene, Attended):
+                free = bool((self.bridge == Bridge.FREE).all())
+                self.world.scene.attend(
+                    self.world.model,
+                    self.world.data,
+                    self.hand if free else None,
+                    self._ticks * TICK_US * 1e-6,
+                )
             self._shutter.take(self.world.snapshot())
 
     def _run(self, ticks: int) -> None:

@@ -10,14 +10,17 @@ import pytest
 
 import camera_scenes as scenes
 import camera_shown as shown
-from so101_calibration.cameras import live, pictures, rig_file
+from so101_calibration.cameras import board_scenes, live, pictures, rig_file
+from so101_calibration.cameras.board_views import detect
 from so101_calibration.cameras.boards import Board
 from so101_calibration.cameras.capture import HEADER, hand_pose, read_joints
 from so101_calibration.cameras.poses import board_on_table, inverse, pose_difference, transform
 from so101_calibration.cameras.rendered import draw
 from so101_calibration.cli import CALIBRATE
 from so101_robot.arm.arm import SO101
+from so101_robot.mock.arm import MockArm
 from so101_robot.mock.config import MockConfig
+from so101_robot.mock.physics.world import World
 
 cv2.setNumThreads(1)
 BOARD: Board = scenes.BOARD
@@ -270,3 +273,59 @@ def test_a_board_is_drawn_as_asked(command: Command, tmp_path: Path) -> None:
     assert code == 0
     assert "12 x 8 squares of 28 mm" in text
     assert (tmp_path / "board.pdf").read_bytes().startswith(b"%PDF")
+
+
+def board_error_px(scene: str, camera: str, X_camera_board: Any, time_s: float = 0.0) -> float:
+    """Of a scene with a board, drawn by rays: the largest distance of a corner that is found from where it is."""
+    arm = MockArm(MockConfig(scene=scene, width=320, height=240, renderer="ray"))
+    arm.advance_to(round(1e6 * time_s))
+    assert arm.world is not None
+    view = detect(arm.frame(camera).image, BOARD)
+    assert view is not None
+    focal_px = 120 / np.tan(np.deg2rad(arm.world.model.camera(camera).fovy[0] / 2))
+    arm.close()
+    points = (X_camera_board @ np.column_stack((BOARD.corners_m, np.ones(len(BOARD.corners_m)))).T)[
+        :3, view.ids
+    ]
+    return float(
+        np.abs((points[:2] / points[2] * focal_px).T + np.array((159.5, 119.5)) - view.corners_px).max()
+    )
+
+
+def test_the_boards_of_the_simulated_arm_are_where_they_are_said_to_be():
+    assert board_error_px(board_scenes.FRONT, "front", board_scenes.shown(2.0), 2.0) < 1.0
+    world = World(board_scenes.BoardScene(board_scenes.TABLE))
+    x, y, turn_deg = board_scenes.BOARD_MM
+    X_base_camera = board_scenes.front_camera(world.model, world.data)
+    X_base_board = board_on_table(x / 1000, y / 1000, turn_deg, board_scenes.LIFTED_M)
+    assert board_error_px(board_scenes.TABLE, "front", inverse(X_base_camera) @ X_base_board) < 1.0
+
+
+@pytest.mark.slow
+def test_the_cameras_of_the_simulated_arm_are_calibrated_from_end_to_end(command: Command, tmp_path: Path):
+    size = ["--robot.port=mock", "--robot.mock.width=320", "--robot.mock.height=240"]
+    board = [*size, f"--robot.mock.scene={board_scenes.TABLE}"]
+    shown = [*size, f"--robot.mock.scene={board_scenes.FRONT}", "--views=14", f"--keep={tmp_path / 'lens'}"]
+    code, text = command("intrinsics", *shown)
+    assert code == 0, text
+    code, text = command(
+        "front", *board, f"--keep={tmp_path / 'place'}", "--board_mm", *board_scenes.BOARD_MM
+    )
+    assert code == 0, text
+    code, text = command(
+        "intrinsics", *board, "--camera=wrist", "--views=17", f"--keep={tmp_path / 'lens_of_wrist'}"
+    )
+    assert code == 0, text
+    code, text = command("wrist", *board, "--views=12", f"--keep={tmp_path / 'hand'}")
+    assert code == 0, text
+    world = World(board_scenes.BoardScene(board_scenes.TABLE))
+    rig = rig_file.load(tmp_path / "rig.cameras.yaml")
+    front, wrist = rig["front"], rig["wrist"]
+    assert front.intrinsics is not None
+    assert front.intrinsics.fx == pytest.approx(120 / np.tan(np.deg2rad(20)), rel=0.01)
+    assert front.pose is not None
+    assert wrist.pose is not None
+    truth = board_scenes.front_camera(world.model, world.data)
+    assert pose_difference(front.pose.placed.X, truth)[0] < 5.0  # [mm]
+    index = world.model.camera("wrist").id
+    assert np.linalg.norm(wrist.pose.placed.X[:3, 3] - world.model.cam_pos[index]) < 0.01

@@ -30,7 +30,7 @@ from so101_eval.report.figures.svg import (
     shortened,
     tip,
 )
-from so101_eval.report.media import Clip, Filmed, clip_key, encode, make_media
+from so101_eval.report.media import HEIGHT, INSET, WIDTH, Clip, Filmed, clip_key, encode, inlaid, make_media
 from so101_eval.report.page import MAIN, RELIANCE, available, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -260,6 +260,21 @@ def test_one_variant_with_nothing_known_is_a_page_too():
     page = render(report_data(records))
     assert "Nothing is known of ours" in page
     assert "the camera was lost" in page
+
+
+def test_every_video_has_its_last_picture_before_it_is_played(data: dict[str, Any], clips: dict[str, Clip]):
+    shown = render(data, clips)
+    assert shown.count("<video") == shown.count('poster="data:image/jpeg;base64,') > 0
+
+
+def test_the_policys_view_is_small_in_a_corner_of_the_whole_arm():
+    row = np.zeros((HEIGHT, 2 * WIDTH, 3), np.uint8)
+    row[:, WIDTH:] = 90
+    whole = inlaid(row)
+    assert whole.shape == (HEIGHT, WIDTH, 3)
+    assert (whole[: HEIGHT // INSET, : WIDTH // INSET] == 90).all()
+    assert whole[HEIGHT // 2 :].max() == 0
+    assert (inlaid(row[:, WIDTH:]) == 90).all()  # a scene without a view of the whole arm
 
 
 def test_a_repetition_that_went_otherwise_is_marked(data: dict[str, Any], clips: dict[str, Clip]):

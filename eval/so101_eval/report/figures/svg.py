@@ -86,7 +86,10 @@ def _inline(text: str, width: float, label: str) -> Markup:
             element.attrib["clip-path"] = clip.replace("#", f"#{prefix}")
         if element.tag == "use":
             element.attrib["href"] = element.attrib["href"].replace("#", f"#{prefix}")
-    root.attrib = {"role": "img", "aria-label": label, "viewBox": view, "style": f"max-width:{width:g}px"}
+        if element.tag == "a" and not "".join(element.itertext()).strip():  # the link beside it has the words
+            element.attrib |= {"tabindex": "-1", "aria-hidden": "true"}
+    role = "img" if root.find(".//a") is None else "group"  # what is in a picture cannot be reached by keys
+    root.attrib = {"role": role, "aria-label": label, "viewBox": view, "style": f"max-width:{width:g}px"}
     for metadata in root.findall("metadata"):
         root.remove(metadata)
     return Markup(ElementTree.tostring(root, "unicode", method="xml"))
@@ -121,9 +124,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], summary: str 
         for row in rows
     )
     return Markup(
-        '<details><summary>{}</summary><div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        '<details><summary>{}</summary><div class="scroll" role="region" tabindex="0" aria-label="{}">'
+        "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
         "</div></details>"
-    ).format(summary, head, body)
+    ).format(summary, summary, head, body)
 
 
 # What several figures are made of

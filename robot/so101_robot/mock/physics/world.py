@@ -13,7 +13,7 @@ next episode.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from so101_robot.errors import ConfigError
 from so101_robot.joints import JOINTS
+from so101_robot.mock.physics.hand import Hand
 from so101_robot.mock.physics.model import GEAR_PREFIX, add_arm
 from so101_robot.mock.physics.table import TableScene
 
@@ -89,6 +90,20 @@ def _scenes(points: Iterable[EntryPoint]) -> dict[str, Callable[[], Scene]]:
         else:
             scenes[point.name] = brought
     return scenes
+
+
+@runtime_checkable
+class Attended(Protocol):
+    """A scene with a person in it, who moves things and the arm while cameras look."""
+
+    def attend(self, model: mujoco.MjModel, data: mujoco.MjData, hand: Hand | None, time_s: float) -> None:
+        """Called before every picture. What is moved touches nothing (mocap bodies); the arm is moved by its hand.
+
+        Args:
+            hand: of the arm, while all of its servos are free; None: they hold it, or it is not known.
+            time_s: on the arm's clock.
+        """
+        ...
 
 
 class World:

@@ -8,7 +8,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
@@ -70,6 +71,7 @@ MOST_ARMS = 50
 EXAMPLES = """
   so101-mock                                # prints the port and commands to
                                             # paste; Ctrl-C ends it
+  so101-mock --display=web                  # and a page that shows the arm
   so101-mock --port_link=/tmp/so101         # a stable name for the port
   so101-mock --uncalibrated --hand          # try lerobot-calibrate: a hand
                                             # moves the joints
@@ -83,8 +85,17 @@ EXAMPLES = """
 """
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command; returns its exit code. Raises RobotError, which a program on --control_fd is sent."""
+Watched = Callable[[MockServer], AbstractContextManager[Callable[[], None]]]
+"""Shows an arm while the block lasts; what it gives is called often by the arm's loop."""
+
+
+def main(arguments: Sequence[str], watched: Watched | None = None) -> int:
+    """The command; returns its exit code. Raises RobotError, which a program on --control_fd is sent.
+
+    Args:
+        arguments: the command line.
+        watched: what --display=web asks for.
+    """
     options = parser().parse_args(arguments)
     if options.faults == Path(LIST):
         _list_faults()
@@ -93,7 +104,8 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     if options.control_fd is None:
-        _serve_person(_engine_config(options), stop, by=options.hand if options.hand in STEERED else None)
+        by = options.hand if options.hand in STEERED else None
+        _serve_person(_engine_config(options), stop, by, watched if options.display == "web" else None)
         return OK
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     try:
@@ -119,7 +131,7 @@ def _list_faults() -> None:
     console.print(EXAMPLE_PLAN.read_text(encoding="utf-8"), soft_wrap=True)
 
 
-def _serve_person(config: MockServerConfig, stop: "_Stop", by: Path | None = None) -> None:
+def _serve_person(config: MockServerConfig, stop: "_Stop", by: Path | None, watched: Watched | None) -> None:
     console = Console()
     console.print(f"starting scene {config.mock.scene!r} ...", style="dim")
     with contextlib.ExitStack() as stack:
@@ -129,7 +141,8 @@ def _serve_person(config: MockServerConfig, stop: "_Stop", by: Path | None = Non
         if words:
             console.print(f"{words}.", style="bold")
         status = _StatusLine(engine) if sys.stdout.isatty() else None
-        engine.run(stop.asked, every_second=status)
+        look = None if watched is None else stack.enter_context(watched(engine))
+        engine.run(stop.asked, every_second=status, look=look)
         if status is not None:
             sys.stdout.write("\n")
         if words := engine.server.starved_in_words():
@@ -217,6 +230,12 @@ def parser() -> Parser:
         choices=("auto", "egl", "osmesa", "ray"),
         default="auto",
         help="what draws (default: OpenGL if it is there, else rays)",
+    )
+    cameras.add_argument(
+        "--display",
+        choices=("off", "web"),
+        default="off",
+        help="web: a page of this machine with both cameras and the joints (default: %(default)s)",
     )
     lerobot = parser.add_argument_group("LeRobot")
     lerobot.add_argument(

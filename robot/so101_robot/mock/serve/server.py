@@ -133,8 +133,12 @@ class MockServer:
         stop: Callable[[], bool],
         control: "ControlChannel | None" = None,
         every_second: Callable[[], None] | None = None,
+        look: Callable[[], None] | None = None,
     ) -> None:
-        """Serve until `stop()` is true, the control channel ends, or `stop` is called through it."""
+        """Serve until `stop()` is true, the control channel ends, or `stop` is called through it.
+
+        `look` is called a hundred times a second and must not take long: hosts wait meanwhile.
+        """
         self._control = control
         extra = (control.fileno(),) if control is not None else ()
         _go_first()
@@ -146,6 +150,8 @@ class MockServer:
             if now_s >= next_care_s:
                 next_care_s = now_s + HOUSEKEEPING_S
                 self._care()
+                if look is not None:
+                    look()
             if every_second is not None and now_s >= next_second_s:
                 next_second_s = now_s + 1.0
                 every_second()
@@ -159,6 +165,11 @@ class MockServer:
         if self._helper is not None and arm.now_us - self._helped_us >= HAND_WATCH_US:
             self._helped_us = arm.now_us
             self._helper.watch(arm.now_us * 1e-6)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Of those that are served; none without cameras."""
+        return () if self.cameras is None else CAMERAS
 
     @property
     def port(self) -> str:
