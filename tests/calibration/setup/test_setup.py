@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from so101_calibration.setup.recording import RECORDING
 from so101_calibration.setup.steps import STEPS
 from so101_calibration.setup.work import Setup
 from so101_eval.cli import DATA
+from so101_policy.command_line.next_steps import Step, tell_next
 from so101_policy.files.plain_data import Plain
 from so101_robot.cli import TELEOP
 from so101_robot.joints import FOLDED
@@ -376,26 +378,38 @@ def test_a_request_to_end_goes_to_the_command_once_and_is_waited_for(tmp_path: P
     assert running.run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path) == 3
 
 
-def _in_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
+def test_a_command_within_leaves_it_to_the_guide_what_is_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    code = "from so101_policy.command_line.next_steps import Step, tell_next; tell_next([Step('so101-run', 'drive')])"
+    assert running.run([sys.executable, "-c", code], tmp_path) == 0
+    assert "next:" not in capfd.readouterr().out
+    tell_next([Step("so101-run", "drive")])
+    assert "next:" in capfd.readouterr().out
+
+
+@contextmanager
+def _in_terminal(folder: Path, *arguments: str) -> Generator["pexpect.spawn[str]"]:
     """The command in a terminal of a usual size."""
     program = str(Path(sys.executable).with_name("so101-setup"))
     words = ["--mock", f"--folder={folder}", *arguments]
     terminal = pexpect.spawn(program, words, dimensions=(24, 80), encoding="utf-8", timeout=900)
-    terminal.logfile_read = (folder / "said.txt").open("a", encoding="utf-8")
-    return terminal
+    with (folder / "said.txt").open("a", encoding="utf-8") as said:
+        terminal.logfile_read = said
+        yield terminal
+        terminal.expect(pexpect.EOF)
+        terminal.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_in_a_terminal_it_goes_from_nothing_to_a_checked_recording_and_may_be_left_in_between(tmp_path: Path):
     steps, info = list(STEPS), tmp_path / RECORDING / "meta" / "info.json"
-    first = _in_terminal(tmp_path)
-    first.expect("episode 2 of 5 is being recorded")
-    first.sendintr()
-    first.expect("released")  # the arm is safe
-    first.expect("goes on with this step when it is called again")
-    first.expect(pexpect.EOF)
-    first.close()
+    with _in_terminal(tmp_path) as first:
+        first.expect("episode 2 of 5 is being recorded")
+        first.sendintr()
+        first.expect("released")  # the arm is safe
+        first.expect("goes on with this step when it is called again")
     assert first.exitstatus == 130
     saved = json.loads((tmp_path / progress.NAME).read_text())
     assert saved["steps"] == dict.fromkeys(steps[: steps.index("record")], DONE)
@@ -404,12 +418,10 @@ def test_in_a_terminal_it_goes_from_nothing_to_a_checked_recording_and_may_be_le
     kept = json.loads(info.read_text())["total_episodes"]
     assert 1 <= kept < 5
 
-    again = _in_terminal(tmp_path)
-    again.expect(f"{kept} episodes are in data/first already")
-    again.expect("Nothing is wrong")
-    again.expect("all is done")
-    again.expect(pexpect.EOF)
-    again.close()
+    with _in_terminal(tmp_path) as again:
+        again.expect(f"{kept} episodes are in data/first already")
+        again.expect("Nothing is wrong")
+        again.expect("all is done")
     assert again.exitstatus == 0
     said = (tmp_path / "said.txt").read_text()
     assert said.count("✓") == len(STEPS)
