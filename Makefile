@@ -103,10 +103,11 @@ dist: | $(UV) ## build the wheel and the source archive into dist/
 messages: .venv/.dev ## write docs/reference/messages.md again: every message that a command can print, from the sources
 	$(BIN)/python docs/reference/make_messages.py
 
-pictures: .venv/.dev ## draw the README's pictures again
+pictures: .venv/.dev ## draw the README's pictures again, and write the transcript of so101-setup
 	$(BIN)/python docs/pictures/draw.py
 	$(BIN)/python docs/pictures/draw_palletizing.py
 	$(BIN)/python docs/pictures/draw_poses.py
+	$(BIN)/python docs/reference/make_setup_transcript.py
 
 constraints: .venv/.dev .venv-docs/.docs ## pin the versions that .venv has now: run it after the tests passed with newer ones
 	@{ sed '/^[^#]/d' constraints.txt; for folder in .venv .venv-docs .venv-policies; do \

@@ -1,4 +1,4 @@
-"""The commands of this package: so101-calibrate, so101-doctor. Nothing heavy is imported here."""
+"""The commands of this package: so101-calibrate, so101-doctor, so101-setup. Nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -70,4 +70,13 @@ DOCTOR = Command(
     "so101_calibration.doctor",
 )
 
-COMMANDS = (CALIBRATE, DOCTOR)
+SETUP = Command(
+    "so101-setup",
+    "from the kit on the table to the first recording, step by step",
+    HELP,
+    "so101_calibration.setup.command",
+    interrupted="left; so101-setup goes on with this step when it is called again",
+    ends_on_signals=True,
+)
+
+COMMANDS = (CALIBRATE, DOCTOR, SETUP)

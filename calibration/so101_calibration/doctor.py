@@ -22,6 +22,7 @@ from so101_policy.command_line.command_shell import FAILED, OK, say
 from so101_policy.command_line.command_shell import version as own_version
 from so101_policy.files.places import cache_home
 from so101_policy.findings import Finding, Level, verdict
+from so101_policy.machine import cores as usable_cores
 from so101_robot.errors import ConfigError
 from so101_robot.mock.cameras.backend import choose_backend
 from so101_robot.so101_yaml.content import parsed
@@ -118,7 +119,7 @@ def software() -> Iterator[Finding]:
 
 def machine() -> Iterator[Finding]:
     """Processor, memory, GPU, and what draws the simulated arm's pictures."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     yield _ok(
         "machine",
@@ -185,16 +186,12 @@ def takers() -> Iterator[Finding]:
 
 def cameras() -> Iterator[Finding]:
     """Video devices that deliver pictures, and which of them share a USB 2 port of the machine."""
-    nodes = [
-        path
-        for path in sorted((SYS / "class" / "video4linux").glob("video*"))
-        if _read(path / "index") in ("0", "")
-    ]
-    if not nodes:
+    devices = video_devices()
+    if not devices:
         yield _ok("cameras", "no video device")
     shared: dict[str, list[str]] = {}
-    for node in nodes:
-        device = DEV / node.name
+    for device in devices:
+        node = SYS / "class" / "video4linux" / device.name
         usb = (node / "device").resolve().parent
         speed = _read(usb / "speed")
         bus = usb.name.partition(".")[0] if speed else ""
@@ -212,6 +209,12 @@ def cameras() -> Iterator[Finding]:
                 Level.WARN, "cameras", "", f"{' and '.join(devices)} share one USB 2 port ({bus})",
                 possible="fourcc: MJPG in --robot.cameras, or plug one into another port of the machine",
             )  # fmt: skip
+
+
+def video_devices() -> list[Path]:
+    """Those that deliver pictures; cameras have others beside them."""
+    nodes = sorted((SYS / "class" / "video4linux").glob("video*"))
+    return [DEV / node.name for node in nodes if _read(node / "index") in ("0", "")]
 
 
 def calibrations() -> Iterator[Finding]:

@@ -6,7 +6,7 @@ Light: a command is imported when it is called, by its own shell (`so101_policy.
 import sys
 from collections.abc import Sequence
 
-from so101_calibration.cli import CALIBRATE, DOCTOR
+from so101_calibration.cli import CALIBRATE, DOCTOR, SETUP
 from so101_eval.cli import BENCH, DATA, DEMOS, EVAL, STUDY
 from so101_eval.completion import script
 from so101_policy.cli import CACHE, FRAMES, RELIANCE, TRAIN
@@ -27,7 +27,7 @@ from so101_robot.cli import MOCK, REPLAY, RUN, TELEOP
 NAME = "so101"
 
 WAY: tuple[tuple[str, str, tuple[Command, ...]], ...] = (
-    ("set up", "", (DOCTOR, CALIBRATE)),
+    ("set up", "", (SETUP, DOCTOR, CALIBRATE)),
     ("record", "your own; or lerobot-record, of LeRobot", (TELEOP, DEMOS)),
     ("check", "", (DATA,)),
     ("train", "", (TRAIN,)),

@@ -97,7 +97,14 @@ def present() -> list[str]:
 
 
 def by_unplugging(listed: Callable[[], list[str]], operator: Operator) -> int:
-    """Which port goes when the follower is unplugged. Returns the exit code.
+    """Which port goes when the follower is unplugged. Returns the exit code. Raises ImplausibleError."""
+    before = listed()
+    follower = unplugged(listed, operator)
+    return _tell(follower, [port for port in before if port != follower], operator)
+
+
+def unplugged(listed: Callable[[], list[str]], operator: Operator) -> str:
+    """The follower's port: the one that goes when its cable is pulled, and comes back.
 
     Args:
         listed: the ports that there are now.
@@ -121,7 +128,7 @@ def by_unplugging(listed: Callable[[], list[str]], operator: Operator) -> int:
             f"{gone[0]} did not come back (new ports: {came}) - names like ttyACM0 change with the order of plugging "
             "in; use a name below /dev/serial/by-id"
         )
-    return _tell(gone[0], [port for port in before if port != gone[0]], operator)
+    return gone[0]
 
 
 def by_motion(arms: Sequence[Watched], operator: Operator) -> int:

@@ -1,7 +1,6 @@
 """so101-eval run: policies x scenarios x seeds -> a folder of records."""
 
 import argparse
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from so101_policy.command_line.command_shell import complain
 from so101_policy.command_line.console import Console
 from so101_policy.command_line.next_steps import Step, next_steps, tell_next
 from so101_policy.inference.engine import ENGINES
+from so101_policy.machine import cores as usable_cores
 from so101_robot.commands.run_config import OFF
 
 EXAMPLES = """
@@ -113,7 +113,7 @@ def parser() -> Parser:
     add(
         "--num_workers",
         type=Whole(0, 1024),
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         help="processes (default: one a core)",
     )
     add("--cluster", nargs="?", const="", metavar="ADDRESS",

@@ -13,7 +13,6 @@ OUTPUT_DIR/meta/so101_episodes.jsonl: its seed, whether it is a recovery, its re
 """
 
 import errno
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from so101_policy.command_line.command_flags import Number, Parser, Whole
 from so101_policy.command_line.command_shell import OK
 from so101_policy.command_line.console import Console
 from so101_policy.command_line.next_steps import Step, next_steps, tell_next
+from so101_policy.machine import cores as usable_cores
 
 EXAMPLES = """
   so101-demos --task=palletize-2 --episodes=100 --output_dir=data/palletize-2
@@ -145,7 +145,7 @@ def parser() -> Parser:
     add(
         "--num_workers",
         type=Whole(0, 1024),
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         help="processes (default: one a core)",
     )
     add(

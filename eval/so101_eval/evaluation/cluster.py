@@ -29,6 +29,7 @@ from so101_eval.evaluation.policy_specs import PolicySpec
 from so101_eval.evaluation.records import EpisodeRecord, Key
 from so101_eval.pool import as_they_end, one_thread
 from so101_policy.command_line.installed import line_to_install
+from so101_policy.machine import cores as usable_cores
 
 EXTRA = "lerobot_policy_so101[cluster]"
 
@@ -150,7 +151,7 @@ def _connect(address: str | None, scratch: str | None = None) -> None:
             "_node_ip_address": LOOPBACK,
             "_temp_dir": scratch,
             "include_dashboard": False,
-            "num_cpus": len(os.sched_getaffinity(0)),
+            "num_cpus": usable_cores(),
         }
     )
     try:

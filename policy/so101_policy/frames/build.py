@@ -33,6 +33,7 @@ from torch import Tensor
 from so101_policy.command_line.console import Console
 from so101_policy.errors import PolicyError, first_line
 from so101_policy.frames.resizing import resize
+from so101_policy.machine import make_room, to_disk
 
 PIECE_BYTES = 64 << 20
 """Of decoded frames in one piece. Larger ones save a seek per piece, smaller ones memory (a few times this per job)."""
@@ -202,7 +203,7 @@ def _claim(path: Path, shape: tuple[int, ...]) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         place = file.tell()
         file.flush()
-        os.posix_fallocate(file.fileno(), 0, place + int(np.prod(shape, dtype=np.int64)))
+        make_room(file.fileno(), place + int(np.prod(shape, dtype=np.int64)))
     return place
 
 
@@ -217,7 +218,7 @@ def _write(path: Path, place: int, pixels: NDArray[np.uint8]) -> None:
 
 def _to_disk(file: FileIO) -> None:
     """Through to the disk, for a power cut just after the cache is given its name."""
-    os.fdatasync(file.fileno())
+    to_disk(file.fileno())
 
 
 def _compare(dataset: LeRobotDataset, files: Mapping[str, Path], size: tuple[int, int]) -> None:

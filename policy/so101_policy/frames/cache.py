@@ -10,7 +10,6 @@ leaves nothing that would be taken for a cache. Two processes do not build the s
 """
 
 import errno
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,6 +40,7 @@ from so101_policy.frames.folders import (
     remove_leftovers,
     write_manifest,
 )
+from so101_policy.machine import cores, free_memory_bytes
 
 CHECKED_ON_OPEN = 2
 """Pieces per camera whose checksum is verified whenever a cache is opened; `so101-frames check` verifies all."""
@@ -149,18 +149,12 @@ def open_cache(
         raise PolicyError(f"the frame cache {place.parent} cannot be used: {first_line(error)}") from error
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def free_bytes(device: torch.device) -> int:
     """Memory of a device that is free; 0 where that cannot be known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu":
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        return free_memory_bytes()
     return 0
 
 

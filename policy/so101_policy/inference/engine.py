@@ -258,7 +258,7 @@ def scalings_of(policy: ACTPolicy, normalise: Normalise) -> dict[str, Scaling]:
                 f"the preprocessor turns pictures of {tuple(feature.shape)} into {tuple(ends[0].shape)}; an engine "
                 "knows only preprocessors that scale. Possible: engine plain"
             )
-        black_C, white_C = (end[:, 0, 0].double().cpu() for end in ends)
+        black_C, white_C = (end[:, 0, 0].cpu().double() for end in ends)
         values = ((white_C - black_C) / 255, black_C)
         scalings[key] = Scaling(*(x.to(ends[0]) for x in values))
     return scalings

@@ -144,13 +144,17 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
 def _fold(convolution: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
     """Norm(x) = weight (x - mean) / sqrt(variance + eps) + bias is a line, and goes into the convolution's."""
     mean, variance, scale, offset = (
-        cast(Tensor, x).double() for x in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        cast(Tensor, x).cpu().double() for x in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
     weight, bias = fuse_conv_bn_weights(
-        *(convolution.weight.double(), None if convolution.bias is None else convolution.bias.double()),
+        *(
+            convolution.weight.cpu().double(),
+            None if convolution.bias is None else convolution.bias.cpu().double(),
+        ),
         *(mean, variance, norm.eps, scale, offset),
     )
-    convolution.weight, convolution.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    there = convolution.weight.device
+    convolution.weight, convolution.bias = (nn.Parameter(x.float().to(there)) for x in (weight, bias))
 
 
 class _Vectors(nn.Module):

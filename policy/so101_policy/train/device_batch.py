@@ -75,13 +75,13 @@ class DeviceBatch:
             batch[key] = torch.addcmul(offset, image.to(torch.float32), scale)
         return batch
 
-    def _scaling_of(self, key: str) -> tuple[Tensor, Tensor]:
+    def _scaling_of(self, key: str) -> tuple[Tensor, ...]:
         """Factor and offset per channel from 0..255; every mode of LeRobot's normalisation is such a line."""
         ends = torch.zeros(2, 3, 1, 1, dtype=torch.float32, device=self._device)
         ends[1] = 1
         done = self._normalizer(create_transition(observation={key: ends}))
-        black, white = done[TransitionKey.OBSERVATION][key].double()
-        return ((white - black) / MAX_LEVEL).float()[None], black.float()[None]
+        black, white = done[TransitionKey.OBSERVATION][key].cpu().double()  # Apple's devices have no doubles
+        return tuple(x.float()[None].to(self._device) for x in ((white - black) / MAX_LEVEL, black))
 
     def _varied(self, image_BCHW: Tensor) -> Tensor:
         """Each image varied by itself, as in LeRobot's dataset, but on the device."""

@@ -14,10 +14,12 @@ import errno
 import fcntl
 import os
 import select
+import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import serial
 
@@ -31,8 +33,14 @@ WRITE_TIMEOUT_S = 0.1
 """A request is 40 bytes at most; an output queue that has no room for it after this long belongs to a dead
 port."""
 
-PORT_PATTERNS = ("/dev/serial/by-id/*", "/dev/ttyACM*", "/dev/ttyUSB*")
-"""Where Linux shows USB serial adapters; by-id names stay the same after replugging."""
+PORT_PATTERNS = (
+    ("/dev/cu.usbmodem*", "/dev/cu.usbserial*", "/dev/cu.wchusbserial*")
+    if sys.platform == "darwin"
+    else ("/dev/serial/by-id/*", "/dev/ttyACM*", "/dev/ttyUSB*")
+)
+"""Where the system shows USB serial adapters; Linux's by-id names, and macOS's, stay the same after replugging."""
+ADAPTERS = ("/dev/cu.", "/dev/tty.") if sys.platform == "darwin" else ("/dev/tty",)
+"""What a serial adapter's device begins with, and a pseudo-terminal's does not (/dev/pts/3; on macOS /dev/ttys003)."""
 
 
 class Link(Protocol):
@@ -66,8 +74,7 @@ class SerialLink:
     def __init__(self, fd: int, name: str = "the serial port") -> None:
         self._fd = fd
         self._name = name
-        self._answer = select.poll()
-        self._answer.register(fd, select.POLLIN)
+        self._answers = waiting_for(fd, "r")
 
     def send(self, request: bytes) -> None:
         try:
@@ -81,7 +88,7 @@ class SerialLink:
             termios.tcflush(self._fd, termios.TCIFLUSH)
             self._write(request)
             data = b""
-            while self._answer.poll(max(deadline_s - time.monotonic(), 0.0) * 1e3):
+            while self._answers(max(deadline_s - time.monotonic(), 0.0)):
                 data += self._read()
                 if len(data) >= reply_size:
                     data = data[answer_start(request, data, reply_size) :]
@@ -114,16 +121,30 @@ class SerialLink:
     def _write_rest(self, rest: bytes) -> None:
         """What the output queue had no room for."""
         deadline_s = time.monotonic() + WRITE_TIMEOUT_S
-        room = select.poll()
-        room.register(self._fd, select.POLLOUT)
+        room = waiting_for(self._fd, "w")
         while rest:
-            if not room.poll(max(deadline_s - time.monotonic(), 0.0) * 1e3):
+            if not room(max(deadline_s - time.monotonic(), 0.0)):
                 raise OSError(errno.ETIMEDOUT, f"it took no bytes for {WRITE_TIMEOUT_S * 1e3:.0f} ms")
             with contextlib.suppress(BlockingIOError):
                 rest = rest[os.write(self._fd, rest) :]
 
     def _gone(self, error: OSError | termios.error) -> PortError:
         return PortError(f"{self._name} is gone ({error.args[-1]}) - is the USB cable plugged in?")
+
+
+def waiting_for(fd: int, what: Literal["r", "w"]) -> Callable[[float], Any]:
+    """A function that waits for a descriptor until so many seconds have passed; true where it is ready.
+
+    Args:
+        fd: of a serial port.
+        what: ready to be read (r) or written (w).
+    """
+    if sys.platform == "darwin":  # whose poll knows no devices (poll(2), BUGS)
+        reads, writes = ([fd], []) if what == "r" else ([], [fd])
+        return lambda timeout_s: any(select.select(reads, writes, [], timeout_s))
+    poll = select.poll()
+    poll.register(fd, select.POLLIN if what == "r" else select.POLLOUT)
+    return lambda timeout_s: poll.poll(timeout_s * 1e3)
 
 
 def answer_start(request: bytes, data: bytes, reply_size: int | None = None) -> int:
@@ -208,7 +229,7 @@ def in_use(port: str, who: str) -> str:
 
 def _is_adapter(port: str) -> bool:
     """A serial adapter, and not a pseudo-terminal, which the program behind it may keep open all the time."""
-    return os.path.realpath(port).startswith("/dev/tty")
+    return os.path.realpath(port).startswith(ADAPTERS)
 
 
 def _holders(port: str) -> list[str]:

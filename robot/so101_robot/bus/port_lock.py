@@ -37,8 +37,10 @@ LOCK_FOLDER = Path("/run/lock")
 """Where every user may write, and which is empty after a start of the machine (Filesystem Hierarchy Standard
 3.0); the folder for temporary files where there is none."""
 
-FLOCK = "hhqqi"
-"""Linux's `struct flock` on machines of 64 bits: type, whence, start, length, process."""
+MACOS = sys.platform == "darwin"
+FLOCK = "qqihh" if MACOS else "hhqqi"
+"""`struct flock` on machines of 64 bits: type, whence, start, length, process; on macOS (sys/fcntl.h) start, length,
+process, type, whence."""
 TRIES = 4
 MOST_NAME = 60
 """Characters of a program's name in a message."""
@@ -159,7 +161,10 @@ def open_locked(port: str, baud: int = BAUD, program: str | None = None) -> tupl
 def lock_path(port: str) -> Path:
     """The lock file of a port, whatever link leads to it."""
     folder = LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK) else Path(tempfile.gettempdir())
-    device = os.path.realpath(port).strip("/").replace("/", "-")
+    device = os.path.realpath(port)
+    if sys.platform == "darwin":  # /dev/tty.X and /dev/cu.X are one adapter
+        device = device.replace("/dev/tty.", "/dev/cu.")
+    device = device.strip("/").replace("/", "-")
     return folder / f"so101-{device}.lock"
 
 
@@ -220,8 +225,9 @@ def _is_file_of(fd: int, path: Path) -> bool:
 
 def _holder(fd: int) -> str:
     """Who has the lock on a file, in words: its process by the kernel, and its name if that process wrote the file."""
-    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    *_, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    kind = (fcntl.F_WRLCK, os.SEEK_SET)
+    asked = struct.pack(FLOCK, *((0, 0, 0, *kind) if MACOS else (*kind, 0, 0, 0)))
+    pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))[2 if MACOS else 4]
     if pid <= 0:  # it has just let go, or is on another machine or in another container
         return "another program"
     written = _read(fd)

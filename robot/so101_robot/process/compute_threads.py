@@ -3,7 +3,7 @@
 import cv2
 import torch
 
-from so101_robot.process.realtime import cores
+from so101_policy.machine import cores
 
 
 def leave_a_core() -> None:

@@ -32,6 +32,7 @@ from so101_robot.bus.small_bus import SmallBus
 from so101_robot.clock import WallClock
 from so101_robot.errors import PortError
 from so101_robot.watchdog.last_resort import Action, LastResort, Report
+from so101_robot.watchdog.runner import Runner
 from so101_robot.watchdog.slow_park import ArmFacts
 
 PROGRAM = "so101-watchdog"
@@ -104,15 +105,15 @@ class Watch:
     """Waits for the runner's end.
 
     Args:
-        pidfd: the runner's; readable when it is dead.
+        runner: what is watched.
         lines: from the runner.
         hang_s: see `Job`.
     """
 
-    def __init__(self, pidfd: int, lines: Lines, hang_s: float) -> None:
+    def __init__(self, runner: Runner, lines: Lines, hang_s: float) -> None:
         self.port: str | None = None
         """Where the arm is now, if it moved."""
-        self._pidfd, self._lines = pidfd, lines
+        self._runner, self._lines = runner, lines
         self._hang_s = hang_s
         self._armed = self._gone = False
         self._beat_s = time.monotonic()
@@ -123,12 +124,12 @@ class Watch:
         if first and self._take(first):
             return self._end("goodbye")
         while True:
-            watched = [self._pidfd, self._lines.fd] if self._lines.open else [self._pidfd]
+            watched = [self._runner.fd, self._lines.fd] if self._lines.open else [self._runner.fd]
             ready = select.select(watched, (), (), self._left_s())[0]
             if self._lines.fd in ready:  # first, so that a goodbye counts before the death that follows it
                 if self._take(self._lines.read()):
                     return self._end("goodbye")
-            elif self._pidfd in ready:
+            elif self._runner.fd in ready:
                 return self._end("died")
             elif not ready and self._is_hung():
                 return self._end("hung")
@@ -178,28 +179,28 @@ def main() -> int:
         return 0
     job = Job.from_json(first[0])
     try:
-        pidfd = os.pidfd_open(job.runner_pid)
+        runner = Runner(job.runner_pid)
     except ProcessLookupError:
         return 0
     if os.getppid() != job.runner_pid:  # it died while this started, and its number may be another's now
         return 0
     _say_ready()
-    watch = Watch(pidfd, lines, job.hang_s)
+    watch = Watch(runner, lines, job.hang_s)
     end = watch.wait(first[1:])
     if end.fate == "goodbye" or not end.armed:
         return 0
-    report = respond(job, end, watch.port or job.port, pidfd)
+    report = respond(job, end, watch.port or job.port, runner)
     return 0 if report.done else 1
 
 
-def respond(job: Job, end: End, port: str, pidfd: int) -> Report:
+def respond(job: Job, end: End, port: str, runner: Runner) -> Report:
     """The one action, and the report of it."""
     begin_s = time.monotonic()
     cause = f"the runner (process {job.runner_pid}) died"
     hung_alive = False
     if end.fate == "hung":
         cause = f"the runner (process {job.runner_pid}) gave no sign of life for {end.silent_s:.1f} s"
-        hung_alive = not job.kill_hung or not _kill(pidfd)
+        hung_alive = not job.kill_hung or not runner.kill(REACH_S)
     if hung_alive:
         report = Report(False, "it still has the port: the servos stay at their last goal", {})
     else:
@@ -243,13 +244,6 @@ def _reach(job: Job, port: str, in_time: Callable[[], bool]) -> Report:
                 ):  # pyserial raises what it likes for a port that went away
                     handle.close()
         time.sleep(RETRY_S)
-
-
-def _kill(pidfd: int) -> bool:
-    """Kill the runner; true when it is dead. A process that waits for a broken disk may not die."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    return bool(select.select([pidfd], (), (), REACH_S)[0])
 
 
 def _say_ready() -> None:

@@ -28,6 +28,7 @@ from so101_robot.mock.arm import MockArm, MockConfig
 from so101_robot.mock.physics.plant import IdealPlant
 from so101_robot.mock.serve.terminal import PtyServer
 from so101_robot.watchdog import process as watchdog_process
+from so101_robot.watchdog import runner as watched
 from so101_robot.watchdog.client import Watchdog, WatchdogConfig, job_for
 from so101_robot.watchdog.process import Job
 from so101_robot.watchdog.slow_park import AT_HOME_STEPS, ArmFacts
@@ -372,22 +373,22 @@ def test_the_mock_arm_in_memory_and_off_need_no_watchdog():
 
 def test_the_port_may_change_and_silence_may_be_announced():
     ours, theirs = os.pipe()
-    pidfd = os.pidfd_open(os.getpid())
-    watch = watchdog_process.Watch(pidfd, watchdog_process.Lines(ours), hang_s=0.05)
+    runner = watched.Runner(os.getpid())
+    watch = watchdog_process.Watch(runner, watchdog_process.Lines(ours), hang_s=0.05)
     os.write(theirs, b"beat\npause 0.4\nport /dev/ttyACM1\n")
     begin_s = time.monotonic()
     end = watch.wait()
     assert (end.fate, end.armed, watch.port) == ("hung", True, "/dev/ttyACM1")
     assert time.monotonic() - begin_s >= 0.45
-    for fd in (ours, theirs, pidfd):
+    for fd in (ours, theirs, runner.fd):
         os.close(fd)
 
 
 def test_a_machine_that_stood_still_costs_the_runner_nothing(monkeypatch: pytest.MonkeyPatch):
     """After a suspension the watchdog wakes up late, and the runner with it."""
     ours, theirs = os.pipe()
-    pidfd = os.pidfd_open(os.getpid())
-    watch = watchdog_process.Watch(pidfd, watchdog_process.Lines(ours), hang_s=0.05)
+    runner = watched.Runner(os.getpid())
+    watch = watchdog_process.Watch(runner, watchdog_process.Lines(ours), hang_s=0.05)
     ordinary, calls = watchdog_process.select.select, []
 
     def late(*arguments: Any) -> Any:
@@ -402,7 +403,7 @@ def test_a_machine_that_stood_still_costs_the_runner_nothing(monkeypatch: pytest
     os.write(theirs, b"beat\n")
     monkeypatch.setattr(watchdog_process.select, "select", late)
     assert watch.wait().fate == "goodbye"
-    for fd in (ours, theirs, pidfd):
+    for fd in (ours, theirs, runner.fd):
         os.close(fd)
 
 

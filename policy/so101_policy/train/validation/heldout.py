@@ -52,16 +52,17 @@ def held_out_l1(
     policy.eval()
     mine = positions[processes.rank :: processes.count]
     device = next(policy.parameters()).device
-    sums = torch.zeros(6, dtype=torch.float64, device=device)
+    exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's devices have no doubles
+    sums = torch.zeros(6, dtype=exact, device=device)
     for start in range(0, len(mine), batch_size):
         batch = batch_of(mine[start : start + batch_size])
         with AttentionProbe(policy) as probe:
             actions_BTA = policy.predict_action_chunk(batch)
         total, count = executed_error(actions_BTA, batch, policy.config.n_action_steps)
         samples = len(actions_BTA)
-        sums[:2] += torch.stack([total.double(), count.double()])
+        sums[:2] += torch.stack([total.to(exact), count.to(exact)])
         if (shares := probe.shares) is not None:
-            parts = torch.tensor([1, shares.latent, shares.state, shares.vision], dtype=torch.float64)
+            parts = torch.tensor([1, shares.latent, shares.state, shares.vision], dtype=exact)
             sums[2:] += samples * parts.to(device)
     policy.train()
     l1_sum, count, seen, *shares = processes.total(sums).tolist()

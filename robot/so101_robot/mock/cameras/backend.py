@@ -9,15 +9,21 @@ somebody wants a picture.
 import ctypes
 import importlib
 import os
+import sys
+from collections.abc import Mapping
 from functools import cache
 
 from so101_robot.errors import ConfigError
 
-LIBRARIES = {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)}
-"""Shared libraries that MuJoCo loads for an off-screen context; EGL fails without libGL too."""
+LIBRARIES: Mapping[str, tuple[str, ...]] = (
+    {"cgl": ("/System/Library/Frameworks/OpenGL.framework/OpenGL",)}
+    if sys.platform == "darwin"
+    else {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)}
+)
+"""Shared libraries that MuJoCo loads for an off-screen context; EGL fails without libGL too. macOS has CGL alone."""
 
-PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
-"""Debian and Ubuntu packages that bring them."""
+PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6", "cgl": ""}
+"""Debian and Ubuntu packages that bring them; macOS brings its own."""
 
 _MUJOCO_OFF = ("disable", "disabled", "off", "false", "0")
 _OFF = (*_MUJOCO_OFF, "ray")
@@ -38,7 +44,7 @@ def let_mujoco_import() -> None:
 
 @cache
 def loadable(backend: str) -> bool:
-    """Whether every library of `backend` ("egl" or "osmesa") can be loaded."""
+    """Whether every library of `backend` can be loaded."""
     try:
         for library in LIBRARIES[backend]:
             ctypes.CDLL(library, mode=ctypes.RTLD_LOCAL)
@@ -48,7 +54,7 @@ def loadable(backend: str) -> bool:
 
 
 def choose_backend(asked: str = "auto") -> str:
-    """The renderer to use: "egl", "osmesa" or "ray".
+    """The renderer to use: "egl", "osmesa" (on macOS "cgl") or "ray".
 
     `asked` is one of these or "auto", which honours MUJOCO_GL and otherwise takes the first that the machine
     has. Raises `ConfigError` for a name that does not exist and for one whose libraries are missing.
@@ -61,7 +67,9 @@ def choose_backend(asked: str = "auto") -> str:
     if asked in _ANY:
         return next((name for name in LIBRARIES if loadable(name)), "ray")
     if asked not in LIBRARIES:
-        raise ConfigError(f"{source}: there is no such renderer; expected one of auto, egl, osmesa, ray")
+        raise ConfigError(
+            f"{source}: there is no such renderer; expected one of auto, {', '.join(LIBRARIES)}, ray"
+        )
     if not loadable(asked):
         raise ConfigError(
             f"{source}: cannot load {' and '.join(LIBRARIES[asked])}; install them "

@@ -11,6 +11,7 @@ import heapq
 import os
 import select
 import struct
+import sys
 import termios
 import time
 import tty
@@ -183,7 +184,8 @@ class PtyServer:
         ):  # says that the terminal is served; a host's own locks are others (flock)
             fcntl.lockf(self._slave, fcntl.LOCK_EX | fcntl.LOCK_NB)
         settings = termios.tcgetattr(self._slave)
-        settings[4] = settings[5] = termios.B1000000  # for hosts that never set a speed
+        if sys.platform == "linux":
+            settings[4] = settings[5] = termios.B1000000  # for hosts that never set a speed
         termios.tcsetattr(self._slave, termios.TCSANOW, settings)
         os.set_blocking(self._master, False)
         self._speed = b""
@@ -274,6 +276,10 @@ class PtyServer:
                 os.write(self._master, data)
 
     def _host_speed_changed(self) -> bool:
+        """Whether the host has set another speed since; on macOS a pseudo-terminal does not tell its speed, and every
+        host is taken to have that of the arm."""
+        if sys.platform != "linux":
+            return False
         fcntl.ioctl(self._master, _TCGETS2, self._termios2)
         speed = bytes(self._termios2[36:44])
         if speed == self._speed:
@@ -286,7 +292,9 @@ class PtyServer:
 
 
 def _wake_precisely() -> None:
-    """Ask the kernel to end this thread's short sleeps on time (it may delay them by 50 us otherwise)."""
+    """Ask the kernel to end this thread's short sleeps on time (Linux may delay them by 50 us otherwise)."""
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
 
 

@@ -1,0 +1,337 @@
+"""`so101-setup`: the order of its steps, what they ask of which command, and that it can be left and gone on with."""
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from so101_calibration import files
+from so101_calibration.cli import CALIBRATE, SETUP
+from so101_calibration.errors import FileError, InputEndedError
+from so101_calibration.setup import arms, command, progress, running
+from so101_calibration.setup.cameras import Shown
+from so101_calibration.setup.looking import PICTURES
+from so101_calibration.setup.person import AtTerminal
+from so101_calibration.setup.progress import DONE, SKIPPED, Progress
+from so101_calibration.setup.recording import RECORDING
+from so101_calibration.setup.steps import STEPS
+from so101_calibration.setup.work import Setup
+from so101_eval.cli import DATA
+from so101_policy.files.plain_data import Plain
+from so101_robot.cli import TELEOP
+from so101_robot.joints import FOLDED
+from so101_robot.mock.arm import MockArm, MockConfig
+from so101_robot.so101_yaml.content import Arm, Content, in_yaml, parsed
+
+FOLLOWER, LEADER = "/dev/null", "/dev/zero"
+"""Devices that are there on every machine."""
+
+
+class Scripted:
+    """A person who has an answer for some questions, and takes what is offered for the others."""
+
+    def __init__(self, **answers: str | list[str]) -> None:
+        self.answers = {word: [said] if isinstance(said, str) else said for word, said in answers.items()}
+        self.asked: list[str] = []
+
+    def ask(self, question: str, default: str, problem: Callable[[str], str] = lambda answer: "") -> str:
+        self.asked.append(question)
+        for word, said in self.answers.items():
+            if word in question and said:
+                answer = said.pop(0)
+                assert not problem(answer), (question, answer, problem(answer))
+                return answer
+        assert not problem(default), (question, default)
+        return default
+
+    def yes(self, question: str, default: bool) -> bool:
+        return self.ask(question, "y" if default else "n") == "y"
+
+    def wait(self, request: str) -> None:
+        self.asked.append(request)
+
+
+class Eyes:
+    """Two cameras; the first is out of focus at first."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def devices(self) -> list[str]:
+        return ["/dev/video0", "/dev/video2"]
+
+    def look(self, device: str) -> Shown:
+        self.looks += 1
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[::2] = 60 * min(self.looks, 4)
+        return Shown(device, image)
+
+    def settings(self, device: str) -> dict[str, Plain]:
+        return {"type": "opencv", "index_or_path": int(device[-1]), "width": 64, "height": 48, "fps": 30}
+
+
+class Bench:
+    """A set-up whose commands do what they would, in files, or say no."""
+
+    def __init__(self, folder: Path, person: Scripted, simulated: bool = False) -> None:
+        self.ran: list[list[str]] = []
+        self.fails: dict[str, int] = {}
+        """Word -> exit code of the commands that have it."""
+        self.setup = Setup(folder, simulated, person, self.run, Eyes())
+        self.folder = folder
+
+    def run(self, words: Sequence[str]) -> int:
+        self.ran.append(list(words))
+        for word, code in self.fails.items():
+            if word in words:
+                return code
+        if words[1] == "servos":
+            path = self.setup.calibration("--leader" in words)
+            files.write_whole(
+                path, files.dump(files.calibration.of(MockArm(MockConfig(realtime_factor=0)).calibration))
+            )
+        if words[0] == "so101-teleop":
+            (self.folder / RECORDING / "meta").mkdir(parents=True, exist_ok=True)
+            (self.folder / RECORDING / "meta" / "info.json").write_text("{}")
+        return 0
+
+    def go(self) -> int:
+        return command._all(self.setup, progress.load(self.folder, self.setup.simulated, STEPS))
+
+    @property
+    def marks(self) -> dict[str, str]:
+        return progress.load(self.folder, self.setup.simulated, STEPS).marks
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two ports, one of them the follower's, and LeRobot's folder elsewhere."""
+    monkeypatch.setattr(arms.ports, "present", lambda: [FOLLOWER, LEADER])
+    monkeypatch.setattr(arms.ports, "unplugged", lambda listed, operator: FOLLOWER)
+    for check in ("ports", "takers", "cameras"):
+        monkeypatch.setattr(arms.doctor, check, list)
+    monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path / "lerobot"))
+
+
+def test_from_nothing_to_a_recording_every_command_is_asked_for_what_it_knows(tmp_path: Path):
+    bench = Bench(
+        tmp_path, Scripted(front="/dev/video2", millimetres="-5", cm="45 30 30 50", sharp=["n", "y"])
+    )
+    assert bench.go() == 0
+    assert bench.marks == dict.fromkeys(STEPS, DONE)
+    assert [words[:2] for words in bench.ran] == [
+        ["so101-calibrate", "ids"], ["so101-calibrate", "ids"], ["so101-calibrate", "servos"],
+        ["so101-calibrate", "servos"], ["so101-calibrate", "pair"], ["so101-calibrate", "check"],
+        ["so101-teleop", "--record.repo_id=me/first"], ["so101-data", "check"],
+    ]  # fmt: skip
+    for words in bench.ran:
+        whole = {"so101-calibrate": CALIBRATE, "so101-teleop": TELEOP, "so101-data": DATA}[words[0]]
+        chosen = whole.chosen(words[1:])
+        assert chosen is not None
+        chosen.check_flags(words[1:])
+    assert bench.ran[2][2:] == [f"--robot.port={FOLLOWER}", "--robot.id=my_arm"]
+    assert bench.ran[3][2:] == [f"--robot.port={LEADER}", "--robot.id=my_leader", "--leader"]
+    content = bench.setup.content
+    assert content.arm == Arm(FOLLOWER, "my_arm")
+    assert content.leader == Arm(LEADER, "my_leader")
+    assert content.cameras["front"]["index_or_path"] == 2
+    assert content.cameras["wrist"]["index_or_path"] == 0
+    assert content.place.table_m == -0.005
+    assert content.place.walls_m == {"x": [-0.3, 0.45], "y": [-0.3, 0.3], "z": [-0.05, 0.5]}
+    assert content.place.home == list(FOLDED)
+    assert {path.name for path in (tmp_path / PICTURES).iterdir()} == {
+        "camera_video0.png", "camera_video2.png", "front.png", "wrist.png",
+    }  # fmt: skip
+    # everything is right, so nothing is done again
+    bench.ran.clear()
+    assert bench.go() == 0
+    assert bench.ran == []
+
+
+def test_a_step_that_fails_is_not_done_and_is_where_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    bench = Bench(tmp_path, Scripted(**{"skip or": "leave"}))
+    bench.fails = {"check": 1}
+    assert bench.go() == 1
+    assert "Not done: so101-calibrate check ended with exit code 1" in capsys.readouterr().out
+    assert list(bench.marks) == list(STEPS)[: list(STEPS).index("motion")]
+    bench.fails, bench.ran = {}, []
+    assert bench.go() == 0
+    assert next(words[:2] for words in bench.ran) == ["so101-calibrate", "check"]
+    assert bench.marks == dict.fromkeys(STEPS, DONE)
+
+
+def test_what_was_done_and_is_not_right_any_more_is_done_again(tmp_path: Path):
+    bench = Bench(tmp_path, Scripted())
+    bench.go()
+    bench.setup.calibration().unlink()
+    bench.ran.clear()
+    assert bench.go() == 0
+    assert [words[1] for words in bench.ran] == ["servos"]
+
+
+def test_without_a_leader_its_steps_are_left_out_until_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(arms.ports, "present", lambda: [FOLLOWER])
+    bench = Bench(tmp_path, Scripted())
+    assert bench.go() == 0
+    assert {step for step, mark in bench.marks.items() if mark == SKIPPED} == {
+        "leader",
+        "pair",
+        "record",
+        "check",
+    }
+    assert bench.setup.content.leader is None
+    monkeypatch.setattr(arms.ports, "present", lambda: [FOLLOWER, LEADER])
+    assert command._through(bench.setup, progress.load(tmp_path, False, STEPS), "ports")
+    assert not {"leader", "pair", "record", "check"} & set(bench.marks)
+
+
+def test_a_person_may_skip_and_is_asked_again_until_it_works(tmp_path: Path):
+    bench = Bench(tmp_path, Scripted(**{"skip or": ["again", "skip"]}))
+    bench.fails = {"ids": 2}
+    assert bench.go() == 0
+    assert bench.marks["ids"] == SKIPPED
+    assert sum("ids" in words for words in bench.ran) == 2
+
+
+def test_every_undo_takes_back_what_its_step_wrote_and_deletes_nothing(tmp_path: Path):
+    bench = Bench(tmp_path, Scripted())
+    bench.go()
+    bench.ran.clear()
+    setup = bench.setup
+    files.back_up(setup.calibration(), files.datetime(2026, 1, 2))
+    words = {name: step.undo(setup) for name, step in reversed(list(STEPS.items()))}
+    assert all(words.values())
+    [restored] = bench.ran
+    assert restored[:2] == ["so101-calibrate", "servos"]
+    assert restored[-1].startswith("--from=")
+    assert (tmp_path / "data" / "first.undone1" / "meta" / "info.json").is_file()
+    assert not (tmp_path / RECORDING).exists()
+    assert setup.content == Content()
+
+
+def test_a_file_that_somebody_wrote_is_kept(tmp_path: Path):
+    written = f"# mine\narm: {{port: {LEADER}, id: old}}\nlimits: {{slow_c: 50}}\n"
+    (tmp_path / "so101.yaml").write_text(written)
+    bench = Bench(tmp_path, Scripted())
+    bench.go()
+    assert (tmp_path / "so101.yaml.before").read_text() == written
+    assert bench.setup.content.limits == {"slow_c": 50}
+    assert bench.setup.content.arm == Arm(FOLLOWER, "old")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "remove it to begin anew: so101.yaml stays"),
+        ('{"steps": {"ports": "perhaps"}}', "expected what so101-setup writes"),
+        ('{"simulated": true, "steps": {}}', "about simulated arms"),
+    ],
+)
+def test_a_state_file_that_is_not_right_is_said(text: str, words: str, tmp_path: Path):
+    (tmp_path / progress.NAME).write_text(text)
+    with pytest.raises(FileError, match=words):
+        progress.load(tmp_path, False, STEPS)
+
+
+def test_wrong_input_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert SETUP.main([f"--folder={tmp_path}", "--again=camera"]) == 2
+    assert "there is no step 'camera'; possible: permissions, ports" in capsys.readouterr().err
+    (tmp_path / "so101.yaml").write_text("arm: {prot: x}\n")
+    assert SETUP.main([f"--folder={tmp_path}", "--undo=ports"]) == 2
+    assert "prot is not known" in capsys.readouterr().err
+    assert SETUP.main([f"--folder={tmp_path / 'new'}", "--list"]) == 0
+    assert "about 55 minutes are left" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+
+def test_ctrl_c_leaves_what_is_done_done(tmp_path: Path):
+    bench = Bench(tmp_path, Scripted())
+
+    def interrupted(words: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    bench.setup.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert bench.marks == {"permissions": DONE, "ports": DONE}
+    parsed((tmp_path / "so101.yaml").read_text())
+
+
+def test_at_a_terminal_enter_takes_what_is_offered_and_a_wrong_answer_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\nperhaps\nn\n\n"))
+    person = AtTerminal()
+    assert person.ask("A name", "my_arm") == "my_arm"
+    assert person.yes("Is it sharp?", True) is False
+    person.wait("Plug it in")
+    said = capsys.readouterr().out
+    assert said.startswith("A name [my_arm] ")
+    assert "found 'perhaps', expected y or n" in said
+    with pytest.raises(InputEndedError, match="goes on from here"):
+        person.wait("Plug it in")
+
+
+def test_input_that_ends_is_no_answer(tmp_path: Path):
+    class Gone(Scripted):
+        def ask(self, question: str, default: str, problem: Callable[[str], str] = lambda answer: "") -> str:
+            raise InputEndedError("input ended")
+
+    with pytest.raises(InputEndedError):
+        Bench(tmp_path, Gone()).go()
+
+
+def test_a_request_to_end_goes_to_the_command_once_and_is_waited_for(tmp_path: Path):
+    """The command gets SIGTERM and takes its time; a second one would have it drop the arm."""
+    code = (
+        "import signal, time, pathlib\n"
+        "got = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))\n"
+        "pathlib.Path('ready').touch()\n"
+        "while not got: time.sleep(0.01)\n"
+        "time.sleep(0.3)\n"
+        "pathlib.Path('ended').write_text(str(len(got)))\n"
+    )
+
+    def ask() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            running.run([sys.executable, "-c", code], tmp_path)
+    finally:
+        thread.join()
+    assert (tmp_path / "ended").read_text() == "1"
+    assert running.run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_whole_of_it_on_simulated_arms(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    assert SETUP.main(["--mock", f"--folder={tmp_path}"]) == 0
+    assert capfd.readouterr().out.count("✓") == len(STEPS)
+    saved = json.loads((tmp_path / progress.NAME).read_text())
+    assert saved == {"version": 1, "simulated": True, "steps": dict.fromkeys(STEPS, DONE)}
+    assert json.loads((tmp_path / RECORDING / "meta" / "info.json").read_text())["total_episodes"] == 5
+    assert Progress(tmp_path).path.exists()
+    assert in_yaml(parsed((tmp_path / "so101.yaml").read_text())) == (tmp_path / "so101.yaml").read_text()
+    assert SETUP.main(["--mock", f"--folder={tmp_path}"]) == 0
+    assert "$ so101" not in capfd.readouterr().out
