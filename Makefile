@@ -69,6 +69,7 @@ bench pictures: export PYTHONPATH = .
 
 bench: .venv/.dev ## measure: bus, engine, chunks, jitter, cameras, training, evaluation (both sides interleaved in one run)
 	$(BIN)/python tests/benchmarks/bench_bus.py
+	$(BIN)/python tests/benchmarks/bench_teleop.py
 	$(BIN)/python tests/benchmarks/bench_shares.py
 	$(BIN)/python tests/benchmarks/bench_lockstep.py
 	$(BIN)/python tests/benchmarks/bench_engine.py

@@ -6,7 +6,11 @@ somebody with a leader would. From the same weights it is trained on, once on th
 demonstrations, and all three play the same scenes.
 
 Every piece is kept; what is there already is not made again, so the same line goes on after Ctrl-C or kill -9. Run it
-from a worktree of one commit. --toy: everything as small as it can be, to see that it runs.
+from a worktree of one commit. One training seed after the other goes the whole way, and the table after each has the
+seeds that are whole. --plan=toy: everything as small as it can be, to see that it runs. --plan=small: what was done
+(docs/studies/corrections.md); its policies of before come from the study of levers:
+
+    python -m experiments.corrections --folder DIR --plan=small --before=LEVERS/training/stock-s{seed}/checkpoints/last
 """
 
 import argparse
@@ -65,24 +69,48 @@ UNSTEADY_DEG, UNSTEADY_S = 1.0, 0.5
 FIRST_CORRECTED, FIRST_MORE, FIRST_PLAYED = 1_400_000, 1_500_000, 500
 """Seeds of scenes: of corrections and further demonstrations (both among those that are never judged), of judging."""
 
+SAMPLE_S = 0.067 / 16
+"""A sample of a training step [s of one core]: 9000 steps of batch 16 took 600 s in the study of levers; that other
+batches cost in proportion is assumed."""
+
 VARIANTS = ("before", "corrected", "plain")
 
 
 class Sizes(NamedTuple):
     """How much of everything."""
 
-    seeds: int = 5
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Training seeds."""
     demonstrations: int = 60
     steps: int = 6000
+    """Of the policy before; it has these and the demonstrations of its own only if no `--before` is given."""
     corrected: int = 30
+    """Episodes, and as many further demonstrations."""
     more_steps: int = 3000
+    """After which the corrected and the plain policy are judged."""
+    batch: int = 64
     scenes: int = 100
+    scenario: str = "nominal"
+    level: int = 0
+    """Where corrections, further demonstrations and judged scenes are drawn from."""
 
 
-TOY = Sizes(seeds=1, demonstrations=2, steps=4, corrected=2, more_steps=2, scenes=2)
+PLANS = {
+    "full": Sizes(),
+    "small": Sizes(
+        seeds=(11, 12, 31, 32, 33),
+        corrected=10,
+        more_steps=800,
+        batch=16,
+        scenes=40,
+        scenario="box-start-edge",
+        level=2,
+    ),
+    "toy": Sizes(seeds=(0,), demonstrations=2, steps=4, corrected=2, more_steps=2, scenes=2),
+}
 
-SECONDS = {"demonstration": 2.5, "step": 0.067, "corrected": 15.0, "episode": 0.6}
-"""Of one core: of the study of levers (300 demonstrations 700 s, 9000 steps 600 s); the corrected are estimated."""
+SECONDS = {"demonstration": 2.5, "corrected": 15.0, "episode": 0.6}
+"""Of one core: of the study of levers (300 demonstrations 700 s); the corrected are estimated."""
 
 
 class Person:
@@ -174,11 +202,11 @@ class Corrected:
     def close(self) -> None: ...
 
 
-def correct(checkpoint: Path, seed: int) -> Corrected | None:
+def correct(checkpoint: Path, seed: int, scenario: str, level: int) -> Corrected | None:
     """One scene, played and taken over; None: the policy placed the box by itself."""
     mock = MockConfig(width=SIZE, height=SIZE, camera_fps=FPS, realtime_factor=0.0)
     with Stage(TASK, mock) as stage:
-        reset = draw(TASK, seed=seed)
+        reset = draw(TASK, scenario, level, seed)
         stage.lay_out(reset)
         robot = stage.robot
         assert robot.guard is not None  # it is connected
@@ -204,78 +232,103 @@ def correct(checkpoint: Path, seed: int) -> Corrected | None:
 
 
 class Study:
-    """All of it in one folder."""
+    """All of it in one folder.
 
-    def __init__(self, folder: Path, sizes: Sizes, jobs: int) -> None:
+    Args:
+        folder: of everything that is made.
+        sizes: how much of everything.
+        jobs: processes at a time.
+        before: a checkpoint's folder with `{seed}` in its name, one for each training seed; none: they are trained.
+    """
+
+    def __init__(self, folder: Path, sizes: Sizes, jobs: int, before: str | None = None) -> None:
         self.folder, self.sizes, self.jobs = folder.resolve(), sizes, jobs
+        self.before = before
 
     def run(self) -> None:
+        """One training seed after the other, and the table of those that are whole."""
         print(self.forecast(), flush=True)
         sizes = self.sizes
-        self._demonstrate("few", sizes.demonstrations, None)
-        self._demonstrate("more", sizes.corrected, FIRST_MORE)
-        for seed in range(sizes.seeds):
-            self._train(f"before-s{seed}", self.folder / "few", seed, sizes.steps)
+        where = [f"--scenario={sizes.scenario}", f"--level={sizes.level}"]
+        if self.before is None:
+            self._demonstrate("few", sizes.demonstrations, [])
+        self._demonstrate("more", sizes.corrected, [*where, f"--seed={FIRST_MORE - DEMO_SEEDS.start}"])
+        for seed in sizes.seeds:
+            if self.before is None:
+                self._train(f"before-s{seed}", self.folder / "few", seed, sizes.steps, ["--model=small"])
             self._correct(seed)
-            start = [f"--policy.path={self.checkpoint('before', seed)}"]
-            for variant, data in (("corrected", f"corrected-s{seed}"), ("plain", "more")):
-                more = [*start, *(["--corrections.use=weighted"] if variant == "corrected" else [])]
-                self._train(f"{variant}-s{seed}", self.folder / data, seed, sizes.more_steps, more)
-        self._play()
-        print(self.table())
+            start = f"--policy.path={self.checkpoint('before', seed)}"
+            more = [start, "--corrections.use=weighted"]
+            self._train(
+                f"corrected-s{seed}", self.folder / f"corrected-s{seed}", seed, sizes.more_steps, more
+            )
+            self._train(f"plain-s{seed}", self.folder / "more", seed, sizes.more_steps, [start])
+            self._play(seed)
+            print(self.table(), flush=True)
 
     def forecast(self) -> str:
         """How many core-hours all of it takes, from nothing."""
-        sizes = self.sizes
-        steps = sizes.seeds * (sizes.steps + 2 * sizes.more_steps)
+        sizes, seeds = self.sizes, len(self.sizes.seeds)
+        first = self.before is None
         parts = {
-            "demonstrations": (sizes.demonstrations + sizes.corrected) * SECONDS["demonstration"],
-            "corrections": sizes.seeds * sizes.corrected * SECONDS["corrected"],
-            "training": steps * SECONDS["step"],
-            "episodes": len(VARIANTS) * sizes.seeds * sizes.scenes * SECONDS["episode"],
+            "demonstrations": (first * sizes.demonstrations + sizes.corrected) * SECONDS["demonstration"],
+            "corrections": seeds * sizes.corrected * SECONDS["corrected"],
+            "training": seeds * (first * sizes.steps + 2 * sizes.more_steps) * sizes.batch * SAMPLE_S,
+            "episodes": len(VARIANTS) * seeds * sizes.scenes * SECONDS["episode"],
         }
         told = ", ".join(f"{part} {seconds / 3600:.2f}" for part, seconds in parts.items())
         return f"core-hours from nothing: {told}; in all {sum(parts.values()) / 3600:.1f}"
 
     def checkpoint(self, variant: str, seed: int) -> Path:
+        """Of a variant and a training seed, whether it is there or not."""
+        if variant == "before" and self.before is not None:
+            return Path(self.before.format(seed=seed)).resolve() / "pretrained_model"
         return self.folder / "training" / f"{variant}-s{seed}" / "checkpoints" / "last" / "pretrained_model"
 
     def table(self) -> str:
         """Successes of each variant, and the differences with intervals over training seeds and scenes."""
         sizes = self.sizes
+        scenes = range(FIRST_PLAYED, FIRST_PLAYED + sizes.scenes)
         won = {
             (record.policy, record.seed): float(bool(record.success))
-            for record in read_episodes(self.folder / "evaluation" / EPISODES)
+            for seed in sizes.seeds
+            if (file := self.folder / f"evaluation-s{seed}" / EPISODES).exists()
+            for record in read_episodes(file)
         }
-        scenes = range(FIRST_PLAYED, FIRST_PLAYED + sizes.scenes)
+        whole = [
+            seed
+            for seed in sizes.seeds
+            if all((f"{variant}:{seed}", scene) in won for variant in VARIANTS for scene in scenes)
+        ]
         found = {
-            variant: np.array(
-                [[won[f"{variant}:{seed}", scene] for scene in scenes] for seed in range(sizes.seeds)]
-            )
+            variant: np.array([[won[f"{variant}:{seed}", scene] for scene in scenes] for seed in whole])
             for variant in VARIANTS
         }
-        lines = ["| variant | success | against before | against plain |", "|---|---:|---:|---:|"]
+        each = [f"seed {seed}" for seed in whole]
+        lines = [f"| variant | {' | '.join([*each, 'success', 'against before', 'against plain'])} |"]
+        lines += ["|---|" + "---:|" * (len(each) + 3)]
         for variant, won_SN in found.items():
-            gaps = [_gap(won_SN, found[other], sizes.seeds) for other in ("before", "plain")]
-            lines.append(f"| {variant} | {int(won_SN.sum())}/{won_SN.size} | {' | '.join(gaps)} |")
+            cells = [f"{int(won_N.sum())}/{won_N.size}" for won_N in won_SN]
+            cells += [f"{int(won_SN.sum())}/{won_SN.size}"]
+            cells += [_gap(won_SN, found[other], len(whole)) for other in ("before", "plain")]
+            lines.append(f"| {variant} | {' | '.join(cells)} |")
         text = "\n".join(lines) + "\n"
         write_text(self.folder / "corrections.md", text)
         return text
 
-    def _demonstrate(self, name: str, count: int, first: int | None) -> None:
+    def _demonstrate(self, name: str, count: int, more: Sequence[str]) -> None:
         if (self.folder / name / "meta" / "info.json").exists():
             return
         flags = [f"--task={TASK}", f"--episodes={count}", f"--fps={RATE}", f"--num_workers={self.jobs}"]
-        flags += [] if first is None else [f"--seed={first - DEMO_SEEDS.start}"]
-        _command("so101-demos", [*flags, f"--output_dir={self.folder / name}"])
+        _command("so101-demos", [*flags, *more, f"--output_dir={self.folder / name}"])
 
-    def _train(self, name: str, data: Path, seed: int, steps: int, more: Sequence[str] = ()) -> None:
+    def _train(self, name: str, data: Path, seed: int, steps: int, more: Sequence[str]) -> None:
         out = self.folder / "training" / name
         if (out / "whole").exists():
             return
         shutil.rmtree(out, ignore_errors=True)
-        flags = [f"--dataset.root={data}", *([] if more else ["--model=small"]), *more, f"--seed={seed}"]
-        flags += [f"--steps={steps}", "--batch_size=64", "--trackers=none", "--save_freq=0", "--eval_steps=0"]
+        flags = [f"--dataset.root={data}", *more, f"--seed={seed}", f"--steps={steps}"]
+        flags += [f"--batch_size={self.sizes.batch}", "--trackers=none", "--save_freq=0", "--eval_steps=0"]
         _command("so101-train", [*flags, "--held_out=0", f"--output_dir={out}"])
         (out / "whole").touch()
 
@@ -289,7 +342,8 @@ class Study:
         scene = FIRST_CORRECTED
         while len(list(staged.glob("*.npz"))) < self.sizes.corrected:
             if not (file := staged / f"{scene}.npz").exists() and not file.with_suffix(".alone").exists():
-                film = correct(self.checkpoint("before", seed), scene)
+                where = self.sizes.scenario, self.sizes.level
+                film = correct(self.checkpoint("before", seed), scene, *where)
                 if film is None:
                     file.with_suffix(".alone").touch()
                 else:
@@ -298,21 +352,13 @@ class Study:
             scene += 1
         _assemble(sorted(staged.glob("*.npz")), out)
 
-    def _play(self) -> None:
-        policies = [
-            f"{variant}:{seed}={self.checkpoint(variant, seed)}"
-            for variant in VARIANTS
-            for seed in range(self.sizes.seeds)
-        ]
-        flags = [
-            "--policies",
-            *policies,
-            f"--task={TASK}",
-            "--scenarios=nominal",
-            f"--episodes={self.sizes.scenes}",
-        ]
-        flags += [f"--first_seed={FIRST_PLAYED}", f"--num_workers={self.jobs}"]
-        _command("so101-eval", ["run", *flags, f"--output_dir={self.folder / 'evaluation'}"])
+    def _play(self, seed: int) -> None:
+        policies = [f"{variant}:{seed}={self.checkpoint(variant, seed)}" for variant in VARIANTS]
+        flags = ["--policies", *policies, f"--task={TASK}", f"--scenarios={self.sizes.scenario}"]
+        flags += [f"--level={self.sizes.level}"] if self.sizes.level else []
+        flags += [f"--episodes={self.sizes.scenes}", f"--first_seed={FIRST_PLAYED}"]
+        flags += [f"--num_workers={self.jobs}", f"--output_dir={self.folder / f'evaluation-s{seed}'}"]
+        _command("so101-eval", ["run", *flags])
 
 
 def _gap(won_SN: NDArray[np.float64], than_SN: NDArray[np.float64], seeds: int) -> str:
@@ -363,11 +409,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--toy", action="store_true", help="as small as it can be")
+    parser.add_argument("--plan", choices=sorted(PLANS), default="full", help="how much of everything")
+    parser.add_argument("--before", help="folder of checkpoints that are there, with {seed} in its name")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--hours", action="store_true", help="say how long it takes, and nothing else")
     options = parser.parse_args()
-    study = Study(options.folder, TOY if options.toy else Sizes(), options.jobs)
+    study = Study(options.folder, PLANS[options.plan], options.jobs, options.before)
     print(study.forecast()) if options.hours else study.run()
 
 

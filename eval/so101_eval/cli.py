@@ -9,6 +9,16 @@ from so101_robot.cli import RUN
 HELP = Path(__file__).parent / "commands" / "help"
 
 GOES_ON = "interrupted; finished episodes are kept, and the same command again goes on"
+
+NOT_TAKEN = {
+    "--policy.server": "an episode has to end twice the same, from weights that are known by their hash and with "
+    "answers that are late by --latency; a server has neither. Evaluate the checkpoint itself, on the server's machine "
+    "too, with --policies NAME=CHECKPOINT; so101-run takes --policy.server",
+    "--policy.rtc.enabled": "the cross-fade is played, as so101-run does without this flag; how real-time chunking "
+    "does is seen with so101-run",
+}
+"""Flags of so101-run that an evaluation does not have."""
+
 OLD_NAMES = {"--out": "--output_dir", "--jobs": "--num_workers"}
 
 EXAMPLES = """
@@ -40,6 +50,7 @@ EVAL = Command(
             interrupted=GOES_ON,
             old_names=OLD_NAMES,
             hidden=("--size",),
+            not_taken=NOT_TAKEN,
         ),
         Command(
             "so101-eval report",

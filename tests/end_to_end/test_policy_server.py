@@ -202,6 +202,15 @@ def test_what_cannot_be_served_is_one_message_before_the_arm_is_touched(
     refused(path=side, expected="side is missing")
     server.size = 7
     refused(expected="the shape (7,), expected (6,)")
+    elsewhere = (
+        f"{asked}=0.0.0.0:{server.port}",
+        f"{asked}_elsewhere=true",
+    )  # this machine by no loopback name
+    assert RUN.main(arguments(checkpoint, server.port, tmp_path / "run", *elsewhere)) == 2
+    warned, refusal = capsys.readouterr().err.split("so101-run: ")[1:]
+    assert warned.startswith(f"warning: the policy server 0.0.0.0:{server.port} is another machine")
+    assert "travel unprotected" in warned
+    assert "the shape (7,), expected (6,)" in refusal
     server.size, server.objection = 6, "no such folder"
     refused(expected="no such folder. A regularized_act needs a server that knows it")
     server.objection, server.before_answer = "", lambda: setattr(server, "spec", None)

@@ -78,6 +78,8 @@ def test_every_tick_says_who_drove_and_the_summary_for_how_long(taken_over: Path
     summary = json.loads((taken_over / "run" / "summary.json").read_text())
     assert summary["takeovers"] == 1
     assert sum(summary["drivers_s"].values()) == pytest.approx(8.0, abs=0.1)
+    assert [driver for driver, _, _ in summary["timeline"]] == ["policy", "hold", "handover", "human"]
+    assert summary["timeline"][-1][2] == pytest.approx(8.0, abs=0.1)
     assert summary["starved_ticks"] < 10, "nobody waits for the policy meanwhile"
     assert "you drive" in str([tick.get("messages") for tick in ticks])
 

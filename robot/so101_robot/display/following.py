@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from so101_robot.bus.protocol import Errors
+from so101_robot.chunks.turns import followed
 from so101_robot.display.view import Title, View
 from so101_robot.guard.rules import GuardRule
 from so101_robot.joints import JOINTS
@@ -110,9 +111,11 @@ class Following:
             changed=view.changed + bool(tick.verdict.interventions and tick.verdict.stop is None),
             health=view.health if tick.state.health is None else tick.state.health,
         )
+        driver = None if tick.planned is None else tick.planned.driver
+        view = replace(view, turns=followed(view.turns, driver, view.elapsed_s))
         if tick.planned is None:
             return view
-        view = replace(view, driver=tick.planned.driver)
+        view = replace(view, driver=driver)
         if not tick.planned.by_policy:
             return view
         if tick.planned.action is None:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from so101_policy.command_line.console import Console
 from so101_robot.bus.protocol import Errors
+from so101_robot.chunks.turns import Turns
 from so101_robot.display.style import (
     ACCENT,
     BAD,
@@ -119,6 +120,8 @@ class View:
     chunk_length: int = 0
     driver: "Driver | None" = None
     """Who drives, where a person may take over."""
+    turns: Turns = ()
+    """Who drove when, there [s since the first tick]."""
     messages: Sequence[tuple[float, Message]] = field(default=())
     """(seconds since the start, text), oldest first."""
 

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from so101_robot.chunks.turns import Turns, followed, spans
+
 PERCENTILES = (50, 95, 99)
 
 PARTS = ("first third", "second third", "last third")
 """Of the time that the policy drives, by its answers."""
+
+TOLD_TURNS = 12
+"""Of who drove when, in words: the last ones; the summary has them all."""
 
 ARM = "arm"
 """Stands for the joint of an intervention that has to do with none."""
@@ -133,6 +138,7 @@ class _Course:
         self._ticks: Counter[str] = Counter()
         self._phases_s: defaultdict[str, float] = defaultdict(float)
         self._drivers_s: defaultdict[str, float] = defaultdict(float)
+        self._turns: Turns = ()
         self._takeovers = 0
         self._policy_drove = True
         """Since a person drove last: a leader that was silent for a moment in between is no second takeover."""
@@ -152,6 +158,7 @@ class _Course:
             self._modes_s[mode] += lasted_s
         if (driver := before.get("driver")) is not None:
             self._drivers_s[driver] += lasted_s
+        self._turns = followed(self._turns, record.get("driver"), record["t"])
         match record.get("driver"):
             case "human":
                 self._takeovers += self._policy_drove
@@ -178,6 +185,7 @@ class _Course:
             },
             "modes_s": {mode: _round(value, 3) for mode, value in self._modes_s.items()},
             "drivers_s": {driver: _round(value, 3) for driver, value in self._drivers_s.items()},
+            "timeline": self._timeline(),
             "takeovers": self._takeovers,
             "faults": {
                 fault: {"times": times, "lasted_s": _round(self._faults_s[fault], 3)}
@@ -185,6 +193,13 @@ class _Course:
             },
             "blind": {"alarms": self._alarms, "lasted_s": _round(self._alarms_s, 3)},
         }
+
+    def _timeline(self) -> list[list[Any]]:
+        """[driver, from [s], to [s]] of each turn."""
+        end_s = self._before["t"] if self._before else 0.0
+        return [
+            [driver, _round(from_s, 2), _round(to_s, 2)] for driver, from_s, to_s in spans(self._turns, end_s)
+        ]
 
 
 def _by_phase(answers: Sequence[tuple[str, float, Record]], times: Sequence[float]) -> dict[str, Any]:
@@ -263,6 +278,9 @@ def _course(summary: Summary) -> Iterator[str]:
     if takeovers := summary["takeovers"]:
         drove = ", ".join(f"{driver} {time_s:.1f} s" for driver, time_s in summary["drivers_s"].items())
         yield f"a person took over {_times(takeovers)}: {drove}"
+        timeline = summary.get("timeline", ())
+        last = [f"{driver} to {to_s:.1f} s" for driver, _, to_s in timeline[-TOLD_TURNS:]]
+        yield f"who drove{', in the end' if len(timeline) > TOLD_TURNS else ''}: {', '.join(last)}"
     for fault, at in summary["faults"].items():
         yield f"fault {fault}: {_times(at['times'])}, {at['lasted_s']:.1f} s in all"
     for rule, ticks in summary["ticks_with_interventions"].items():

@@ -83,6 +83,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Key]:
         (["--size", "96"], "--size 96: expected WIDTHxHEIGHT"),
         (["--size", "0x96"], "--size 0x96: expected WIDTHxHEIGHT"),
         (["--first_seed", "999999"], "seed 1000000"),
+        (["--policy.server=localhost:8080"], "there is no flag --policy.server: an episode has to end twice"),
+        (["--policy.rtc.enabled=true"], "there is no flag --policy.rtc.enabled: the cross-fade is played"),
     ],
 )
 def test_what_cannot_be_run_is_one_message(

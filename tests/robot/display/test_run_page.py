@@ -104,6 +104,23 @@ def test_the_page_shows_the_run_from_its_loading_to_its_result(served: Served):
     assert max(view["maps"]["front"]["cells"]) == 255
     assert view["figures"][0] == ["simulated time;", "answers take 100 ms by setting"]
     assert "over" not in view
+    assert view["turns"] == [], "nobody can take over"
+
+
+def test_the_page_shows_who_drove_when_until_the_way_home():
+    following = Following(TITLE)
+    for index, driver in enumerate(("policy", "policy", "hold", "handover", "human", "human")):
+        planned = make_tick(index).planned
+        assert planned is not None
+        following.on_tick(make_tick(index, planned=planned._replace(driver=driver)))
+    assert as_plain(following.view(), LIMITS)["turns"] == [
+        ["policy", 0.0, 0.07], ["hold", 0.07, 0.1], ["handover", 0.1, 0.13], ["human", 0.13, 0.17],
+    ]  # fmt: skip
+    for index in range(6, 36):
+        following.on_tick(make_tick(index, phase="home", planned=None))
+    assert as_plain(following.view(), LIMITS)["turns"][-1] == ["human", 0.13, 0.2]
+    for driver in ("policy", "human", "handover", "hold"):
+        assert f".{driver} {{ --turn:" in PAGE.read_text()
 
 
 def test_the_pictures_are_those_of_the_cameras_and_are_encoded_elsewhere(served: Served):

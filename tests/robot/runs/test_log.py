@@ -285,7 +285,13 @@ def test_a_leader_that_was_silent_for_a_moment_is_no_second_takeover(tmp_path: P
     for index, driver in enumerate(drivers):
         log.on_tick(make_tick(index, planned=make_tick(index).planned._replace(driver=driver)))
     log.close()
-    assert json.loads((tmp_path / "summary.json").read_text())["takeovers"] == 2
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["takeovers"] == 2
+    turns = summary["timeline"]
+    assert [driver for driver, _, _ in turns] == list(drivers)
+    assert turns[3][1:] == [0.1, 0.13]
+    assert turns[-1][2] == 0.3, "the last one ends with its tick"
+    assert "handover to 0.1 s, human to 0.1 s, hold to 0.2 s" in in_words(summary)
 
 
 def test_the_summary_counts_what_the_lines_say(tmp_path: Path) -> None:

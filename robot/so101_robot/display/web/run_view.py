@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from so101_robot.chunks.turns import spans
 from so101_robot.display.following import SMOOTHING
 from so101_robot.display.style import BAD, GOOD, QUIET, WARN, fault_style, headline
 from so101_robot.display.view import LAGGING, View, error_texts, figures, instead, share_rows
@@ -45,6 +46,10 @@ def as_plain(view: View, limits: Limits | None) -> dict[str, Any]:
         "title": {"policy": view.title.policy, "arm": view.title.arm, "cameras": view.title.cameras},
         "headline": [words, TONES[style]],
         "elapsed_s": round(view.elapsed_s, 1),
+        "turns": [
+            [driver, round(from_s, 2), round(to_s, 2)]
+            for driver, from_s, to_s in spans(view.turns, view.elapsed_s)
+        ],
         "figures": [*figures(view), ("chunks", view.title.chunks)],
         "counters": [[name, count] for name, count in counts if count],
         "shares": _shares(view),
