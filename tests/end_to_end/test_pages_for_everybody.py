@@ -222,6 +222,9 @@ def test_the_report(browser: Any, axe: str, tmp_path: Path):
     cells = {("nominal", 0): 0.0, ("camera-pose", 1): -0.5, ("camera-pose", 2): -1.0}
     records = made.made_up({"baseline": 0.0, "regularized": 1.5}, 12, (0,), cells)
     data = report_data(records, [made.reliance_file(records)])
+    data["sentence"]["reach"].append(
+        f"Next: so101-eval run a={'/a_long_folder' * 9} --task=palletize-1-small."
+    )
     clips, _ = make_media(data["choices"], film, tmp_path)
     file = tmp_path / "report.html"
     file.write_text(render(data, clips), encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 from so101_calibration.cli import SETUP
 from so101_calibration.errors import InputEndedError
 from so101_calibration.setup import cameras, progress
-from so101_calibration.setup.person import AtTerminal, Person, Simulated
+from so101_calibration.setup.person import AtTerminal, Person, Simulated, in_width
 from so101_calibration.setup.progress import DONE, SKIPPED, Progress
 from so101_calibration.setup.running import run
 from so101_calibration.setup.steps import EXPECTED, STEPS, Step, step_of
@@ -35,6 +35,9 @@ EXAMPLES = """
       take back what a step wrote; recordings are put aside, never deleted
 """
 
+OF_MOCK = Path("outputs") / "setup_mock"
+"""Where a rehearsal goes, so that the set-up of a real arm can begin in the same folder afterwards."""
+
 AGAIN, SKIP, LEAVE = "again", "skip", "leave"
 
 
@@ -50,7 +53,10 @@ def parser() -> Parser:
     parser.add_argument("--undo", metavar="STEP", default="", help="take back what this step wrote")
     parser.add_argument("--mock", action="store_true", help="two simulated arms, a simulated person")
     parser.add_argument(
-        "--folder", metavar="DIR", default=".", help=f"where {NAME} is, or will be (default: the current one)"
+        "--folder",
+        metavar="DIR",
+        default="",
+        help=f"where {NAME} is, or will be (default: the current one; with --mock {OF_MOCK})",
     )
     return parser
 
@@ -58,7 +64,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code. Raises CalibrateError or RobotError for wrong input."""
     options = parser().parse_args(arguments)
-    folder = Path(options.folder).absolute()
+    folder = Path(options.folder or (OF_MOCK if options.mock else ".")).absolute()
     asked = [step_of(name) for name in (options.again, options.undo) if name]
     if not options.list or asked:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +103,10 @@ def _state(setup: Setup, done: Progress, name: str) -> str:
 def _all(setup: Setup, done: Progress) -> int:
     """Go on with the first step that is not done, or not right any more."""
     say(
-        f"so101-setup: the first hour with an SO-101. Ctrl-C leaves it; the same line goes on. It writes {setup.file}."
+        in_width(
+            "so101-setup: the first hour with an SO-101. Ctrl-C leaves it; the same line goes on. "
+            f"It writes {setup.file}."
+        )
     )
     for name, step in STEPS.items():
         if step.needs_leader and done.marks.get("ports") == DONE and setup.content.leader is None:
@@ -111,6 +120,9 @@ def _all(setup: Setup, done: Progress) -> int:
         if not _through(setup, done, name):
             return FAILED
     say(f"\n{listed(setup, done)}")
+    skipped = [name for name in STEPS if done.marks.get(name) == SKIPPED]
+    if skipped:
+        say(f"skipped: {', '.join(skipped)}; so101-setup --again=STEP does one after all")
     _tell_what_is_next(setup)
     return OK
 
@@ -119,10 +131,10 @@ def _through(setup: Setup, done: Progress, name: str) -> bool:
     """Do one step until it is right, or skipped (True), or left (False)."""
     step = STEPS[name]
     number = list(STEPS).index(name) + 1
-    say(f"\n── {number} of {len(STEPS)} · {step.title} (about {step.minutes} min) ──\n{step.words}")
+    say(f"\n── {number} of {len(STEPS)} · {step.title} (about {step.minutes} min) ──\n{in_width(step.words)}")
     while True:
         if problem := _done(setup, step):
-            say(f"\nNot done: {problem}")
+            say(in_width(f"\nNot done: {problem}"))
         else:
             done.mark(name, DONE)
             if name == "ports":  # what was skipped without a leader is to be done with one

@@ -1,12 +1,25 @@
 """Questions to the person who sets up an arm, and their answers."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Protocol
 
 from so101_calibration.errors import InputEndedError
 from so101_policy.command_line.command_shell import say
 from so101_policy.command_line.console import Console
+
+
+def in_width(text: str) -> str:
+    """Lines that are broken between words where a terminal would break them within one; a pipe gets them whole."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 class Person(Protocol):
@@ -36,7 +49,7 @@ class AtTerminal:
 
     def ask(self, question: str, default: str, problem: Callable[[str], str] = lambda answer: "") -> str:
         while True:
-            answer = self._line(f"{question} [{default}] ") or default
+            answer = self._line(f"{question} [{default}]") or default
             if not (wrong := problem(answer)):
                 return answer
             say(f"  {wrong}")
@@ -51,11 +64,11 @@ class AtTerminal:
         return answer.lower().startswith("y")
 
     def wait(self, request: str) -> None:
-        self._line(f"{request} - then press Enter ")
+        self._line(f"{request} - then press Enter")
 
     @staticmethod
     def _line(prompt: str) -> str:
-        Console().print(prompt, end="", soft_wrap=True, markup=False, highlight=False)
+        Console().print(f"{in_width(prompt)} ", end="", soft_wrap=True, markup=False, highlight=False)
         line = sys.stdin.readline()
         if not line:
             raise InputEndedError("input ended; so101-setup goes on from here when it is called again")
@@ -68,7 +81,7 @@ class Simulated:
     def ask(self, question: str, default: str, problem: Callable[[str], str] = lambda answer: "") -> str:
         if wrong := problem(default):
             raise InputEndedError(f"{question}: {wrong}")
-        say(f"{question} [{default}] {default}")
+        say(in_width(f"{question} [{default}] {default}"))
         return default
 
     def yes(self, question: str, default: bool) -> bool:

@@ -12,6 +12,7 @@ from so101_policy.command_line.command_shell import say
 from so101_policy.errors import first_line
 from so101_robot.bus.units import Scale
 from so101_robot.errors import ConfigError
+from so101_robot.guard.height import BELOW_TABLE_M
 from so101_robot.joints import FOLDED, JOINTS
 from so101_robot.so101_yaml.content import MOCK, Content, Place, in_yaml, parsed
 from so101_robot.so101_yaml.find import NAME
@@ -65,9 +66,12 @@ def _where_it_is(setup: Setup) -> list[float]:
 
 
 def measure_place(setup: Setup) -> None:
-    say("The arm does not go below the table, nor through the walls that you give.")
+    say(
+        f"The arm is not told to go more than {BELOW_TABLE_M * 1000:.0f} mm below the table (it hangs lower than it is "
+        "told), nor through the walls that you give."
+    )
     height = setup.person.ask(
-        "How many millimetres is the table above the underside of the base? (0: the arm stands on it; below it: -20)",
+        "How many millimetres is the table above the underside of the base? (0: the arm stands on it)",
         str(REST_MM),
         _no_length,
     )
@@ -79,15 +83,25 @@ def measure_place(setup: Setup) -> None:
     )
     content = setup.content
     spans = None if walls == "all" else _walls(walls)
-    setup.write(replace(content, place=replace(content.place, table_m=float(height) / 1000, walls_m=spans)))
+    setup.write(replace(content, place=replace(content.place, table_m=_limit_m(height), walls_m=spans)))
 
 
 def _no_length(said: str) -> str:
     try:
-        parsed(in_yaml(Content(place=Place(table_m=float(said) / 1000))))
+        parsed(in_yaml(Content(place=Place(table_m=_limit_m(said)))))
     except (ConfigError, ValueError) as problem:
         return first_line(problem)
+    if float(said) < 0:
+        return (
+            f"{NAME} only narrows limits; a table below the base is given in the limits file of the arm "
+            "(docs/reference/limits.md). Expected 0 or more"
+        )
     return ""
+
+
+def _limit_m(said: str) -> float:
+    """The guard's plane for a table [m]: somewhat below it, because the arm hangs lower than it is told to."""
+    return round(float(said) / 1000 - BELOW_TABLE_M, 4)
 
 
 def _no_walls(said: str) -> str:

@@ -1,22 +1,27 @@
 """Steps about the first recording: made, and looked at."""
 
+import json
 from pathlib import Path
 
+from so101_calibration.errors import FileError
 from so101_calibration.setup.work import NotYetError, Setup
 from so101_policy.command_line.command_shell import say
+from so101_policy.errors import first_line
 
 RECORDING = Path("data") / "first"
 EPISODES = 5
+PAGE = "first_recording.html"
 TASK = "put the box on the pallet"
 
 
 def record(setup: Setup) -> None:
-    if (setup.folder / RECORDING).exists() and not recording_wrong(setup):
-        say(f"{RECORDING} is there already; more episodes are added to it.")
+    there = recorded(setup)
+    if there:
+        say(f"{there} episodes are in {RECORDING} already; more are added to them.")
     task = setup.person.ask("What shall the arm do, in words?", TASK)
     flags = [f"--record.repo_id=me/{RECORDING.name}", f"--record.root={RECORDING}", f"--record.task={task}"]
-    flags.append(f"--record.num_episodes={EPISODES}")
-    if (setup.folder / RECORDING / "meta" / "info.json").exists():
+    flags.append(f"--record.num_episodes={EPISODES - there if there < EPISODES else EPISODES}")
+    if there:
         flags.append("--record.resume=true")
     if setup.simulated:  # nobody presses a key, and the hand of the simulated leader waves
         flags += ["--record.episode_time_s=3", "--record.reset_time_s=1", "--clip=false", "--dashboard=plain"]
@@ -27,9 +32,27 @@ def record(setup: Setup) -> None:
     setup.command("so101-teleop", *flags)
 
 
+def recorded(setup: Setup) -> int:
+    """Whole episodes in the recording; 0 if there is none. Raises FileError for one that cannot be read."""
+    path = setup.folder / RECORDING / "meta" / "info.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as problem:
+        raise FileError(
+            f"{path} cannot be read ({first_line(problem)}); so101-setup --undo=record puts the recording aside"
+        ) from problem
+    count = content.get("total_episodes") if isinstance(content, dict) else None
+    return count if isinstance(count, int) else 0
+
+
 def recording_wrong(setup: Setup) -> str:
-    there = (setup.folder / RECORDING / "meta" / "info.json").exists()
-    return "" if there else f"there is no recording in {RECORDING}"
+    try:
+        there = recorded(setup)
+    except FileError as problem:
+        return str(problem)
+    return "" if there >= EPISODES else f"{there} of {EPISODES} episodes are in {RECORDING}"
 
 
 def put_aside(setup: Setup) -> str:
@@ -42,6 +65,6 @@ def put_aside(setup: Setup) -> str:
 
 
 def check(setup: Setup) -> None:
-    if problem := recording_wrong(setup):
-        raise NotYetError(problem)
-    setup.command("so101-data", "check", str(RECORDING), "--html=first_recording.html")
+    if not recorded(setup):
+        raise NotYetError(f"there is no recording in {RECORDING}; do the step `record` first")
+    setup.command("so101-data", "check", str(RECORDING), f"--html={PAGE}")

@@ -1,5 +1,6 @@
 """Commands that do the work of a step, each a process of its own in the same terminal."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Generator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from so101_policy.command_line.command_shell import ENDING_SIGNALS, say
-from so101_policy.command_line.next_steps import as_typed
+from so101_policy.command_line.next_steps import GUIDED, as_typed
 
 
 def run(arguments: Sequence[str], folder: Path) -> int:
@@ -28,7 +29,8 @@ def run(arguments: Sequence[str], folder: Path) -> int:
     say(f"\n$ {line}")
     command = as_typed(arguments[0])
     program = str((Path.cwd() / command).absolute()) if "/" in command else command
-    with _handed_on() as requests, subprocess.Popen([program, *arguments[1:]], cwd=folder) as process:
+    words, around = [program, *arguments[1:]], {**os.environ, GUIDED: "1"}
+    with _handed_on() as requests, subprocess.Popen(words, cwd=folder, env=around) as process:
         requests.process = process
         code = process.wait()
     if requests.came:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from so101_calibration.errors import CalibrateError, UsageError
 from so101_calibration.setup import arms, looking, place, recording
 from so101_calibration.setup.looking import PICTURES
-from so101_calibration.setup.recording import EPISODES
+from so101_calibration.setup.recording import EPISODES, PAGE
 from so101_calibration.setup.work import Setup
 from so101_robot.errors import RobotError
 
@@ -36,6 +36,16 @@ def _nothing(setup: Setup) -> str:
     return "it wrote nothing that could be taken back"
 
 
+def _ids_stay(setup: Setup) -> str:
+    del setup
+    return "the ids stay in the servos; so101-calibrate ids gives others"
+
+
+def _page_stays(setup: Setup) -> str:
+    del setup
+    return f"the recording is as it was; {PAGE} stays until the next check replaces it"
+
+
 def _as_it_was(setup: Setup) -> str:
     del setup
     return ""
@@ -54,7 +64,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "ids": Step(
         "Ids of the servos", 10, "Looks for six servos on each arm, and gives new ones their ids, one after the other.",
-        arms.give_ids, _as_it_was, _nothing,
+        arms.give_ids, _as_it_was, _ids_stay,
     ),
     "follower": Step(
         "Calibrate the follower", 5,
@@ -91,7 +101,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "check": Step(
         "Is the recording right?", 1, "Looks at everything that training would take, and writes a page about it.",
-        recording.check, _as_it_was, _nothing, needs_leader=True,
+        recording.check, _as_it_was, _page_stays, needs_leader=True,
     ),
 }  # fmt: skip
 """In their order."""

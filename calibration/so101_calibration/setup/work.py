@@ -82,9 +82,9 @@ class Setup:
         return [*flags, "--leader"] if leader else flags
 
     def of_leader(self) -> list[str]:
-        """Flags that name the leader beside the follower."""
-        leader = self.content.leader
-        assert leader is not None
+        """Flags that name the leader beside the follower. Raises NotYetError without one."""
+        if (leader := self.content.leader) is None:
+            raise NotYetError("no leader is known yet; do the step `ports` first: so101-setup --again=ports")
         flags = [f"--teleop.port={leader.port}", *([f"--teleop.id={leader.id}"] if leader.id else [])]
         if self.simulated and leader.id:
             flags = flags[:1]  # a simulated leader brings its own calibration

@@ -249,7 +249,7 @@ def _last(path: Path) -> bytes:
     picture: Picture | None = None
     with av.open(path) as container:
         for frame in container.decode(video=0):
-            picture = frame.to_ndarray(format="rgb24")
+            picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     assert picture is not None  # it was made of pictures
     return _jpeg(picture)
 

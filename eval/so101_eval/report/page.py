@@ -190,7 +190,7 @@ def render(
 
 def _flags(text: str) -> Markup:
     """Flags as code, which is not broken at a hyphen."""
-    return Markup(re.sub(r"(--\w+(?:=\w+)?)", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"(--\w+(?:=\S*\w)?)", r"<code>\1</code>", str(escape(text))))
 
 
 def _percent(share: float) -> str:

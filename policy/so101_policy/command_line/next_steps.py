@@ -1,5 +1,6 @@
 """What to type next: the last lines of a command that has made something."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from so101_policy.command_line.command_shell import say
+
+GUIDED = "SO101_GUIDED"
+"""Set in the environment of a command that another one runs and tells what comes next (so101-setup)."""
 
 
 class Step(NamedTuple):
@@ -44,8 +48,8 @@ def next_steps(*steps: Step) -> list[Step]:
 
 
 def tell_next(steps: Sequence[Step]) -> None:
-    """On the terminal: a line each."""
-    if not steps:
+    """On the terminal: a line each; nothing in a command that a guide has begun, which says it itself."""
+    if not steps or GUIDED in os.environ:
         return
     say("next:")
     width = max(len(step.words) for step in steps)
