@@ -80,8 +80,8 @@ def main(arguments: Sequence[str]) -> int:
         done.mark(options.undo, None)
         return OK
     if options.again:
-        return OK if _through(setup, done, options.again) else FAILED
-    return _all(setup, done)
+        return OK if one_step(setup, done, options.again) else FAILED
+    return all_steps(setup, done)
 
 
 def listed(setup: Setup, done: Progress) -> str:
@@ -100,7 +100,7 @@ def _state(setup: Setup, done: Progress, name: str) -> str:
     return "not right" if mark == DONE and STEPS[name].wrong(setup) else mark
 
 
-def _all(setup: Setup, done: Progress) -> int:
+def all_steps(setup: Setup, done: Progress) -> int:
     """Go on with the first step that is not done, or not right any more."""
     say(
         in_width(
@@ -117,7 +117,7 @@ def _all(setup: Setup, done: Progress) -> int:
             if not (problem := step.wrong(setup)):
                 continue
             say(f"\n{name} was done, and is not right now: {problem}")
-        if not _through(setup, done, name):
+        if not one_step(setup, done, name):
             return FAILED
     say(f"\n{listed(setup, done)}")
     skipped = [name for name in STEPS if done.marks.get(name) == SKIPPED]
@@ -127,13 +127,13 @@ def _all(setup: Setup, done: Progress) -> int:
     return OK
 
 
-def _through(setup: Setup, done: Progress, name: str) -> bool:
+def one_step(setup: Setup, done: Progress, name: str) -> bool:
     """Do one step until it is right, or skipped (True), or left (False)."""
     step = STEPS[name]
     number = list(STEPS).index(name) + 1
     say(f"\n── {number} of {len(STEPS)} · {step.title} (about {step.minutes} min) ──\n{in_width(step.words)}")
     while True:
-        if problem := _done(setup, step):
+        if problem := attempt(setup, step):
             say(in_width(f"\nNot done: {problem}"))
         else:
             done.mark(name, DONE)
@@ -155,7 +155,7 @@ def _through(setup: Setup, done: Progress, name: str) -> bool:
                 continue
 
 
-def _done(setup: Setup, step: Step) -> str:
+def attempt(setup: Setup, step: Step) -> str:
     """Do it; what went wrong, or is not right afterwards."""
     try:
         step.do(setup)

@@ -73,7 +73,7 @@ def measure_place(setup: Setup) -> None:
     height = setup.person.ask(
         "How many millimetres is the table above the underside of the base? (0: the arm stands on it)",
         str(REST_MM),
-        _no_length,
+        no_length,
     )
     walls = setup.person.ask(
         "Free space around the base in cm: in front, left, right, above. Enter: as far as it reaches. For example "
@@ -86,7 +86,8 @@ def measure_place(setup: Setup) -> None:
     setup.write(replace(content, place=replace(content.place, table_m=_limit_m(height), walls_m=spans)))
 
 
-def _no_length(said: str) -> str:
+def no_length(said: str) -> str:
+    """What is wrong with a height of the table in mm; empty: nothing."""
     try:
         parsed(in_yaml(Content(place=Place(table_m=_limit_m(said)))))
     except (ConfigError, ValueError) as problem:

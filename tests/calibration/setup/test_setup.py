@@ -111,7 +111,7 @@ class Bench:
         return 0
 
     def go(self) -> int:
-        return command._all(self.setup, progress.load(self.folder, self.setup.simulated, STEPS))
+        return command.all_steps(self.setup, progress.load(self.folder, self.setup.simulated, STEPS))
 
     @property
     def marks(self) -> dict[str, str]:
@@ -200,7 +200,7 @@ def test_without_a_leader_its_steps_are_left_out_until_there_is_one(
     }
     assert bench.setup.content.leader is None
     monkeypatch.setattr(arms.ports, "present", lambda: [FOLLOWER, LEADER])
-    assert command._through(bench.setup, progress.load(tmp_path, False, STEPS), "ports")
+    assert command.one_step(bench.setup, progress.load(tmp_path, False, STEPS), "ports")
     assert not {"leader", "pair", "record", "check"} & set(bench.marks)
 
 
@@ -224,15 +224,15 @@ def test_half_a_recording_is_not_done_and_the_rest_is_added(
 def test_a_step_for_a_leader_says_that_there_is_none(step: str, tmp_path: Path):
     bench = Bench(tmp_path, Scripted(), simulated=True)
     bench.setup.write(Content(arm=Arm("mock", "my_arm")))
-    assert command._done(bench.setup, STEPS[step]).endswith(
+    assert command.attempt(bench.setup, STEPS[step]).endswith(
         ("so101-setup --again=ports", "`ports` first", "`record` first")
     )
 
 
 @pytest.mark.parametrize("said", ["-1", "nan", "inf", "two", "2000"])
 def test_a_table_that_a_file_cannot_give_is_asked_again(said: str):
-    assert place._no_length(said)
-    assert not place._no_length("20")
+    assert place.no_length(said)
+    assert not place.no_length("20")
 
 
 def test_a_rehearsal_leaves_the_folder_to_the_real_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
