@@ -24,7 +24,8 @@ def record(setup: Setup) -> None:
     if there:
         flags.append("--record.resume=true")
     if setup.simulated:  # nobody presses a key, and the hand of the simulated leader waves
-        flags += ["--record.episode_time_s=3", "--record.reset_time_s=1", "--clip=false", "--dashboard=plain"]
+        flags += ["--record.episode_time_s=3", "--record.reset_time_s=1", "--record.success=unknown"]
+        flags += ["--clip=false", "--dashboard=plain"]
         arms = ["--robot.port=mock", *setup.of_leader(), "--config_path=none"]
         setup.command("so101-teleop", *arms, *flags)
         return

@@ -229,6 +229,14 @@ def test_a_step_for_a_leader_says_that_there_is_none(step: str, tmp_path: Path):
     )
 
 
+def test_the_simulated_person_is_asked_nothing_while_it_records(tmp_path: Path):
+    """In a terminal so101-teleop would ask whether each episode succeeded, and wait for a key."""
+    bench = Bench(tmp_path, Scripted(), simulated=True)
+    bench.setup.write(Content(arm=Arm("mock", "my_arm"), leader=Arm("mock", "my_leader")))
+    assert command.attempt(bench.setup, STEPS["record"]) == ""
+    assert {"--record.success=unknown", "--record.reset_time_s=1"} <= set(bench.ran[0])
+
+
 @pytest.mark.parametrize("said", ["-1", "nan", "inf", "two", "2000"])
 def test_a_table_that_a_file_cannot_give_is_asked_again(said: str):
     assert place.no_length(said)
