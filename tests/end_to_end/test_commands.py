@@ -32,11 +32,11 @@ def texts() -> Iterator[tuple[str, str, Path]]:
             yield path.stem, path.read_text(encoding="utf-8"), path
 
 
-def test_there_are_fifteen_commands() -> None:
+def test_there_are_sixteen_commands() -> None:
     assert sorted(COMMANDS) == [
         "so101-bench", "so101-cache", "so101-calibrate", "so101-data", "so101-demos", "so101-doctor", "so101-eval",
-        "so101-frames", "so101-mock", "so101-reliance", "so101-replay", "so101-run", "so101-study", "so101-teleop",
-        "so101-train",
+        "so101-frames", "so101-mock", "so101-reliance", "so101-replay", "so101-run", "so101-setup", "so101-study",
+        "so101-teleop", "so101-train",
     ]  # fmt: skip
 
 

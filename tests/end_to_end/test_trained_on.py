@@ -49,7 +49,7 @@ IN_RANGE = {
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short episodes at 10 fps; two cameras of 64x48, pictures in tables."""
     root = record_boxes(tmp_path_factory.mktemp("data") / "boxes", episodes=3, size=RECORDED)
-    (root / DEMONSTRATIONS).write_text('{"reset": {"task": "palletize-1"}}\n')
+    (root / DEMONSTRATIONS).write_text('{"seed": 1000001, "reset": {"task": "palletize-1"}}\n')
     return root
 
 

@@ -174,8 +174,11 @@ def _board(pose: NDArray[np.float64]) -> Matrix:
     return tilted @ rolled @ corner
 
 
-def _scene(name: str) -> Scene:
-    return BoardScene(name)
+def front_scene() -> Scene:
+    """Entry point `board-front`."""
+    return BoardScene(FRONT)
 
 
-SCENES = {name: (lambda name=name: _scene(name)) for name in (FRONT, TABLE)}
+def table_scene() -> Scene:
+    """Entry point `board-table`."""
+    return BoardScene(TABLE)
